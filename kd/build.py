@@ -1,0 +1,112 @@
+"""Names to objects. The file system is the registry: `crd.CRD` among objectives is the class CRD in kd/objectives/crd.py.
+
+A name may also be a dotted path to anything importable from the working directory, such as `my_project.losses.Mine`.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kd.errors import InputError, unknown
+
+
+def _modules(package: str) -> list[str]:
+    path = importlib.import_module(package).__path__
+    return sorted(m.name for m in pkgutil.iter_modules(path))
+
+
+def _public(module: Any) -> list[str]:
+    """Classes and functions that the module defines itself and shows; of an objective's file, the classes alone."""
+    classes_alone = module.__name__.startswith("kd.objectives.")
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and callable(value)
+        and getattr(value, "__module__", None) == module.__name__
+        and (inspect.isclass(value) or not classes_alone)
+    ]
+
+
+def known(package: str) -> list[str]:
+    """All names in `package`: `file.Thing` for each callable that a file defines."""
+    return [
+        f"{file}.{name}"
+        for file in _modules(package)
+        for name in _public(importlib.import_module(f"{package}.{file}"))
+    ]
+
+
+def find(package: str, name: str, attribute: str | None = None) -> Callable:
+    """The object called `name`, from `package` or by dotted path.
+
+    Args:
+      package: where kd keeps this kind of thing, such as `kd.models`.
+      name: `file.Thing`, or `file` alone where `attribute` says which thing of a file is meant.
+      attribute: name looked up where `name` is a file of `package`.
+
+    Raises:
+      InputError: no such thing; it says what exists and the nearest name.
+    """
+    kind = package.rpartition(".")[2].rstrip("s").replace("data", "data set")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"the {kind} needs a name, not {name!r}.")
+    file, _, rest = name.partition(".")
+    if file in _modules(package) and (rest or attribute):
+        module = importlib.import_module(f"{package}.{file}")
+        found = getattr(module, rest or str(attribute), None)
+        if callable(found):
+            return found
+    elif "." in name:
+        return _by_path(kind, name)
+    names = _modules(package) if attribute else known(package)
+    raise unknown(kind, name, names)
+
+
+def _by_path(kind: str, name: str) -> Callable:
+    path, _, last = name.rpartition(".")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    top = path.partition(".")[0]
+    if importlib.util.find_spec(top) is None:
+        raise InputError(
+            f"unknown {kind} {name!r}: kd has no file {top!r} for it, and no module {top!r} can be imported from {here}."
+        )
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        raise InputError(f"{kind} {name!r}: {error}.") from error
+    found = getattr(module, last, None)
+    if not callable(found):
+        raise unknown(f"name in {path}", last, _public(module))
+    return found
+
+
+def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
+    """`maker(**kwargs)`, where a keyword that it does not take is an InputError that lists those it takes."""
+    known = _keywords(maker)
+    if known is not None:
+        for key in kwargs:
+            if key not in known:
+                raise unknown(f"setting of {what}", key, known)
+    try:
+        inspect.signature(maker).bind(**kwargs)
+    except TypeError as error:
+        raise InputError(f"{what}: {error}.") from error
+    return maker(**kwargs)
+
+
+def _keywords(maker: Callable) -> list[str] | None:
+    """Keywords of a callable; None where it takes any. Flax adds `parent` and `name`, which are not a user's."""
+    parameters = inspect.signature(maker).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    flax_own = {"parent", "name"} if dataclasses.is_dataclass(maker) else set()
+    return [p.name for p in parameters if p.name not in flax_own]

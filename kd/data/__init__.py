@@ -1,0 +1,1 @@
+"""Data sets, one file each, and what is done to their examples."""

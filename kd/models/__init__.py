@@ -1,0 +1,1 @@
+"""Student and teacher networks, one file a family, each returning `Outputs(logits, features)`."""

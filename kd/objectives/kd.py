@@ -1,0 +1,83 @@
+"""Distillation of logits: softened probabilities, squared distance of logits, and the teacher's hard labels."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd.objectives.ce import cross_entropy
+from kd.types import View
+
+
+def distill_kl(
+    student: Float[Array, "*m b c"],
+    teacher: Float[Array, "*m b c"],
+    temperature: float,
+) -> Float[Array, "*m b"]:
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), in nats.
+
+    Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015.
+    https://arxiv.org/abs/1503.02531, Eq. 1; T^2 keeps the size of the gradient, section 2.
+    """
+    log_p = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
+    log_q = jax.nn.log_softmax(teacher.astype(jnp.float32) / temperature)
+    return temperature**2 * jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=-1)
+
+
+def logit_mse(
+    student: Float[Array, "*m b c"], teacher: Float[Array, "*m b c"]
+) -> Float[Array, "*m b"]:
+    """mean_c (student - teacher)^2.
+
+    Ba, Caruana. Do Deep Nets Really Need to be Deep? NeurIPS 2014.
+    https://arxiv.org/abs/1312.6184, Eq. 1, with the mean over classes in place of half the sum.
+    """
+    difference = student.astype(jnp.float32) - teacher.astype(jnp.float32)
+    return jnp.mean(difference**2, axis=-1)
+
+
+def standardize(logits: Float[Array, "*m b c"]) -> Float[Array, "*m b c"]:
+    """(z - mean(z)) / (std(z) + 1e-7) of each row, std with c - 1 degrees of freedom.
+
+    Sun et al. Logit Standardization in Knowledge Distillation. CVPR 2024.
+    https://arxiv.org/abs/2403.01427, Eq. 7 and Algorithm 1.
+    """
+    logits = logits.astype(jnp.float32)
+    mean = jnp.mean(logits, axis=-1, keepdims=True)
+    std = jnp.std(logits, axis=-1, ddof=1, keepdims=True)
+    return (logits - mean) / (std + 1e-7)
+
+
+class KD(nn.Module):
+    """`distill_kl` of the teacher's logits at the same temperature, or of standardized ones.
+
+    An ensemble that averages probabilities does so at this temperature.
+    """
+
+    temperature: float = 4.0
+    standardize: bool = False
+
+    def __call__(self, view: View) -> Float[Array, "*m b"]:
+        student, teacher = view.student.logits, view.target(self.temperature)
+        if self.standardize:
+            student, teacher = standardize(student), standardize(teacher)
+        return distill_kl(student, teacher, self.temperature)
+
+
+class LogitMSE(nn.Module):
+    """`logit_mse` to the teacher's logits: the control that every table should have."""
+
+    def __call__(self, view: View) -> Float[Array, "*m b"]:
+        return logit_mse(view.student.logits, view.target(1.0))
+
+
+class HardLabel(nn.Module):
+    """Cross entropy with the class that the teacher predicts.
+
+    Touvron et al. Training data-efficient image transformers. ICML 2021.
+    https://arxiv.org/abs/2012.12877, Eq. 3 (the second term alone).
+    """
+
+    def __call__(self, view: View) -> Float[Array, "*m b"]:
+        label = jnp.argmax(view.target(1.0), axis=-1)
+        return cross_entropy(view.student.logits, label)
