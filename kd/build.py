@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kd.config import of_type
 from kd.errors import InputError, unknown
 
 
@@ -69,6 +70,22 @@ def find(package: str, name: str, attribute: str | None = None) -> Callable:
     raise unknown(kind, name, names)
 
 
+def find_in(file: str, kind: str, name: str, returns: Any) -> Callable:
+    """The function called `name` among those of one file that return `returns`, or by dotted path."""
+    module = importlib.import_module(file)
+    made_here = {
+        n: f
+        for n in _public(module)
+        if inspect.isfunction(f := getattr(module, n))
+        and inspect.signature(f).return_annotation is returns
+    }
+    if name in made_here:
+        return made_here[name]
+    if "." in name:
+        return _by_path(kind, name)
+    raise unknown(kind, name, made_here)
+
+
 def _by_path(kind: str, name: str) -> Callable:
     path, _, last = name.rpartition(".")
     here = str(Path.cwd())
@@ -101,6 +118,33 @@ def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
     except TypeError as error:
         raise InputError(f"{what}: {error}.") from error
     return maker(**kwargs)
+
+
+def settings(maker: Callable, given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """`given` over the defaults of the maker's keywords that are plain data: what a config leaves out, spelled out.
+
+    Raises:
+      InputError: a keyword that the maker does not take, or a value of another type than its default's.
+    """
+    known = _keywords(maker)
+    spelled = dict(given)
+    for key, value in given.items():
+        if known is not None and key not in known:
+            raise unknown(f"setting of {what}", key, known)
+        standard = _plain_default(maker, key)
+        spelled[key] = of_type(f"{what}.{key}", standard, value)
+    for key in known or ():
+        standard = _plain_default(maker, key)
+        if key not in given and standard is not None:
+            spelled[key] = standard
+    return spelled
+
+
+def _plain_default(maker: Callable, key: str) -> Any:
+    """Default of a keyword where it is plain data, else None."""
+    parameter = inspect.signature(maker).parameters.get(key)
+    value = parameter.default if parameter is not None else None
+    return value if isinstance(value, bool | int | float | str | tuple) else None
 
 
 def _keywords(maker: Callable) -> list[str] | None:

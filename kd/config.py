@@ -1,0 +1,288 @@
+"""Configs: what a run is, as plain data. Loading, defaults, checks, and the identity of a run. Imports no jax."""
+
+import copy
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from kd.errors import InputError, unknown
+
+ConfigDict = ml_collections.ConfigDict
+
+
+def default() -> ConfigDict:
+    """Every key that a config may have, with its default. A section that has a `name` takes that thing's own settings."""
+    c = ConfigDict()
+    c.seed = (
+        0  # of the first of `seeds`: initial weights, order of examples, augmentation
+    )
+    c.seeds = (
+        1  # as many students, trained in one program; together they are an ensemble
+    )
+    c.seeds_how = "auto"  # vmap | map | auto: equal results; see kd.transform
+    c.data = ConfigDict({"name": ""})  # a file of kd/data, or a dotted path
+    c.augment = ""  # such as "crop(4)|flip"; see kd.data.augment
+    c.holdout = 0.0  # share of train held out and evaluated in place of test
+    c.batch_size = 64
+    c.drop_last = False  # whether the short last batch of an epoch is left out
+    c.epochs = 1
+    c.student = ConfigDict({"name": ""})  # a class in kd/models, or a dotted path
+    c.teacher = ConfigDict({"name": "none"})  # see TEACHER
+    c.objective = ConfigDict()  # {term: dict(name=..., weight=..., settings)}
+    c.optimizer = ConfigDict({"name": "sgd"})  # see kd.optim
+    c.schedule = ConfigDict({"name": "constant"})  # of the learning rate, see kd.optim
+    c.steps_per_call = 64  # updates per dispatch to the device
+    c.eval_every = 1  # epochs between evaluations; the last epoch always has one
+    c.eval_batch_size = 1000
+    c.devices = ConfigDict({"data": 1, "teacher": 1, "transform": "jit"})
+    c.checkpoint = ConfigDict({"seconds": 30.0, "keep": 1})  # at most that often
+    c.tensorboard = False  # also write event files (extra `kd[tensorboard]`)
+    c.compare = ConfigDict()  # {label: config of an ordinary run} for the closing table
+    c.acceptance = ConfigDict()  # max_drop, min_agreement, as fractions
+    return c
+
+
+TEACHER = {
+    "name": "frozen",  # one or more trained networks; "none" where there is no teacher
+    "run": "",  # directory of the run that trained it
+    "config": "",  # config that makes that run where it is missing
+    "members": "all",  # "all" | "paired" (student i learns from member i) | such as "0,2"
+    "reduce": "probs",  # of several: "probs" | "logits" (their mean) | "each" (PerTeacher)
+    "how": "auto",  # of several: vmap | map | unroll | auto: equal results
+}
+"""Keys of `config.teacher`."""
+
+ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
+"""Keys of `config.acceptance`: loss of accuracy against the teacher, and agreement with it, as fractions."""
+
+OPEN = ("data", "student", "teacher", "optimizer", "schedule", "objective")
+"""Sections whose keys depend on the thing that they name; checked when it is built."""
+
+REPORTING = ("compare", "acceptance", "checkpoint", "tensorboard", "devices")
+"""Keys that change what is reported, kept or used, but not what is learned: no part of a run's identity."""
+
+
+def load(reference: str) -> ConfigDict:
+    """The config that `FILE.py` or `FILE.py:arguments` gives, over the defaults. Raises InputError."""
+    path, _, arg = reference.partition(":")
+    file = Path(path)
+    if not file.is_file():
+        near = sorted(str(p) for p in Path("configs").glob("*.py"))
+        raise InputError(
+            f"no config file {path!r}. Here there are: {', '.join(near) or 'none'}."
+        )
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    spec = importlib.util.spec_from_file_location(
+        f"kd_config_{file.stem}", file.resolve()
+    )
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise InputError("it defines no get_config(arg=None).")
+        given = module.get_config(arg) if arg else module.get_config()
+    except InputError as error:
+        raise InputError(f"{reference}: {error}") from error
+    except Exception as error:
+        line = _line_in(error, file)
+        raise InputError(
+            f"{reference}{line}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(given, ConfigDict):
+        raise InputError(
+            f"{reference}: get_config returned {type(given).__name__}, expected ConfigDict."
+        )
+    return complete(given)
+
+
+def _line_in(error: BaseException, file: Path) -> str:
+    """`, line N` of the config file, where the error came out of it."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    trace, line = error.__traceback__, ""
+    while trace:
+        if trace.tb_frame.f_code.co_filename == str(file.resolve()):
+            line = f", line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return line
+
+
+def complete(given: ConfigDict) -> ConfigDict:
+    """`given` over the defaults, locked. Raises InputError for unknown keys and for values of another type."""
+    config = default()
+    for key, value in given.items():
+        if key not in config:
+            raise unknown("config key", key, config)
+        config[key] = _checked(key, config[key], value)
+    if config.teacher.get("run") or config.teacher.get("config"):
+        config.teacher = _over(TEACHER, config.teacher, "teacher")
+    if config.acceptance:
+        config.acceptance = _over(ACCEPTANCE, config.acceptance, "acceptance")
+    _check_values(config)
+    return config.lock()
+
+
+def _checked(key: str, standard: Any, value: Any) -> Any:
+    """`value` where it has the type of `standard`; sections are merged."""
+    if isinstance(standard, ConfigDict):
+        if not isinstance(value, Mapping | ConfigDict):
+            raise _wrong_type(key, standard, value)
+        value = ConfigDict(value)
+        if key in OPEN or not standard:
+            return value if key == "objective" else _merged(standard, value)
+        return _over(standard, value, key)
+    return of_type(key, standard, value)
+
+
+def _merged(standard: ConfigDict, value: ConfigDict) -> ConfigDict:
+    """`value`, its keys in its own order, with the missing ones of `standard`."""
+    merged = ConfigDict({k: v for k, v in value.items()})
+    for key, fallback in standard.items():
+        if key not in merged:
+            merged[key] = fallback
+    return merged
+
+
+def _over(standard: Mapping, value: ConfigDict, section: str) -> ConfigDict:
+    merged = ConfigDict(dict(standard))
+    for key, item in value.items():
+        if key not in merged:
+            raise unknown(f"key of config.{section}", key, merged)
+        if (section, key) == ("teacher", "name") and item == "none":
+            item = merged[key]
+        if (section, key) == ("teacher", "members") and not isinstance(item, str):
+            item = ",".join(str(i) for i in item)
+        merged[key] = of_type(f"{section}.{key}", merged[key], item)
+    return merged
+
+
+def of_type(key: str, standard: Any, value: Any) -> Any:
+    """`value` where its type is that of `standard`; an int passes for a float, a list for a tuple. Raises InputError."""
+    if standard is None or value is None:
+        return value
+    if isinstance(standard, float) and type(value) is int:
+        return float(value)
+    if isinstance(standard, list | tuple) and isinstance(value, list | tuple):
+        return tuple(value)
+    if isinstance(standard, Mapping | ConfigDict) and isinstance(
+        value, Mapping | ConfigDict
+    ):
+        return value
+    if type(value) is not type(standard):
+        raise _wrong_type(key, standard, value)
+    return value
+
+
+def _wrong_type(key: str, standard: Any, value: Any) -> InputError:
+    expected = "a dict" if isinstance(standard, ConfigDict) else type(standard).__name__
+    return InputError(
+        f"config.{key}: expected {expected}, got {value!r} ({type(value).__name__})."
+    )
+
+
+def _check_values(config: ConfigDict) -> None:
+    positive = ("seeds", "batch_size", "epochs", "steps_per_call")
+    for key in (*positive, "eval_every", "eval_batch_size"):
+        if config[key] < 1:
+            raise InputError(f"config.{key}: expected 1 or more, got {config[key]}.")
+    if not 0 <= config.holdout < 1:
+        raise InputError(
+            f"config.holdout: expected a share of train in [0, 1), got {config.holdout}."
+        )
+    choices = {
+        "seeds_how": ("auto", "vmap", "map"),
+        "teacher.reduce": ("probs", "logits", "each"),
+        "teacher.how": ("auto", "vmap", "map", "unroll"),
+        "devices.transform": ("jit",),
+    }
+    for key, known in choices.items():
+        section, _, last = key.rpartition(".")
+        value = (config[section] if section else config).get(last, known[0])
+        if value not in known:
+            raise unknown(f"value of config.{key}", str(value), known)
+    members = config.teacher.get("members", "all")
+    if not re.fullmatch(r"all|paired|\d+(,\d+)*", members):
+        raise InputError(
+            f"config.teacher.members: expected 'all', 'paired' or indices such as (0, 2), got {members!r}."
+        )
+
+
+def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
+    """`config` after `--config.key=value` arguments, parsed by ml_collections as everywhere in the field. Raises InputError."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    for argument in arguments:
+        if not re.match(r"--config\.[\w.]+(=|$)", argument):
+            raise InputError(
+                f"unexpected argument {argument!r}. Overrides read --config.key=value."
+            )
+        _require_key(config, argument[len("--config.") :].partition("=")[0])
+    values = flags.FlagValues()
+    changed = ConfigDict(copy.deepcopy(config.to_dict()))
+    holder = config_flags.DEFINE_config_dict("config", changed, flag_values=values)
+    try:
+        values(["kd", *arguments])
+    except (flags.Error, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    return complete(holder.value)
+
+
+def _require_key(config: ConfigDict, dotted: str) -> None:
+    section: Any = config
+    seen: list[str] = []
+    for part in dotted.split("."):
+        where = "config" + "".join(f".{s}" for s in seen)
+        if not isinstance(section, ConfigDict):
+            raise InputError(f"{where} is a value and has no key {part!r}.")
+        if part not in section:
+            raise unknown(f"key of {where}" if seen else "config key", part, section)
+        section, seen = section[part], [*seen, part]
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config decides what is learned, as JSON data with sorted keys."""
+    config = config.to_dict() if isinstance(config, ConfigDict) else config
+    kept = {k: v for k, v in config.items() if k not in REPORTING}
+    return json.loads(json.dumps(kept, sort_keys=True))
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of the sha256 of `identity`."""
+    text = json.dumps(identity(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Lines `key: ours, not theirs` for each key in which two identities differ."""
+    a, b = (dict(_leaves(identity(c))) for c in (ours, theirs))
+    absent = "absent"
+    return [
+        f"{key}: {a.get(key, absent)!r} here, {b.get(key, absent)!r} there"
+        for key in sorted({*a, *b})
+        if a.get(key, absent) != b.get(key, absent)
+    ]
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else key)
+    else:
+        yield prefix, tree
+
+
+def default_workdir(reference: str, root: str = "runs") -> Path:
+    """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`."""
+    path, _, arg = reference.partition(":")
+    name = Path(path).stem + (f"-{arg}" if arg else "")
+    return Path(root) / re.sub(r"[^\w.=,+-]", "_", name)

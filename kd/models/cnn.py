@@ -1,0 +1,60 @@
+"""Small convolutional networks for images and for series: what fits into a microcontroller."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd.errors import InputError
+from kd.types import Outputs
+
+
+class CNN(nn.Module):
+    """Convolution 3, BatchNorm, ReLU per stage, the resolution halved from the second on; global mean, linear head.
+
+    Images [b, h, w, c] get 3 x 3 convolutions, series [b, t, c] get convolutions of 3 steps.
+
+    Attributes:
+      num_classes: size of the output.
+      widths: channels of each stage.
+      depth: convolutions in each stage; the first of a stage has the stride.
+      dropout: probability of dropping a pooled feature in training.
+
+    Features: `stage1`, `stage2`, ... after each stage's last ReLU, `stage1_pre`, ... before it, and `pooled` [b, width].
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (16, 32, 64)
+    depth: int = 1
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b ..."], train: bool = False) -> Outputs:
+        space = image.ndim - 2
+        if space not in (1, 2):
+            raise InputError(
+                f"cnn.CNN takes images [b, h, w, c] or series [b, t, c], got {image.shape}."
+            )
+        x, features = image, {}
+        for i, width in enumerate(self.widths, start=1):
+            for j in range(self.depth):
+                stride = 2 if i > 1 and j == 0 else 1
+                x = nn.Conv(
+                    width,
+                    (3,) * space,
+                    (stride,) * space,
+                    use_bias=False,
+                    name=f"conv{i}_{j}",
+                )(x)
+                x = nn.BatchNorm(not train, momentum=0.9, name=f"norm{i}_{j}")(x)
+                if j == self.depth - 1:
+                    features[f"stage{i}_pre"] = x
+                x = nn.relu(x)
+            features[f"stage{i}"] = x
+        x = jnp.mean(x, axis=tuple(range(1, space + 1)))
+        features["pooled"] = x
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return Outputs(
+            nn.Dense(self.num_classes, name="head")(x).astype(jnp.float32), features
+        )

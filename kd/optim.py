@@ -1,0 +1,170 @@
+"""Optimizers and schedules by name. A schedule is a function of the epoch, so that a config reads in the paper's units."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from kd import build
+from kd.errors import InputError
+from kd.types import PyTree
+
+type Curve = Callable[[Array, float], Array]
+"""Factor of the base value at an epoch (a float, 0 at the first step), given how many epochs there are."""
+
+
+def sgd(
+    learning_rate: Any,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    decay: str = "",
+) -> optax.GradientTransformation:
+    """Stochastic gradient descent as PyTorch has it: weight decay is added to the gradient, before the momentum.
+
+    Args:
+      learning_rate: float or schedule of the step.
+      momentum: 0 for none.
+      nesterov: look ahead.
+      weight_decay: coupled L2.
+      decay: regular expression; only parameters whose path (such as `student/layer1/kernel`) it finds are decayed.
+        Empty: all, BatchNorm and biases included, as the CIFAR recipes do.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, by_path(decay)),
+        optax.sgd(learning_rate, momentum or None, nesterov),
+    )
+
+
+def adam(
+    learning_rate: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Kingma, Ba. Adam. ICLR 2015. https://arxiv.org/abs/1412.6980, Algorithm 1."""
+    return optax.adam(learning_rate, b1, b2, eps)
+
+
+def adamw(
+    learning_rate: Any,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 1e-4,
+    decay: str = "kernel$",
+) -> optax.GradientTransformation:
+    """Loshchilov, Hutter. Decoupled Weight Decay Regularization. ICLR 2019. https://arxiv.org/abs/1711.05101.
+
+    `decay`: regular expression on paths, see `sgd`; by default the kernels.
+    """
+    return optax.adamw(
+        learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=by_path(decay)
+    )
+
+
+def by_path(pattern: str) -> Callable[[PyTree], PyTree]:
+    """Mask of the parameters whose path, keys joined by `/`, the regular expression finds; all where it is empty."""
+
+    def mask(params: PyTree) -> PyTree:
+        def matches(path: tuple, _: Any) -> bool:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            return bool(re.search(pattern, name))
+
+        return jax.tree_util.tree_map_with_path(matches, params)
+
+    return mask
+
+
+def constant() -> Curve:
+    """1 throughout."""
+    return lambda epoch, epochs: jnp.ones_like(epoch)
+
+
+def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
+    """From `start` to `end` during the first `over` epochs, then `end`. A warm-up of a loss, say."""
+    return lambda epoch, epochs: start + (end - start) * jnp.clip(epoch / over, 0, 1)
+
+
+def cosine(warmup: float = 0.0, end: float = 0.0) -> Curve:
+    """Linear warm-up from 0 over `warmup` epochs, then half a cosine from 1 to `end` at the last epoch.
+
+    Loshchilov, Hutter. SGDR. ICLR 2017. https://arxiv.org/abs/1608.03983, Eq. 5, without restarts.
+    """
+
+    def curve(epoch: Array, epochs: float) -> Array:
+        share = jnp.clip((epoch - warmup) / max(epochs - warmup, 1e-9), 0, 1)
+        falling = end + (1 - end) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+        return jnp.where(epoch < warmup, epoch / max(warmup, 1e-9), falling)
+
+    return curve
+
+
+def piecewise(epochs: Sequence[float] = (), factor: float = 0.1) -> Curve:
+    """Times `factor` after each of `epochs`; (150, 180, 210) first lowers the rate in epoch 151 counted from 1."""
+    bounds = tuple(epochs)
+
+    def curve(epoch: Array, _: float) -> Array:
+        passed = sum(((epoch >= b).astype(jnp.int32) for b in bounds), jnp.int32(0))
+        return jnp.float32(factor) ** passed
+
+    return curve
+
+
+def exponential(factor: float = 0.95) -> Curve:
+    """Times `factor` every epoch."""
+    return lambda epoch, epochs: jnp.float32(factor) ** epoch
+
+
+def make_schedule(
+    spec: Mapping[str, Any] | float,
+    steps_per_epoch: int,
+    epochs: float,
+    value: float = 1.0,
+) -> Callable[[Array], Array]:
+    """A function of the step from a number or a section such as `dict(name="cosine", value=0.1, warmup=5.0)`.
+
+    Args:
+      spec: the section; its `value`, where it has one, replaces the argument. Or a number, for a constant.
+      steps_per_epoch: to turn steps into epochs.
+      epochs: length of the run.
+      value: what the curve multiplies.
+
+    Raises:
+      InputError: no such curve, or settings that it does not take.
+    """
+    if not isinstance(spec, Mapping):
+        spec = {"name": "constant", "value": spec}
+    settings = {k: v for k, v in spec.items() if k not in ("name", "value")}
+    maker = build.find_in(__name__, "schedule", spec.get("name", ""), Curve)
+    curve = build.make(maker, settings, f"schedule {spec.get('name')}")
+    base = spec.get("value", value)
+    return lambda step: base * curve(jnp.asarray(step) / steps_per_epoch, epochs)
+
+
+def make_optimizer(
+    spec: Mapping[str, Any], schedule: Callable[[Array], Array]
+) -> optax.GradientTransformation:
+    """The optimizer of a section such as `dict(name="sgd", learning_rate=0.05, momentum=0.9, clip_norm=1.0)`.
+
+    Args:
+      spec: `name` (a function of this file, or a dotted path such as `optax.lamb`), `learning_rate` and the optimizer's
+        own settings; `clip_norm`, where given and positive, clips the gradient's global norm first.
+      schedule: factor of the learning rate by step.
+
+    Raises:
+      InputError: no such optimizer, settings that it does not take, no learning rate.
+    """
+    name = spec.get("name", "")
+    settings = {k: v for k, v in spec.items() if k not in ("name", "clip_norm")}
+    if not isinstance(settings.get("learning_rate"), float | int):
+        raise InputError(
+            f"config.optimizer.learning_rate: expected a number, got {settings.get('learning_rate')!r}."
+        )
+    base = settings["learning_rate"]
+    settings["learning_rate"] = lambda step: base * schedule(step)
+    maker = build.find_in(__name__, "optimizer", name, optax.GradientTransformation)
+    tx = build.make(maker, settings, f"optimizer {name}")
+    clip = spec.get("clip_norm", 0.0)
+    return optax.chain(optax.clip_by_global_norm(clip), tx) if clip else tx

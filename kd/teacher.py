@@ -1,0 +1,56 @@
+"""Teachers: where the target outputs come from. Each is three pure functions, see `kd.types.Teacher`."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from kd.errors import unknown
+from kd.transform import over
+from kd.types import Batch, Mixture, Outputs, PyTree, Teacher
+
+REDUCE = ("probs", "logits", "each")
+
+
+def none() -> Teacher:
+    """No teacher: the student learns from labels alone. `frozen["teacher"]` is `()`."""
+    return Teacher(lambda *_: None)
+
+
+def frozen(model: nn.Module) -> Teacher:
+    """One trained network. `frozen["teacher"]` is its variables."""
+
+    def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs:
+        del state
+        return model.apply(weights, batch["image"], train=False)  # pyrefly: ignore
+
+    return Teacher(apply)
+
+
+def ensemble(model: nn.Module, reduce: str = "probs", how: str = "vmap") -> Teacher:
+    """m trained networks of one architecture. `frozen["teacher"]` is their variables, stacked on a leading axis.
+
+    Args:
+      model: the architecture.
+      reduce: `probs`, the mean of the members' probabilities at the objective's temperature; `logits`, the mean of their
+        logits; `each`, the m outputs side by side, for `kd.objective.PerTeacher`.
+      how: vmap, map or unroll, see `kd.transform.over`.
+    """
+    if reduce not in REDUCE:
+        raise unknown("reduction of an ensemble", reduce, REDUCE)
+    member = frozen(model).apply
+
+    def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs | Mixture:
+        outputs = over(member, how, (0, None, None))(weights, state, batch)
+        m = outputs.logits.shape[0]
+        if reduce == "each":
+            return outputs
+        if reduce == "logits":
+            return Outputs(jnp.mean(outputs.logits.astype(jnp.float32), axis=0))
+        return Mixture(outputs.logits, jnp.full((m,), 1 / m))
+
+    return Teacher(apply)
+
+
+def stack(members: list[PyTree]) -> PyTree:
+    """Variables of m networks of one architecture, stacked on a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
