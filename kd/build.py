@@ -131,20 +131,28 @@ def settings(maker: Callable, given: Mapping[str, Any], what: str) -> dict[str, 
     for key, value in given.items():
         if known is not None and key not in known:
             raise unknown(f"setting of {what}", key, known)
-        standard = _plain_default(maker, key)
-        spelled[key] = of_type(f"{what}.{key}", standard, value)
+        spelled[key] = of_type(f"{what}.{key}", _default(maker, key), value)
     for key in known or ():
-        standard = _plain_default(maker, key)
-        if key not in given and standard is not None:
-            spelled[key] = standard
+        if key not in given and _is_plain(maker, key):
+            spelled[key] = _default(maker, key)
     return spelled
 
 
-def _plain_default(maker: Callable, key: str) -> Any:
-    """Default of a keyword where it is plain data, else None."""
+def _default(maker: Callable, key: str) -> Any:
+    """Default of a keyword, None where it has none."""
     parameter = inspect.signature(maker).parameters.get(key)
-    value = parameter.default if parameter is not None else None
-    return value if isinstance(value, bool | int | float | str | tuple) else None
+    if parameter is None or parameter.default is parameter.empty:
+        return None
+    return parameter.default
+
+
+def _is_plain(maker: Callable, key: str) -> bool:
+    """Whether a keyword has a default, and it is data that a config can hold."""
+    parameter = inspect.signature(maker).parameters[key]
+    plain = bool | int | float | str | tuple | None
+    return parameter.default is not parameter.empty and isinstance(
+        parameter.default, plain
+    )
 
 
 def _keywords(maker: Callable) -> list[str] | None:

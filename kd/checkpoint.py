@@ -46,7 +46,7 @@ def _whole(parts: dict[str, PyTree], like: DistillState) -> DistillState:
     )
 
 
-def _orbax(directory: epath.PathLike, **options: Any) -> Any:
+def _orbax(directory: epath.Path, **options: Any) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # it tells of every file

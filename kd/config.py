@@ -1,16 +1,17 @@
 """Configs: what a run is, as plain data. Loading, defaults, checks, and the identity of a run. Imports no jax."""
 
-import copy
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ml_collections
+from ml_collections import config_dict
 
 from kd.errors import InputError, unknown
 
@@ -136,7 +137,7 @@ def _checked(key: str, standard: Any, value: Any) -> Any:
     if isinstance(standard, ConfigDict):
         if not isinstance(value, Mapping | ConfigDict):
             raise _wrong_type(key, standard, value)
-        value = ConfigDict(value)
+        value = ConfigDict(dict(value.items()))
         if key in OPEN or not standard:
             return value if key == "objective" else _merged(standard, value)
         return _over(standard, value, key)
@@ -152,7 +153,9 @@ def _merged(standard: ConfigDict, value: ConfigDict) -> ConfigDict:
     return merged
 
 
-def _over(standard: Mapping, value: ConfigDict, section: str) -> ConfigDict:
+def _over(
+    standard: Mapping | ConfigDict, value: ConfigDict, section: str
+) -> ConfigDict:
     merged = ConfigDict(dict(standard))
     for key, item in value.items():
         if key not in merged:
@@ -222,19 +225,33 @@ def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
     from ml_collections import config_flags
 
     for argument in arguments:
-        if not re.match(r"--config\.[\w.]+(=|$)", argument):
-            raise InputError(
-                f"unexpected argument {argument!r}. Overrides read --config.key=value."
-            )
-        _require_key(config, argument[len("--config.") :].partition("=")[0])
+        if argument.startswith("--config."):
+            _require_key(config, argument[len("--config.") :].partition("=")[0])
     values = flags.FlagValues()
-    changed = ConfigDict(copy.deepcopy(config.to_dict()))
-    holder = config_flags.DEFINE_config_dict("config", changed, flag_values=values)
+    changed = _fillable(config.to_dict())
+    command = ["kd", *arguments]
     try:
-        values(["kd", *arguments])
+        config_flags.DEFINE_config_dict(
+            "config", changed, flag_values=values, sys_argv=command
+        )
+        left = values(command)[1:]
     except (flags.Error, TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(" ".join(str(error).split())) from error
-    return complete(holder.value)
+    if left:
+        raise InputError(
+            f"unexpected argument {left[0]!r}. Overrides read --config.key=value."
+        )
+    return complete(cast(ConfigDict, values["config"].value))
+
+
+def _fillable(tree: Mapping[str, Any]) -> ConfigDict:
+    """A copy in which None may be replaced by text: ml_collections refuses to replace a bare None."""
+    filled = ConfigDict()
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            value = _fillable(value)
+        filled[key] = config_dict.placeholder(str) if value is None else value
+    return filled
 
 
 def _require_key(config: ConfigDict, dotted: str) -> None:
@@ -253,7 +270,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config decides what is learned, as JSON data with sorted keys."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
     kept = {k: v for k, v in config.items() if k not in REPORTING}
-    return json.loads(json.dumps(kept, sort_keys=True))
+    data = {k: v for k, v in kept.get("data", {}).items() if k != "data_dir"}
+    return json.loads(json.dumps({**kept, "data": data}, sort_keys=True))
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -281,7 +299,7 @@ def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
-def default_workdir(reference: str, root: str = "runs") -> Path:
+def default_workdir(reference: str, root: os.PathLike | str = "runs") -> Path:
     """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`."""
     path, _, arg = reference.partition(":")
     name = Path(path).stem + (f"-{arg}" if arg else "")

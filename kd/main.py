@@ -1,0 +1,118 @@
+"""The command `kd` and its verbs. Heavy imports wait until a verb needs them, so that `--help` is quick."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from kd import __version__
+from kd.errors import InputError, RunError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status: 0, 1 where a run failed, 2 where the input is at fault."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.verb != "run":
+        parser.error(f"unexpected {' '.join(rest)}")
+    try:
+        return options.act(options, rest)
+    except InputError as error:
+        print(f"kd {options.verb}: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"kd {options.verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"kd {options.verb}: interrupted. The same command goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kd", description="Knowledge distillation in JAX.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"kd {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    run = verbs.add_parser(
+        "run",
+        help="train what a config describes, its teacher first",
+        description="Trains what a config describes, its teacher first where that is missing, and prints the table of the "
+        "runs that belong together. The same command resumes what was cut off and leaves alone what is finished.",
+        epilog="Any key of the config can be set: --config.epochs=5 --config.optimizer.learning_rate=0.1",
+        allow_abbrev=False,
+    )
+    run.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE.py[:key=value,...]",
+        help="config file and its arguments",
+    )
+    run.add_argument(
+        "--workdir", help="directory of this run (default: RUNS/<config and arguments>)"
+    )
+    run.add_argument(
+        "--runs",
+        default="runs",
+        help="where runs without a directory of their own lie (default: %(default)s)",
+    )
+    run.add_argument(
+        "--print_config",
+        action="store_true",
+        help="print the whole config, every default spelled out, and stop",
+    )
+    run.set_defaults(act=_run)
+
+    prepare = verbs.add_parser(
+        "prepare",
+        help="download or convert a data set for TensorFlow Datasets, without TensorFlow",
+        description="Prepares data sets where TensorFlow Datasets looks for them, without TensorFlow.",
+        allow_abbrev=False,
+    )
+    prepare.add_argument("names", nargs="+", metavar="NAME", help="such as mnist")
+    prepare.add_argument(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        help="take the files from this directory instead of downloading them",
+    )
+    prepare.add_argument("--data_dir", help="default: that of TensorFlow Datasets")
+    prepare.set_defaults(act=_prepare)
+    return parser
+
+
+def _run(options: argparse.Namespace, overrides: list[str]) -> int:
+    from kd import config as configs
+    from kd.parts import spell_out
+
+    config = spell_out(configs.load(options.config))
+    config = spell_out(configs.override(config, overrides))
+    if options.print_config:
+        print(config)
+        return 0
+    from kd import compare
+    from kd.loop import Stopped
+    from kd.workdir import Workdir
+
+    path = options.workdir or configs.default_workdir(options.config, options.runs)
+    try:
+        runs = compare.ensure(config, Workdir(path), options.runs)
+    except Stopped as stopped:
+        print(f"kd run: {stopped}. The same command goes on from there.")
+        return 0
+    print(compare.table(config, runs))
+    return 0
+
+
+def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd import prepare
+
+    prepare.run(options.names, options.source, options.data_dir)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -143,9 +143,10 @@ def make_step(
                 outputs.logits,
             )
 
-        grads, (loss, (stats, terms, logits)) = _grad(loss_fn, state.params)
+        gradient = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (stats, terms, logits)), grads = gradient(state.params)
         updates, opt = tx.update(grads, state.opt, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params: PyTree = optax.apply_updates(state.params, updates)
         stats = flax.core.unfreeze(stats)
         state = dataclasses.replace(
             state, step=state.step + 1, params=params, stats=stats, opt=opt
@@ -162,11 +163,6 @@ def make_step(
         return state, metrics
 
     return step
-
-
-def _grad(loss_fn: Callable, params: PyTree) -> tuple[PyTree, tuple]:
-    (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-    return grads, (loss, aux)
 
 
 def make_eval(

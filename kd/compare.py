@@ -1,0 +1,184 @@
+"""The closing table of `kd run`: teacher, ensemble and students side by side, and whether the loss is acceptable."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kd import config as configs
+from kd import metrics
+from kd.config import ConfigDict
+from kd.errors import InputError
+from kd.statistics import Interval, paired_difference
+from kd.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Finished runs that belong together: this one, its teacher, and those of `config.compare` by label."""
+
+    own: Workdir
+    teacher: Workdir | None
+    others: dict[str, Workdir]
+
+
+def ensure(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Runs:
+    """Trains what is missing of this run, its teacher and the runs of `config.compare`."""
+    from kd.train import run
+    from kd.trained import workdir_of_teacher
+
+    others = {
+        label: (
+            configs.load(reference),
+            Workdir(configs.default_workdir(reference, root)),
+        )
+        for label, reference in config.compare.items()
+    }
+    own = run(config, workdir, root)
+    for other, there in others.values():
+        run(other, there, root)
+    teacher = workdir_of_teacher(config, root)
+    return Runs(own, teacher, {label: there for label, (_, there) in others.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the table: one network, or several of one kind."""
+
+    name: str
+    logits: np.ndarray  # [s, n, c]
+    result: dict[str, Any]
+    networks: int = 1  # that run together to predict
+
+    def scores(self, label: np.ndarray) -> np.ndarray:
+        """1.0 where a seed is right, [s, n]."""
+        return (self.logits.argmax(-1) == label).astype(float)
+
+
+def table(config: ConfigDict, runs: Runs) -> str:
+    """The table, the verdict and where the results lie, as text."""
+    own = runs.own.predictions()
+    label, result = own["label"], runs.own.read("result.json")
+    rows, reference = [], None
+    if runs.teacher is not None:
+        members, taught = _members(runs.teacher, result)
+        _same_examples(label, runs.teacher)
+        reference = metrics.mean_probs(members)
+        what = "teacher" if len(members) == 1 else f"teacher, mean of {len(members)}"
+        rows.append(Row(what, members, taught))
+        if len(members) > 1:
+            what = f"ensemble of {len(members)}"
+            rows.append(Row(what, reference[None], taught, len(members)))
+    for name, there in runs.others.items():
+        _same_examples(label, there)
+        rows.append(Row(name, there.predictions()["logits"], there.read("result.json")))
+    distilled = Row(
+        "distilled student" if runs.teacher else "student", own["logits"], result
+    )
+    rows.append(distilled)
+    lines = [
+        f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
+        "",
+        *_grid(rows, label, reference),
+        "",
+    ]
+    if reference is not None:
+        lines += _verdict(config, rows, distilled, reference, label)
+    lines += ["Results:", *(f"  {there}" for there in _places(runs))]
+    return "\n".join(lines)
+
+
+def _members(teacher: Workdir, result: dict[str, Any]) -> tuple[np.ndarray, dict]:
+    logits = teacher.predictions()["logits"]
+    return logits[np.asarray(result["teacher"]["members"])], teacher.read("result.json")
+
+
+def _same_examples(label: np.ndarray, there: Workdir) -> None:
+    if not np.array_equal(label, there.predictions()["label"]):
+        raise InputError(
+            f"{there} was evaluated on other examples than this run, so that the two cannot be compared."
+        )
+
+
+def _places(runs: Runs) -> list[str]:
+    places = [
+        runs.own,
+        *([runs.teacher] if runs.teacher else []),
+        *runs.others.values(),
+    ]
+    return [str(place.path) for place in places]
+
+
+HEAD = ("", "accuracy %", "parameters", "bytes", "MACs", "agreement %", "KL")
+
+
+def _grid(
+    rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None
+) -> list[str]:
+    cells: list[tuple[str, ...]] = [HEAD]
+    for row in rows:
+        cost = [row.networks * row.result[k] for k in ("parameters", "bytes", "macs")]
+        fidelity = ["", ""]
+        if reference is not None:
+            agreement = metrics.agreement(row.logits, reference)
+            fidelity = [
+                _spread(100 * agreement),
+                _spread(metrics.kl(row.logits, reference), 3),
+            ]
+        accuracy = _spread(100 * metrics.accuracy(row.logits, label))
+        cells.append((row.name, accuracy, *(f"{c:,}" for c in cost), *fidelity))
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _spread(values: np.ndarray, digits: int = 2) -> str:
+    text = f"{np.mean(values):.{digits}f}"
+    return text + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
+
+
+def _verdict(
+    config: ConfigDict,
+    rows: Sequence[Row],
+    student: Row,
+    reference: np.ndarray,
+    label: np.ndarray,
+) -> list[str]:
+    """Lines on what was lost against the teacher, what was gained over the others, and what was asked for."""
+    teacher = (reference.argmax(-1) == label).astype(float)[None]
+    right = student.scores(label)
+    drop = paired_difference(teacher, right)
+    lines = [f"Loss against the teacher: {_points(drop)}."]
+    for row in rows:
+        if row is student or row.name.startswith(("teacher", "ensemble")):
+            continue
+        gain = paired_difference(right, row.scores(label))
+        inside = gain.low <= 0 <= gain.high
+        noise = " Zero lies inside the interval: no gain is shown." if inside else ""
+        lines.append(f"Gain over '{row.name}': {_points(gain)}.{noise}")
+    if config.acceptance:
+        agreement = float(np.mean(metrics.agreement(student.logits, reference)))
+        lines += _acceptance(config.acceptance, drop, agreement)
+    return [*lines, ""]
+
+
+def _points(i: Interval) -> str:
+    return f"{100 * i.value:+.2f} points, 95 % interval [{100 * i.low:+.2f}, {100 * i.high:+.2f}]"
+
+
+def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> list[str]:
+    met = drop.value <= limits.max_drop and agreement >= limits.min_agreement
+    certain = drop.high <= limits.max_drop or drop.low > limits.max_drop
+    doubt = "" if certain else " The interval of the loss reaches across the limit."
+    return [
+        f"Acceptance {'MET' if met else 'NOT MET'}: "
+        f"loss {100 * drop.value:.2f} of at most {100 * limits.max_drop:.2f} points, "
+        f"agreement {100 * agreement:.2f} % of at least {100 * limits.min_agreement:.2f} %.{doubt}"
+    ]

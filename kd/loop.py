@@ -1,0 +1,221 @@
+"""The host loop: dispatches, evaluations, records and checkpoints, in an order that a kill cannot spoil."""
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd.checkpoint import Checkpoints
+from kd.errors import InputError, RunError
+from kd.record import Progress, Record
+from kd.types import DistillState, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One dispatch: `count` updates of `batch_size` examples from place `start` of the epoch's order."""
+
+    epoch: int
+    start: int
+    count: int
+    batch_size: int
+    step: int  # updates done before it
+    ends_epoch: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The grid of dispatches, a function of the config alone: a resumed run goes on at one of its points."""
+
+    examples: int
+    batch_size: int
+    epochs: int
+    steps_per_call: int
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.steps_per_epoch:
+            raise InputError(
+                f"a batch of {self.batch_size} with drop_last leaves nothing of {self.examples} examples."
+            )
+
+    @property
+    def full(self) -> int:
+        """Full batches in an epoch."""
+        return self.examples // self.batch_size
+
+    @property
+    def tail(self) -> int:
+        """Examples in the short last batch, 0 where there is none."""
+        return 0 if self.drop_last else self.examples % self.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.full + bool(self.tail)
+
+    @property
+    def steps(self) -> int:
+        """Updates in the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The shapes that occur, each of which is one program."""
+        return [size for size in (self.batch_size * bool(self.full), self.tail) if size]
+
+    def calls(self, step: int) -> Iterator[Call]:
+        """The dispatches that are left after `step` updates."""
+        for epoch in range(step // self.steps_per_epoch, self.epochs):
+            base = epoch * self.steps_per_epoch
+            for first in range(0, self.full, self.steps_per_call):
+                count = min(self.steps_per_call, self.full - first)
+                ends = first + count == self.full and not self.tail
+                call = Call(
+                    epoch,
+                    first * self.batch_size,
+                    count,
+                    self.batch_size,
+                    base + first,
+                    ends,
+                )
+                if call.step >= step:
+                    yield call
+            if self.tail and base + self.full >= step:
+                start = self.full * self.batch_size
+                yield Call(epoch, start, 1, self.tail, base + self.full, True)
+
+
+class Stopped(Exception):
+    """The run was asked to stop, saved its state, and can go on."""
+
+
+class StopRequest:
+    """Context in which SIGTERM is a request, heard at the next dispatch, rather than the end."""
+
+    def __init__(self) -> None:
+        self.made = False
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._hear)
+        return self
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.made = True
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._before)
+
+
+def train(
+    state: DistillState,
+    plan: Plan,
+    updates: Mapping[int, Callable],
+    order: Callable[[jax.Array], jax.Array],
+    inputs: tuple[PyTree, dict[str, jax.Array]],
+    evaluate: Callable[[DistillState], dict[str, list[float]]],
+    record: Record,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    *,
+    split: str = "test",
+    eval_every: int = 1,
+    save_seconds: float = 30.0,
+) -> DistillState:
+    """Runs what is left of the plan and returns the final state, saved.
+
+    Args:
+      state: stacked over seeds, at any point of the plan.
+      plan: the grid of dispatches.
+      updates: for each batch size the compiled function of `kd.program.make_updates`; it may donate the state.
+      order: the compiled order of examples of an epoch, int [] -> [s, n].
+      inputs: `frozen` and `data`, as the updates take them.
+      evaluate: metrics of a state on the evaluated split, a list over seeds of each.
+      record, checkpoints, progress: where it tells and saves.
+      split: name of the evaluated split in the record.
+      eval_every: epochs between evaluations; the last epoch always has one.
+      save_seconds: least time between two checkpoints.
+
+    Raises:
+      RunError: a loss that is not finite. The newest checkpoint is of a step before it.
+      Stopped: SIGTERM came; the state is saved.
+    """
+    frozen, data = inputs
+    step = int(np.max(jax.device_get(state.step)))
+    pending: tuple[Call, Any] | None = None
+    saved, saved_at = step, time.monotonic()
+    current, indices = -1, None
+
+    def settle() -> None:
+        """Records the newest dispatch, which by now has ended or is waited for."""
+        nonlocal pending
+        if pending is not None:
+            call, logs = pending
+            pending = None
+            _record(call, jax.device_get(logs), record, progress)
+
+    with StopRequest() as stop:
+        for call in plan.calls(step):
+            if call.epoch != current:
+                current, indices = call.epoch, order(jnp.int32(call.epoch))
+            numbers = (jnp.int32(n) for n in (call.epoch, call.start, call.count))
+            state, logs = updates[call.batch_size](
+                state, frozen, data, indices, *numbers
+            )
+            settle()  # the dispatch before, while the device is busy with this one
+            pending = call, logs
+            step = call.step + call.count
+            done = call.epoch + 1
+            if call.ends_epoch and (done % eval_every == 0 or done == plan.epochs):
+                settle()
+                values = evaluate(state)
+                record.row(split, step, call.epoch, values)
+                progress.update(
+                    step, **{f"{split} accuracy": _mean(values["accuracy"])}
+                )
+            late = time.monotonic() - saved_at >= save_seconds
+            if late or stop.made or step == plan.steps:
+                settle()  # raises on a loss that is not finite: such a state is never saved
+                record.flush()
+                checkpoints.save(state, step)
+                saved, saved_at = step, time.monotonic()
+            if stop.made and step < plan.steps:
+                checkpoints.wait()
+                raise Stopped(f"stopped at step {saved} of {plan.steps}, saved")
+        checkpoints.wait()
+    return state
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean(values))
+
+
+def _record(
+    call: Call, logs: dict[str, np.ndarray], record: Record, progress: Progress
+) -> None:
+    """A row with the mean of each metric over the dispatch. Raises RunError at the first loss that is not finite."""
+    logs = {name: values[:, : call.count] for name, values in logs.items()}
+    finite = np.isfinite(logs["loss"]) & np.isfinite(logs["grad_norm"])
+    bad = np.argwhere(~finite.T)
+    if len(bad):
+        update, seed = bad[0]
+        terms = ", ".join(f"{k} {v[seed, update]:.4g}" for k, v in logs.items())
+        raise RunError(
+            f"the loss or its gradient is not finite for seed {seed} at step {call.step + update + 1}: {terms}. "
+            "The last checkpoint is of an earlier step. Lower the learning rate or clip the gradient "
+            "(config.optimizer.clip_norm)."
+        )
+    step = call.step + call.count
+    means = {
+        k: [float(x) for x in v.mean(axis=1, dtype=np.float64)] for k, v in logs.items()
+    }
+    record.row("train", step, call.epoch, {"updates": call.count, **means})
+    progress.update(step, loss=_mean(means["loss"]), accuracy=_mean(means["accuracy"]))

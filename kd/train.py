@@ -1,0 +1,320 @@
+"""From a config to a finished run: its teacher first, then the setup, the loop and the results."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+from kd import config as configs
+from kd import cost, metrics, parts, sharding
+from kd.checkpoint import Checkpoints
+from kd.config import ConfigDict
+from kd.data.augment import make_augment, make_normalize
+from kd.data.base import Dataset, class_tables
+from kd.errors import InputError
+from kd.loop import Plan, train
+from kd.machine import Spent, git_commit, hardware
+from kd.program import make_logits, make_order, make_updates, seed_keys
+from kd.record import Progress, Record, read_rows
+from kd.step import Augment, make_eval, make_init, make_step
+from kd.trained import Taught, make_teacher, workdir_of_teacher
+from kd.transform import fastest
+from kd.types import DistillState, PyTree
+from kd.workdir import Workdir
+
+
+def run(
+    config: ConfigDict,
+    workdir: Workdir,
+    root: os.PathLike | str = "runs",
+    above: tuple[str, ...] = (),
+) -> Workdir:
+    """Trains what the config describes, in `workdir`; first the teacher, where its run is not there.
+
+    A finished run is left as it is, an interrupted one goes on.
+
+    Args:
+      config: from `kd.config.load`.
+      workdir: the run's directory.
+      root: where runs without a directory of their own lie.
+      above: directories of the runs that wait for this one.
+
+    Raises:
+      InputError: nothing has been written.
+      RunError: a loss that is not finite.
+      kd.loop.Stopped: SIGTERM came and the state is saved.
+    """
+    if str(workdir) in above:
+        raise InputError(f"{workdir} would be its own teacher.")
+    config = parts.spell_out(config)
+    workdir.check_owner(config.to_dict())
+    teacher = ensure_teacher(config, root, (*above, str(workdir)))
+    if not workdir.finished:
+        setup = set_up(config, teacher)
+        with workdir.lock():
+            _train(setup, workdir)
+    return workdir
+
+
+def ensure_teacher(
+    config: ConfigDict, root: os.PathLike | str, above: tuple[str, ...] = ()
+) -> Workdir | None:
+    """The finished run of the config's teacher, trained now where it is missing; None without a teacher."""
+    there = workdir_of_teacher(config, root)
+    if there is None:
+        return None
+    if config.teacher.config:
+        return run(configs.load(config.teacher.config), there, root, above)
+    if not there.finished:
+        raise InputError(
+            f"config.teacher.run: {there} is no finished run, and config.teacher.config does not say how to make it."
+        )
+    return there
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """All that a run needs before it starts: parts, arrays on the devices, programs. Making it writes nothing."""
+
+    config: ConfigDict
+    dataset: Dataset
+    plan: Plan
+    student: nn.Module
+    taught: Taught
+    place: Sharding
+    how: str  # over seeds
+    inputs: tuple[PyTree, dict[str, jax.Array]]  # frozen, data
+    keys: jax.Array  # [s]
+    init: Callable[[], DistillState]
+    shapes: DistillState  # of the state, abstract
+    updates: Mapping[int, Callable]
+    logits: Callable[[PyTree], np.ndarray]  # stacked variables -> [s, n, c]
+    target: np.ndarray | None  # the teacher's logits on the evaluated split
+
+    @property
+    def split(self) -> str:
+        """Name of the evaluated split."""
+        return "validation" if self.config.holdout else "test"
+
+    def scores(self, logits: np.ndarray) -> dict[str, list[float]]:
+        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each."""
+        return metrics.evaluate(logits, self.dataset.test.label, self.target)
+
+
+def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
+    """The setup of a run whose teacher is the finished run in `teacher`. Raises InputError where parts do not fit."""
+    dataset = parts.make_data(config)
+    mesh = sharding.make_mesh(config.devices.teacher, config.devices.data)
+    place = sharding.everywhere(mesh)
+    plan = Plan(
+        len(dataset.train.label),
+        config.batch_size,
+        config.epochs,
+        config.steps_per_call,
+        config.drop_last,
+    )
+    taught = make_teacher(config, teacher, dataset, place)
+    student = parts.make_model(config.student.to_dict(), dataset.num_classes)
+    objective = parts.make_objective(
+        config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
+    )
+    tx = parts.make_tx(config, plan)
+    augment = make_augment(config.augment, dataset.mean, dataset.std)
+    normalize = make_normalize(dataset.mean, dataset.std)
+    tables = class_tables(dataset.train.label, dataset.num_classes)
+    frozen, data, test, keys = jax.device_put(
+        (
+            {"teacher": taught.weights, "tables": tables},
+            {"image": dataset.train.image, "label": dataset.train.label},
+            dataset.test.image,
+            seed_keys(config.seed, config.seeds),
+        ),
+        place,
+    )
+    made = make_init(student, objective, taught.teacher, tx, augment)
+    start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=place)
+    shapes = jax.eval_shape(start, keys, frozen, data)
+    how = config.seeds_how
+    if how == "auto":
+        how = _fastest(student, shapes, normalize, data)
+    step = make_step(student, objective, taught.teacher, tx, augment)
+    updates = {
+        size: jax.jit(
+            make_updates(
+                step,
+                size,
+                plan.steps_per_call,
+                how,
+                taught.paired,
+                sharding.split_batch(mesh, size),
+            ),
+            donate_argnums=0,
+        )
+        for size in plan.batch_sizes
+    }
+    evaluate = make_logits(make_eval(student, normalize), config.eval_batch_size, how)
+    logits = jax.jit(evaluate)
+    return Setup(
+        config=config,
+        dataset=dataset,
+        plan=plan,
+        student=student,
+        taught=taught,
+        place=place,
+        how=how,
+        inputs=(frozen, data),
+        keys=keys,
+        init=lambda: start(keys, frozen, data),
+        shapes=shapes,
+        updates=updates,
+        logits=lambda variables: np.asarray(logits(variables, test)),
+        target=_target(taught, normalize, config, test),
+    )
+
+
+def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
+    """`init` for all seeds, on the first examples: (keys [s], frozen, data) -> states [s]."""
+
+    def start(keys: jax.Array, frozen: PyTree, data: PyTree) -> DistillState:
+        size = plan.batch_sizes[0]
+        batch = {name: values[:size] for name, values in data.items()}
+        batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
+
+        def one(key: jax.Array, teacher: PyTree) -> DistillState:
+            return init(key, {"teacher": teacher, "tables": frozen["tables"]}, batch)
+
+        return jax.vmap(one, (0, 0 if paired else None))(keys, frozen["teacher"])
+
+    return start
+
+
+def _fastest(
+    student: nn.Module, shapes: DistillState, normalize: Augment, data: PyTree
+) -> str:
+    def forward(variables: PyTree, image: jax.Array) -> Any:
+        batch = normalize(jax.random.key(0), {"image": image})
+        return student.apply(variables, batch["image"], train=False)
+
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.student
+    )
+    return fastest(forward, one, data["image"][:1])
+
+
+def _target(
+    taught: Taught, normalize: Augment, config: ConfigDict, test: jax.Array
+) -> np.ndarray | None:
+    """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
+    if taught.model is None:
+        return None
+    evaluate = make_eval(taught.model, normalize)
+    logits = jax.jit(make_logits(evaluate, config.eval_batch_size))
+    members = np.asarray(logits(taught.members, test))
+    if taught.paired:
+        return members
+    if config.teacher.reduce == "logits":
+        return members.mean(axis=0)
+    return metrics.mean_probs(members)
+
+
+def _train(setup: Setup, workdir: Workdir) -> None:
+    config, plan, taught = setup.config, setup.plan, setup.taught
+    workdir.claim(config.to_dict(), {"teacher": taught.origin})
+    with Spent() as spent:
+        checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
+        if checkpoints.latest() is None:
+            state = setup.init()
+        else:
+            state = checkpoints.restore(_placed(setup.shapes, setup.place))
+        at = int(state.step[0])
+        record = Record(workdir, at, config.tensorboard)
+        progress = Progress(workdir.path.name, plan.steps, at)
+        order = jax.jit(make_order(plan.examples))
+        try:
+            state = train(
+                state,
+                plan,
+                setup.updates,
+                lambda epoch: order(setup.keys, epoch),
+                setup.inputs,
+                lambda state: setup.scores(setup.logits(state.student)),
+                record,
+                checkpoints,
+                progress,
+                split=setup.split,
+                eval_every=config.eval_every,
+                save_seconds=config.checkpoint.seconds,
+            )
+        finally:
+            record.close()
+            progress.close()
+            checkpoints.close()
+    examples = (plan.steps - at) / plan.steps_per_epoch * plan.examples * config.seeds
+    logits = setup.logits(state.student)
+    label = setup.dataset.test.label
+    workdir.write("predictions.npz", {"logits": logits, "label": label})
+    figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
+    workdir.write("result.json", _result(setup, logits, workdir) | figures)
+
+
+def _placed(shapes: DistillState, place: Sharding) -> DistillState:
+    """Shapes with a sharding: where a checkpoint is restored to, whatever devices it was saved from."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes
+    )
+
+
+VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_bytes")
+"""Keys of `result.json` in which a resumed run differs from an uninterrupted one."""
+
+
+def _result(setup: Setup, logits: np.ndarray, workdir: Workdir) -> dict[str, Any]:
+    """Content of `result.json`, but for the times."""
+    config, dataset = setup.config, setup.dataset
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), setup.shapes.student
+    )
+    shape = dataset.train.image.shape[1:]
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return {
+        "split": setup.split,
+        "examples": len(dataset.test.label),
+        "seeds": list(range(config.seed, config.seed + config.seeds)),
+        "epochs": config.epochs,
+        "steps": setup.plan.steps,
+        "final": setup.scores(logits),
+        f"best_{setup.split}": _best(workdir, setup.split),
+        "parameters": cost.count(one["params"]),
+        "bytes": cost.nbytes(one),
+        "macs": cost.macs(
+            lambda v, x: setup.student.apply(v, x, train=False), one, image
+        ),
+        "num_classes": dataset.num_classes,
+        "class_names": list(dataset.class_names),
+        "shape": list(shape),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "teacher": setup.taught.origin,
+        "seeds_how": setup.how,
+        "config_hash": configs.fingerprint(config.to_dict()),
+        "jax_version": jax.__version__,
+        "git_commit": git_commit(),
+        "hardware": hardware(),
+    }
+
+
+def _best(workdir: Workdir, split: str) -> dict[str, list]:
+    """Each seed's best accuracy over the evaluations, and its epoch from 1: shown, never used to choose."""
+    rows = [row for row in read_rows(workdir) if row["kind"] == split]
+    curves = np.array([row["accuracy"] for row in rows])  # [evaluations, s]
+    first = curves.argmax(axis=0)
+    return {
+        "accuracy": curves.max(axis=0).tolist(),
+        "epoch": [rows[i]["epoch"] + 1 for i in first],
+    }

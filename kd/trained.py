@@ -1,0 +1,145 @@
+"""Finished runs as teachers: their networks read back, chosen, and checked against the data of the new run."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+from kd import config as configs
+from kd import teacher as teachers
+from kd.checkpoint import load_student
+from kd.config import ConfigDict
+from kd.data.base import Dataset
+from kd.errors import InputError
+from kd.parts import make_model
+from kd.transform import fastest
+from kd.types import PyTree, Teacher
+from kd.workdir import Workdir
+
+
+class Trained(NamedTuple):
+    """The networks of a finished run: one architecture, variables stacked over its seeds [s, ...]."""
+
+    model: nn.Module
+    variables: PyTree
+    result: dict[str, Any]
+
+
+def load_trained(workdir: Workdir, place: Sharding | None = None) -> Trained:
+    """Networks of a finished run. Raises InputError where it is not finished or not a run."""
+    config = workdir.read("config.json")
+    result = workdir.read("result.json")
+    model = make_model(config["student"], result["num_classes"])
+    place = place or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    image = jax.ShapeDtypeStruct((1, *result["shape"]), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
+    stacked = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(
+            (len(result["seeds"]), *x.shape), x.dtype, sharding=place
+        ),
+        shapes,
+    )
+    return Trained(model, load_student(workdir.checkpoints, stacked), result)
+
+
+class Taught(NamedTuple):
+    """A teacher for the step, its weights, and what a run records of it."""
+
+    teacher: Teacher
+    weights: PyTree
+    model: nn.Module | None = None
+    members: PyTree = None  # their variables [m, ...], to evaluate the ensemble
+    paired: bool = False  # whether student i learns from member i alone
+    each: bool = False  # whether the objective sees the members side by side
+    origin: dict[str, Any] | None = None
+
+
+def make_teacher(
+    config: ConfigDict, workdir: Workdir | None, dataset: Dataset, place: Sharding
+) -> Taught:
+    """The teacher of a run, from the finished run in `workdir`; none where that is None.
+
+    Raises:
+      InputError: members that do not exist, pairs that do not match the seeds, other classes, inputs or normalisation than
+        the data's.
+    """
+    if workdir is None:
+        return Taught(teachers.none(), ())
+    section = config.teacher
+    trained = load_trained(workdir, place)
+    _check_fit(trained.result, dataset, workdir)
+    members = _members(section.members, len(trained.result["seeds"]), workdir)
+    if section.members == "paired" and len(members) != config.seeds:
+        raise InputError(
+            f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdir} has {len(members)}, "
+            f"config.seeds is {config.seeds}."
+        )
+    stacked = jax.tree.map(lambda x: x[np.asarray(members)], trained.variables)
+    origin = {
+        "run": str(workdir),
+        "members": members,
+        "weights": fingerprint(stacked),
+    }
+    image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
+    one = jax.tree.map(lambda x: x[0], stacked)
+    model = trained.model
+    how = section.how
+    if how == "auto":
+        how = fastest(lambda v, x: model.apply(v, x, train=False), one, image)
+    if section.members == "paired":
+        single = teachers.frozen(model)
+        return Taught(single, stacked, model, stacked, paired=True, origin=origin)
+    if len(members) == 1:
+        return Taught(teachers.frozen(model), one, model, stacked, origin=origin)
+    teacher = teachers.ensemble(model, section.reduce, how)
+    each = section.reduce == "each"
+    return Taught(teacher, stacked, model, stacked, each=each, origin=origin)
+
+
+def _members(text: str, size: int, workdir: Workdir) -> list[int]:
+    if text in ("all", "paired"):
+        return list(range(size))
+    members = [int(i) for i in text.split(",")]
+    if max(members) >= size:
+        raise InputError(
+            f"config.teacher.members = {text!r}: {workdir} has members 0 to {size - 1}."
+        )
+    return members
+
+
+def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:
+    ours = {
+        "num_classes": dataset.num_classes,
+        "shape": list(dataset.train.image.shape[1:]),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+    }
+    for key, value in ours.items():
+        if result[key] != value:
+            raise InputError(
+                f"the teacher in {workdir} was trained with {key} {result[key]}, the data here have {value}."
+            )
+
+
+def fingerprint(variables: PyTree) -> str:
+    """Sixteen hexadecimal digits of the sha256 of all arrays and their names."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def workdir_of_teacher(config: ConfigDict, root: os.PathLike | str) -> Workdir | None:
+    """Where the run of the teacher is, or is to be; None without a teacher."""
+    section = config.teacher
+    if section.get("name") == "none":
+        return None
+    path = section.run or configs.default_workdir(section.config, root)
+    return Workdir(path)
