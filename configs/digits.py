@@ -12,11 +12,13 @@ from configs.common import parse_arg
 
 
 def get_config(arg=None):
-    a = parse_arg(arg, role="student", seeds=5)
-    ref = lambda role: f"configs/digits.py:role={role},seeds={a['seeds']}"
+    a = parse_arg(arg, role="student", seeds=5, holdout=0.0)
+    same = f"seeds={a['seeds']},holdout={a['holdout']}"
+    ref = lambda role: f"configs/digits.py:role={role},{same}"
     c = ConfigDict()
     c.data = dict(name="digits")
     c.seeds = a["seeds"]
+    c.holdout = a["holdout"]
     c.batch_size = 64
     c.epochs = 60
     c.augment = "crop(1)"
@@ -38,6 +40,6 @@ def get_config(arg=None):
         ce=dict(name="ce.CE", weight=0.1),
         kd=dict(name="kd.KD", weight=0.9, temperature=4.0),
     )
-    c.compare = {"student from labels": ref("labels")}
+    c.compare = {} if a["holdout"] else {"student from labels": ref("labels")}
     c.acceptance = dict(max_drop=0.02, min_agreement=0.95)
     return c

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 
@@ -25,7 +25,7 @@ jax.monitoring.register_event_duration_secs_listener(_hear)  # pyrefly: ignore
 class Spent:
     """Context that measures what the process spends in it."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Spent":
         self._start, self._compiled = time.monotonic(), _compile_seconds
         return self
 

@@ -6,8 +6,8 @@ Logits are [..., n, c] with any leading axes (seeds, members); each function red
 import numpy as np
 from jaxtyping import Float, Int
 
-type Logits = Float[np.ndarray, "*s n c"]
-type Values = Float[np.ndarray, "*s"]
+type Logits = Float[np.ndarray, "... n c"]
+type Values = Float[np.ndarray, "..."]
 
 
 def log_softmax(logits: Logits) -> Logits:

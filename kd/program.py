@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from kd.step import Step
 from kd.transform import over
@@ -21,15 +21,15 @@ from kd.types import Batch, DistillState, PyTree
 type Logs = dict[str, Float[Array, "s u"]]
 
 
-def seed_keys(seed: int, seeds: int) -> PRNGKeyArray:
+def seed_keys(seed: int, seeds: int) -> Key[Array, " s"]:
     """Keys of `seeds` students, [s]: student i of a run equals a run alone with seed + i."""
     return jax.vmap(jax.random.key)(jnp.arange(seed, seed + seeds))
 
 
-def make_order(num_examples: int) -> Callable[[PRNGKeyArray, Array], Int[Array, "s n"]]:
+def make_order(num_examples: int) -> Callable[[Array, Array], Int[Array, "s n"]]:
     """`order(keys [s], epoch) -> int32 [s, n]`: each seed's order of the examples in that epoch."""
 
-    def order(keys: PRNGKeyArray, epoch: Array) -> Int[Array, "s n"]:
+    def order(keys: Key[Array, " s"], epoch: Array) -> Int[Array, "s n"]:
         def one(key: PRNGKeyArray) -> Array:
             # A name of its own, so that no other use of the seed's key draws the same numbers.
             key = jax.random.fold_in(jax.random.fold_in(key, 0x0D3), epoch)

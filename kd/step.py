@@ -158,7 +158,7 @@ def make_step(
             "loss": loss,
             **terms,
             "accuracy": jnp.mean(correct(logits, batch["label"])),
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         return state, metrics
 

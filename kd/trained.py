@@ -18,7 +18,7 @@ from kd.config import ConfigDict
 from kd.data.base import Dataset
 from kd.errors import InputError
 from kd.parts import make_model
-from kd.transform import fastest
+from kd.transform import fastest, pick
 from kd.types import PyTree, Teacher
 from kd.workdir import Workdir
 
@@ -80,14 +80,14 @@ def make_teacher(
             f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdir} has {len(members)}, "
             f"config.seeds is {config.seeds}."
         )
-    stacked = jax.tree.map(lambda x: x[np.asarray(members)], trained.variables)
+    stacked = pick(trained.variables, np.asarray(members))
     origin = {
         "run": str(workdir),
         "members": members,
         "weights": fingerprint(stacked),
     }
     image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
-    one = jax.tree.map(lambda x: x[0], stacked)
+    one = pick(stacked, 0)
     model = trained.model
     how = section.how
     if how == "auto":

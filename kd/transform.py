@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kd.types import PyTree
+
 HOW = ("vmap", "map", "unroll")
 
 
@@ -36,11 +38,15 @@ def over(function: Callable, how: str, axes: tuple[int | None, ...]) -> Callable
         if how == "map":
             return jax.lax.map(one, split(arguments))
         size = jax.tree.leaves(split(arguments))[0].shape[0]
-        pick = lambda i: jax.tree.map(lambda x: x[i], split(arguments))
-        results = [one(pick(i)) for i in range(size)]
+        results = [one(pick(split(arguments), i)) for i in range(size)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
     return mapped
+
+
+def pick(tree: PyTree, index: Any) -> PyTree:
+    """Entry `index` (an int, a slice, a list) of the leading axis of every array of a tree."""
+    return jax.tree.map(lambda x: x[index], tree)
 
 
 def fastest(function: Callable, *arguments: Any) -> str:

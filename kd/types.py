@@ -10,11 +10,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from kd.errors import InputError, unknown
 
 type PyTree = Any
+
+type Leaf = Any
+"""An array, where a dataclass is a pytree: transformations put shapes, shardings and axes in its place, so that its fields
+cannot be checked as arrays. Functions can, and are."""
 
 type Batch = dict[str, Any]
 """A minibatch. `image` [b, ...], `label` int [b], `index` int [b] (place in the training set), `epoch` int [], from 0."""
@@ -28,8 +32,8 @@ class Outputs:
     Models returned stacked (an ensemble that is not reduced, a cohort of students) have one more leading axis on every array.
     """
 
-    logits: Float[Array, "... b c"]
-    features: dict[str, Array] = struct.field(default_factory=dict)
+    logits: Leaf  # float [..., b, c]
+    features: dict[str, Leaf] = struct.field(default_factory=dict)
 
     def feature(self, name: str) -> Array:
         """The activation called `name`. Raises InputError that lists the existing ones."""
@@ -51,9 +55,9 @@ class Mixture:
     sum_m w_m softmax(z_m / T), the soft target of Hinton et al. (2015, https://arxiv.org/abs/1503.02531, section 3).
     """
 
-    members: Float[Array, "m b c"]
-    weights: Float[Array, " m"]  # sum to one
-    features: dict[str, Array] = struct.field(default_factory=dict)
+    members: Leaf  # float [m, b, c]
+    weights: Leaf  # float [m], of sum one
+    features: dict[str, Leaf] = struct.field(default_factory=dict)
 
     @property
     def logits(self) -> Float[Array, "b c"]:
@@ -90,8 +94,8 @@ class View:
     student: Outputs
     teacher: Outputs | Mixture | None
     batch: Batch
-    tables: dict[str, Array]
-    step: Int[Array, ""]
+    tables: dict[str, Leaf]
+    step: Leaf
     teacher_variables: PyTree = None
 
     def target(self, temperature: float) -> Float[Array, "... b c"]:
@@ -137,11 +141,11 @@ class DistillState:
     """All that training changes, and so all that a checkpoint holds.
 
     `params` and `stats` have two entries, `student` and `objective`: what the optimizer sees, and what changes without a
-    gradient (BatchNorm statistics, memory banks).
+    gradient (BatchNorm statistics, memory banks). The states of several seeds are one, each array with a leading axis [s].
     """
 
-    step: Int[Array, ""]
-    key: PRNGKeyArray
+    step: Leaf  # int []
+    key: Leaf  # key []
     params: dict[str, PyTree]
     stats: dict[str, PyTree]
     opt: optax.OptState

@@ -1,0 +1,168 @@
+"""Configs: defaults, arguments, overrides, identity, and errors that teach."""
+
+import re
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs.common import parse_arg
+from kd import config as configs
+from kd.errors import InputError
+from kd.parts import spell_out
+
+
+def written(tmp_path, body, name="mine.py"):
+    text = "from ml_collections import ConfigDict\ndef get_config(arg=None):\n"
+    lines = ["c = ConfigDict()", "c.data = dict(name='digits')"]
+    lines += ["c.student = dict(name='mlp.MLP')"]
+    lines += ["c.objective = dict(ce=dict(name='ce.CE'))"]
+    lines += ["c.optimizer = dict(name='sgd', learning_rate=0.1)"]
+    lines += [*body.splitlines(), "return c"]
+    path = tmp_path / name
+    path.write_text(text + "".join(f"    {line}\n" for line in lines))
+    return str(path)
+
+
+def test_every_default_is_spelled_out(tmp_path):
+    config = spell_out(configs.load(written(tmp_path, "")))
+    assert config.student.widths == (256, 256) and config.student.dropout == 0.0
+    assert config.optimizer.momentum == 0.9 and config.schedule.name == "constant"
+    assert config.objective.ce.weight == 1.0 and config.seeds == 1
+    assert "num_classes" not in config.student  # the data decide it
+
+
+def test_overrides_reach_every_key_and_keep_its_type(tmp_path):
+    config = spell_out(configs.load(written(tmp_path, "")))
+    arguments = [
+        "--config.seeds=3",
+        "--config.student.widths=(8, 4)",
+        "--config.optimizer.learning_rate=1",
+        "--config.objective.ce.smoothing",
+        "0.1",
+        "--config.augment=crop(1)",
+        "--config.drop_last",
+    ]
+    changed = configs.override(config, arguments)
+    assert changed.seeds == 3 and changed.student.widths == (8, 4)
+    assert changed.optimizer.learning_rate == 1.0 and changed.drop_last
+    assert changed.objective.ce.smoothing == 0.1 and changed.augment == "crop(1)"
+    assert config.seeds == 1
+
+
+def test_a_teacher_is_a_run_or_the_config_that_makes_it(tmp_path):
+    body = "c.teacher = dict(config='configs/digits.py:role=teacher', members=(0, 2))"
+    teacher = configs.load(written(tmp_path, body)).teacher
+    assert teacher.name == "frozen" and teacher.members == "0,2"
+    assert teacher.reduce == "probs" and teacher.run == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("c.sede = 1", "unknown config key 'sede'. Did you mean 'seed'?"),
+        ("c.epochs = 'ten'", "config.epochs: expected int, got 'ten' (str)"),
+        ("c.epochs = 0", "config.epochs: expected 1 or more, got 0"),
+        ("c.batch_size = True", "config.batch_size: expected int, got True (bool)"),
+        ("c.holdout = 1.5", "config.holdout"),
+        ("c.compare = 'x'", "config.compare: expected a dict"),
+        ("c.devices = dict(dta=2)", "'dta'. Did you mean 'data'?"),
+        ("c.devices = dict(transform='jitt')", "'jitt'. Did you mean 'jit'?"),
+        ("c.teacher = dict(rum='x', run='y')", "'rum'. Did you mean 'run'?"),
+        ("c.teacher = dict(run='x', members='some')", "config.teacher.members"),
+        ("c.teacher = dict(run='x', reduce='mean')", "config.teacher.reduce"),
+        ("c.acceptance = dict(max_dorp=1.0)", "Did you mean 'max_drop'?"),
+        ("c.acceptance = dict(max_drop='x')", "acceptance.max_drop: expected float"),
+        ("x = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("1 +", "SyntaxError"),
+    ],
+)
+def test_wrong_configs_teach(tmp_path, body, words):
+    with pytest.raises(InputError) as error:
+        configs.load(written(tmp_path, body))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("c.student = dict(name='mlp.MPL')", "model 'mlp.MPL'. Did you mean"),
+        ("c.student = dict(name='mlp.MLP', width=3)", "Did you mean 'widths'?"),
+        ("c.student = dict(name='mlp.MLP', dropout='a')", "student.dropout: expected"),
+        ("c.objective = dict(kd=dict(name='kd.KDD'))", "Did you mean 'kd.KD'?"),
+        ("c.objective = dict(kd=3.0)", "config.objective.kd: expected a dict"),
+        ("c.objective = dict()", "nothing to learn"),
+        ("c.objective = dict(loss=dict(name='ce.CE'))", "taken by a metric"),
+        ("c.data = dict(name='digit')", "data set 'digit'. Did you mean 'digits'?"),
+        ("c.optimizer = dict(name='sdg')", "optimizer 'sdg'. Did you mean 'sgd'?"),
+        ("c.schedule = dict(name='cosin')", "schedule 'cosin'. Did you mean 'cosine'?"),
+        ("c.student = dict(name='nowhere.Net')", "no module 'nowhere'"),
+    ],
+)
+def test_wrong_names_teach(tmp_path, body, words):
+    with pytest.raises(InputError) as error:
+        spell_out(configs.load(written(tmp_path, body)))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--config.epoch=3", "unknown config key 'epoch'. Did you mean 'epochs'?"),
+        ("--config.student.width=3", "key of config.student 'width'"),
+        ("--config.seeds.x=3", "config.seeds is a value"),
+        ("--config.seeds=many", "many"),
+        ("--confg.seeds=3", "confg"),
+        ("stray", "unexpected argument 'stray'"),
+    ],
+)
+def test_wrong_overrides_teach(tmp_path, argument, words):
+    config = spell_out(configs.load(written(tmp_path, "")))
+    with pytest.raises(InputError) as error:
+        configs.override(config, [argument])
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_lists_the_configs_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "this.py").touch()
+    with pytest.raises(InputError, match=re.escape("configs/this.py")):
+        configs.load("configs/that.py")
+
+
+def test_identity_leaves_out_what_changes_no_weight(tmp_path):
+    config = spell_out(configs.load(written(tmp_path, "")))
+    same = configs.override(
+        config, ["--config.checkpoint.seconds=1", "--config.devices.data=8"]
+    )
+    other = configs.override(config, ["--config.student.widths=(3,)"])
+    print_of = lambda c: configs.fingerprint(c.to_dict())
+    assert print_of(config) == print_of(same) != print_of(other)
+    assert configs.differences(config.to_dict(), other.to_dict()) == [
+        "student.widths: [256, 256] here, [3] there"
+    ]
+
+
+def test_default_workdirs_are_plain_names():
+    assert str(configs.default_workdir("configs/digits.py")) == "runs/digits"
+    found = configs.default_workdir("configs/digits.py:role=teacher,x=a/b", "out")
+    assert str(found) == "out/digits-role=teacher,x=a_b"
+
+
+def test_arguments_have_the_type_of_their_default():
+    options = parse_arg("student=a,seeds=3,fast", student="b", seeds=1, fast=False)
+    assert options == {"student": "a", "seeds": 3, "fast": True}
+    for wrong, words in (
+        ("sedes=3", "Did you mean 'seeds'"),
+        ("seeds=x", "expected seeds=int"),
+        ("seeds", "needs a value|expected seeds=int"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            parse_arg(wrong, seeds=1)
+
+
+def test_the_shipped_configs_are_whole():
+    """Each config file of the repository resolves, for every role it has."""
+    for role in ("student", "teacher", "labels"):
+        config = spell_out(configs.load(f"configs/digits.py:role={role}"))
+        assert isinstance(config, ConfigDict) and config.seeds == 5

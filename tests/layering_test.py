@@ -1,0 +1,65 @@
+"""Who may import whom: the layout is the architecture, and this keeps it so."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+BELOW = {
+    "errors": set(),
+    "types": {"errors"},
+    "config": {"errors"},
+    "build": {"config", "errors"},
+    "transform": {"types"},
+    "models": {"types", "errors", "models"},
+    "objectives": {"types", "errors", "objectives"},
+    "data": {"types", "errors", "data", "build"},
+    "objective": {"types", "errors"},
+    "teacher": {"types", "errors", "transform"},
+    "optim": {"types", "errors", "build"},
+    "step": {"types"},
+    "program": {"types", "step", "transform"},
+    "checkpoint": {"types", "errors"},
+}
+"""What each layer may import of kd. The step knows types alone; models, objectives, data, teachers and optimizers do not
+know one another. Modules that are not here are above all these."""
+
+
+def imports(path):
+    """Absolute names that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def layers(path):
+    """Second parts of the kd names that a file imports."""
+    return {n.split(".")[1] for n in imports(path) if n.startswith("kd.")}
+
+
+def test_each_layer_imports_only_those_below_it():
+    for layer, allowed in BELOW.items():
+        home = ROOT / "kd" / layer
+        files = sorted(home.rglob("*.py")) or [home.with_suffix(".py")]
+        for file in files:
+            beyond = layers(file) - allowed
+            assert not beyond, f"{file.relative_to(ROOT)} imports kd.{beyond}"
+
+
+def test_configs_and_experiments_are_data():
+    allowed = {"ml_collections", "configs", "difflib", "typing", "collections"}
+    for folder in ("configs", "experiments"):
+        for file in (ROOT / folder).rglob("*.py"):
+            tops = {name.partition(".")[0] for name in imports(file)}
+            assert not tops - allowed, f"{file.relative_to(ROOT)}: {tops - allowed}"
+
+
+def test_only_the_outer_modules_read_a_config():
+    """The step and all below it take named arguments, so that they work in a notebook."""
+    for layer in BELOW.keys() - {"config", "build"}:
+        home = ROOT / "kd" / layer
+        for file in sorted(home.rglob("*.py")) or [home.with_suffix(".py")]:
+            assert "ml_collections" not in file.read_text(), file

@@ -1,0 +1,93 @@
+"""Optimizers and schedules against their definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kd.errors import InputError
+from kd.optim import by_path, make_optimizer, make_schedule
+
+
+def at(spec, epoch, steps_per_epoch=10, epochs=10.0):
+    return float(make_schedule(spec, steps_per_epoch, epochs)(epoch * steps_per_epoch))
+
+
+def test_piecewise_lowers_the_rate_from_the_named_epoch_on():
+    """The CIFAR recipe: epochs 151, 181 and 211 counted from 1 are the first with a lower rate."""
+    spec = {"name": "piecewise", "epochs": (150, 180, 210), "factor": 0.1}
+    schedule = make_schedule(spec, 782, 240, value=0.05)
+    for epoch, rate in ((149, 5e-2), (150, 5e-3), (180, 5e-4), (239, 5e-5)):
+        for step in (epoch * 782, epoch * 782 + 781):
+            np.testing.assert_allclose(schedule(step), rate, rtol=1e-5)
+
+
+def test_curves_at_their_corners():
+    cosine = {"name": "cosine", "warmup": 2.0, "end": 0.1}
+    assert [round(at(cosine, e), 6) for e in (0, 1, 2, 6, 10)] == [0, 0.5, 1, 0.55, 0.1]
+    linear = {"name": "linear", "over": 4.0, "value": 3.0}
+    assert [round(at(linear, e), 6) for e in (0, 2, 4, 9)] == [0, 1.5, 3, 3]
+    assert at(0.3, 7) == pytest.approx(0.3)
+    assert at({"name": "exponential", "factor": 0.5}, 2) == pytest.approx(0.25)
+
+
+def test_sgd_adds_the_decay_before_the_momentum():
+    """Two steps by hand of v = m v + (g + wd w), w = w - lr v: PyTorch's SGD."""
+    tx = make_optimizer(
+        {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+        lambda step: 1.0,
+    )
+    w, v = 2.0, 0.0
+    params = {"w": jnp.float32(w)}
+    state = tx.init(params)
+    for g in (0.5, -1.0):
+        updates, state = tx.update({"w": jnp.float32(g)}, state, params)
+        params = optax.apply_updates(params, updates)
+        v = 0.9 * v + (g + 0.01 * w)
+        w = w - 0.1 * v
+        np.testing.assert_allclose(params["w"], w, rtol=1e-6)
+
+
+def test_masks_by_path():
+    params = {"student": {"norm": {"scale": 1.0}, "conv": {"kernel": 1.0}}}
+    assert by_path("kernel$")(params)["student"] == {
+        "norm": {"scale": False},
+        "conv": {"kernel": True},
+    }
+    assert all(jax.tree.leaves(by_path("")(params)))
+
+
+def test_clipping_bounds_the_norm_of_the_gradient():
+    tx = make_optimizer(
+        {"name": "sgd", "learning_rate": 1.0, "momentum": 0.0, "clip_norm": 1.0},
+        lambda step: 1.0,
+    )
+    params = {"w": jnp.zeros(2)}
+    updates, _ = tx.update({"w": jnp.array([3.0, 4.0])}, tx.init(params), params)
+    np.testing.assert_allclose(updates["w"], [-0.6, -0.8], rtol=1e-6)
+
+
+def test_an_optimizer_may_be_anybodys():
+    spec = {"name": "optax.lamb", "learning_rate": 0.1}
+    tx = make_optimizer(spec, lambda step: 1.0)
+    assert isinstance(tx, optax.GradientTransformation)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"name": "sdg", "learning_rate": 1.0}, ["optimizer 'sdg'", "'sgd'", "adamw"]),
+        ({"name": "sgd"}, ["learning_rate"]),
+        ({"name": "sgd", "learning_rate": 0.1, "momentun": 0.9}, ["'momentum'"]),
+    ],
+)
+def test_wrong_optimizers_teach(spec, words):
+    with pytest.raises(InputError) as error:
+        make_optimizer(spec, lambda step: 1.0)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_wrong_schedules_teach():
+    with pytest.raises(InputError, match="Did you mean 'cosine'"):
+        make_schedule({"name": "cosin"}, 1, 1)

@@ -1,0 +1,281 @@
+"""`kd run` from end to end on a little of the real digits: what it writes, what it reuses, what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from kd import main as command
+from kd import metrics
+from kd.record import read_rows
+from kd.train import VARYING
+from kd.workdir import Workdir
+
+
+def kd(*arguments):
+    return command.main(["run", *map(str, arguments)])
+
+
+@pytest.fixture
+def finished(small_config, capsys):
+    """A student run and its teacher, made by one command."""
+    assert kd("--config", small_config) == 0
+    return Workdir("runs/small"), Workdir("runs/small-teacher"), capsys.readouterr()
+
+
+def test_one_command_trains_the_teacher_and_then_the_student(finished):
+    student, teacher, printed = finished
+    for run in (student, teacher):
+        names = {p.name for p in run.path.iterdir() if not p.name.startswith(".")}
+        assert names == {
+            "config.json",
+            "origin.json",
+            "metrics.jsonl",
+            "checkpoints",
+            "predictions.npz",
+            "result.json",
+        }
+    result = student.read("result.json")
+    assert result["seeds"] == [0, 1] and result["steps"] == 12
+    assert result["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
+    assert result["bytes"] == 4 * result["parameters"]
+    assert result["macs"] == 64 * 8 + 8 * 10
+    assert result["jax_version"] == jax.__version__
+    assert len(result["config_hash"]) == 12 and result["seconds"] > 0
+    assert result["hardware"]["platform"] == "cpu"
+    assert result["teacher"]["run"] == "runs/small-teacher"
+    assert "ensemble of 2" in printed.out and "runs/small" in printed.out
+
+
+def test_the_result_is_that_of_the_stored_predictions(finished):
+    student, teacher, _ = finished
+    own, taught = student.predictions(), teacher.predictions()
+    assert own["logits"].shape == (2, 40, 10)
+    target = metrics.mean_probs(taught["logits"])
+    found = metrics.evaluate(own["logits"], own["label"], target)
+    assert student.read("result.json")["final"] == pytest.approx(found)
+    rows = [row for row in read_rows(student) if row["kind"] == "test"]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert rows[-1]["accuracy"] == found["accuracy"]
+    best = student.read("result.json")["best_test"]
+    assert best["accuracy"] == np.max([row["accuracy"] for row in rows], 0).tolist()
+
+
+def test_the_record_has_each_step_once(finished):
+    rows = [row for row in read_rows(finished[0]) if row["kind"] == "train"]
+    assert [row["updates"] for row in rows] == [2, 1, 1] * 3
+    assert [row["step"] for row in rows] == [2, 3, 4, 6, 7, 8, 10, 11, 12]
+    assert all(len(row["loss"]) == len(row["kd"]) == 2 for row in rows)
+
+
+def test_a_second_run_trains_nothing_and_prints_the_same(
+    finished, small_config, capsys
+):
+    student, teacher, printed = finished
+    before = [(run.path / "result.json").stat().mtime for run in (student, teacher)]
+    assert kd("--config", small_config) == 0
+    after = [(run.path / "result.json").stat().mtime for run in (student, teacher)]
+    assert before == after
+    assert capsys.readouterr().out == printed.out
+
+
+def test_seeds_of_a_run_equal_runs_of_one_seed(finished, small_config):
+    """Student 1 of the run is the run with seed 1 alone."""
+    arguments = ["--config.seeds=1", "--config.seed=1", "--workdir", "alone"]
+    assert kd("--config", small_config, *arguments) == 0
+    together = finished[0].predictions()["logits"][1]
+    alone = Workdir("alone").predictions()["logits"][0]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_members_are_chosen_and_paired(finished, small_config):
+    for members, expected in (("1", [1]), ("paired", [0, 1])):
+        directory = f"members-{members}"
+        arguments = [f"--config.teacher.members={members}", "--workdir", directory]
+        assert kd("--config", small_config, *arguments) == 0
+        assert Workdir(directory).read("result.json")["teacher"]["members"] == expected
+
+
+def test_a_network_of_the_working_directory_can_be_named(small_config, tmp_path):
+    (tmp_path / "mine_nets.py").write_text(
+        "import flax.linen as nn\nfrom kd.types import Outputs\n"
+        "class Linear(nn.Module):\n"
+        "    num_classes: int\n"
+        "    @nn.compact\n"
+        "    def __call__(self, image, train=False):\n"
+        "        x = image.reshape(image.shape[0], -1)\n"
+        "        return Outputs(nn.Dense(self.num_classes)(x))\n"
+    )
+    text = small_config.read_text().replace(
+        'dict(name="mlp.MLP", widths=(8,))', 'dict(name="mine_nets.Linear")'
+    )
+    small_config.write_text(text)
+    assert kd("--config", f"{small_config}:teacher") == 0
+    assert Workdir("runs/small-teacher").read("result.json")["parameters"] == 650
+
+
+def test_series_go_through_the_small_convolutional_network(small_config, tmp_path):
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 3
+    wave = np.sin(np.arange(32) * (label[:, None] + 1) / 3)[..., None]
+    series = (wave + 0.1 * rng.standard_normal((60, 32, 1))).astype(np.float32)
+    np.savez(
+        tmp_path / "series.npz",
+        x_train=series[:45],
+        y_train=label[:45],
+        x_test=series[45:],
+        y_test=label[45:],
+    )
+    text = small_config.read_text().replace(
+        'dict(name="mlp.MLP", widths=(8,))', 'dict(name="cnn.CNN", widths=(4, 8))'
+    )
+    start = text.index("c.data")
+    end = text.index("\n", start)
+    text = text[:start] + "c.data = dict(name='arrays', path='series.npz')" + text[end:]
+    small_config.write_text(text)
+    assert kd("--config", f"{small_config}:teacher", "--config.epochs=8") == 0
+    accuracy = Workdir("runs/small-teacher").read("result.json")["final"]["accuracy"]
+    assert min(accuracy) > 0.8
+
+
+def test_held_out_examples_are_evaluated_in_place_of_the_test_set(small_config):
+    arguments = ["--config.holdout=0.2", "--config.eval_every=2"]
+    assert kd("--config", f"{small_config}:teacher", *arguments) == 0
+    run = Workdir("runs/small-teacher")
+    result = run.read("result.json")
+    assert result["split"] == "validation" and result["examples"] == 20
+    assert "best_validation" in result and "best_test" not in result
+    assert [r["epoch"] for r in read_rows(run) if r["kind"] == "validation"] == [1, 2]
+
+
+def test_print_config_prints_and_stops(small_config, capsys, tmp_path):
+    assert kd("--config", small_config, "--config.seeds=7", "--print_config") == 0
+    printed = capsys.readouterr().out
+    assert "seeds: 7" in printed and "momentum: 0.9" in printed
+    assert not (tmp_path / "runs").exists()
+
+
+def snapshot(directory):
+    return {
+        str(p.relative_to(directory)): p.read_bytes()
+        for p in sorted(directory.rglob("*"))
+        if p.is_file()
+    }
+
+
+def refused(capsys, *arguments, status=2):
+    """The words on stderr of a command that is refused without a traceback."""
+    assert kd(*arguments) == status
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("kd run:") and "Traceback" not in error
+    return error
+
+
+def test_a_workdir_of_another_config_is_refused_with_the_difference(
+    finished, small_config, capsys, tmp_path
+):
+    before = snapshot(tmp_path / "runs")
+    error = refused(capsys, "--config", small_config, "--config.epochs=4")
+    assert "epochs: 4 here, 3 there" in error and "student" not in error
+    assert snapshot(tmp_path / "runs") == before
+
+
+def test_a_directory_that_is_no_run_is_refused(small_config, capsys, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
+    error = refused(capsys, "--config", small_config, "--workdir", "thesis")
+    assert "not a run directory" in error
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
+
+
+def test_a_teacher_with_other_classes_is_refused(finished, small_config, capsys):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (40, 8, 8, 1), dtype=np.uint8)
+    label = np.arange(40) % 4
+    np.savez("four.npz", x_train=image, y_train=label, x_test=image, y_test=label)
+    path = small_config.with_name("four.py")
+    text = small_config.read_text()
+    start = text.index("c.data")
+    end = text.index("\n", start)
+    text = text[:start] + "c.data = dict(name='arrays', path='four.npz')" + text[end:]
+    path.write_text(text)
+    error = refused(capsys, "--config", path)
+    assert "num_classes 10, the data here have 4" in error
+    assert not Workdir("runs/four").path.exists()
+
+
+def test_a_changed_teacher_is_noticed_on_resume(finished, small_config, capsys):
+    student, _, _ = finished
+    (student.path / "result.json").unlink()
+    origin = student.read("origin.json")
+    origin["teacher"]["weights"] = "0" * 16
+    student.write("origin.json", origin)
+    error = refused(capsys, "--config", small_config)
+    assert "began with another teacher" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config.data.path=none.npz"], "none.npz"),
+        (["--config.teacher.run=nowhere", "--config.teacher.config="], "nowhere"),
+        (["--config.teacher.members=5"], "members 0 to 1"),
+        (["--config.teacher.members=paired", "--config.seeds=3"], "has 2"),
+        (["--config.devices.data=64"], "needs 64 devices"),
+        (["--config.augment=corp(1)"], "'crop'"),
+        (["--config.objective.kd.name=fitnet.FitNot"], "objective"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    finished, small_config, capsys, tmp_path, arguments, words
+):
+    before = snapshot(tmp_path / "runs")
+    error = refused(capsys, "--config", small_config, "--workdir", "new", *arguments)
+    assert words in error
+    assert not (tmp_path / "new").exists()
+    assert snapshot(tmp_path / "runs") == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
+    small_config, capsys
+):
+    arguments = ["--config.optimizer.learning_rate=1e25", "--config.epochs=5"]
+    error = refused(capsys, "--config", f"{small_config}:teacher", *arguments, status=1)
+    assert "not finite for seed" in error and "at step" in error
+    run = Workdir("runs/small-teacher")
+    assert not run.finished
+    steps = [int(p.name) for p in run.checkpoints.iterdir() if p.name.isdigit()]
+    bad = int(error.split("at step ")[1].split(":")[0])
+    assert all(step < bad for step in steps)
+
+
+def test_the_same_directory_is_not_trained_by_two_at_once(small_config, capsys):
+    run = Workdir("runs/small-teacher")
+    with run.lock():
+        error = refused(capsys, "--config", f"{small_config}:teacher")
+    assert "in use by another process" in error
+    assert kd("--config", f"{small_config}:teacher") == 0
+
+
+def test_help_needs_no_jax():
+    code = (
+        "import sys\nfrom kd.main import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    for arguments in (["--help"], ["run", "--help"], ["prepare", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True
+        )
+        assert done.returncode == 0 and "usage: kd" in done.stdout, done.stderr
+
+
+def comparable(run):
+    """All that a run leaves, but for what may vary: times."""
+    result = {k: v for k, v in run.read("result.json").items() if k not in VARYING}
+    rows = [{k: v for k, v in r.items() if k != "seconds"} for r in read_rows(run)]
+    logits = run.predictions()["logits"]
+    return json.dumps([result, rows]), logits.tobytes()
