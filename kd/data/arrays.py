@@ -124,10 +124,15 @@ def dataset_of(
     usual = ((0.0,) * channels, (1.0,) * channels)
     if train.image.dtype == np.uint8 and train.image.size and None in (mean, std):
         usual = channel_moments(train.image)
-    mean, std = (
-        default if given is None else tuple(float(v) for v in given)
-        for given, default in zip((mean, std), usual, strict=True)
-    )
+    try:
+        mean, std = (
+            default if given is None else tuple(float(v) for v in given)
+            for given, default in zip((mean, std), usual, strict=True)
+        )
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{what}: mean and std must be one number per channel, not {mean!r} and {std!r}."
+        ) from None
     names = tuple(str(name) for name in class_names)
     return check(Dataset(train, test, num_classes, mean, std, names), what)
 
