@@ -44,6 +44,15 @@ def known(package: str) -> list[str]:
     ]
 
 
+def _files(package: str, attribute: str) -> list[str]:
+    """Files of `package` that define `attribute`."""
+    return [
+        file
+        for file in _modules(package)
+        if hasattr(importlib.import_module(f"{package}.{file}"), attribute)
+    ]
+
+
 def find(package: str, name: str, attribute: str | None = None) -> Callable:
     """The object called `name`, from `package` or by dotted path.
 
@@ -66,8 +75,9 @@ def find(package: str, name: str, attribute: str | None = None) -> Callable:
             return found
     elif "." in name:
         return _by_path(kind, name)
-    names = _modules(package) if attribute else known(package)
-    raise unknown(kind, name, names)
+    raise unknown(
+        kind, name, _files(package, attribute) if attribute else known(package)
+    )
 
 
 def find_in(file: str, kind: str, name: str, returns: Any) -> Callable:

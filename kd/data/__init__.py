@@ -1,1 +1,26 @@
 """Data sets, one file each, and what is done to their examples."""
+
+from typing import TYPE_CHECKING, Any
+
+from kd import build
+
+if TYPE_CHECKING:
+    from kd.data.base import Dataset
+
+
+def load(name: str, /, **settings: Any) -> "Dataset":
+    """The data set called `name`, checked.
+
+    Args:
+      name: a file beside this one (`digits`, `mnist`, ...), or a dotted path to a function that returns a
+        `kd.data.base.Dataset`, importable from the working directory, such as `my_project.data.load_mine`.
+      settings: keyword arguments of its `load` (or of that function).
+
+    Raises:
+      InputError: no such data set or setting, or the data are not fit for use; one message each.
+    """
+    from kd.data.check import check
+
+    what = f"data set {name!r}"
+    maker = build.find("kd.data", name, "load")
+    return check(build.make(maker, settings, what), what)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kd.errors import InputError
+
 
 class Split(NamedTuple):
     """Examples in a fixed order; an example's place is its `index`.
@@ -43,3 +45,79 @@ def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
         "start": (np.cumsum(count) - count).astype(np.int32),
         "count": count.astype(np.int32),
     }
+
+
+def channel_moments(
+    image: np.ndarray,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 pixels [..., c] scaled to [0, 1], to four decimals.
+
+    They come from exact counts of the 256 values. A channel that never changes gets 1 / 255, so that dividing stays safe.
+    """
+    value = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(image.shape[-1]):
+        share = np.bincount(image[..., channel].ravel(), minlength=256)
+        share = share / share.sum()
+        center = float(share @ value)
+        mean.append(round(center, 4))
+        spread = float(np.sqrt(share @ (value - center) ** 2))
+        std.append(round(max(spread, 1 / 255), 4))
+    return tuple(mean), tuple(std)
+
+
+def stratified(label: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """A fixed random part of the examples in which each class has its share.
+
+    Args:
+      label: int [n].
+      size: examples to choose; classes get size * count / n each, what rounding leaves going to the largest remainders
+        (the lower class first). No class is emptied.
+      seed: of `numpy.random.RandomState`, whose stream is frozen (NEP 19), so that the choice never changes.
+
+    Returns:
+      bool [n], true where chosen; it may choose fewer than `size` where classes of one example stand in the way.
+    """
+    random = np.random.RandomState(seed)
+    count = np.bincount(label)
+    share = size * count / len(label)
+    take = np.floor(share).astype(int)
+    rest = np.argsort(take - share, kind="stable")[: size - take.sum()]
+    take[rest] += 1
+    chosen = np.zeros(len(label), bool)
+    for k in range(len(count)):
+        among = random.permutation(np.flatnonzero(label == k))
+        chosen[among[: min(take[k], max(count[k] - 1, 0))]] = True
+    return chosen
+
+
+def divide(
+    image: np.ndarray, label: np.ndarray, chosen: np.ndarray
+) -> tuple[Split, Split]:
+    """(train, test): `test` holds the chosen examples; both keep the order."""
+    return (
+        Split(image[~chosen], label[~chosen]),
+        Split(image[chosen], label[chosen]),
+    )
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
+    """The data set of choices: a stratified part of train becomes the evaluation split, and the test set is out of reach.
+
+    Args:
+      fraction: part of the training set that is held out, between 0 and 1.
+      seed: chooses the part; see `stratified`.
+
+    Raises:
+      InputError: the fraction leaves one of the two splits empty.
+    """
+    label = dataset.train.label
+    size = round(fraction * len(label)) if 0 < fraction < 1 else 0
+    chosen = stratified(label, size, seed)
+    if not chosen.any():
+        raise InputError(
+            f"holding out {fraction!r} of {len(label)} training examples leaves a split empty. "
+            "Give a fraction between 0 and 1 that is worth an example or more."
+        )
+    train, test = divide(dataset.train.image, label, chosen)
+    return dataset._replace(train=train, test=test)

@@ -1,0 +1,118 @@
+"""Data sets of TensorFlow Datasets, read without TensorFlow and, once prepared, without a network.
+
+https://www.tensorflow.org/datasets. `kd prepare NAME` writes the usual ones; any other set of images and labels that was
+prepared as array_record can be named too.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kd.data import png
+from kd.data.arrays import dataset_of
+from kd.data.base import Dataset, Split
+from kd.errors import InputError, unknown
+
+
+def load(
+    dataset: str,
+    data_dir: str | None = None,
+    train: str = "train",
+    test: str = "test",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] = (),
+) -> Dataset:
+    """The prepared set called `dataset`, its features `image` and `label`, decoded whole, in TFDS's order.
+
+    Args:
+      dataset: name at TFDS, such as "kmnist".
+      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      train: name of the training split.
+      test: name of the test split.
+      mean: per channel, of pixels scaled to [0, 1]. Default: that of the training images.
+      std: likewise.
+      class_names: default: those that TFDS knows.
+
+    Raises:
+      InputError: the set is not prepared (the network is never touched), or not as array_record, or damaged.
+    """
+    where = directory(dataset, data_dir)
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(where)
+    features = builder.info.features or {}
+    for feature in ("image", "label"):
+        if feature not in features:
+            raise unknown(f"feature of {dataset}", feature, features)
+    return dataset_of(
+        _read(builder, train),
+        _read(builder, test),
+        dataset,
+        features["label"].num_classes,
+        class_names or features["label"].names,
+        mean,
+        std,
+    )
+
+
+def root(data_dir: str | Path | None) -> Path:
+    """The directory of prepared sets, by TFDS's own rule."""
+    if not isinstance(data_dir, str | Path | None):
+        raise InputError(f"data_dir must name a directory, not {data_dir!r}.")
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(data_dir or default).expanduser()
+
+
+def prepared(name: str, data_dir: str | Path | None) -> Path | None:
+    """The directory of the newest prepared version of a set; None where there is none."""
+    versions = {}
+    for info in (root(data_dir) / name).glob("*/dataset_info.json"):
+        # A set being written has a name such as incomplete.A1B2C3_3.0.1.
+        if re.fullmatch(r"\d+\.\d+\.\d+", info.parent.name):
+            versions[tuple(map(int, info.parent.name.split(".")))] = info.parent
+    return versions[max(versions)] if versions else None
+
+
+def directory(name: str, data_dir: str | Path | None) -> Path:
+    """`prepared`, or an InputError that says what to do. TFDS itself would try the network for minutes."""
+    found = prepared(name, data_dir)
+    if found is None:
+        option = f" --data_dir {data_dir}" if data_dir else ""
+        raise InputError(
+            f"the data set {name} is not prepared in {root(data_dir)}. Run `kd prepare {name}{option}`, "
+            "or say where it lies: data_dir of the data set, or the environment variable TFDS_DATA_DIR."
+        )
+    return found
+
+
+def _read(builder, split: str) -> Split:
+    from tensorflow_datasets.core.decode import DeserializeMethod
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example: Any = tf_example_pb2.Example  # type: ignore[missing-attribute]
+    if split not in builder.info.splits:
+        raise unknown(f"split of {builder.name}", split, builder.info.splits)
+    try:
+        source = builder.as_data_source(
+            split, deserialize_method=DeserializeMethod.RAW_BYTES
+        )
+        pictures, labels = [], []
+        for record in source.__getitems__(list(range(len(source)))):
+            feature = example.FromString(record).features.feature
+            pictures.append(feature["image"].bytes_list.value[0])
+            labels.append(feature["label"].int64_list.value[0])
+        return Split(png.decode(pictures), np.array(labels, np.int32))
+    except NotImplementedError:
+        raise InputError(
+            f"{builder.data_dir} was prepared in a format that cannot be read without TensorFlow. "
+            f"Prepare it anew elsewhere: `kd prepare {builder.name} --data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
+        ) from None
+    except Exception as error:  # array_record and protobuf raise bare exceptions
+        raise InputError(
+            f"{builder.data_dir}, {split}, is damaged: {error}. Remove it and run `kd prepare {builder.name}`."
+        ) from error
