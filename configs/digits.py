@@ -29,7 +29,7 @@ def get_config(arg=None):
         c.student = dict(name="mlp.MLP", widths=(256, 256), dropout=0.3)
         c.objective = dict(ce=dict(name="ce.CE"))
         return c
-    c.student = dict(name="mlp.MLP", widths=(24,))
+    c.student = dict(name="mlp.MLP", widths=(16,))
     if a["role"] == "labels":
         c.objective = dict(ce=dict(name="ce.CE"))
         return c

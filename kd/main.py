@@ -112,7 +112,3 @@ def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
 
     prepare.run(options.names, options.source, options.data_dir)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,5 +1,9 @@
 """Strict everywhere: eight simulated devices, no silent rank promotion, warnings are errors, shapes checked as they run."""
 
+import contextlib
+import io
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -8,6 +12,10 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Many tests compile the same small programs; each session starts from nothing.
+jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="kd-tests-"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture
@@ -51,20 +59,43 @@ def get_config(arg=None):
     c.objective = dict(ce=dict(name="ce.CE"))
     c.checkpoint = dict(seconds=0.0)
     if arg != "teacher":
-        c.teacher = dict(config="{here}/small.py:teacher")
+        c.teacher = dict(config="small.py:teacher")
         c.objective.kd = dict(name="kd.KD", temperature=2.0)
     return c
 '''
+
+
+@pytest.fixture(scope="session")
+def small_run(
+    tmp_path_factory: pytest.TempPathFactory, small_data: Path
+) -> tuple[Path, str]:
+    """A directory with `small.py`, a three-epoch run on `small_data`, done with its teacher; and what the command printed.
+
+    Tests work on copies, see `finished`.
+    """
+    from kd.main import main
+
+    home = tmp_path_factory.mktemp("small")
+    (home / "small.py").write_text(SMALL_CONFIG.replace("{data}", str(small_data)))
+    printed = io.StringIO()
+    with contextlib.chdir(home), contextlib.redirect_stdout(printed):
+        assert main(["run", "--config", "small.py"]) == 0
+    return home, printed.getvalue()
 
 
 @pytest.fixture
 def small_config(
     tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A config file of a three-epoch run on `small_data`, in a fresh working directory."""
+    """`small.py` in a fresh working directory, with no run yet."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "small.py"
-    path.write_text(
-        SMALL_CONFIG.replace("{data}", str(small_data)).replace("{here}", str(tmp_path))
-    )
+    path = Path("small.py")
+    path.write_text(SMALL_CONFIG.replace("{data}", str(small_data)))
     return path
+
+
+@pytest.fixture
+def finished(small_run: tuple[Path, str], small_config: Path) -> str:
+    """The working directory of `small_config` with its runs done; what the command printed."""
+    shutil.copytree(small_run[0] / "runs", "runs")
+    return small_run[1]
