@@ -1,4 +1,4 @@
-"""What config files share: their arguments."""
+"""What config files share: their arguments, and naming one another."""
 
 import difflib
 from typing import Any
@@ -31,6 +31,15 @@ def parse_arg(arg: str | None, **defaults: Any) -> dict[str, Any]:
         if not given and kind is not bool:
             raise ValueError(f"argument {key!r} needs a value, {key}=....")
     return options
+
+
+def reference(
+    file: str, options: dict[str, Any], defaults: dict[str, Any], **changes: Any
+) -> str:
+    """`FILE.py:key=value,...` for the same options but for the changes; those at their default are left out."""
+    new = {**options, **changes}
+    given = [f"{key}={new[key]}" for key in new if new[key] != defaults[key]]
+    return file + (":" + ",".join(given) if given else "")
 
 
 def _boolean(text: str) -> bool:

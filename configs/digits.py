@@ -3,43 +3,45 @@
     uv run kd run --config configs/digits.py
 
 One file describes the three runs that belong together: `:role=student` (the default) is distilled from the ensemble
-`:role=teacher`, and `:role=labels` is the same student without a teacher.
+`:role=teacher`, and `:role=labels` is the same student without a teacher. `:holdout=0.25` evaluates on a part of the
+training images in place of the test set; all choices below were made there.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import parse_arg
+from configs.common import parse_arg, reference
+
+DEFAULTS = dict(role="student", seeds=5, holdout=0.0)
 
 
 def get_config(arg=None):
-    a = parse_arg(arg, role="student", seeds=5, holdout=0.0)
-    same = f"seeds={a['seeds']},holdout={a['holdout']}"
-    ref = lambda role: f"configs/digits.py:role={role},{same}"
+    a = parse_arg(arg, **DEFAULTS)
+    if a["role"] not in ("student", "teacher", "labels"):
+        raise ValueError(f"role={a['role']}: expected student, teacher or labels.")
+    ref = lambda role: reference("configs/digits.py", a, DEFAULTS, role=role)
     c = ConfigDict()
     c.data = dict(name="digits")
     c.seeds = a["seeds"]
     c.holdout = a["holdout"]
     c.batch_size = 64
-    c.epochs = 60
-    c.augment = "crop(1)"
-    c.optimizer = dict(name="adamw", learning_rate=3e-3, weight_decay=1e-2)
+    c.optimizer = dict(name="adamw", weight_decay=1e-2)
     c.schedule = dict(name="cosine", warmup=2.0)
     c.eval_every = 5
+    c.objective = dict(ce=dict(name="ce.CE"))
     if a["role"] == "teacher":
         c.student = dict(name="mlp.MLP", widths=(256, 256), dropout=0.3)
-        c.objective = dict(ce=dict(name="ce.CE"))
+        c.augment = "crop(1)"  # for the teachers alone: 16 units cannot learn it
+        c.optimizer.learning_rate = 3e-3
+        c.epochs = 60
         return c
     c.student = dict(name="mlp.MLP", widths=(16,))
-    if a["role"] == "labels":
-        c.objective = dict(ce=dict(name="ce.CE"))
-        return c
-    if a["role"] != "student":
-        raise ValueError(f"role={a['role']}: expected student, teacher or labels.")
-    c.teacher = dict(config=ref("teacher"), reduce="probs")
-    c.objective = dict(
-        ce=dict(name="ce.CE", weight=0.1),
-        kd=dict(name="kd.KD", weight=0.9, temperature=4.0),
-    )
-    c.compare = {} if a["holdout"] else {"student from labels": ref("labels")}
-    c.acceptance = dict(max_drop=0.02, min_agreement=0.95)
+    c.optimizer.learning_rate = 1e-2
+    c.epochs = 100
+    if a["role"] == "student":
+        c.teacher = dict(config=ref("teacher"))
+        c.objective.ce.weight = 0.1
+        c.objective.kd = dict(name="kd.KD", weight=0.9, temperature=4.0)
+        c.compare = {"student from labels": ref("labels")}
+        # What a user of the small network would accept: set before the first look at the test set.
+        c.acceptance = dict(max_drop=0.02, min_agreement=0.97)
     return c
