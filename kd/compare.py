@@ -78,8 +78,10 @@ def table(config: ConfigDict, runs: Runs) -> str:
         "distilled student" if runs.teacher else "student", own["logits"], result
     )
     rows.append(distilled)
+    taught = _learned_from(config, result["teacher"])
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
+        *taught,
         "",
         *_grid(rows, label, reference),
         "",
@@ -88,6 +90,24 @@ def table(config: ConfigDict, runs: Runs) -> str:
         lines += _verdict(config, rows, distilled, reference, label)
     lines += ["Results:", *(f"  {there}" for there in _places(runs))]
     return "\n".join(lines)
+
+
+def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[str]:
+    """A line on who taught whom, where there is a teacher."""
+    if teacher is None:
+        return []
+    members, section = teacher["members"], config.teacher
+    if section.members == "paired":
+        return [f"student i learned from member i of {teacher['run']}"]
+    how = {
+        "probs": "the mean of their probabilities",
+        "logits": "the mean of their logits",
+        "each": "each of them",
+    }[section.reduce]
+    if len(members) == 1:
+        return [f"every student learned from member {members[0]} of {teacher['run']}"]
+    numbers = ", ".join(map(str, members))
+    return [f"every student learned from {how}: members {numbers} of {teacher['run']}"]
 
 
 def _members(teacher: Workdir, result: dict[str, Any]) -> tuple[np.ndarray, dict]:
