@@ -131,25 +131,24 @@ def _places(runs: Runs) -> list[str]:
     return [str(place.path) for place in places]
 
 
-HEAD = ("", "accuracy %", "parameters", "bytes", "MACs", "agreement %", "KL")
-
-
 def _grid(
     rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None
 ) -> list[str]:
-    cells: list[tuple[str, ...]] = [HEAD]
+    fidelity = ("agreement %", "KL") if reference is not None else ()
+    head = ("", "accuracy %", "parameters", "bytes", "MACs", *fidelity)
+    cells: list[tuple[str, ...]] = [head]
     for row in rows:
         cost = [row.networks * row.result[k] for k in ("parameters", "bytes", "macs")]
-        fidelity = ["", ""]
+        line = [row.name, _spread(100 * metrics.accuracy(row.logits, label))]
+        line += [f"{c:,}" for c in cost]
         if reference is not None:
             agreement = metrics.agreement(row.logits, reference)
-            fidelity = [
+            line += [
                 _spread(100 * agreement),
                 _spread(metrics.kl(row.logits, reference), 3),
             ]
-        accuracy = _spread(100 * metrics.accuracy(row.logits, label))
-        cells.append((row.name, accuracy, *(f"{c:,}" for c in cost), *fidelity))
-    widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
+        cells.append(tuple(line))
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     return [
         "  ".join(
             cell.ljust(width) if i == 0 else cell.rjust(width)
