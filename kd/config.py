@@ -27,7 +27,8 @@ def default() -> ConfigDict:
     c.seeds = (
         1  # as many students, trained in one program; together they are an ensemble
     )
-    c.seeds_how = "auto"  # vmap | map | auto: equal results; see kd.transform
+    c.seeds_how = "auto"  # vmap | map | unroll | auto: equal results; see kd.transform
+    c.loop = "auto"  # over updates: device | host | auto; see kd.program
     c.data = ConfigDict({"name": ""})  # a file of kd/data, or a dotted path
     c.augment = ""  # such as "crop(4)|flip"; see kd.data.augment
     c.holdout = 0.0  # share of train held out and evaluated in place of test
@@ -202,7 +203,8 @@ def _check_values(config: ConfigDict) -> None:
             f"config.holdout: expected a share of train in [0, 1), got {config.holdout}."
         )
     choices = {
-        "seeds_how": ("auto", "vmap", "map"),
+        "seeds_how": ("auto", "vmap", "map", "unroll"),
+        "loop": ("auto", "device", "host"),
         "teacher.reduce": ("probs", "logits", "each"),
         "teacher.how": ("auto", "vmap", "map", "unroll"),
         "devices.transform": ("jit",),

@@ -20,11 +20,17 @@ from kd.data.base import Dataset, class_tables
 from kd.errors import InputError
 from kd.loop import Plan, train
 from kd.machine import Spent, git_commit, hardware
-from kd.program import make_logits, make_order, make_updates, seed_keys
+from kd.program import (
+    make_logits,
+    make_order,
+    make_update,
+    make_updates,
+    seed_keys,
+)
 from kd.record import Progress, Record, read_rows
 from kd.step import Augment, make_eval, make_init, make_step
 from kd.trained import Taught, make_teacher, workdir_of_teacher
-from kd.transform import fastest
+from kd.transform import fastest, loops_are_slow
 from kd.types import DistillState, PyTree
 from kd.workdir import Workdir
 
@@ -144,26 +150,14 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     made = make_init(student, objective, taught.teacher, tx, augment)
     start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=place)
     shapes = jax.eval_shape(start, keys, frozen, data)
-    how = config.seeds_how
-    if how == "auto":
-        how = _fastest(student, shapes, normalize, data)
+    how, loop = _ways(config, student, taught, shapes, dataset)
     step = make_step(student, objective, taught.teacher, tx, augment)
-    updates = {
-        size: jax.jit(
-            make_updates(
-                step,
-                size,
-                plan.steps_per_call,
-                how,
-                taught.paired,
-                sharding.split_batch(mesh, size),
-            ),
-            donate_argnums=0,
-        )
-        for size in plan.batch_sizes
-    }
-    evaluate = make_logits(make_eval(student, normalize), config.eval_batch_size, how)
-    logits = jax.jit(evaluate)
+    updates = {}
+    for size in plan.batch_sizes:
+        split = sharding.split_batch(mesh, size)
+        update = make_update(step, size, how, taught.paired, split)
+        updates[size] = make_updates(update, size, plan.steps_per_call, loop)
+    logits = make_logits(make_eval(student, normalize), config.eval_batch_size, how)
     return Setup(
         config=config,
         dataset=dataset,
@@ -177,7 +171,7 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         init=lambda: start(keys, frozen, data),
         shapes=shapes,
         updates=updates,
-        logits=lambda variables: np.asarray(logits(variables, test)),
+        logits=lambda variables: logits(variables, test),
         target=_target(taught, normalize, config, test),
     )
 
@@ -198,17 +192,27 @@ def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
     return start
 
 
-def _fastest(
-    student: nn.Module, shapes: DistillState, normalize: Augment, data: PyTree
-) -> str:
-    def forward(variables: PyTree, image: jax.Array) -> Any:
-        batch = normalize(jax.random.key(0), {"image": image})
-        return student.apply(variables, batch["image"], train=False)
-
+def _ways(
+    config: ConfigDict,
+    student: nn.Module,
+    taught: Taught,
+    shapes: DistillState,
+    dataset: Dataset,
+) -> tuple[str, str]:
+    """How to go over the seeds, and where to loop over updates: as the config says, or what is fastest here."""
+    shape = (1, *dataset.train.image.shape[1:])
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
     one = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.student
     )
-    return fastest(forward, one, data["image"][:1])
+    forward = lambda v, x: student.apply(v, x, train=False)
+    how, loop = config.seeds_how, config.loop
+    if how == "auto":
+        how = fastest(forward, one, image)
+    if loop == "auto":
+        slow = loops_are_slow(forward, one, image) or taught.how == "unroll"
+        loop = "host" if slow else "device"
+    return how, loop
 
 
 def _target(
@@ -218,8 +222,8 @@ def _target(
     if taught.model is None:
         return None
     evaluate = make_eval(taught.model, normalize)
-    logits = jax.jit(make_logits(evaluate, config.eval_batch_size))
-    members = np.asarray(logits(taught.members, test))
+    logits = make_logits(evaluate, config.eval_batch_size, taught.how)
+    members = logits(taught.members, test)
     if taught.paired:
         return members
     if config.teacher.reduce == "logits":

@@ -55,6 +55,7 @@ class Taught(NamedTuple):
     weights: PyTree
     model: nn.Module | None = None
     members: PyTree = None  # their variables [m, ...], to evaluate the ensemble
+    how: str = "vmap"  # over the members
     paired: bool = False  # whether student i learns from member i alone
     each: bool = False  # whether the objective sees the members side by side
     origin: dict[str, Any] | None = None
@@ -94,12 +95,12 @@ def make_teacher(
         how = fastest(lambda v, x: model.apply(v, x, train=False), one, image)
     if section.members == "paired":
         single = teachers.frozen(model)
-        return Taught(single, stacked, model, stacked, paired=True, origin=origin)
+        return Taught(single, stacked, model, stacked, how, paired=True, origin=origin)
     if len(members) == 1:
-        return Taught(teachers.frozen(model), one, model, stacked, origin=origin)
+        return Taught(teachers.frozen(model), one, model, stacked, how, origin=origin)
     teacher = teachers.ensemble(model, section.reduce, how)
     each = section.reduce == "each"
-    return Taught(teacher, stacked, model, stacked, each=each, origin=origin)
+    return Taught(teacher, stacked, model, stacked, how, each=each, origin=origin)
 
 
 def _members(text: str, size: int, workdir: Workdir) -> list[int]:

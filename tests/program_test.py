@@ -14,7 +14,13 @@ from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
-from kd.program import make_logits, make_order, make_updates, seed_keys
+from kd.program import (
+    make_logits,
+    make_order,
+    make_update,
+    make_updates,
+    seed_keys,
+)
 from kd.step import make_eval, make_init, make_step
 from kd.transform import pick
 
@@ -38,7 +44,9 @@ augment = make_augment("crop(1)", (0.5,), (0.5,))
 class Machine:
     """A student, its teachers and compiled updates, for tests to run in pieces."""
 
-    def __init__(self, student=None, paired=False, how="vmap", mesh=None, capacity=3):
+    def __init__(
+        self, student=None, paired=False, how="vmap", mesh=None, loop="device"
+    ):
         student = student or MLP(CLASSES, (8,))
         model = MLP(CLASSES, (16,))
         objective = Weighted({"ce": CE(), "kd": KD(2.0)}, {"ce": 0.5, "kd": 0.5})
@@ -57,9 +65,8 @@ class Machine:
         self.init_one = make_init(student, objective, teacher, tx, augment)
         step = make_step(student, objective, teacher, tx, augment)
         place = sharding.split_batch(mesh, BATCH) if mesh else lambda batch: batch
-        self.updates = jax.jit(
-            make_updates(step, BATCH, capacity, how, paired, place), donate_argnums=0
-        )
+        update = make_update(step, BATCH, how, paired, place)
+        self.updates = make_updates(update, BATCH, 3, loop)
         self.order = jax.jit(make_order(N))
 
     def init(self, keys):
@@ -136,6 +143,16 @@ def test_ways_over_the_seeds_agree(whole, how):
     assert_close(state, whole[0], 1e-6)
 
 
+def test_updates_one_by_one_equal_those_in_one_dispatch(whole):
+    machine = Machine(loop="host")
+    state, logs = machine.run(seed_keys(5, SEEDS))
+    assert_close(state, whole[0], 1e-6)
+    assert_close(logs, whole[1], 1e-5)
+    again, _ = machine.run(seed_keys(5, SEEDS), ((0, 1), (8, 2), (24, 3)))
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+    assert machine.updates._cache_size() == 1
+
+
 def test_paired_students_learn_each_from_their_own_teacher():
     machine = Machine(paired=True)
     together, _ = machine.run(seed_keys(5, SEEDS))
@@ -176,7 +193,7 @@ def test_logits_of_a_split_do_not_depend_on_the_batch(size):
     weights = jax.vmap(lambda k: model.init(k, jnp.zeros((1, 6, 6, 1))))(
         seed_keys(0, 2)
     )
-    found = jax.jit(make_logits(evaluate, size))(weights, images)
+    found = make_logits(evaluate, size)(weights, images)
     one = pick(weights, 1)
     image = (images.astype(jnp.float32) / 255 - 0.5) / 0.5
     np.testing.assert_allclose(found[1], model.apply(one, image).logits, atol=1e-5)
