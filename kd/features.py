@@ -81,11 +81,11 @@ def pairs(
 def maps(
     view: View, names: Sequence[Name] | None = None, suffix: str = ""
 ) -> list[tuple[Array, Array]]:
-    """`pairs` that must be maps, [b, h, w, d]: the method looks at places in them."""
+    """`pairs` that must have places, [b, h, w, d] or [b, t, d], as maps: the method looks at places in them."""
     found = pairs(view, names, suffix)
-    if any(side.ndim != 4 for both in found for side in both):
+    if any(side.ndim < 3 for both in found for side in both):
         raise _mismatch(view, "this method needs maps [b, h, w, d], not vectors")
-    return found
+    return [(as_map(student), as_map(teacher)) for student, teacher in found]
 
 
 def last(view: View, name: Name | None = None) -> tuple[Array, Array]:
@@ -129,8 +129,8 @@ def _mismatch(view: View, why: str) -> InputError:
 
 
 def as_map(x: Float[Array, "b ..."]) -> Float[Array, "b h w d"]:
-    """[b, d] as a map of one pixel; maps as they are."""
-    return x[:, None, None, :] if x.ndim == 2 else x
+    """Maps as they are, a series [b, t, d] as a map of height 1, and a vector [b, d] as a map of one place."""
+    return x.reshape(x.shape[0], *[1] * (4 - x.ndim), *x.shape[1:])
 
 
 def flat(x: Float[Array, "b ..."]) -> Float[Array, "b d"]:

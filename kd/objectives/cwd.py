@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
-from kd.features import Conv, Name, last
+from kd.features import Conv, Name, as_map, last
 from kd.types import View
 
 
@@ -40,11 +40,12 @@ class CWD(nn.Module):
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
-        student, teacher = last(view, self.feature)
-        if student.ndim != 4 or student.shape[1:3] != teacher.shape[1:3]:
+        student, teacher = map(as_map, last(view, self.feature))
+        places = student.shape[1] * student.shape[2]
+        if places == 1 or student.shape[1:3] != teacher.shape[1:3]:
             raise InputError(
-                f"CWD needs maps [b, h, w, d] of one size: the student's is {student.shape}, the teacher's {teacher.shape}. "
-                "Name stages of equal size in `feature`."
+                "CWD needs two maps of the same size, of two places or more: "
+                f"the student's is {student.shape[1:3]}, the teacher's {teacher.shape[1:3]}. Name such stages in `feature`."
             )
         if student.shape[-1] != teacher.shape[-1]:
             student = Conv(teacher.shape[-1], (1, 1), name="align")(student)

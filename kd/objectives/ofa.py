@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kd.errors import InputError
-from kd.features import BatchNorm, stage_names, total
+from kd.features import BatchNorm, as_map, stage_names, total
 from kd.types import View
 
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -84,9 +84,9 @@ class OFA(nn.Module):
         names = self.features or stage_names(view.student)
         for i, name in enumerate(names):
             x = view.student.feature(name).astype(jnp.float32)
-            if x.ndim != 4:
+            if x.ndim < 3:
                 raise InputError(
-                    f"OFA's exits are for maps [b, h, w, d]; {name!r} of the student is {x.shape}."
+                    f"OFA's exits are for maps [b, h, w, d]; {name!r} of the student is a vector, {x.shape}."
                 )
             exit = _Exit(
                 len(names) - 1 - i,
@@ -94,7 +94,7 @@ class OFA(nn.Module):
                 target.shape[-1],
                 name=f"exit_{name}",
             )
-            logits.append(exit(x))
+            logits.append(exit(as_map(x)))
         return total(
             enhanced_cross_entropy(z, target, label, self.exponent, self.temperature)
             for z in logits

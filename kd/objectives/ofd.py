@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.errors import unknown
-from kd.features import BatchNorm, Name, as_map, maps, require, same_size, total
+from kd.features import BatchNorm, Name, maps, require, same_size, total
 from kd.types import View
 
 
@@ -67,7 +67,7 @@ class OFD(nn.Module):
         found = maps(view, self.features, suffix="_pre")
         losses = []
         for i, (student, teacher) in enumerate(found, start=1):
-            student, teacher = same_size(as_map(student), as_map(teacher))
+            student, teacher = same_size(student, teacher)
             width = teacher.shape[-1]
             x = nn.Conv(
                 width,
