@@ -8,12 +8,6 @@ from jaxtyping import Array, Float
 from kd.types import View
 
 
-def _norm(x: Float[Array, "b c"]) -> Float[Array, " b"]:
-    """Length of each row, whose gradient at zero is zero."""
-    square = jnp.sum(x**2, axis=-1)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
-
-
 def inter_class(
     student: Float[Array, "b c"], teacher: Float[Array, "b c"]
 ) -> Float[Array, ""]:
@@ -26,13 +20,19 @@ def inter_class(
     Huang, You, Wang, Qian, Xu. Knowledge Distillation from A Stronger Teacher. NeurIPS 2022.
     https://arxiv.org/abs/2205.10536, Eq. 6 and 8; 1e-8 is added to the product of the lengths, as the public code does.
 
-    A row without spread correlates with nothing: it counts 1 and has no gradient.
+    A row without spread, on either side, correlates with nothing: it counts 1 and has no gradient, where the formula's is 1e8.
     """
-    center = lambda p: (
-        p.astype(jnp.float32) - jnp.mean(p.astype(jnp.float32), axis=-1, keepdims=True)
-    )
-    s, t = center(student), center(teacher)
-    return 1 - jnp.mean(jnp.sum(s * t, axis=-1) / (_norm(s) * _norm(t) + 1e-8))
+    s, t = _centre(student), _centre(teacher)
+    square = jnp.sum(s**2, axis=-1) * jnp.sum(t**2, axis=-1)
+    spread = square > 0
+    lengths = jnp.sqrt(jnp.where(spread, square, 1.0))
+    correlation = jnp.where(spread, jnp.sum(s * t, axis=-1) / (lengths + 1e-8), 0.0)
+    return 1 - jnp.mean(correlation)
+
+
+def _centre(p: Float[Array, "b c"]) -> Float[Array, "b c"]:
+    p = p.astype(jnp.float32)
+    return p - jnp.mean(p, axis=-1, keepdims=True)
 
 
 def intra_class(

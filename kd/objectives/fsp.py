@@ -11,7 +11,8 @@ from kd.errors import InputError
 from kd.features import Name, einsum, maps, same_size, total
 from kd.types import View
 
-type Pair = tuple[Float[Array, "b h w c"], Float[Array, "b h2 w2 d"]]
+type Pair = Sequence[Float[Array, "b _ _ _"]]
+"""(bottom, top), two maps of one network."""
 
 
 def flow(
@@ -31,8 +32,8 @@ def fsp(student_pair: Pair, teacher_pair: Pair) -> Float[Array, ""]:
     """Mean of (flow of the student - flow of the teacher)^2. Yim et al. 2017, Eq. 2, with the mean over the matrix.
 
     Args:
-      student_pair: (bottom, top), two maps of the student.
-      teacher_pair: two maps of the teacher, with as many channels.
+      student_pair: (bottom, top) of the student.
+      teacher_pair: (bottom, top) of the teacher, with as many channels; sizes may differ.
     """
     ours, theirs = flow(*student_pair), flow(*teacher_pair)
     if ours.shape[1:] != theirs.shape[1:]:
