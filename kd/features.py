@@ -75,6 +75,8 @@ def pairs(
         names = stage_names(view.student, suffix)
         if not names or names != stage_names(_teacher(view), suffix):
             raise _mismatch(view, f"the stages (stage1{suffix}, ...) of the two differ")
+    if isinstance(names, str):
+        names = [names]
     return [pair(view, name) for name in names]
 
 
