@@ -20,7 +20,7 @@ def activation_boundary(
     Both are activations before the ReLU.
 
     Heo, Lee, Yun, Choi. Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons. AAAI 2019.
-    https://arxiv.org/abs/1811.03233, Eq. 6.
+    https://arxiv.org/abs/1811.03233, its alternative loss (that of the activation transfer is a step and has no gradient).
     """
     s, t = flat(student), flat(teacher)
     fires = t > 0

@@ -15,7 +15,7 @@ def correlation(
     """Mean over i of sum_k |s - t|_{i,k} |s - t|_{i+1,k}, where i and i + 1 are neighbours in the batch.
 
     Peng et al. Correlation Congruence for Knowledge Distillation. ICCV 2019.
-    https://arxiv.org/abs/1904.01802. The tables ran this form, which the authors gave to those of the public code; Eq. 6 of the paper compares
+    https://arxiv.org/abs/1904.01802. The tables ran this form, which the authors gave to those of the public code; the paper compares
     matrices of kernels of all pairs. It depends on the order of the batch, and raises InputError for a batch of one.
     """
     if student.shape[0] < 2:

@@ -18,7 +18,7 @@ def scale_gradient(
 
 
 def curriculum(epoch: float | Array, epochs: int) -> Float[Array, ""]:
-    """From 0 down to -1 by half a cosine over `epochs`, then -1. Li et al. 2023, Eq. 6."""
+    """From 0 down to -1 by half a cosine over `epochs`, then -1. Li et al. 2023, the schedule of lambda."""
     done = jnp.clip(jnp.asarray(epoch, jnp.float32) / epochs, 0.0, 1.0)
     return (jnp.cos(jnp.pi * done) - 1) / 2
 
@@ -27,7 +27,7 @@ class CTKD(nn.Module):
     """`kd.distill_kl` at the temperature lowest + span sigmoid(theta), where theta climbs the loss that the student descends.
 
     Li et al. Curriculum Temperature for Knowledge Distillation. AAAI 2023.
-    https://arxiv.org/abs/2211.16231, Eq. 4 to 6, the global temperature. One theta, 1 at the start; its gradient is multiplied by
+    https://arxiv.org/abs/2211.16231, the global temperature. One theta, 1 at the start; its gradient is multiplied by
     `curriculum` of the epoch, counted from 1. An ensemble is averaged at T = 1, since its temperature must be known beforehand.
 
     Attributes:

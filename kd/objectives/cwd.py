@@ -18,7 +18,7 @@ def channel_kl(
     """T^2 times the mean over channels of KL(softmax(teacher / T) || softmax(student / T)) over places, in nats.
 
     Shu, Liu, Gao, Yan, Shen. Channel-Wise Knowledge Distillation for Dense Prediction. ICCV 2021.
-    https://arxiv.org/abs/2011.13256, Eq. 4 and 5.
+    https://arxiv.org/abs/2011.13256, phi and the asymmetric divergence.
     """
     log = lambda x: jax.nn.log_softmax(
         x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32) / temperature, axis=1

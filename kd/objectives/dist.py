@@ -18,7 +18,7 @@ def inter_class(
       teacher: likewise.
 
     Huang, You, Wang, Qian, Xu. Knowledge Distillation from A Stronger Teacher. NeurIPS 2022.
-    https://arxiv.org/abs/2205.10536, Eq. 6 and 8; 1e-8 is added to the product of the lengths, as the public code does.
+    https://arxiv.org/abs/2205.10536, the inter-class relation; 1e-8 is added to the product of the lengths, as the public code does.
 
     A row without spread, on either side, correlates with nothing: it counts 1 and has no gradient, where the formula's is 1e8.
     """
@@ -38,12 +38,12 @@ def _centre(p: Float[Array, "b c"]) -> Float[Array, "b c"]:
 def intra_class(
     student: Float[Array, "b c"], teacher: Float[Array, "b c"]
 ) -> Float[Array, ""]:
-    """`inter_class` of the columns: each class's probabilities over the batch. Huang et al. 2022, Eq. 9."""
+    """`inter_class` of the columns: each class's probabilities over the batch. Huang et al. 2022, the intra-class relation."""
     return inter_class(student.T, teacher.T)
 
 
 class DIST(nn.Module):
-    """T^2 (beta inter + gamma intra) of softmax(z / T). Huang et al. 2022, Eq. 10 without its cross entropy.
+    """T^2 (beta inter + gamma intra) of softmax(z / T). Huang et al. 2022, their loss without its cross entropy.
 
     T^2 is in the authors' classification code and not in the paper; it is 1 for their ImageNet runs (T = 1) and 16 for CIFAR (T = 4).
     The loss compares examples, so it is a scalar of the global batch.

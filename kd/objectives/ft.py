@@ -17,7 +17,7 @@ def factor_transfer(
     """Mean over places of the absolute difference of two factors, each the `at.attention` of its map; the larger is pooled to the smaller.
 
     Kim, Park, Kwak. Paraphrasing Complex Network: Network Compression via Factor Transfer. NeurIPS 2018.
-    https://arxiv.org/abs/1802.04977, Eq. 3 with p = 1. The tables take the mean of squares over channels first, which the paper does not.
+    https://arxiv.org/abs/1802.04977, L_FT with p = 1. The tables take the mean of squares over channels first, which the paper does not.
     """
     student, teacher = same_size(student, teacher)
     return jnp.mean(jnp.abs(attention(student) - attention(teacher)), axis=-1)
@@ -44,7 +44,7 @@ def _encoder(width: int, rate: float) -> _Convs:
 
 
 class Paraphraser(nn.Module):
-    """Mean squared error of an autoencoder of the teacher's last map (Kim et al. 2018, Eq. 1): the first of two runs.
+    """Mean squared error of an autoencoder of the teacher's last map (Kim et al. 2018, L_rec): the first of two runs.
 
     The student learns nothing here. The collection `frozen` keeps a copy of the encoder (as it was before the last update), which the second
     run, `ft.FT` under the same name of term, takes over when it starts from this one (`init`): there it is out of reach of weight decay.

@@ -14,7 +14,7 @@ def channel_correlation(
     """Sum of (G_s - G_t)^2 / d, G being the inner products [d, d] of a map's channels, each row scaled to length 1.
 
     Liu et al. Exploring Inter-Channel Correlation for Diversity-Preserved Knowledge Distillation. ICCV 2021.
-    https://arxiv.org/abs/2202.03680, Eq. 3 to 5, rows scaled as in the authors' code for CIFAR-100.
+    https://arxiv.org/abs/2202.03680, ICKD-C, rows scaled as in the authors' code for CIFAR-100.
     """
     gram = lambda x: unit(
         einsum("bhwi,bhwj->bij", x.astype(jnp.float32), x.astype(jnp.float32))

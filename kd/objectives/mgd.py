@@ -16,7 +16,7 @@ class MGD(nn.Module):
     Where widths differ a 1 x 1 convolution aligns them first. Sizes must be equal.
 
     Yang, Li, Shao, Shi, Yuan, Yuan. Masked Generative Distillation. ECCV 2022.
-    https://arxiv.org/abs/2205.01529, Eq. 5 with channels masked in place of pixels, as the authors do for classification.
+    https://arxiv.org/abs/2205.01529, with channels masked in place of pixels, as the authors do for classification.
 
     Attributes:
       feature: pair of maps; the last stage of each network where it is None.

@@ -21,7 +21,7 @@ def normalized_kd(
     p is softmax(z), and q the distribution over the classes other than the label y, of softmax(z / T).
 
     Yang et al. From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels.
-    ICCV 2023. https://arxiv.org/abs/2303.13005, section 3.1. Of two classes the other is certain, so the second term is 0.
+    ICCV 2023. https://arxiv.org/abs/2303.13005, L_nkd. Of two classes the other is certain, so the second term is 0.
     """
     student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
     target = jnp.exp(split(teacher, label)[0]) * split(student, label)[0]

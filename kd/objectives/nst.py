@@ -18,7 +18,7 @@ def nst(
     Each channel is scaled to length 1 over its places; the larger map is pooled to the smaller. Widths may differ.
 
     Huang, Wang. Like What You Like: Knowledge Distill via Neuron Selectivity Transfer. 2017.
-    https://arxiv.org/abs/1707.01219, Eq. 4 with the polynomial kernel of section 4.2 (degree 2, offset 0).
+    https://arxiv.org/abs/1707.01219, the loss of MMD with the polynomial kernel (degree 2, offset 0).
     """
     s, t = (unit(x, axis=(1, 2)) for x in same_size(student, teacher))
     kernel = lambda x, y: jnp.mean(einsum("bhwi,bhwj->bij", x, y) ** 2)

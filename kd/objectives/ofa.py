@@ -24,7 +24,7 @@ def enhanced_cross_entropy(
     """-sum_c ((p_t + y)^exponent - y)_c log p_s,c in nats, where y is 1 for the label and p = softmax(z / T).
 
     Hao et al. One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation. NeurIPS 2023.
-    https://arxiv.org/abs/2310.19444, Eq. 7. An exponent of 1 is plain distillation. There is no factor T^2.
+    https://arxiv.org/abs/2310.19444, L_OFA with the modulating parameter `exponent`. An exponent of 1 is plain distillation. There is no factor T^2.
     """
     log_p = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
     p_t = jax.nn.softmax(teacher.astype(jnp.float32) / temperature)

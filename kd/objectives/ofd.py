@@ -18,7 +18,7 @@ def negative_mean(
 ) -> Float[Array, " d"]:
     """E[x | x < 0] of x normal with mean `bias` and standard deviation |scale|; -3 |scale| where x < 0 is rarer than 0.001.
 
-    Heo et al. 2019, Eq. 4, from the scale and bias of the BatchNorm before the ReLU; the floor as in the authors' code.
+    Heo et al. 2019, the margin of a channel from the scale and bias of the BatchNorm before the ReLU; the floor as in the authors' code.
     """
     scale, bias = jnp.abs(scale.astype(jnp.float32)), bias.astype(jnp.float32)
     z = bias / jnp.maximum(scale, 1e-30)
@@ -37,7 +37,7 @@ def partial_distance(
     """Sum over the map of (s - t')^2, t' = max(t, margin), except where both s <= t' and t <= 0.
 
     Heo et al. A Comprehensive Overhaul of Feature Distillation. ICCV 2019.
-    https://arxiv.org/abs/1904.01866, Eq. 2 and 3. `margin` is negative, one a channel.
+    https://arxiv.org/abs/1904.01866, the margin ReLU and the partial L2 distance. `margin` is negative, one a channel.
     """
     student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
     target = jnp.maximum(teacher, margin.astype(jnp.float32)[None, None, None, :])
@@ -54,7 +54,7 @@ class OFD(nn.Module):
       features: pairs of maps before the ReLU; `stage1_pre`, ... of both where it is None.
       batch_norms: path in the teacher's params of the BatchNorm before the ReLU of each of these features, such as `stage1/norm`, from
         which the margins come. None: margins are the means of the negative activations over all batches so far, which the paper
-        (section 3.2) offers too and which needs no BatchNorm.
+        offers too and which needs no BatchNorm.
     """
 
     features: Sequence[Name] | None = None

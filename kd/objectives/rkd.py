@@ -10,7 +10,7 @@ from kd.types import View
 
 
 def _huber(difference: Float[Array, "..."]) -> Float[Array, "..."]:
-    """d^2 / 2 where |d| < 1, else |d| - 1/2. Park et al. 2019, Eq. 7."""
+    """d^2 / 2 where |d| < 1, else |d| - 1/2. Park et al. 2019, l_delta."""
     size = jnp.abs(difference)
     return jnp.where(size < 1, 0.5 * difference**2, size - 0.5)
 
@@ -38,7 +38,7 @@ def rkd_distance(
     """Mean over all [b, b] pairs of the Huber loss of distances, each side's in units of its mean distance.
 
     Park, Kim, Lu, Cho. Relational Knowledge Distillation. CVPR 2019.
-    https://arxiv.org/abs/1904.05068, Eq. 5 to 8.
+    https://arxiv.org/abs/1904.05068, section 3.2.1, L_RKD-D.
     """
     return jnp.mean(_huber(_distances(student) - _distances(teacher)))
 
@@ -53,7 +53,8 @@ def _angles(x: Float[Array, "b d"]) -> Float[Array, "b b b"]:
 def rkd_angle(
     student: Float[Array, "b d"], teacher: Float[Array, "b e"]
 ) -> Float[Array, ""]:
-    """Mean over all [b, b, b] triples of the Huber loss of the cosines of their angles. Park et al. 2019, Eq. 9 and 10.
+    """Mean over all [b, b, b] triples of the Huber loss of the cosines of their angles. Park et al. 2019,
+    section 3.2.2, L_RKD-A.
 
     Of two examples that coincide the direction is undefined: it is taken as zero, with zero gradient.
     """

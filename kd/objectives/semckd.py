@@ -28,7 +28,7 @@ def cross_layer(
     """sum_ij weight distance / (number of the student's stages).
 
     Chen et al. Cross-Layer Distillation with Semantic Calibration. AAAI 2021.
-    https://arxiv.org/abs/2012.03236, Eq. 7, with the mean over i as in the authors' code.
+    https://arxiv.org/abs/2012.03236, L_SemCKD, with the mean over i as in the authors' code.
 
     Args:
       distance: mean squared error of the student's stage i from the teacher's stage j.

@@ -16,7 +16,7 @@ def similarity(
     Each side is flattened as it is, so sizes and widths may differ.
 
     Tung, Mori. Similarity-Preserving Knowledge Distillation. ICCV 2019.
-    https://arxiv.org/abs/1907.09682, Eq. 1 to 4.
+    https://arxiv.org/abs/1907.09682, Eq. 1 to 3.
     """
     gram = lambda x: unit(einsum("id,jd->ij", flat(x), flat(x)))
     return jnp.mean((gram(teacher) - gram(student)) ** 2)

@@ -28,7 +28,7 @@ class SRRL(nn.Module):
     The student's pooled feature passes a linear layer without bias, BatchNorm and ReLU to the teacher's width.
 
     Yang, Martinez, Bulat, Tzimiropoulos. Knowledge Distillation via Softmax Regression Representation Learning. ICLR 2021.
-    https://openreview.net/forum?id=ZzwDy_wiWv, Eq. 3 and 6 (the L2 variant), as the public code of Chen et al. 2022 weights them: 1 and 1.
+    https://openreview.net/forum?id=ZzwDy_wiWv, L_FM and L_SR (the L2 variant), as the public code of Chen et al. 2022 weights them: 1 and 1.
 
     Attributes:
       feature: pair of features; the teacher's must be what its classifier reads.

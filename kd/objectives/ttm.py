@@ -38,7 +38,7 @@ class TTM(nn.Module):
 
 
 class WTTM(nn.Module):
-    """`transformed_kl` weighted by `power_sum`, so that images count more where the teacher is unsure. Zheng, Yang 2024, section 4."""
+    """`transformed_kl` weighted by `power_sum`, so that images count more where the teacher is unsure. Zheng, Yang 2024."""
 
     exponent: float = 0.1
 

@@ -22,7 +22,7 @@ def gaussian_nll(
     `variance` is broadcast to the shape of `mean`; [d] is one a channel. log(2 pi) / 2 is left out, as in the public code.
 
     Ahn, Hu, Damianou, Lawrence, Dai. Variational Information Distillation for Knowledge Transfer. CVPR 2019.
-    https://arxiv.org/abs/1904.05835, Eq. 5.
+    https://arxiv.org/abs/1904.05835, the Gaussian of section 2.
     """
     mean, variance, target = (
         jnp.broadcast_to(x.astype(jnp.float32), mean.shape)
@@ -35,7 +35,7 @@ def gaussian_nll(
 class VID(nn.Module):
     """Sum over stages of `gaussian_nll` of a regressor (three 1 x 1 convolutions without bias) with one variance a channel.
 
-    The variance is softplus(log_scale) + eps, Ahn et al. 2019, Eq. 6. It is trained; in one public code it never is. The larger map is
+    The variance is softplus(log_scale) + eps, as in Ahn et al. 2019. It is trained; in one public code it never is. The larger map is
     pooled to the smaller before the regressor.
 
     Attributes:

@@ -20,7 +20,7 @@ def weighted_soft_label(
     CE is the cross entropy with the label at T = 1; w has no gradient.
 
     Zhou et al. Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff Perspective. ICLR 2021.
-    https://arxiv.org/abs/2102.00650, section 4; 1e-7 and T^2 as in the authors' code.
+    https://arxiv.org/abs/2102.00650, L_WSL; 1e-7 and T^2 as in the authors' code.
     """
     log_p = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
     q = jax.nn.softmax(teacher.astype(jnp.float32) / temperature)
