@@ -14,6 +14,7 @@ from kd.objectives import (
     cwd,
     fitnet,
     fsp,
+    ft,
     mgd,
     mlkd,
     nst,
@@ -126,6 +127,14 @@ def test_margins_from_the_teachers_batch_norm():
     # Nothing to remember, against running means.
     assert "memory" not in init(ofd.OFD(batch_norms=("stage1/norm",)))
     assert "memory" in init(ofd.OFD())
+
+
+def test_the_second_run_of_ft_finds_what_the_first_leaves():
+    both = view(SHALLOW, DEEP)
+    init = lambda module: jax.eval_shape(module.init, jax.random.key(0), both)
+    first, second = init(ft.Paraphraser()), init(ft.FT())
+    assert first["frozen"] == second["frozen"]
+    assert "encoder" not in second["params"]  # out of reach of weight decay
 
 
 def test_a_batch_of_another_size_is_refused_by_semckd():

@@ -1,6 +1,8 @@
 """Contrastive representation distillation: the student's embedding of an image is that which fits the teacher's of the same image."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -34,7 +36,7 @@ def nce(scores: Float[Array, "b k"], num_data: int) -> Float[Array, " b"]:
 
 
 def draw_negatives(
-    key: PRNGKeyArray, label: Int[Array, " b"], tables: dict[str, Array], k: int
+    key: PRNGKeyArray, label: Int[Array, " b"], tables: Mapping[str, Any], k: int
 ) -> Int[Array, "b k"]:
     """k indices of training images of other classes than `label`, each uniform among those, drawn with replacement.
 
@@ -46,7 +48,9 @@ def draw_negatives(
       tables: `order`, `start` and `count` of `kd.data.base.class_tables`.
       k: number of negatives for each example.
     """
-    order, start, count = (tables[name] for name in ("order", "start", "count"))
+    order, start, count = (
+        jnp.asarray(tables[name]) for name in ("order", "start", "count")
+    )
     if count.shape[0] < 2:
         raise InputError("CRD needs two classes or more: negatives are of other ones.")
     start, count = start[label][:, None], count[label][:, None]
