@@ -1,6 +1,5 @@
 """What config files share: their arguments, naming one another, and the settings of each method with their sources."""
 
-import copy
 import difflib
 from typing import Any
 
@@ -308,7 +307,7 @@ def method(name: str, teacher: str, student: str) -> dict[str, Any]:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown method {name!r}.{hint} Known: {', '.join(METHODS)}.")
-    section = copy.deepcopy(METHODS[name])
+    section = {term: dict(spec) for term, spec in METHODS[name].items()}
     for term, changed in PAIRS.get(name, {}).get(f"{teacher}->{student}", {}).items():
         section[term].update(changed)
     return section

@@ -116,6 +116,7 @@ def test_needs_beyond_logits_and_features():
     refused(srrl.SRRL(), both, "'head'. Known: fc")
     maps = outputs(stage1_pre=(4, 4, 2))
     module = ofd.OFD(batch_norms=("stage1/norm",))
+    refused(ofd.OFD(batch_norms=("a", "b")), view(maps, maps), "1 features, 2 in")
     refused(module, view(maps, maps, teacher_variables=variables), "'stage1/norm' 'stage1'. Known: fc")  # fmt: skip
 
 

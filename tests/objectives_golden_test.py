@@ -47,6 +47,7 @@ HERE = Path(__file__).parent / "golden" / "objectives"
 DATA = dict(np.load(HERE / "functions.npz"))
 MODULES = dict(np.load(HERE / "modules.npz"))
 softmax = jax.nn.softmax
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _cross_layer(s, t):
@@ -116,7 +117,7 @@ def computed() -> dict[str, tuple[jax.Array, jax.Array]]:
         first, *rest = (jnp.asarray(DATA[f"in.{a}"]) for a in names)
         return jax.value_and_grad(lambda x: jnp.mean(FUNCTIONS[name](x, *rest)))(first)
 
-    return jax.jit(lambda: {name: one(name) for name in FUNCTIONS})()
+    return jit(lambda: {name: one(name) for name in FUNCTIONS})()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -190,7 +191,7 @@ def _check(name: str, module, view: View, params: dict, tolerance=1e-5) -> None:
         rngs={"objective": jax.random.key(0)},
         mutable=["batch_stats"],
     )
-    loss, _ = jax.jit(apply)(params, view)
+    loss, _ = jit(apply)(params, view)
     _close(np.float64(jnp.mean(loss)), MODULES[f"{name}.out"], tolerance, name)
 
 
@@ -286,7 +287,7 @@ def test_ctkd_reverses_the_gradient_of_the_temperature():
     }
     view = lambda s: View(Outputs(s), Outputs(teacher), batch, {}, jnp.asarray(0))
     loss = lambda params, s: jnp.mean(ctkd.CTKD().apply({"params": params}, view(s)))
-    value, (params, grad) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(
+    value, (params, grad) = jit(jax.value_and_grad(loss, argnums=(0, 1)))(
         {"theta": jnp.asarray(MODULES["ctkd.theta"])}, student
     )
     _close(np.float64(value), MODULES["ctkd.out"], 1e-5, "ctkd")
@@ -318,7 +319,7 @@ def test_two_steps_of_crd_are_the_public_ones(monkeypatch: pytest.MonkeyPatch):
         apply = partial(
             module.apply, rngs={"objective": jax.random.key(0)}, mutable=["memory"]
         )
-        loss, state = jax.jit(apply)({"params": params, "memory": memory}, view)
+        loss, state = jit(apply)({"params": params, "memory": memory}, view)
         memory = state["memory"]
         _close(np.float64(jnp.mean(loss)), MODULES["crd.out"][i], 1e-5, f"step {i}")
     for side, name in (("student", "bank_s"), ("teacher", "bank_t")):

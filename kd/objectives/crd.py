@@ -63,10 +63,10 @@ class CRD(nn.Module):
 
     Both features pass a linear layer, trained, the teacher's too, to length 1. Two banks [n, dim] remember the embeddings of all training
     images; the image's own row moves half the way at each step. The normaliser is the mean score of the first batch times n, constant from
-    then on (so does the authors' code).
+    then on, as in the authors' code.
 
     A batch must not hold an index twice: one of the two updates would be lost. Scores are taken of the whole bank and then picked, [b, n]
-    numbers, which is less memory than to gather [b, k, dim] rows.
+    numbers, which is less memory than to gather [b, k, dim] rows while n < k dim (2 million by default).
 
     Attributes:
       feature: pair of features.

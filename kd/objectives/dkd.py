@@ -15,7 +15,7 @@ def split(
 ) -> tuple[Array, Array, Array]:
     """Logs of the probability of the label [b, 1], of all others together [b, 1], and of each among the others [b, c]."""
     if logits.shape[-1] < 2:
-        raise InputError("DKD needs two classes or more: one leaves no others.")
+        raise InputError("DKD and NKD need two classes or more: one leaves no others.")
     true = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
     log_p = jax.nn.log_softmax(logits)
     log_true = jnp.sum(jnp.where(true, log_p, 0.0), axis=-1, keepdims=True)

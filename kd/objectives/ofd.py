@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd.errors import unknown
+from kd.errors import InputError, unknown
 from kd.features import BatchNorm, Name, maps, require, same_size, total
 from kd.types import View
 
@@ -65,8 +65,15 @@ class OFD(nn.Module):
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
         found = maps(view, self.features, suffix="_pre")
+        norms = self.batch_norms or [None] * len(found)
+        if len(norms) != len(found):
+            raise InputError(
+                f"OFD needs a BatchNorm of the teacher for each feature: {len(found)} features, {len(norms)} in `batch_norms`."
+            )
         losses = []
-        for i, (student, teacher) in enumerate(found, start=1):
+        for i, ((student, teacher), path) in enumerate(
+            zip(found, norms, strict=True), start=1
+        ):
             student, teacher = same_size(student, teacher)
             width = teacher.shape[-1]
             x = nn.Conv(
@@ -77,14 +84,11 @@ class OFD(nn.Module):
                 name=f"connector{i}",
             )(student)
             x = BatchNorm(name=f"norm{i}")(x)
-            if self.batch_norms is None:
+            if path is None:
                 margin = self._running_margin(f"negative{i}", teacher)
             else:
                 require(view, *self.needs)
-                path = dict(
-                    zip(range(1, len(found) + 1), self.batch_norms, strict=True)
-                )
-                norm = _at(view.teacher_variables["params"], path[i])
+                norm = _at(view.teacher_variables["params"], path)
                 margin = negative_mean(norm["scale"], norm["bias"])
             losses.append(
                 2.0 ** (i - len(found)) * partial_distance(x, teacher, margin)
