@@ -1,4 +1,4 @@
-"""What config files share: their arguments, and naming one another."""
+"""What config files share: their arguments, naming one another, and the settings of each method with their sources."""
 
 import difflib
 from typing import Any
@@ -47,3 +47,267 @@ def _boolean(text: str) -> bool:
     if text.lower() not in words:
         raise ValueError(text)
     return words[text.lower()]
+
+
+# Sections `objective`, by method. What papers tune per pair of networks is in PAIRS. Unless said otherwise a number is that of
+# RepDistiller's scripts (scripts/run_cifar_distill.sh: -r weighs cross entropy, -a KD at T = 4, -b the method), which the tables of CRD
+# (Tian et al. 2020, Table 1) and all later ones on CIFAR-100 were made with.
+
+
+def _with(weight: float, name: str, **settings: Any) -> dict[str, Any]:
+    """Cross entropy of weight 1 beside one term, as most tables ran."""
+    term = name.partition(".")[0]
+    return dict(
+        ce=dict(name="ce.CE"), **{term: dict(name=name, weight=weight, **settings)}
+    )
+
+
+def _with_kd(weight: float, name: str, **settings: Any) -> dict[str, Any]:
+    """The same and KD at T = 4 of weight 1, as Chen et al. (2022, SimKD) ran all they compare."""
+    kd = dict(name="kd.KD", weight=1.0, temperature=4.0)
+    return dict(_with(weight, name, **settings), kd=kd)
+
+
+LABELS = dict(ce=dict(name="ce.CE"))
+
+METHODS: dict[str, dict[str, Any]] = {
+    "labels": LABELS,
+    "kd": dict(
+        ce=dict(name="ce.CE", weight=0.1),
+        kd=dict(name="kd.KD", weight=0.9, temperature=4.0),
+    ),
+    # No table has it: weight as KD's at high temperature, whose gradient is 1 / 2 of the squared distance's.
+    "logit_mse": _with(0.5, "kd.LogitMSE"),
+    # Touvron et al. 2021 (DeiT), Eq. 3: half and half.
+    "hard_label": dict(
+        ce=dict(name="ce.CE", weight=0.5), kd=dict(name="kd.HardLabel", weight=0.5)
+    ),
+    # Sun et al. 2024, tools/train.py and the names of the published logs: CE 0.1, weight and base temperature per pair.
+    "kd_ls": dict(
+        ce=dict(name="ce.CE", weight=0.1),
+        kd=dict(name="kd.KD", weight=9.0, temperature=2.0, standardize=True),
+    ),
+    # mdistiller configs/cifar100/dkd: CE 1, alpha 1, T 4, 20 epochs of warm-up, beta per pair; 8 where the authors ran none
+    # ("1, 8, 4 for CIFAR-100", mdistiller issue 49).
+    "dkd": _with(
+        1.0, "dkd.DKD", alpha=1.0, beta=8.0, temperature=4.0, warmup_epochs=20
+    ),
+    # Sun et al. 2024: alpha 1 and beta both times the weight, T the base temperature, per pair.
+    "dkd_ls": _with(
+        9.0,
+        "dkd.DKD",
+        alpha=1.0,
+        beta=8.0,
+        temperature=2.0,
+        warmup_epochs=20,
+        standardize=True,
+    ),
+    # hunto/image_classification_sota configs/strategies/distill/dist_cifar.yaml: T 4 on CIFAR, weight 2.
+    "dist": _with(2.0, "dist.DIST", temperature=4.0, beta=1.0, gamma=1.0),
+    "fitnet": _with(100.0, "fitnet.FitNet", feature="stage2"),
+    "at": _with(1000.0, "at.AT"),
+    "sp": _with(3000.0, "sp.SP"),
+    "cc": _with(0.02, "cc.CC", width=128),
+    "vid": _with(1.0, "vid.VID", variance=5.0, eps=1e-5),
+    "rkd": _with(1.0, "rkd.RKD", distance=25.0, angle=50.0),
+    "pkt": _with(30000.0, "pkt.PKT"),
+    "nst": _with(50.0, "nst.NST"),
+    # Two runs: the first 30 epochs at a constant learning rate, the second from its student with cross entropy alone.
+    "fsp_first": dict(fsp=dict(name="fsp.FSP")),
+    "fsp": LABELS,
+    "ab_first": dict(ab=dict(name="ab.AB", margin=1.0)),
+    "ab": LABELS,
+    # The first run at learning rate 0.01 for ResNet and WRN students.
+    "ft_first": dict(ft=dict(name="ft.Paraphraser", rate=0.5)),
+    "ft": _with(200.0, "ft.FT", rate=0.5),
+    "crd": _with(
+        0.8, "crd.CRD", dim=128, num_negatives=16384, temperature=0.07, momentum=0.5
+    ),
+    "crd_kd": _with_kd(
+        0.8, "crd.CRD", dim=128, num_negatives=16384, temperature=0.07, momentum=0.5
+    ),
+    # mdistiller configs/cifar100/reviewkd.yaml; weights per pair from dvlab-research/ReviewKD, which trained with batch 128, learning
+    # rate 0.1 and Nesterov momentum.
+    "reviewkd": _with(5.0, "reviewkd.ReviewKD", warmup_epochs=20),
+    # yzd-v/cls_KD configs/distillers/cifar100/res34_distill_res18_cifar.py.
+    "nkd": _with(1.0, "nkd.NKD", gamma=3.5, temperature=3.0),
+    "wsld": _with(2.25, "wsld.WSLD", temperature=4.0),
+    # zkxufo/TTM README: vgg13 to vgg8. WTTM's weight is that of its combination with CRD there.
+    "ttm": _with(45.0, "ttm.TTM", exponent=0.1),
+    "wttm": _with(4.0, "ttm.WTTM", exponent=0.2),
+    # zhengli97/CTKD scripts/run_cifar_distill.sh.
+    "ctkd": dict(
+        ce=dict(name="ce.CE", weight=0.1),
+        ctkd=dict(name="ctkd.CTKD", weight=0.9, lowest=1.0, span=20.0, epochs=10),
+    ),
+    # Jin-Ying/Multi-Level-Logit-Distillation: CE 0.1 on each of two views, of which `ce` is the mean; weight 0.9. Wants batches of weak and
+    # strong views, 480 epochs and learning rate 0.025 for its numbers.
+    "mlkd": dict(
+        ce=dict(name="ce.CE", weight=0.2),
+        mlkd=dict(name="mlkd.MLKD", weight=0.9, temperatures=(2.0, 3.0, 4.0, 5.0, 6.0)),
+    ),
+    # mdistiller engine/cfg.py; clovaai/overhaul-distillation divides by 1000 too.
+    "ofd": _with(1e-3, "ofd.OFD"),
+    # DefangChen/SimKD scripts/run_distill.sh.
+    "srrl": _with_kd(1.0, "srrl.SRRL"),
+    "semckd": _with_kd(400.0, "semckd.SemCKD", softness=1.0),
+    # torchdistill's SRDLoss: twice the logarithm, and the divergence at T = 1 (ImageNet).
+    "srd": dict(
+        _with(2.0, "srd.SRD", exponent=4.0),
+        kd=dict(name="kd.KD", weight=1.0, temperature=1.0),
+    ),
+    # yzd-v/MGD cls: alpha_mgd and lambda_mgd (ImageNet).
+    "mgd": _with(7e-5, "mgd.MGD", masked=0.15),
+    # Shu et al. 2021, section 4: weight 50 and T 4 for feature maps (segmentation).
+    "cwd": _with(50.0, "cwd.CWD", temperature=4.0),
+    # ADLab-AutoDrive/ICKD Cifar100/train_student.sh.
+    "ickd": _with(4.0, "ickd.ICKD"),
+    # Hao840/OFAKD train.py: all weights 1, T 1, exponent 1; 1.5 in its ImageNet command.
+    "ofa": _with(1.0, "ofa.OFA", exponent=1.0, temperature=1.0),
+}
+
+
+def _kd_ls(temperature: float, weight: float) -> dict[str, Any]:
+    return dict(kd=dict(temperature=temperature, weight=weight))
+
+
+def _dkd_ls(temperature: float, weight: float, beta: float) -> dict[str, Any]:
+    return dict(dkd=dict(temperature=temperature, weight=weight, beta=beta))
+
+
+def _dkd(beta: float) -> dict[str, Any]:
+    return dict(dkd=dict(beta=beta))
+
+
+def _review(weight: float) -> dict[str, Any]:
+    return dict(reviewkd=dict(weight=weight))
+
+
+# Of ImageNet: 100 epochs, cross entropy and method as mdistiller's configs/imagenet have them unless said otherwise.
+_KD_IMAGENET = dict(ce=dict(weight=0.5), kd=dict(weight=0.5, temperature=1.0))
+_DIST_IMAGENET = dict(dist=dict(temperature=1.0))  # Huang et al. 2022, dist.yaml
+_NKD_IMAGENET = dict(nkd=dict(gamma=1.5, temperature=1.0))  # yzd-v/cls_KD nkd.md
+_WSLD_IMAGENET = dict(wsld=dict(weight=2.5, temperature=2.0))  # the authors' code
+
+PAIRS: dict[str, dict[str, dict[str, Any]]] = {
+    "kd": {
+        "resnet34->resnet18": _KD_IMAGENET,
+        "resnet50->MobileNetV1": _KD_IMAGENET,
+    },
+    # Names of the logs published with logit-standardization-KD.
+    "kd_ls": {
+        "resnet32x4->resnet8x4": _kd_ls(2.0, 9.0),
+        "vgg13->vgg8": _kd_ls(3.0, 9.0),
+        "wrn_40_2->wrn_40_1": _kd_ls(2.0, 9.0),
+        "wrn_40_2->wrn_16_2": _kd_ls(2.0, 9.0),
+        "resnet56->resnet20": _kd_ls(2.0, 9.0),
+        "resnet110->resnet32": _kd_ls(2.0, 9.0),
+        "resnet110->resnet20": _kd_ls(4.0, 12.0),
+        "resnet32x4->ShuffleV2": _kd_ls(2.0, 9.0),
+        "resnet32x4->wrn_16_2": _kd_ls(3.0, 9.0),
+        "resnet32x4->wrn_40_2": _kd_ls(3.0, 9.0),
+        "wrn_40_2->resnet8x4": _kd_ls(2.0, 9.0),
+        "wrn_40_2->MobileNetV2": _kd_ls(3.0, 9.0),
+        "vgg13->MobileNetV2": _kd_ls(3.0, 9.0),
+        "ResNet50->MobileNetV2": _kd_ls(3.0, 1.0),
+    },
+    # mdistiller configs/cifar100/dkd and configs/imagenet.
+    "dkd": {
+        "resnet56->resnet20": _dkd(2.0),
+        "resnet110->resnet32": _dkd(2.0),
+        "resnet32x4->resnet8x4": _dkd(8.0),
+        "wrn_40_2->wrn_16_2": _dkd(6.0),
+        "wrn_40_2->wrn_40_1": _dkd(6.0),
+        "vgg13->vgg8": _dkd(6.0),
+        "vgg13->MobileNetV2": _dkd(6.0),
+        "ResNet50->MobileNetV2": _dkd(8.0),
+        "resnet32x4->ShuffleV1": _dkd(8.0),
+        "resnet32x4->ShuffleV2": _dkd(8.0),
+        "wrn_40_2->ShuffleV1": _dkd(8.0),
+        "resnet34->resnet18": dict(
+            dkd=dict(beta=0.5, temperature=1.0, warmup_epochs=1)
+        ),
+        "resnet50->MobileNetV1": dict(
+            dkd=dict(beta=2.0, temperature=1.0, warmup_epochs=1)
+        ),
+    },
+    # Names of the logs published with logit-standardization-KD.
+    "dkd_ls": {
+        "resnet32x4->resnet8x4": _dkd_ls(2.0, 9.0, 8.0),
+        "vgg13->vgg8": _dkd_ls(2.0, 15.0, 2.0),
+        "wrn_40_2->wrn_40_1": _dkd_ls(2.0, 12.0, 2.0),
+        "wrn_40_2->wrn_16_2": _dkd_ls(2.0, 12.0, 2.0),
+        "resnet56->resnet20": _dkd_ls(3.0, 18.0, 2.0),
+        "resnet110->resnet32": _dkd_ls(2.0, 15.0, 2.0),
+        "resnet110->resnet20": _dkd_ls(2.0, 15.0, 2.0),
+        "resnet32x4->ShuffleV2": _dkd_ls(2.0, 9.0, 8.0),
+        "resnet32x4->wrn_16_2": _dkd_ls(2.0, 9.0, 2.0),
+        "resnet32x4->wrn_40_2": _dkd_ls(2.0, 9.0, 8.0),
+        "wrn_40_2->resnet8x4": _dkd_ls(2.0, 18.0, 2.0),
+        "wrn_40_2->MobileNetV2": _dkd_ls(2.0, 15.0, 2.0),
+        "vgg13->MobileNetV2": _dkd_ls(3.0, 9.0, 2.0),
+        "ResNet50->MobileNetV2": _dkd_ls(2.0, 15.0, 2.0),
+    },
+    "dist": {
+        "resnet34->resnet18": _DIST_IMAGENET,
+        "resnet50->MobileNetV1": _DIST_IMAGENET,
+    },
+    # dvlab-research/ReviewKD script/reviewKD.sh; ResNet50 to MobileNetV2 from mdistiller issue 39; ImageNet from mdistiller, where the
+    # student's stages count before the ReLU.
+    "reviewkd": {
+        "wrn_40_2->wrn_16_2": _review(5.0),
+        "wrn_40_2->wrn_40_1": _review(5.0),
+        "wrn_40_2->ShuffleV1": _review(5.0),
+        "resnet32x4->resnet8x4": _review(5.0),
+        "resnet32x4->ShuffleV1": _review(5.0),
+        "resnet32x4->ShuffleV2": _review(8.0),
+        "resnet56->resnet20": _review(0.6),
+        "resnet110->resnet32": _review(1.0),
+        "ResNet50->MobileNetV2": _review(30.0),
+        **{
+            pair: dict(
+                reviewkd=dict(
+                    weight=weight,
+                    warmup_epochs=1,
+                    features=(
+                        *(f"stage{i}_pre" for i in (1, 2, 3, 4)),
+                        "pooled",
+                    ),
+                )
+            )
+            for pair, weight in (
+                ("resnet34->resnet18", 1.0),
+                ("resnet50->MobileNetV1", 8.0),
+            )
+        },
+    },
+    # mdistiller configs/imagenet: 0.0001.
+    "ofd": {
+        "resnet34->resnet18": dict(ofd=dict(weight=1e-4)),
+        "resnet50->MobileNetV1": dict(ofd=dict(weight=1e-4)),
+    },
+    "nkd": {
+        "resnet34->resnet18": _NKD_IMAGENET,
+        "resnet50->MobileNetV1": _NKD_IMAGENET,
+    },
+    "wsld": {
+        "resnet34->resnet18": _WSLD_IMAGENET,
+        "resnet50->MobileNetV1": _WSLD_IMAGENET,
+    },
+}
+
+
+def method(name: str, teacher: str, student: str) -> dict[str, Any]:
+    """The section `objective` of a method for a pair of networks: METHODS with what PAIRS says of that pair.
+
+    Raises:
+      ValueError: no such method; it lists those that there are.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown method {name!r}.{hint} Known: {', '.join(METHODS)}.")
+    section = {term: dict(spec) for term, spec in METHODS[name].items()}
+    for term, changed in PAIRS.get(name, {}).get(f"{teacher}->{student}", {}).items():
+        section[term].update(changed)
+    return section

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kd.errors import InputError
 from kd.objectives.ce import cross_entropy
 from kd.types import View
 
@@ -12,7 +13,7 @@ from kd.types import View
 def distill_kl(
     student: Float[Array, "*m b c"],
     teacher: Float[Array, "*m b c"],
-    temperature: float,
+    temperature: float | Float[Array, ""],
 ) -> Float[Array, "*m b"]:
     """T^2 KL(softmax(teacher / T) || softmax(student / T)), in nats.
 
@@ -41,11 +42,18 @@ def standardize(logits: Float[Array, "*m b c"]) -> Float[Array, "*m b c"]:
 
     Sun et al. Logit Standardization in Knowledge Distillation. CVPR 2024.
     https://arxiv.org/abs/2403.01427, Eq. 7 and Algorithm 1.
+
+    A row of equal logits has no direction to grow in: it gives zeros with zero gradient (the formula's is 1e7).
     """
+    if logits.shape[-1] < 2:
+        raise InputError(
+            "standardized logits need two classes or more: one has no spread."
+        )
     logits = logits.astype(jnp.float32)
-    mean = jnp.mean(logits, axis=-1, keepdims=True)
-    std = jnp.std(logits, axis=-1, ddof=1, keepdims=True)
-    return (logits - mean) / (std + 1e-7)
+    centred = logits - jnp.mean(logits, axis=-1, keepdims=True)
+    variance = jnp.sum(centred**2, axis=-1, keepdims=True) / (logits.shape[-1] - 1)
+    std = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+    return jnp.where(variance > 0, centred / (std + 1e-7), 0.0)
 
 
 class KD(nn.Module):

@@ -1,0 +1,39 @@
+"""Correlation congruence: neighbours in the batch are displaced from the teacher in like ways."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd.errors import InputError
+from kd.features import Dense, Name, flat, pair
+from kd.types import View
+
+
+def correlation(
+    student: Float[Array, "b d"], teacher: Float[Array, "b d"]
+) -> Float[Array, ""]:
+    """Mean over i of sum_k |s - t|_{i,k} |s - t|_{i+1,k}, where i and i + 1 are neighbours in the batch.
+
+    Peng et al. Correlation Congruence for Knowledge Distillation. ICCV 2019.
+    https://arxiv.org/abs/1904.01802. The tables ran this form, which the authors gave to those of the public code; the paper compares
+    matrices of kernels of all pairs. It depends on the order of the batch, and raises InputError for a batch of one.
+    """
+    if student.shape[0] < 2:
+        raise InputError("CC compares neighbours in a batch: it needs two examples.")
+    difference = jnp.abs(student.astype(jnp.float32) - teacher.astype(jnp.float32))
+    return jnp.mean(jnp.sum(difference[:-1] * difference[1:], axis=-1))
+
+
+class CC(nn.Module):
+    """`correlation` of two linear embeddings, both trained. It sees the global batch."""
+
+    feature: Name = "pooled"
+    width: int = 128
+
+    @nn.compact
+    def __call__(self, view: View) -> Float[Array, ""]:
+        student, teacher = map(flat, pair(view, self.feature))
+        return correlation(
+            Dense(self.width, name="embed_student")(student),
+            Dense(self.width, name="embed_teacher")(teacher),
+        )

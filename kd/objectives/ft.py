@@ -1,0 +1,101 @@
+"""Factor transfer: a paraphraser compresses the teacher's last map to factors, which the student's translator must give."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd.features import BatchNorm, Conv, Name, as_map, last, same_size
+from kd.objectives.at import attention
+from kd.objectives.fitnet import hint
+from kd.types import View
+
+
+def factor_transfer(
+    student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
+) -> Float[Array, " b"]:
+    """Mean over places of the absolute difference of two factors, each the `at.attention` of its map; the larger is pooled to the smaller.
+
+    Kim, Park, Kwak. Paraphrasing Complex Network: Network Compression via Factor Transfer. NeurIPS 2018.
+    https://arxiv.org/abs/1802.04977, L_FT with p = 1. The tables take the mean of squares over channels first, which the paper does not.
+    """
+    student, teacher = same_size(student, teacher)
+    return jnp.mean(jnp.abs(attention(student) - attention(teacher)), axis=-1)
+
+
+class _Convs(nn.Module):
+    """3 x 3 convolutions, each with leaky ReLU (0.1)."""
+
+    widths: tuple[int, ...]
+    norm: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h w e"]:
+        for i, width in enumerate(self.widths, start=1):
+            x = Conv(width, (3, 3), name=f"conv{i}")(x)
+            if self.norm:
+                x = BatchNorm(name=f"norm{i}")(x)
+            x = nn.leaky_relu(x, 0.1)
+        return x
+
+
+def _encoder(width: int, rate: float) -> _Convs:
+    return _Convs((width, int(rate * width), int(rate * width)), parent=None)
+
+
+class Paraphraser(nn.Module):
+    """Mean squared error of an autoencoder of the teacher's last map (Kim et al. 2018, L_rec): the first of two runs.
+
+    The student learns nothing here. The collection `frozen` keeps a copy of the encoder (as it was before the last update), which the second
+    run, `ft.FT` under the same name of term, takes over when it starts from this one (`init`): there it is out of reach of weight decay.
+
+    Attributes:
+      feature: the pair of maps; the last stage of each network where it is None.
+      rate: channels of the factor over those of the teacher's map.
+    """
+
+    feature: Name | None = None
+    rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, view: View) -> Float[Array, " b"]:
+        teacher = as_map(last(view, self.feature)[1])
+        width = teacher.shape[-1]
+        encoder = _encoder(width, self.rate)
+        weights = self.param(
+            "encoder", lambda key: encoder.init(key, teacher)["params"]
+        )
+        frozen = self.variable("frozen", "encoder", lambda: weights)
+        if not self.is_initializing():
+            frozen.value = jax.lax.stop_gradient(weights)
+        factor = jnp.asarray(encoder.apply({"params": weights}, teacher))
+        decoder = _Convs((int(self.rate * width), width, width), name="decoder")
+        return hint(decoder(factor), teacher)
+
+
+class FT(nn.Module):
+    """`factor_transfer` from a frozen paraphraser to a translator (three convolutions with BatchNorm): the second of two runs.
+
+    It must start from a run of `ft.Paraphraser` (`init`); started from nothing it transfers a random projection.
+
+    Attributes:
+      feature: the pair of maps; the last stage of each network where it is None.
+      rate: channels of the factor over those of the teacher's map.
+    """
+
+    feature: Name | None = None
+    rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, view: View) -> Float[Array, " b"]:
+        student, teacher = map(as_map, last(view, self.feature))
+        encoder = _encoder(teacher.shape[-1], self.rate)
+        frozen = self.variable(
+            "frozen",
+            "encoder",
+            lambda: encoder.init(self.make_rng("params"), teacher)["params"],
+        )
+        factor = jnp.asarray(encoder.apply({"params": frozen.value}, teacher))
+        widths = (student.shape[-1], factor.shape[-1], factor.shape[-1])
+        translated = _Convs(widths, norm=True, name="translator")(student)
+        return factor_transfer(translated, factor)

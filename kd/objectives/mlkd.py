@@ -1,0 +1,78 @@
+"""Multi-level logit distillation: logits at several temperatures agree for images, for pairs of images and for pairs of classes."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd.features import einsum, require
+from kd.objectives.kd import distill_kl, standardize
+from kd.types import View
+
+
+def batch_relation(
+    student: Float[Array, "b c"], teacher: Float[Array, "b c"]
+) -> Float[Array, ""]:
+    """|S S' - T T'|_F^2 / b of two probability matrices.
+
+    Jin, Wang, Lin. Multi-Level Logit Distillation. CVPR 2023.
+    https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html, section 3 (batch level).
+    """
+    gram = lambda p: einsum("ic,jc->ij", p, p)
+    return jnp.sum((gram(teacher) - gram(student)) ** 2) / student.shape[0]
+
+
+def class_relation(
+    student: Float[Array, "b c"], teacher: Float[Array, "b c"]
+) -> Float[Array, ""]:
+    """|S' S - T' T|_F^2 / c of two probability matrices. Jin, Wang, Lin 2023, section 3 (class level)."""
+    return batch_relation(student.T, teacher.T)
+
+
+class MLKD(nn.Module):
+    """Sum over temperatures and over a weak and a strong view of each image of `kd.distill_kl`, `batch_relation` and `class_relation`.
+
+    The batch holds both views as rows of their own, with their labels, and `batch["views"]`, int [b], says which a row is: 0 weak, 1
+    strong. (The public code runs the networks on one view after the other, so that BatchNorm sees each alone.) The weights are those that
+    the public code amounts to: what it multiplies by a mask after the mean is halved, since half of the mask is true, and the relations of
+    strong views are computed and dropped. Not taken over: its strong term uses the weak logits at two of the temperatures.
+
+    Attributes:
+      temperatures: of all three levels; five of them, of which 4 is the paper's base.
+      instance: weights of `distill_kl` for the weak and the strong view.
+      relation: weights of the two relations for the weak and the strong view.
+      standardize: `distill_kl` of standardized logits (Sun et al. 2024).
+    """
+
+    temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0)
+    instance: Sequence[float] = (0.5, 1.0)
+    relation: Sequence[float] = (0.5, 0.0)
+    standardize: bool = False
+
+    needs = ("batch.views",)
+
+    def __call__(self, view: View) -> Float[Array, ""]:
+        require(view, *self.needs)
+        loss = jnp.zeros(())
+        for temperature in self.temperatures:
+            student, teacher = view.student.logits, view.target(temperature)
+            soften = lambda z, t=temperature: jax.nn.softmax(z.astype(jnp.float32) / t)
+            p_s, p_t = soften(student), soften(teacher)
+            if self.standardize:
+                student, teacher = standardize(student), standardize(teacher)
+            kl = distill_kl(student, teacher, temperature)
+            for i, (instance, relation) in enumerate(
+                zip(self.instance, self.relation, strict=True)
+            ):
+                kept = (view.batch["views"] == i).astype(jnp.float32)
+                count = jnp.maximum(jnp.sum(kept), 1.0)
+                loss += instance * jnp.sum(kept * kl) / count
+                if relation:
+                    s, t = p_s * kept[:, None], p_t * kept[:, None]
+                    share = kept.size / count  # of rows that are this view
+                    loss += relation * (
+                        share * batch_relation(s, t) + class_relation(s, t)
+                    )
+        return loss

@@ -1,0 +1,48 @@
+"""Normalized KD: the teacher's belief in the label, and apart from it how it ranks the others."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from kd.objectives.dkd import split
+from kd.types import View
+
+
+def normalized_kd(
+    student: Float[Array, "b c"],
+    teacher: Float[Array, "b c"],
+    label: Int[Array, " b"],
+    gamma: float,
+    temperature: float,
+) -> Float[Array, " b"]:
+    """-p_t[y] log p_s[y] - gamma T^2 sum_{i != y} q_t[i] log q_s[i], in nats.
+
+    p is softmax(z), and q the distribution over the classes other than the label y, of softmax(z / T).
+
+    Yang et al. From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels.
+    ICCV 2023. https://arxiv.org/abs/2303.13005, L_nkd. Of two classes the other is certain, so the second term is 0.
+    """
+    student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
+    target = jnp.exp(split(teacher, label)[0]) * split(student, label)[0]
+    others_s = split(student / temperature, label)[2]
+    others_t = split(teacher / temperature, label)[2]
+    kept = ~jax.nn.one_hot(label, student.shape[-1], dtype=bool)
+    rest = jnp.sum(jnp.where(kept, jnp.exp(others_t) * others_s, 0.0), axis=-1)
+    return -target[:, 0] - gamma * temperature**2 * rest
+
+
+class NKD(nn.Module):
+    """`normalized_kd`."""
+
+    gamma: float = 1.5
+    temperature: float = 1.0
+
+    def __call__(self, view: View) -> Float[Array, " b"]:
+        return normalized_kd(
+            view.student.logits,
+            view.target(self.temperature),
+            view.batch["label"],
+            self.gamma,
+            self.temperature,
+        )

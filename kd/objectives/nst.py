@@ -1,0 +1,38 @@
+"""Neuron selectivity transfer: the channels' patterns of activation, as a distribution, match the teacher's."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kd.features import Name, einsum, maps, same_size, total, unit
+from kd.types import View
+
+
+def nst(
+    student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
+) -> Float[Array, ""]:
+    """Squared maximum mean discrepancy between the channels of two maps, with the kernel (x . y)^2; mean over the batch.
+
+    Each channel is scaled to length 1 over its places; the larger map is pooled to the smaller. Widths may differ.
+
+    Huang, Wang. Like What You Like: Knowledge Distill via Neuron Selectivity Transfer. 2017.
+    https://arxiv.org/abs/1707.01219, the loss of MMD with the polynomial kernel (degree 2, offset 0).
+    """
+    s, t = (unit(x, axis=(1, 2)) for x in same_size(student, teacher))
+    kernel = lambda x, y: jnp.mean(einsum("bhwi,bhwj->bij", x, y) ** 2)
+    return kernel(t, t) + kernel(s, s) - 2 * kernel(s, t)
+
+
+class NST(nn.Module):
+    """Sum of `nst` over stages.
+
+    Attributes:
+      features: pairs of maps; all stages of both where it is None.
+    """
+
+    features: Sequence[Name] | None = None
+
+    def __call__(self, view: View) -> Float[Array, ""]:
+        return total(nst(s, t) for s, t in maps(view, self.features))
