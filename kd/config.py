@@ -125,8 +125,7 @@ def complete(given: ConfigDict) -> ConfigDict:
         if key not in config:
             raise unknown("config key", key, config)
         config[key] = _checked(key, config[key], value)
-    if config.teacher.get("run") or config.teacher.get("config"):
-        config.teacher = _over(TEACHER, config.teacher, "teacher")
+    config.teacher = _teacher(config.teacher)
     if config.acceptance:
         config.acceptance = _over(ACCEPTANCE, config.acceptance, "acceptance")
     _check_values(config)
@@ -161,17 +160,34 @@ def _over(
     for key, item in value.items():
         if key not in merged:
             raise unknown(f"key of config.{section}", key, merged)
-        if (section, key) == ("teacher", "name") and item == "none":
-            item = merged[key]
-        if (section, key) == ("teacher", "members") and not isinstance(item, str):
-            item = ",".join(str(i) for i in item)
         merged[key] = of_type(f"{section}.{key}", merged[key], item)
     return merged
 
 
+def _teacher(section: ConfigDict) -> ConfigDict:
+    """The section `teacher`, whole; what it lacks or has too much of is an InputError."""
+    given = {k: v for k, v in section.items() if (k, v) != ("name", "none")}
+    if not given:
+        return section
+    members = given.get("members")
+    if isinstance(members, int | tuple | list) and not isinstance(members, bool):
+        members = (members,) if isinstance(members, int) else members
+        given["members"] = ",".join(str(i) for i in members)
+    elif isinstance(members, str):  # "(0, 2)" of a command line
+        given["members"] = re.sub(r"[()\[\]\s]", "", members).strip(",")
+    whole = _over(TEACHER, ConfigDict(given), "teacher")
+    if whole.name != "frozen":
+        raise unknown("value of config.teacher.name", whole.name, ("frozen", "none"))
+    if not whole.run and not whole.config:
+        raise InputError(
+            "config.teacher: give run (the directory of a finished run) or config (what makes it)."
+        )
+    return whole
+
+
 def of_type(key: str, standard: Any, value: Any) -> Any:
     """`value` where its type is that of `standard`; an int passes for a float, a list for a tuple. Raises InputError."""
-    if standard is None or value is None:
+    if standard is None:
         return value
     if isinstance(standard, float) and type(value) is int:
         return float(value)
@@ -219,6 +235,25 @@ def _check_values(config: ConfigDict) -> None:
         raise InputError(
             f"config.teacher.members: expected 'all', 'paired' or indices such as (0, 2), got {members!r}."
         )
+    if len(set(members.split(","))) < len(members.split(",")):
+        raise InputError(f"config.teacher.members: {members!r} names a member twice.")
+    for label, reference in config.compare.items():
+        if not isinstance(reference, str):
+            raise InputError(
+                f"config.compare[{label!r}]: expected a config such as 'configs/digits.py:role=labels', got {reference!r}."
+            )
+    for key, value in _leaves(config.to_dict()):
+        _check_plain(key, value)
+
+
+def _check_plain(key: str, value: Any) -> None:
+    """Raises InputError for what JSON cannot hold: a run is told from others by its config's text."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"config.{key}: expected plain data (numbers, texts, tuples of them), got {value!r} ({type(value).__name__})."
+        ) from None
 
 
 def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
@@ -247,12 +282,12 @@ def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
 
 
 def _fillable(tree: Mapping[str, Any]) -> ConfigDict:
-    """A copy in which None may be replaced by text: ml_collections refuses to replace a bare None."""
+    """A copy in which None may be replaced by any literal or text: ml_collections refuses to replace a bare None."""
     filled = ConfigDict()
     for key, value in tree.items():
         if isinstance(value, Mapping):
             value = _fillable(value)
-        filled[key] = config_dict.placeholder(str) if value is None else value
+        filled[key] = config_dict.placeholder(object) if value is None else value
     return filled
 
 

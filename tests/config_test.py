@@ -56,6 +56,17 @@ def test_a_teacher_is_a_run_or_the_config_that_makes_it(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("argument", "members"),
+    [("(0, 2)", "0,2"), ("1", "1"), ("paired", "paired"), ("0,1", "0,1")],
+)
+def test_members_are_chosen_on_the_command_line(tmp_path, argument, members):
+    config = configs.load(written(tmp_path, "c.teacher = dict(run='x', members=0)"))
+    assert config.teacher.members == "0"
+    changed = configs.override(config, [f"--config.teacher.members={argument}"])
+    assert changed.teacher.members == members
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         ("c.sede = 1", "unknown config key 'sede'. Did you mean 'seed'?"),
@@ -71,6 +82,14 @@ def test_a_teacher_is_a_run_or_the_config_that_makes_it(tmp_path):
         ("c.teacher = dict(run='x', reduce='mean')", "config.teacher.reduce"),
         ("c.acceptance = dict(max_dorp=1.0)", "Did you mean 'max_drop'?"),
         ("c.acceptance = dict(max_drop='x')", "acceptance.max_drop: expected float"),
+        ("c.epochs = None", "config.epochs: expected int, got None"),
+        ("c.augment = None", "config.augment: expected str, got None"),
+        ("c.compare = {'x': 3}", "config.compare['x']: expected a config"),
+        ("c.data.mean = {1.0}", "config.data.mean: expected plain data"),
+        ("c.teacher = dict(name='frozen')", "config.teacher: give run"),
+        ("c.teacher = dict(name='fozen', run='x')", "Did you mean 'frozen'?"),
+        ("c.teacher = dict(run='x', members=(1, 1))", "names a member twice"),
+        ("c.teacher = dict(run='x', members=[])", "expected 'all', 'paired'"),
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
         ("1 +", "SyntaxError"),
     ],
