@@ -82,8 +82,7 @@ def find(package: str, name: str, attribute: str | None = None) -> Callable:
       InputError: no such thing; it says what exists and the nearest name.
     """
     kind = package.rpartition(".")[2].rstrip("s").replace("data", "data set")
-    if not isinstance(name, str) or not name:
-        raise InputError(f"the {kind} needs a name, not {name!r}.")
+    _require_text(kind, name)
     file, _, rest = name.partition(".")
     if file in _modules(package) and (rest or attribute):
         module = importlib.import_module(f"{package}.{file}")
@@ -99,6 +98,7 @@ def find(package: str, name: str, attribute: str | None = None) -> Callable:
 
 def find_in(file: str, kind: str, name: str, returns: Any) -> Callable:
     """The function called `name` among those of one file that return `returns`, or by dotted path."""
+    _require_text(kind, name)
     module = importlib.import_module(file)
     made_here = {
         n: f
@@ -113,6 +113,11 @@ def find_in(file: str, kind: str, name: str, returns: Any) -> Callable:
     raise unknown(kind, name, made_here)
 
 
+def _require_text(kind: str, name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise InputError(f"the {kind} needs a name, not {name!r}.")
+
+
 def _by_path(kind: str, name: str) -> Callable:
     path, _, last = name.rpartition(".")
     here = str(Path.cwd())
@@ -125,8 +130,10 @@ def _by_path(kind: str, name: str) -> Callable:
         )
     try:
         module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        raise InputError(f"{kind} {name!r}: {error}.") from error
+    except Exception as error:  # a user's own module may raise anything
+        raise InputError(
+            f"{kind} {name!r}: importing {path} fails: {type(error).__name__}: {error}."
+        ) from error
     found = getattr(module, last, None)
     if not callable(found):
         raise unknown(f"name in {path}", last, _public(module))

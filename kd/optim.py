@@ -167,4 +167,8 @@ def make_optimizer(
     maker = build.find_in(__name__, "optimizer", name, optax.GradientTransformation)
     tx = build.make(maker, settings, f"optimizer {name}")
     clip = spec.get("clip_norm", 0.0)
+    if clip < 0:
+        raise InputError(
+            f"config.optimizer.clip_norm: expected a norm, or 0 for no clipping, got {clip}."
+        )
     return optax.chain(optax.clip_by_global_norm(clip), tx) if clip else tx

@@ -9,7 +9,7 @@ import flax.linen as nn
 import optax
 
 from kd import build, optim
-from kd.config import ConfigDict
+from kd.config import ConfigDict, of_type
 from kd.data import load as load_data
 from kd.data.base import Dataset, hold_out
 from kd.errors import InputError
@@ -19,8 +19,8 @@ from kd.objective import PerTeacher, Weighted
 RESERVED = ("loss", "accuracy", "grad_norm")
 """Names of metrics that every step reports."""
 
-SHAPED = ("num_classes",)
-"""Settings of a model that its data decide."""
+DECIDED = ("num_classes",)
+"""Settings of a model that its data decide, so that no config gives them."""
 
 
 def spell_out(config: ConfigDict) -> ConfigDict:
@@ -32,14 +32,17 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     config = ConfigDict(config.to_dict())
     data, student = config.data, config.student
     config.data = _spelled(build.find("kd.data", data.name, "load"), data, "data")
-    config.student = _spelled(build.find("kd.models", student.name), student, "student")
-    for key, returns in (
-        ("optimizer", optax.GradientTransformation),
-        ("schedule", optim.Curve),
-    ):
-        maker = build.find_in("kd.optim", key, config[key].name, returns)
-        section = _spelled(maker, config[key], key, keep=("clip_norm", "value"))
-        config[key] = section
+    for key in DECIDED:
+        if key in student:
+            raise InputError(f"config.student.{key}: the data decide it. Leave it out.")
+    whole = _spelled(build.find("kd.models", student.name), student, "student")
+    config.student = ConfigDict({k: v for k, v in whole.items() if k not in DECIDED})
+    maker = build.find_in(
+        "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
+    )
+    own = {"clip_norm": 0.0}
+    config.optimizer = _spelled(maker, config.optimizer, "optimizer", own)
+    config.schedule = _curve(config.schedule, "schedule")
     if not config.objective:
         raise InputError("config.objective is empty: the student has nothing to learn.")
     for term in list(config.objective):
@@ -53,24 +56,38 @@ def spell_out(config: ConfigDict) -> ConfigDict:
                 f"config.objective.{term}: expected a dict with a name and a weight, got {section!r}."
             )
         maker = build.find("kd.objectives", section.get("name") or "")
-        if "weight" not in section:
-            section.weight = 1.0
-        config.objective[term] = _spelled(
-            maker, section, f"objective.{term}", keep=("weight",)
-        )
+        where = f"objective.{term}"
+        weight = section.get("weight", 1.0)
+        if isinstance(weight, ConfigDict):
+            weight = _curve(weight, f"{where}.weight")
+        else:
+            weight = of_type(f"{where}.weight", 1.0, weight)
+        settings = ConfigDict({k: v for k, v in section.items() if k != "weight"})
+        config.objective[term] = _spelled(maker, settings, where, {"weight": weight})
     return config.lock()
 
 
-def _spelled(
-    maker: Callable, section: ConfigDict, where: str, keep: tuple[str, ...] = ()
-) -> ConfigDict:
-    own = ("name", *keep)
-    given = {k: v for k, v in section.to_dict().items() if k not in own}
-    settings = build.settings(maker, given, where)
-    head = {k: section[k] for k in own if k in section}
-    return ConfigDict(
-        {**head, **{k: v for k, v in settings.items() if k not in SHAPED}}
+def _curve(section: ConfigDict, where: str) -> ConfigDict:
+    """The section of a schedule: its curve's settings and the `value` that they multiply."""
+    maker = build.find_in(
+        "kd.optim", "schedule", section.get("name") or "", optim.Curve
     )
+    return _spelled(maker, section, where, {"value": 1.0})
+
+
+def _spelled(
+    maker: Callable,
+    section: ConfigDict,
+    where: str,
+    own: Mapping[str, Any] | None = None,
+) -> ConfigDict:
+    """The section over its defaults: the maker's, and of those keys (`own`) that are the section's and not the maker's."""
+    own = own or {}
+    given = section.to_dict()
+    head = {"name": given.pop("name")}
+    for key, standard in own.items():
+        head[key] = of_type(f"{where}.{key}", standard, given.pop(key, standard))
+    return ConfigDict({**head, **build.settings(maker, given, where)})
 
 
 def _settings(section: Mapping[str, Any], *own: str) -> dict[str, Any]:

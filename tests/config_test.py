@@ -48,6 +48,27 @@ def test_overrides_reach_every_key_and_keep_its_type(tmp_path):
     assert config.seeds == 1
 
 
+def test_keys_that_a_file_leaves_out_can_be_set(tmp_path):
+    """What a section owns beside its maker's settings, and what is None until someone gives it."""
+    body = "c.data = dict(name='arrays', path='x.npz')\n"
+    body += "c.objective.ce.weight = dict(name='linear')"
+    config = spell_out(configs.load(written(tmp_path, body)))
+    arguments = ["--config.optimizer.clip_norm=1", "--config.schedule.value=0.5"]
+    arguments += ["--config.data.num_classes=12", "--config.data.mean=(0.5,)"]
+    arguments += ["--config.objective.ce.weight.over=3", "--config.data.kind=image"]
+    changed = spell_out(configs.override(config, arguments))
+    assert changed.optimizer.clip_norm == 1.0 and changed.schedule.value == 0.5
+    assert changed.data.num_classes == 12 and changed.data.mean == (0.5,)
+    assert changed.data.kind == "image" and changed.objective.ce.weight.over == 3.0
+
+
+def test_a_module_that_cannot_be_imported_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken_nets.py").write_text("x = \n")
+    with pytest.raises(InputError, match=r"broken_nets fails: SyntaxError.*line 1"):
+        spell_out(configs.load(written(tmp_path, "c.student.name = 'broken_nets.Net'")))
+
+
 def test_a_teacher_is_a_run_or_the_config_that_makes_it(tmp_path):
     body = "c.teacher = dict(config='configs/digits.py:role=teacher', members=(0, 2))"
     teacher = configs.load(written(tmp_path, body)).teacher
@@ -114,6 +135,17 @@ def test_wrong_configs_teach(tmp_path, body, words):
         ("c.optimizer = dict(name='sdg')", "optimizer 'sdg'. Did you mean 'sgd'?"),
         ("c.schedule = dict(name='cosin')", "schedule 'cosin'. Did you mean 'cosine'?"),
         ("c.student = dict(name='nowhere.Net')", "no module 'nowhere'"),
+        ("c.student.num_classes = 3", "config.student.num_classes: the data decide"),
+        ("c.optimizer.clip_norm = 'x'", "optimizer.clip_norm: expected float"),
+        ("c.schedule = dict(name='')", "the schedule needs a name, not ''"),
+        (
+            "c.schedule = dict(name='constant', value='x')",
+            "schedule.value: expected float",
+        ),
+        ("c.objective.ce.weight = None", "objective.ce.weight: expected float"),
+        ("c.objective.ce.weight = 'x'", "objective.ce.weight: expected float"),
+        ("c.objective.ce.weight = dict(name='liner')", "Did you mean 'linear'?"),
+        ("c.objective.ce.weight = dict(name='linear', ovr=1)", "mean 'over'?"),
     ],
 )
 def test_wrong_names_teach(tmp_path, body, words):
