@@ -187,7 +187,7 @@ def train(
                 record.flush()
                 checkpoints.save(state, step)
                 saved, saved_at = step, time.monotonic()
-            if stop.made and step < plan.steps:
+            if stop.made:  # at the last step, too: others may wait for this run's end
                 checkpoints.wait()
                 raise Stopped(f"stopped at step {saved} of {plan.steps}, saved")
         checkpoints.wait()

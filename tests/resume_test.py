@@ -68,6 +68,27 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_sigterm_during_the_last_dispatch_of_a_teacher_is_heard(
+    small_config, capsys, monkeypatch
+):
+    """The student that waits for it is not begun; the same command goes on with the results of the teacher."""
+    row = Record.row
+
+    def row_and_signal(self, kind, step, *rest):
+        row(self, kind, step, *rest)
+        if step == 12 and kind == "test":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    teacher = Workdir("runs/small-teacher")
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "row", row_and_signal)
+        assert main(["run", "--config", "small.py"]) == 0
+    assert "stopped at step 12 of 12" in capsys.readouterr().out
+    assert not teacher.finished and not Workdir("runs/small").path.exists()
+    assert main(["run", "--config", "small.py:teacher"]) == 0
+    assert teacher.finished
+
+
 def test_a_torn_last_line_of_the_record_is_mended(finished, small_config):
     """What a kill in the middle of a write leaves behind."""
     run = Workdir("runs/small")
