@@ -12,6 +12,8 @@ import contextlib
 import fcntl
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -60,7 +62,7 @@ class Workdir:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{path} cannot be read: {error}.") from error
 
     def write(self, name: str, content: Any) -> None:
@@ -76,7 +78,12 @@ class Workdir:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the directory against another process. Raises InputError where one has it; a kill lets go of it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be made: {error.strerror}. Give another --workdir."
+            ) from None
         if "://" in str(self.path):  # no locks in a bucket
             yield
             return
@@ -91,6 +98,8 @@ class Workdir:
 
     def check_owner(self, config: Mapping[str, Any]) -> None:
         """Raises InputError, with the keys that differ, where the directory belongs to another config."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file. Give another --workdir.")
         if not (self.path / "config.json").exists():
             foreign = (
                 [p.name for p in self.path.iterdir()] if self.path.exists() else []

@@ -187,6 +187,20 @@ def test_a_directory_that_is_no_run_is_refused(small_config, capsys, tmp_path):
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
 
 
+def test_a_workdir_that_cannot_be_a_directory_is_refused(small_config, capsys):
+    Path("file").write_text("precious")
+    command = ["--config", f"{small_config}:teacher", "--workdir"]
+    assert "is a file" in refused(capsys, *command, "file")
+    assert "cannot be made" in refused(capsys, *command, "file/run")
+    assert Path("file").read_text() == "precious"
+
+
+def test_damaged_predictions_are_told_of(finished, small_config, capsys):
+    path = TEACHER.path / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "predictions.npz cannot be read" in refused(capsys, "--config", small_config)
+
+
 def test_a_teacher_with_other_classes_is_refused(finished, small_config, capsys):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (40, 8, 8, 1), dtype=np.uint8)
