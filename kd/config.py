@@ -214,6 +214,14 @@ def _check_values(config: ConfigDict) -> None:
     for key in (*positive, "eval_every", "eval_batch_size"):
         if config[key] < 1:
             raise InputError(f"config.{key}: expected 1 or more, got {config[key]}.")
+    if not 0 <= config.seed <= 2**31 - config.seeds:
+        raise InputError(
+            f"config.seed: expected 0 to {2**31 - config.seeds}, got {config.seed}: larger ones would repeat smaller ones."
+        )
+    if config.checkpoint.keep < 1:
+        raise InputError(
+            f"config.checkpoint.keep: expected 1 or more, got {config.checkpoint.keep}."
+        )
     if not 0 <= config.holdout < 1:
         raise InputError(
             f"config.holdout: expected a share of train in [0, 1), got {config.holdout}."
