@@ -57,6 +57,10 @@ class Plan:
         return 0 if self.drop_last else self.examples % self.batch_size
 
     @property
+    def examples_per_epoch(self) -> int:
+        return self.full * self.batch_size + self.tail
+
+    @property
     def steps_per_epoch(self) -> int:
         return self.full + bool(self.tail)
 

@@ -263,7 +263,8 @@ def _train(setup: Setup, workdir: Workdir) -> None:
             record.close()
             progress.close()
             checkpoints.close()
-    examples = (plan.steps - at) / plan.steps_per_epoch * plan.examples * config.seeds
+    epochs = (plan.steps - at) / plan.steps_per_epoch
+    examples = epochs * plan.examples_per_epoch * config.seeds
     logits = setup.logits(state.student)
     label = setup.dataset.test.label
     workdir.write("predictions.npz", {"logits": logits, "label": label})

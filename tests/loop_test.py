@@ -36,6 +36,7 @@ def test_a_run_goes_on_at_any_point_of_the_grid():
 def test_the_short_batch_can_be_left_out():
     plan = Plan(50, 8, 1, 100, drop_last=True)
     assert spans(plan) == [(0, 0, 6, 8, 0)]
+    assert plan.examples_per_epoch == 48
     assert next(plan.calls(0)).ends_epoch
 
 
