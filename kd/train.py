@@ -29,7 +29,7 @@ from kd.program import (
 )
 from kd.record import Progress, Record, read_rows
 from kd.step import Augment, make_eval, make_init, make_step
-from kd.trained import Taught, make_teacher, workdir_of_teacher
+from kd.trained import Taught, fingerprint, make_teacher, workdir_of_teacher
 from kd.transform import fastest, loops_are_slow
 from kd.types import DistillState, PyTree
 from kd.workdir import Workdir
@@ -232,8 +232,8 @@ def _target(
 
 
 def _train(setup: Setup, workdir: Workdir) -> None:
-    config, plan, taught = setup.config, setup.plan, setup.taught
-    workdir.claim(config.to_dict(), {"teacher": taught.origin})
+    config, plan = setup.config, setup.plan
+    workdir.claim(config.to_dict(), _origin(setup))
     with Spent() as spent:
         checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
         if checkpoints.latest() is None:
@@ -270,6 +270,14 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     workdir.write("predictions.npz", {"logits": logits, "label": label})
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
     workdir.write("result.json", _result(setup, logits, workdir) | figures)
+
+
+def _origin(setup: Setup) -> dict[str, Any]:
+    """What a run must go on from: contents, wherever they lie."""
+    teacher = dict(setup.taught.origin or {})
+    teacher.pop("run", None)
+    splits = {"train": setup.dataset.train, "test": setup.dataset.test}
+    return {"teacher": teacher, "data": fingerprint(splits)}
 
 
 def _placed(shapes: DistillState, place: Sharding) -> DistillState:

@@ -1,7 +1,7 @@
 """The directory of a run: whose it is, what lies in it, and reading it back.
 
 config.json       the config, every default spelled out
-origin.json       what the run started from: fingerprints of its config and of its teacher's weights
+origin.json       what the run started from: fingerprints of its data and of its teacher's weights
 metrics.jsonl     a line for each dispatch and each evaluation
 checkpoints/      the newest state
 predictions.npz   logits of every seed on the evaluated split
@@ -122,14 +122,14 @@ class Workdir:
             )
 
     def claim(self, config: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
-        """Makes the directory this config's. Raises InputError where it is another's, or its teacher has changed."""
+        """Makes the directory this config's. Raises InputError where it is another's, or its data or teacher have changed."""
         self.check_owner(config)
         if (self.path / "origin.json").exists():
             before = self.read("origin.json")
             for key in origin:
                 if before.get(key) != origin[key]:
                     raise InputError(
-                        f"{self.path} began with another {key}: {before.get(key)}, now {origin[key]}. "
+                        f"{self.path}: the {key} changed since the run began: {before.get(key)}, now {origin[key]}. "
                         "Give another --workdir, or remove it."
                     )
         self.write("config.json", config)

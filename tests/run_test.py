@@ -219,7 +219,31 @@ def test_a_changed_teacher_is_noticed_on_resume(finished, small_config, capsys):
     origin["teacher"]["weights"] = "0" * 16
     STUDENT.write("origin.json", origin)
     error = refused(capsys, "--config", small_config)
-    assert "began with another teacher" in error
+    assert "the teacher changed since the run began" in error
+
+
+def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
+    finished, small_config, small_data, capsys
+):
+    (STUDENT.path / "result.json").unlink()
+    moved = ["--config", small_config, "--runs", str(Path("runs").absolute())]
+    assert kd(*moved) == 0
+    (STUDENT.path / "result.json").unlink()
+    arrays = dict(np.load(small_data))
+    arrays["x_train"] = arrays["x_train"][::-1]  # with the same mean and std
+    Path("data").mkdir()
+    np.savez("data/small.npz", **arrays)
+    origin = STUDENT.read("origin.json")
+    config = STUDENT.read("config.json")
+    config["data"]["path"] = "data/small.npz"
+    STUDENT.write("config.json", config)
+    small_config.write_text(with_data(small_config.read_text(), "data/small.npz"))
+    teacher = ["--config.teacher.run=runs/small-teacher", "--config.teacher.config="]
+    config["teacher"] |= {"run": "runs/small-teacher", "config": ""}
+    STUDENT.write("config.json", config)
+    error = refused(capsys, "--config", small_config, *teacher)
+    assert "the data changed since the run began" in error
+    assert STUDENT.read("origin.json") == origin
 
 
 @pytest.mark.parametrize(
