@@ -36,7 +36,7 @@ def default() -> ConfigDict:
     c.drop_last = False  # whether the short last batch of an epoch is left out
     c.epochs = 1
     c.student = ConfigDict({"name": ""})  # a class in kd/models, or a dotted path
-    c.teacher = ConfigDict({"name": "none"})  # see TEACHER
+    c.teacher = ConfigDict(TEACHER)
     c.objective = ConfigDict()  # {term: dict(name=..., weight=..., settings)}
     c.optimizer = ConfigDict({"name": "sgd"})  # see kd.optim
     c.schedule = ConfigDict({"name": "constant"})  # of the learning rate, see kd.optim
@@ -52,7 +52,7 @@ def default() -> ConfigDict:
 
 
 TEACHER = {
-    "name": "frozen",  # one or more trained networks; "none" where there is no teacher
+    "name": "",  # "frozen": one or more trained networks; "none"; empty: what the rest says
     "run": "",  # directory of the run that trained it
     "config": "",  # config that makes that run where it is missing
     "members": "all",  # "all" | "paired" (student i learns from member i) | such as "0,2"
@@ -66,6 +66,9 @@ ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
 
 OPEN = ("data", "student", "teacher", "optimizer", "schedule", "objective")
 """Sections whose keys depend on the thing that they name; checked when it is built."""
+
+KEPT = ("weight", "learning_rate", "clip_norm", "value")
+"""Settings of a section that stay when it names another thing."""
 
 REPORTING = ("compare", "acceptance", "checkpoint", "tensorboard", "devices")
 """Keys that change what is reported, kept or used, but not what is learned: no part of a run's identity."""
@@ -94,7 +97,7 @@ def load(reference: str) -> ConfigDict:
         given = module.get_config(arg) if arg else module.get_config()
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = _line_in(error, file)
         raise InputError(
             f"{reference}{line}: {type(error).__name__}: {error}"
@@ -166,9 +169,7 @@ def _over(
 
 def _teacher(section: ConfigDict) -> ConfigDict:
     """The section `teacher`, whole; what it lacks or has too much of is an InputError."""
-    given = {k: v for k, v in section.items() if (k, v) != ("name", "none")}
-    if not given:
-        return section
+    given = dict(section.items())
     members = given.get("members")
     if isinstance(members, int | tuple | list) and not isinstance(members, bool):
         members = (members,) if isinstance(members, int) else members
@@ -176,9 +177,11 @@ def _teacher(section: ConfigDict) -> ConfigDict:
     elif isinstance(members, str):  # "(0, 2)" of a command line
         given["members"] = re.sub(r"[()\[\]\s]", "", members).strip(",")
     whole = _over(TEACHER, ConfigDict(given), "teacher")
-    if whole.name != "frozen":
+    known = bool(whole.run or whole.config)
+    whole.name = whole.name or ("frozen" if known else "none")
+    if whole.name not in ("frozen", "none"):
         raise unknown("value of config.teacher.name", whole.name, ("frozen", "none"))
-    if not whole.run and not whole.config:
+    if whole.name == "frozen" and not known:
         raise InputError(
             "config.teacher: give run (the directory of a finished run) or config (what makes it)."
         )
@@ -192,6 +195,8 @@ def of_type(key: str, standard: Any, value: Any) -> Any:
     if isinstance(standard, float) and type(value) is int:
         return float(value)
     if isinstance(standard, list | tuple) and isinstance(value, list | tuple):
+        if standard and len({type(v) for v in standard}) == 1:
+            return tuple(of_type(key, standard[0], v) for v in value)
         return tuple(value)
     if isinstance(standard, Mapping | ConfigDict) and isinstance(
         value, Mapping | ConfigDict
@@ -287,6 +292,31 @@ def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
             f"unexpected argument {left[0]!r}. Overrides read --config.key=value."
         )
     return complete(cast(ConfigDict, values["config"].value))
+
+
+def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[str]]:
+    """The config after those arguments that name another thing, such as `--config.student.name=cnn.CNN`, and the rest.
+
+    The settings of the thing that was named before go with it; the rest of the arguments can then set the new thing's.
+    """
+    config = ConfigDict(config.to_dict())
+    rest = []
+    for argument in arguments:
+        path, equals, name = argument.partition("=")
+        parts = path.removeprefix("--config.").split(".")
+        open_section = parts[0] in OPEN and parts[0] != "teacher"
+        if not (equals and open_section and parts[-1] == "name" and len(parts) > 1):
+            rest.append(argument)
+            continue
+        _require_key(config, ".".join(parts))
+        section: Any = config
+        for part in parts[:-2]:
+            section = section[part]
+        before = section[parts[-2]]
+        if before.name != name:
+            kept = {k: before[k] for k in KEPT if k in before}
+            section[parts[-2]] = ConfigDict({**kept, "name": name})
+    return config.lock(), rest
 
 
 def _fillable(tree: Mapping[str, Any]) -> ConfigDict:

@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"kd {options.verb}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a directory that may not be written
+        print(f"kd {options.verb}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(
             f"kd {options.verb}: interrupted. The same command goes on from the last checkpoint.",
@@ -88,8 +91,8 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     from kd import config as configs
     from kd.parts import spell_out
 
-    config = spell_out(configs.load(options.config))
-    config = spell_out(configs.override(config, overrides))
+    config, overrides = configs.rename(configs.load(options.config), overrides)
+    config = spell_out(configs.override(spell_out(config), overrides))
     if options.print_config:
         print(config)
         return 0

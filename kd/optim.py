@@ -66,6 +66,12 @@ def adamw(
 
 def by_path(pattern: str) -> Callable[[PyTree], PyTree]:
     """Mask of the parameters whose path, keys joined by `/`, the regular expression finds; all where it is empty."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"config.optimizer.decay: {pattern!r} is no regular expression: {error}."
+        ) from error
 
     def mask(params: PyTree) -> PyTree:
         def matches(path: tuple, _: Any) -> bool:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import optax
 
 from kd import build, optim
+from kd import config as configs
 from kd.config import ConfigDict, of_type
 from kd.data import load as load_data
 from kd.data.base import Dataset, hold_out
@@ -65,6 +66,14 @@ def spell_out(config: ConfigDict) -> ConfigDict:
         settings = ConfigDict({k: v for k, v in section.items() if k != "weight"})
         config.objective[term] = _spelled(maker, settings, where, {"weight": weight})
     return config.lock()
+
+
+def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config with the keys that have come since, at their defaults; as it is where its things are gone."""
+    try:
+        return spell_out(configs.complete(ConfigDict(dict(stored)))).to_dict()
+    except InputError:
+        return dict(stored)
 
 
 def _curve(section: ConfigDict, where: str) -> ConfigDict:

@@ -59,9 +59,9 @@ def run(
     if str(workdir) in above:
         raise InputError(f"{workdir} would be its own teacher.")
     config = parts.spell_out(config)
-    workdir.check_owner(config.to_dict())
+    workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
-        parts.make_data(config)  # missing data are told of before a teacher is trained
+        check_parts(config)  # what is wrong is told before a teacher is trained
     teacher = ensure_teacher(config, root, (*above, str(workdir)))
     if not workdir.finished:
         setup = set_up(config, teacher)
@@ -84,6 +84,45 @@ def ensure_teacher(
             f"config.teacher.run: {there} is no finished run, and config.teacher.config does not say how to make it."
         )
     return there
+
+
+def check_parts(config: ConfigDict) -> None:
+    """Makes the parts that need no teacher, and forgets them. Raises InputError where one cannot be."""
+    dataset = parts.make_data(config)
+    plan = make_plan(config, dataset)
+    sharding.make_mesh(config.devices.teacher, config.devices.data)
+    make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    student = parts.make_model(config.student.to_dict(), dataset.num_classes)
+    tx = parts.make_tx(config, plan)
+    image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
+    try:
+        init = lambda x: student.init(jax.random.key(0), x, train=False)
+        jax.eval_shape(tx.init, jax.eval_shape(init, image)["params"])
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"config.student {config.student.to_dict()} cannot be built for images "
+            f"{list(image.shape[1:])}: {first}"
+        ) from error
+
+
+def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
+    """The grid of dispatches."""
+    return Plan(
+        len(dataset.train.label),
+        config.batch_size,
+        config.epochs,
+        config.steps_per_call,
+        config.drop_last,
+    )
+
+
+def _example(dataset: Dataset) -> jax.ShapeDtypeStruct:
+    """Shape and type of one raw image."""
+    image = dataset.train.image
+    return jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,22 +159,14 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     dataset = parts.make_data(config)
     mesh = sharding.make_mesh(config.devices.teacher, config.devices.data)
     place = sharding.everywhere(mesh)
-    plan = Plan(
-        len(dataset.train.label),
-        config.batch_size,
-        config.epochs,
-        config.steps_per_call,
-        config.drop_last,
-    )
+    plan = make_plan(config, dataset)
     taught = make_teacher(config, teacher, dataset, place)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     objective = parts.make_objective(
         config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
     )
     tx = parts.make_tx(config, plan)
-    image = dataset.train.image
-    example = jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
-    augment = make_augment(config.augment, dataset.mean, dataset.std, example)
+    augment = make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     frozen, data, test, keys = jax.device_put(
@@ -302,6 +333,7 @@ def _result(setup: Setup, logits: np.ndarray, workdir: Workdir) -> dict[str, Any
     return {
         "split": setup.split,
         "examples": len(dataset.test.label),
+        "evaluated": fingerprint(dataset.test),
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         "epochs": config.epochs,
         "steps": setup.plan.steps,

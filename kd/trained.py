@@ -126,6 +126,11 @@ def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) ->
             raise InputError(
                 f"the teacher in {workdir} was trained with {key} {result[key]}, the data here have {value}."
             )
+    if result["evaluated"] != fingerprint(dataset.test):
+        raise InputError(
+            f"the teacher in {workdir} was evaluated on other examples ({result['split']}) than this run will be: it may have "
+            "been trained on these. Give both the same data and the same config.holdout."
+        )
 
 
 def fingerprint(variables: PyTree) -> str:

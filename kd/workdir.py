@@ -14,7 +14,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,8 +96,17 @@ class Workdir:
                 ) from None
             yield
 
-    def check_owner(self, config: Mapping[str, Any]) -> None:
-        """Raises InputError, with the keys that differ, where the directory belongs to another config."""
+    def check_owner(
+        self,
+        config: Mapping[str, Any],
+        read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
+        """Raises InputError, with the keys that differ, where the directory belongs to another config.
+
+        Args:
+          config: whose it should be.
+          read: what the stored config is read as: one that was written before a key existed has the key's default.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file. Give another --workdir.")
         if not (self.path / "config.json").exists():
@@ -110,7 +119,7 @@ class Workdir:
                     "Give another --workdir."
                 )
             return
-        lines = configs.differences(config, self.read("config.json"))
+        lines = configs.differences(config, read(self.read("config.json")))
         if lines:
             raise InputError(
                 "\n  ".join(
@@ -122,8 +131,7 @@ class Workdir:
             )
 
     def claim(self, config: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
-        """Makes the directory this config's. Raises InputError where it is another's, or its data or teacher have changed."""
-        self.check_owner(config)
+        """Makes the directory this config's, after `check_owner`. Raises InputError where its data or teacher have changed."""
         if (self.path / "origin.json").exists():
             before = self.read("origin.json")
             for key in origin:
