@@ -71,13 +71,15 @@ def table(config: ConfigDict, runs: Runs) -> str:
         if len(members) > 1:
             what = f"ensemble of {len(members)}"
             rows.append(Row(what, reference[None], taught, len(members)))
+    others = []
     for name, there in runs.others.items():
         _same_examples(label, there)
-        rows.append(Row(name, there.predictions()["logits"], there.read("result.json")))
+        logits = there.predictions()["logits"]
+        others.append(Row(name, logits, there.read("result.json")))
     distilled = Row(
         "distilled student" if runs.teacher else "student", own["logits"], result
     )
-    rows.append(distilled)
+    rows += [*others, distilled]
     taught = _learned_from(config, result["teacher"])
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
@@ -87,7 +89,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
         "",
     ]
     if reference is not None:
-        lines += _verdict(config, rows, distilled, reference, label)
+        lines += _verdict(config, others, distilled, reference, label)
     lines += ["Results:", *(f"  {there}" for there in _places(runs))]
     return "\n".join(lines)
 
@@ -165,7 +167,7 @@ def _spread(values: np.ndarray, digits: int = 2) -> str:
 
 def _verdict(
     config: ConfigDict,
-    rows: Sequence[Row],
+    others: Sequence[Row],
     student: Row,
     reference: np.ndarray,
     label: np.ndarray,
@@ -175,9 +177,7 @@ def _verdict(
     right = student.scores(label)
     drop = paired_difference(teacher, right)
     lines = [f"Loss against the teacher: {_points(drop)}."]
-    for row in rows:
-        if row is student or row.name.startswith(("teacher", "ensemble")):
-            continue
+    for row in others:
         gain = paired_difference(right, row.scores(label))
         inside = gain.low <= 0 <= gain.high
         noise = " Zero lies inside the interval: no gain is shown." if inside else ""

@@ -35,14 +35,17 @@ def paired_difference(
     """
     generator = np.random.default_rng(seed)
     n = a.shape[1]
-    examples = generator.multinomial(n, np.full(n, 1 / n), size=draws) / n  # [draws, n]
+    a, b = np.asarray(a, float), np.asarray(b, float)
 
-    def resampled(scores: np.ndarray) -> np.ndarray:
+    def resampled(scores: np.ndarray, examples: np.ndarray) -> float:
         s = len(scores)
-        seeds = generator.multinomial(s, np.full(s, 1 / s), size=draws) / s
-        return np.einsum("ds,sn,dn->d", seeds, scores, examples, optimize=True)
+        seeds = generator.multinomial(s, np.full(s, 1 / s)) / s
+        return float(seeds @ (scores @ examples))
 
-    differences = resampled(np.asarray(a, float)) - resampled(np.asarray(b, float))
+    differences = np.empty(draws)
+    for i in range(draws):
+        examples = generator.multinomial(n, np.full(n, 1 / n)) / n
+        differences[i] = resampled(a, examples) - resampled(b, examples)
     tail = 50 * (1 - level)
     low, high = np.percentile(differences, [tail, 100 - tail])
     return Interval(float(a.mean() - b.mean()), float(low), float(high))

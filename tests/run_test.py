@@ -342,3 +342,50 @@ def test_tensorboard_gets_the_same_curves(small_config):
     assert kd("--config", "small.py:teacher", *arguments) == 0
     events = list((TEACHER.path / "tensorboard").iterdir())
     assert len(events) == 1 and b"test/accuracy" in events[0].read_bytes()
+
+
+def test_a_name_can_be_changed_and_the_new_things_settings_set(small_config):
+    arguments = ["--config.student.name=cnn.CNN", "--config.student.widths=(3,)"]
+    arguments += ["--config.optimizer.name=adam", "--config.epochs=1"]
+    assert kd("--config", "small.py:teacher", *arguments) == 0
+    config = TEACHER.read("config.json")
+    assert config["student"]["name"] == "cnn.CNN" and config["student"]["depth"] == 1
+    assert config["optimizer"]["learning_rate"] == 0.1  # kept from the file's sgd
+    assert "momentum" not in config["optimizer"]
+
+
+def test_a_run_from_before_a_key_existed_is_still_this_configs(
+    finished, small_config, tmp_path
+):
+    config = STUDENT.read("config.json")
+    del config["loop"], config["student"]["dropout"]
+    STUDENT.write("config.json", config)
+    before = snapshot(tmp_path / "runs")
+    assert kd("--config", small_config) == 0
+    assert snapshot(tmp_path / "runs") == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--config.augment=crop(-1)", "padding"),
+        ("--config.devices.data=64", "needs 64 devices"),
+        ("--config.student.widths=(-3,)", "config.student"),
+        ("--config.student.widths=('a',)", "expected int"),
+        ("--config.optimizer.decay=(", "regular expression"),
+    ],
+)
+def test_what_is_wrong_is_told_before_a_teacher_is_trained(
+    small_config, capsys, tmp_path, argument, words
+):
+    error = refused(capsys, "--config", "small.py", argument)
+    assert words in error and not (tmp_path / "runs").exists()
+
+
+def test_a_teacher_that_may_have_seen_the_held_out_images_is_refused(
+    finished, small_config, capsys, tmp_path
+):
+    """It was trained on all of train, of which this run holds out a part."""
+    arguments = ["--config.holdout=0.2", "--workdir", "new"]
+    error = refused(capsys, "--config", "small.py", *arguments)
+    assert "config.holdout" in error and not (tmp_path / "new").exists()
