@@ -89,20 +89,30 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     from kd import config as configs
-    from kd.parts import spell_out
+    from kd.workdir import Workdir
 
     config, overrides = configs.rename(configs.load(options.config), overrides)
+    path = options.workdir or configs.default_workdir(options.config, options.runs)
+    workdir = Workdir(path)
+    moved = any(argument.startswith("--config.data.") for argument in overrides)
+    if not (options.print_config or workdir.finished or moved):
+        from kd import data
+
+        # Before jax is imported, so that missing data are told of at once.
+        section = config.data.to_dict()
+        data.load(section.pop("name"), **section)
+
+    from kd.parts import spell_out
+
     config = spell_out(configs.override(spell_out(config), overrides))
     if options.print_config:
         print(config)
         return 0
     from kd import compare
     from kd.loop import Stopped
-    from kd.workdir import Workdir
 
-    path = options.workdir or configs.default_workdir(options.config, options.runs)
     try:
-        runs = compare.ensure(config, Workdir(path), options.runs)
+        runs = compare.ensure(config, workdir, options.runs)
     except Stopped as stopped:
         print(f"kd run: {stopped}. The same command goes on from there.")
         return 0

@@ -1,7 +1,5 @@
 """The parts of a run, made from its config: data, student, objective, optimizer."""
 
-import functools
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -105,14 +103,9 @@ def _settings(section: Mapping[str, Any], *own: str) -> dict[str, Any]:
 
 def make_data(config: ConfigDict) -> Dataset:
     """The data set; where a share of train is held out, that share is its `test`."""
-    return _load(json.dumps(config.data.to_dict()), config.holdout)
-
-
-@functools.lru_cache(maxsize=2)  # a run and its teacher mostly share their data
-def _load(section: str, holdout: float) -> Dataset:
-    settings = json.loads(section)
-    dataset = load_data(settings["name"], **_settings(settings))
-    return hold_out(dataset, holdout) if holdout else dataset
+    section = config.data.to_dict()
+    dataset = load_data(section["name"], **_settings(section))
+    return hold_out(dataset, config.holdout) if config.holdout else dataset
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:

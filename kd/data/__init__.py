@@ -1,5 +1,7 @@
 """Data sets, one file each, and what is done to their examples."""
 
+import functools
+import json
 from typing import TYPE_CHECKING, Any
 
 from kd import build
@@ -19,8 +21,13 @@ def load(name: str, /, **settings: Any) -> "Dataset":
     Raises:
       InputError: no such data set or setting, or the data are not fit for use; one message each.
     """
+    return _load(name, json.dumps(settings, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=2)  # a run and its teacher mostly share their data
+def _load(name: str, settings: str) -> "Dataset":
     from kd.data.check import check
 
     what = f"data set {name!r}"
     maker = build.find("kd.data", name, "load")
-    return check(build.make(maker, settings, what), what)
+    return check(build.make(maker, json.loads(settings), what), what)
