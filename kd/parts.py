@@ -36,7 +36,7 @@ def spell_out(config: ConfigDict) -> ConfigDict:
         ("schedule", optim.Curve),
     ):
         maker = build.find_in("kd.optim", key, config[key].name, returns)
-        section = _spelled(maker, config[key], key, keep=("clip_norm", "value"))
+        section = _spelled(maker, config[key], key, keep=(*optim.EXTRA, "value"))
         config[key] = section
     if not config.objective:
         raise InputError("config.objective is empty: the student has nothing to learn.")
