@@ -31,6 +31,10 @@ def default() -> ConfigDict:
     c.data = ConfigDict({"name": ""})  # a file of kd/data, or a dotted path
     c.augment = ""  # such as "crop(4)|flip"; see kd.data.augment
     c.holdout = 0.0  # share of train held out and evaluated in place of test
+    c.validation = (
+        0.0  # share of train held out beside test: its predictions are stored
+    )
+    c.train_classes = ()  # whose training images are used, to make transfer sets; (): all
     c.batch_size = 64
     c.drop_last = False  # whether the short last batch of an epoch is left out
     c.epochs = 1
@@ -197,10 +201,11 @@ def _check_values(config: ConfigDict) -> None:
     for key in (*positive, "eval_every", "eval_batch_size"):
         if config[key] < 1:
             raise InputError(f"config.{key}: expected 1 or more, got {config[key]}.")
-    if not 0 <= config.holdout < 1:
-        raise InputError(
-            f"config.holdout: expected a share of train in [0, 1), got {config.holdout}."
-        )
+    for key in ("holdout", "validation"):
+        if not 0 <= config[key] < 1:
+            raise InputError(
+                f"config.{key}: expected a share of train in [0, 1), got {config[key]}."
+            )
     choices = {
         "seeds_how": ("auto", "vmap", "map"),
         "teacher.reduce": ("probs", "logits", "each"),

@@ -68,7 +68,7 @@ def adamw(
     )
 
 
-def max_norm(limit: float, of: str = "kernel$") -> optax.GradientTransformation:
+def _max_norm(limit: float, of: str = "kernel$") -> optax.GradientTransformation:
     """Scales the incoming weights of a unit back to L2 norm `limit` where the update would make them longer; the last of a chain.
 
     Hinton et al. Improving neural networks by preventing co-adaptation of feature detectors. 2012.
@@ -201,5 +201,5 @@ def make_optimizer(
     tx = build.make(maker, settings, f"optimizer {name}")
     clip, limit = (spec.get(key, 0.0) for key in EXTRA)
     first = [optax.clip_by_global_norm(clip)] if clip else []
-    last = [max_norm(limit)] if limit else []
+    last = [_max_norm(limit)] if limit else []
     return optax.chain(*first, tx, *last) if first or last else tx

@@ -9,7 +9,7 @@ import optax
 from kd import build, optim
 from kd.config import ConfigDict
 from kd.data import load as load_data
-from kd.data.base import Dataset, hold_out
+from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError
 from kd.loop import Plan
 from kd.objective import PerTeacher, Weighted
@@ -76,10 +76,19 @@ def _settings(section: Mapping[str, Any], *own: str) -> dict[str, Any]:
 
 
 def make_data(config: ConfigDict) -> Dataset:
-    """The data set; where a share of train is held out, that share is its `test`."""
+    """The data set; where a share of train is held out, that share is its `test`.
+
+    Classes are left out of train last: what is held out has all of them.
+    """
     section = config.data.to_dict()
     dataset = load_data(section["name"], **_settings(section))
-    return hold_out(dataset, config.holdout) if config.holdout else dataset
+    if config.holdout:
+        dataset = hold_out(dataset, config.holdout)
+    if config.validation:
+        dataset = keep_validation(dataset, config.validation)
+    return (
+        keep_classes(dataset, config.train_classes) if config.train_classes else dataset
+    )
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:

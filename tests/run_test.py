@@ -139,6 +139,24 @@ def test_held_out_examples_are_evaluated_in_place_of_the_test_set(small_config):
     assert [r["epoch"] for r in read_rows(run) if r["kind"] == "validation"] == [1, 2]
 
 
+def test_validation_and_transfer_set_leave_the_test_set_alone(small_config, small_data):
+    """The student never sees a 3, nor what is kept for validation; both other splits have all classes."""
+    arguments = ["--config.validation=0.2", "--config.train_classes=(0,1,2,4)"]
+    assert kd("--config", f"{small_config}:teacher", *arguments) == 0
+    found = Workdir("runs/small-teacher").predictions()
+    assert found["logits"].shape == (2, 40, 10)
+    assert found["validation_logits"].shape == (2, 20, 10)
+    assert set(found["validation_label"]) == set(range(10))
+    with np.load(small_data) as data:
+        label = data["y_train"]
+        np.testing.assert_array_equal(found["label"], data["y_test"])
+    kept = [
+        (label == k).sum() - (found["validation_label"] == k).sum() for k in range(10)
+    ]
+    steps = -(-sum(kept[k] for k in (0, 1, 2, 4)) // 32)
+    assert Workdir("runs/small-teacher").read("result.json")["steps"] == 3 * steps
+
+
 def test_print_config_prints_and_stops(small_config, capsys, tmp_path):
     assert kd("--config", small_config, "--config.seeds=7", "--print_config") == 0
     printed = capsys.readouterr().out
@@ -214,6 +232,7 @@ def test_a_changed_teacher_is_noticed_on_resume(finished, small_config, capsys):
         (["--config.data.path=none.npz"], "none.npz"),
         (["--config.teacher.run=nowhere", "--config.teacher.config="], "nowhere"),
         (["--config.teacher.members=5"], "members 0 to 1"),
+        (["--config.train_classes=(3,12)"], "no training images of class 12"),
         (["--config.teacher.members=paired", "--config.seeds=3"], "has 2"),
         (["--config.devices.data=64"], "needs 64 devices"),
         (["--config.augment=corp(1)"], "'crop'"),
