@@ -76,25 +76,40 @@ REPORTING = ("compare", "acceptance", "checkpoint", "tensorboard", "devices")
 
 def load(reference: str) -> ConfigDict:
     """The config that `FILE.py` or `FILE.py:arguments` gives, over the defaults. Raises InputError."""
+    given = ask(reference, "get_config", "config")
+    if not isinstance(given, ConfigDict):
+        raise InputError(
+            f"{reference}: get_config returned {type(given).__name__}, expected ConfigDict."
+        )
+    return complete(given)
+
+
+def ask(reference: str, function: str, kind: str) -> Any:
+    """What `function(arguments)` of the file `FILE.py:arguments` returns.
+
+    Raises:
+      InputError: no such file (it lists those in the directory `{kind}s`), no such function, or an error in the file.
+    """
     path, _, arg = reference.partition(":")
     file = Path(path)
     if not file.is_file():
-        near = sorted(str(p) for p in Path("configs").glob("*.py"))
+        near = sorted(str(p) for p in Path(f"{kind}s").glob("*.py"))
         raise InputError(
-            f"no config file {path!r}. Here there are: {', '.join(near) or 'none'}."
+            f"no {kind} file {path!r}. Here there are: {', '.join(near) or 'none'}."
         )
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     spec = importlib.util.spec_from_file_location(
-        f"kd_config_{file.stem}", file.resolve()
+        f"kd_{kind}_{file.stem}", file.resolve()
     )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise InputError("it defines no get_config(arg=None).")
-        given = module.get_config(arg) if arg else module.get_config()
+        if not hasattr(module, function):
+            raise InputError(f"it defines no {function}(arg=None).")
+        ask_it = getattr(module, function)
+        return ask_it(arg) if arg else ask_it()
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
     except Exception as error:
@@ -102,11 +117,6 @@ def load(reference: str) -> ConfigDict:
         raise InputError(
             f"{reference}{line}: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(given, ConfigDict):
-        raise InputError(
-            f"{reference}: get_config returned {type(given).__name__}, expected ConfigDict."
-        )
-    return complete(given)
 
 
 def _line_in(error: BaseException, file: Path) -> str:
@@ -287,7 +297,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Lines `key: ours, not theirs` for each key in which two identities differ."""
-    a, b = (dict(_leaves(identity(c))) for c in (ours, theirs))
+    a, b = (dict(leaves(identity(c))) for c in (ours, theirs))
     absent = "absent"
     return [
         f"{key}: {a.get(key, absent)!r} here, {b.get(key, absent)!r} there"
@@ -296,10 +306,11 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     ]
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Pairs of a dotted key and its value, for each value of nested dicts that is no dict of its own with keys."""
     if isinstance(tree, dict) and tree:
         for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else key)
+            yield from leaves(value, f"{prefix}.{key}" if prefix else key)
     else:
         yield prefix, tree
 
