@@ -35,7 +35,7 @@ def get_config(arg=None):
         c.epochs = 60
         return c
     c.student = dict(name="mlp.MLP", widths=(16,))
-    c.optimizer.learning_rate = 1e-2
+    c.optimizer.learning_rate = 3e-2
     c.epochs = 100
     if a["role"] == "student":
         c.teacher = dict(config=ref("teacher"))

@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,32 @@ def _modules(package: str) -> list[str]:
 
 
 def _public(module: Any) -> list[str]:
-    """Classes and functions that the module defines itself and shows; of an objective's file, the classes alone."""
-    classes_alone = module.__name__.startswith("kd.objectives.")
+    """Classes and functions that the module defines itself and shows.
+
+    Of an objective's file, the classes alone; of a model's, what can be built from `num_classes` and nothing else.
+    """
+    keep: Callable[[Any], bool] = lambda value: True
+    if module.__name__.startswith("kd.objectives."):
+        keep = inspect.isclass
+    elif module.__name__.startswith("kd.models."):
+        keep = _is_network
     return [
         name
         for name, value in vars(module).items()
         if not name.startswith("_")
         and callable(value)
-        and getattr(value, "__module__", None) == module.__name__
-        and (inspect.isclass(value) or not classes_alone)
+        and (
+            isinstance(value, partial)
+            or getattr(value, "__module__", None) == module.__name__
+        )
+        and keep(value)
     ]
+
+
+def _is_network(maker: Callable) -> bool:
+    parameters = inspect.signature(maker).parameters
+    needed = {k for k, p in parameters.items() if p.default is p.empty}
+    return "num_classes" in parameters and needed <= {"num_classes"}
 
 
 def known(package: str) -> list[str]:
@@ -170,5 +187,6 @@ def _keywords(maker: Callable) -> list[str] | None:
     parameters = inspect.signature(maker).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    flax_own = {"parent", "name"} if dataclasses.is_dataclass(maker) else set()
+    made = maker.func if isinstance(maker, partial) else maker
+    flax_own = {"parent", "name"} if dataclasses.is_dataclass(made) else set()
     return [p.name for p in parameters if p.name not in flax_own]

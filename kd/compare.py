@@ -78,8 +78,10 @@ def table(config: ConfigDict, runs: Runs) -> str:
         "distilled student" if runs.teacher else "student", own["logits"], result
     )
     rows.append(distilled)
+    taught = _learned_from(config, result["teacher"])
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
+        *taught,
         "",
         *_grid(rows, label, reference),
         "",
@@ -88,6 +90,24 @@ def table(config: ConfigDict, runs: Runs) -> str:
         lines += _verdict(config, rows, distilled, reference, label)
     lines += ["Results:", *(f"  {there}" for there in _places(runs))]
     return "\n".join(lines)
+
+
+def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[str]:
+    """A line on who taught whom, where there is a teacher."""
+    if teacher is None:
+        return []
+    members, section = teacher["members"], config.teacher
+    if section.members == "paired":
+        return [f"student i learned from member i of {teacher['run']}"]
+    how = {
+        "probs": "the mean of their probabilities",
+        "logits": "the mean of their logits",
+        "each": "each of them",
+    }[section.reduce]
+    if len(members) == 1:
+        return [f"every student learned from member {members[0]} of {teacher['run']}"]
+    numbers = ", ".join(map(str, members))
+    return [f"every student learned from {how}: members {numbers} of {teacher['run']}"]
 
 
 def _members(teacher: Workdir, result: dict[str, Any]) -> tuple[np.ndarray, dict]:
@@ -111,25 +131,24 @@ def _places(runs: Runs) -> list[str]:
     return [str(place.path) for place in places]
 
 
-HEAD = ("", "accuracy %", "parameters", "bytes", "MACs", "agreement %", "KL")
-
-
 def _grid(
     rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None
 ) -> list[str]:
-    cells: list[tuple[str, ...]] = [HEAD]
+    fidelity = ("agreement %", "KL") if reference is not None else ()
+    head = ("", "accuracy %", "parameters", "bytes", "MACs", *fidelity)
+    cells: list[tuple[str, ...]] = [head]
     for row in rows:
         cost = [row.networks * row.result[k] for k in ("parameters", "bytes", "macs")]
-        fidelity = ["", ""]
+        line = [row.name, _spread(100 * metrics.accuracy(row.logits, label))]
+        line += [f"{c:,}" for c in cost]
         if reference is not None:
             agreement = metrics.agreement(row.logits, reference)
-            fidelity = [
+            line += [
                 _spread(100 * agreement),
                 _spread(metrics.kl(row.logits, reference), 3),
             ]
-        accuracy = _spread(100 * metrics.accuracy(row.logits, label))
-        cells.append((row.name, accuracy, *(f"{c:,}" for c in cost), *fidelity))
-    widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
+        cells.append(tuple(line))
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     return [
         "  ".join(
             cell.ljust(width) if i == 0 else cell.rjust(width)

@@ -60,6 +60,7 @@ TEACHER = {
     "config": "",  # config that makes that run where it is missing
     "members": "all",  # "all" | "paired" (student i learns from member i) | such as "0,2"
     "reduce": "probs",  # of several: "probs" | "logits" (their mean) | "each" (PerTeacher)
+    "cache": False,  # its logits are computed once; where nothing is augmented: equal results
     "how": "auto",  # of several: vmap | map | unroll | auto: equal results
 }
 """Keys of `config.teacher`."""

@@ -1,5 +1,7 @@
 """The parts of a run, made from its config: data, student, objective, optimizer."""
 
+import functools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -80,15 +82,19 @@ def make_data(config: ConfigDict) -> Dataset:
 
     Classes are left out of train last: what is held out has all of them.
     """
-    section = config.data.to_dict()
-    dataset = load_data(section["name"], **_settings(section))
-    if config.holdout:
-        dataset = hold_out(dataset, config.holdout)
+    dataset = _load(json.dumps(config.data.to_dict()), config.holdout)
     if config.validation:
         dataset = keep_validation(dataset, config.validation)
-    return (
-        keep_classes(dataset, config.train_classes) if config.train_classes else dataset
-    )
+    if config.train_classes:
+        dataset = keep_classes(dataset, config.train_classes)
+    return dataset
+
+
+@functools.lru_cache(maxsize=2)  # a run and its teacher mostly share their data
+def _load(section: str, holdout: float) -> Dataset:
+    settings = json.loads(section)
+    dataset = load_data(settings["name"], **_settings(settings))
+    return hold_out(dataset, holdout) if holdout else dataset
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:

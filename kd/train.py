@@ -54,6 +54,8 @@ def run(
         raise InputError(f"{workdir} would be its own teacher.")
     config = parts.spell_out(config)
     workdir.check_owner(config.to_dict())
+    if not workdir.finished:
+        parts.make_data(config)  # missing data are told of before a teacher is trained
     teacher = ensure_teacher(config, root, (*above, str(workdir)))
     if not workdir.finished:
         setup = set_up(config, teacher)
@@ -125,7 +127,9 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
     )
     tx = parts.make_tx(config, plan)
-    augment = make_augment(config.augment, dataset.mean, dataset.std)
+    image = dataset.train.image
+    example = jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
+    augment = make_augment(config.augment, dataset.mean, dataset.std, example)
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     splits = {"test": dataset.test, "validation": dataset.validation}

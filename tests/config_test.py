@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from ml_collections import ConfigDict
 
 from configs.common import parse_arg
 from kd import config as configs
@@ -161,8 +160,12 @@ def test_arguments_have_the_type_of_their_default():
             parse_arg(wrong, seeds=1)
 
 
-def test_the_shipped_configs_are_whole():
-    """Each config file of the repository resolves, for every role it has."""
+@pytest.mark.parametrize("file", ["digits", "fashion_mnist"])
+def test_the_shipped_configs_are_whole(file):
+    """Each role resolves, and what a config refers to exists."""
     for role in ("student", "teacher", "labels"):
-        config = spell_out(configs.load(f"configs/digits.py:role={role}"))
-        assert isinstance(config, ConfigDict) and config.seeds == 5
+        config = spell_out(configs.load(f"configs/{file}.py:role={role}"))
+        assert config.seeds == 5
+        references = [config.teacher.get("config"), *config.compare.values()]
+        for reference in filter(None, references):
+            assert spell_out(configs.load(reference)).seeds == 5

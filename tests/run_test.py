@@ -90,6 +90,20 @@ def test_members_are_chosen_and_paired(finished, small_config):
         assert Workdir(directory).read("result.json")["teacher"]["members"] == expected
 
 
+@pytest.mark.parametrize("members", ["all", "paired", "1"])
+def test_a_teacher_asked_once_teaches_the_same(finished, small_config, members):
+    text = small_config.read_text().replace('c.augment = "crop(1)"', 'c.augment = ""')
+    Path("still.py").write_text(
+        text.replace('config="small.py:teacher"', 'run="runs/small-teacher"')
+    )
+    arguments = ["--config", "still.py", f"--config.teacher.members={members}"]
+    for name, cache in (("live", "false"), ("once", "true")):
+        options = [f"--config.teacher.cache={cache}", "--workdir", name]
+        assert kd(*arguments, *options) == 0
+    live, once = (Workdir(name).predictions()["logits"] for name in ("live", "once"))
+    np.testing.assert_allclose(live, once, atol=1e-4)
+
+
 def test_a_network_of_the_working_directory_can_be_named(small_config, tmp_path):
     (tmp_path / "mine_nets.py").write_text(
         "import flax.linen as nn\nfrom kd.types import Outputs\n"
@@ -236,6 +250,7 @@ def test_a_changed_teacher_is_noticed_on_resume(finished, small_config, capsys):
         (["--config.teacher.members=paired", "--config.seeds=3"], "has 2"),
         (["--config.devices.data=64"], "needs 64 devices"),
         (["--config.augment=corp(1)"], "'crop'"),
+        (["--config.teacher.cache=true"], "no two epochs"),
         (["--config.objective.kd.name=fitnet.FitNot"], "objective"),
     ],
 )
@@ -281,3 +296,45 @@ def test_help_needs_no_jax():
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True
         )
         assert done.returncode == 0 and "usage: kd" in done.stdout, done.stderr
+
+
+def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
+    """Two shapes (32 and the last 4 of 100), compiled once each over three epochs of several dispatches."""
+    from kd import config as configs
+    from kd import train
+    from kd.parts import spell_out
+
+    config = spell_out(configs.load("small.py:teacher"))
+    setup = train.set_up(config, None)
+    run = Workdir("run")
+    with run.lock():
+        train._train(setup, run)
+    assert sorted(setup.updates) == [4, 32]
+    assert [u._cache_size() for u in setup.updates.values()] == [1, 1]
+
+
+def test_missing_data_are_told_of_before_a_teacher_is_trained(
+    small_config, capsys, tmp_path
+):
+    text = with_data(small_config.read_text(), "small.npz")
+    small_config.write_text(
+        text.replace("if arg !=", "if arg == 'teacher':\n        1 / 0\n    if arg !=")
+    )
+    error = refused(capsys, "--config", small_config)
+    assert "small.npz" in error and not (tmp_path / "runs").exists()
+
+
+def test_an_unprepared_set_says_the_command_that_prepares_it(small_config, capsys):
+    lines = small_config.read_text().splitlines()
+    data = "    c.data = dict(name='cifar10', data_dir='nowhere')"
+    changed = [data if "c.data" in line else line for line in lines]
+    small_config.write_text("\n".join(changed))
+    error = refused(capsys, "--config", "small.py:teacher")
+    assert "kd prepare cifar10" in error
+
+
+def test_tensorboard_gets_the_same_curves(small_config):
+    arguments = ["--config.tensorboard=true", "--config.epochs=1"]
+    assert kd("--config", "small.py:teacher", *arguments) == 0
+    events = list((TEACHER.path / "tensorboard").iterdir())
+    assert len(events) == 1 and b"test/accuracy" in events[0].read_bytes()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
+from kd.models.init import kaiming_normal
 from kd.types import Outputs
 
 
@@ -45,6 +46,7 @@ class CNN(nn.Module):
                     (3,) * space,
                     (stride,) * space,
                     use_bias=False,
+                    kernel_init=kaiming_normal,
                     name=f"conv{i}_{j}",
                 )(x)
                 x = nn.BatchNorm(not train, momentum=0.9, name=f"norm{i}_{j}")(x)

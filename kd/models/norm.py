@@ -1,0 +1,87 @@
+"""Batch normalisation with PyTorch's arithmetic, on which every published CIFAR number stands."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from kd.errors import InputError
+
+# Weights that were read from a file are NumPy's.
+type Vector = Float[Array | np.ndarray, " d"]
+
+
+class BatchNorm(nn.Module):
+    """(x - mean) / sqrt(var + epsilon) * scale + bias over all axes but the last.
+
+    Ioffe, Szegedy. Batch Normalization. ICML 2015. https://arxiv.org/abs/1502.03167, Algorithms 1 and 2.
+
+    In training, mean and var are those of the batch, var with n in its denominator; the running variance follows the
+    estimate with n - 1, as in the paper and in PyTorch (Flax's own keeps n). In evaluation the running ones are used.
+    Statistics are float32 whatever the type of x.
+
+    Attributes:
+      momentum: what the running statistics keep of themselves at each update; PyTorch's momentum is 1 minus this.
+      epsilon: added to the variance.
+      dtype: type of the output.
+      axis_name: under `jax.pmap`, the mapped axis over which moments are averaged too. Not needed under `jax.jit`,
+        where the batch is the whole batch however it is sharded.
+
+    Variables: `params` scale and bias, `batch_stats` mean and var, all float32 [d].
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *n d"], train: bool = False) -> Array:
+        """Normalised x, of its shape. Raises InputError in training on a single value per channel: it has no variance."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        var = self.variable("batch_stats", "var", jnp.ones, shape)
+        if not train or self.is_initializing():
+            return self._normalise(x, mean.value, var.value, scale, bias)
+        batch_mean, batch_var, n = self._moments(x, mean.value)
+        decay = lambda old, new: self.momentum * old + (1 - self.momentum) * new
+        mean.value = decay(mean.value, batch_mean)
+        var.value = decay(var.value, batch_var * (n / (n - 1)))
+        return self._normalise(x, batch_mean, batch_var, scale, bias)
+
+    def _moments(
+        self, x: Array, shift: Vector
+    ) -> tuple[Float[Array, " d"], Float[Array, " d"], int]:
+        """Mean, variance and the number of values that they are of.
+
+        One pass over x, E[(x - s)^2] - E[x - s]^2; with the running mean as s, nothing of size mean^2 has to cancel.
+        """
+        n, shift = x.size // x.shape[-1], jnp.asarray(shift)
+        centred = x.astype(jnp.float32) - _last(shift, x)
+        axes = tuple(range(x.ndim - 1))
+        first, second = jnp.mean(centred, axes), jnp.mean(jnp.square(centred), axes)
+        if self.axis_name is not None:
+            first, second = jax.lax.pmean((first, second), self.axis_name)
+            n *= jax.lax.axis_size(self.axis_name)
+        if n == 1:
+            raise InputError(
+                f"BatchNorm cannot train on one value per channel, as inputs of shape {x.shape} give. "
+                "Use a larger batch or larger images."
+            )
+        return shift + first, jnp.maximum(second - jnp.square(first), 0), n
+
+    def _normalise(
+        self, x: Array, mean: Vector, var: Vector, scale: Vector, bias: Vector
+    ) -> Array:
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        centred = x.astype(jnp.float32) - _last(mean, x)
+        return (centred * _last(factor, x) + _last(bias, x)).astype(self.dtype)
+
+
+def _last(vector: Vector, x: Array) -> Array:
+    """A vector [d] with the rank of x [..., d]."""
+    return jnp.asarray(vector).reshape((1,) * (x.ndim - 1) + vector.shape)

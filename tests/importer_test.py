@@ -1,0 +1,179 @@
+"""State dicts of PyTorch as variables: layouts, names, and what is refused."""
+
+import hashlib
+import json
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from golden.models import torch_weights
+
+from kd import importer
+from kd.errors import InputError
+
+
+def resnet8(prefix="", fc="fc", downsample="downsample", classes=100):
+    """A state dict as RepDistiller's resnet8 has it."""
+    shapes = {"conv1.weight": (16, 3, 3, 3)}
+    norm = lambda name, d: (
+        {
+            f"{name}.{leaf}": (d,)
+            for leaf in ("weight", "bias", "running_mean", "running_var")
+        }
+        | {f"{name}.num_batches_tracked": ()}
+    )
+    shapes |= norm("bn1", 16)
+    for i, (last, d) in enumerate([(16, 16), (16, 32), (32, 64)], start=1):
+        block = f"layer{i}.0"
+        shapes |= {f"{block}.conv1.weight": (d, last, 3, 3), **norm(f"{block}.bn1", d)}
+        shapes |= {f"{block}.conv2.weight": (d, d, 3, 3), **norm(f"{block}.bn2", d)}
+        if last != d:
+            shapes[f"{block}.{downsample}.0.weight"] = (d, last, 1, 1)
+            shapes |= norm(f"{block}.{downsample}.1", d)
+    shapes |= {f"{fc}.weight": (classes, 64), f"{fc}.bias": (classes,)}
+    return {prefix + k: torch_weights.weight(k, shape) for k, shape in shapes.items()}
+
+
+def write_safetensors(path, state):
+    header, data = {}, b""
+    for name, array in state.items():
+        end = len(data) + array.nbytes
+        kind = {"float32": "F32", "int64": "I64"}[array.dtype.name]
+        header[name] = {
+            "dtype": kind,
+            "shape": array.shape,
+            "data_offsets": [len(data), end],
+        }
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def refused(model, state) -> str:
+    with pytest.raises(InputError) as caught:
+        importer.from_torch(model, state)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_layouts():
+    state = resnet8()
+    variables = importer.from_torch("resnet8", state)
+    params, stats = variables["params"], variables["batch_stats"]
+    assert set(variables) == {"params", "batch_stats"}
+    kernel = params["layer2_0"]["conv1"]["kernel"]  # [kh, kw, in, out]
+    assert kernel.shape == (3, 3, 16, 32)
+    assert kernel[2, 1, 5, 7] == state["layer2.0.conv1.weight"][7, 5, 2, 1]
+    assert params["head"]["kernel"][3, 42] == state["fc.weight"][42, 3]
+    np.testing.assert_array_equal(params["head"]["bias"], state["fc.bias"])
+    downsample = stats["layer3_0"]["downsample_bn"]
+    np.testing.assert_array_equal(
+        downsample["var"], state["layer3.0.downsample.1.running_var"]
+    )
+    np.testing.assert_array_equal(
+        params["bn1"]["scale"], state["bn1.weight"], strict=True
+    )
+
+
+def equal(left, right):
+    return jax.tree.all(jax.tree.map(np.array_equal, left, right))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        resnet8("module."),
+        resnet8("module.module."),
+        {k: v for k, v in resnet8().items() if not k.endswith("tracked")},
+        dict(reversed(resnet8().items())),
+        {k: v.astype(np.float64) for k, v in resnet8().items()},
+    ],
+    ids=["data parallel", "twice", "no counters", "another order", "float64"],
+)
+def test_the_same_weights_said_otherwise(state):
+    expected = importer.from_torch("resnet_cifar.resnet8", resnet8())
+    assert equal(importer.from_torch("resnet_cifar.resnet8", state), expected)
+
+
+def test_either_naming_of_residual_networks():
+    """RepDistiller says `fc` and `downsample` in one file, `linear` and `shortcut` in the other."""
+    variables = importer.from_torch(
+        "resnet8", resnet8(fc="linear", downsample="shortcut")
+    )
+    assert variables["params"]["head"]["kernel"].shape == (64, 100)
+    mixed = refused("resnet8", resnet8(fc="linear"))
+    assert "2 missing: fc.weight, fc.bias" in mixed
+    assert "2 not of this network: linear.weight, linear.bias" in mixed
+
+
+def test_half_precision_becomes_float32():
+    state = {k: v.astype(ml_dtypes.bfloat16) for k, v in resnet8().items()}
+    kernel = importer.from_torch("resnet8", state)["params"]["head"]["kernel"]
+    assert kernel.dtype == np.float32
+    np.testing.assert_array_equal(kernel.T, state["fc.weight"].astype(np.float32))
+
+
+def test_the_number_of_classes_is_the_classifiers():
+    params = importer.from_torch("resnet8", resnet8(classes=10))["params"]
+    assert params["head"]["kernel"].shape == (64, 10)
+
+
+def test_another_architecture_is_refused_with_its_first_differences():
+    line = refused("resnet14", resnet8())
+    assert "30 missing: layer1.1.conv1.weight, layer1.1.conv2.weight" in line
+    assert line.endswith("and 27 more.")
+    assert "not the weights of resnet_cifar.resnet14" in line
+    line = refused("resnet8x4", resnet8())
+    assert "conv1.weight is [16, 3, 3, 3] in place of [32, 3, 3, 3]" in line
+    assert "missing: layer1.0.downsample.0.weight" in line
+    line = refused("wrn_16_2", resnet8())
+    assert "missing" in line
+    assert "not of this network: bn1" in line or "not of this network: layer" in line
+
+
+def test_extra_missing_and_misshapen_entries_are_refused():
+    state = resnet8()
+    assert "1 not of this network: ema" in refused(
+        "resnet8", {**state, "ema": state["fc.bias"]}
+    )
+    del state["bn1.running_var"]
+    assert "1 missing: bn1.running_var." in refused("resnet8", state)
+    state = resnet8() | {"fc.bias": np.zeros((100, 1), np.float32)}
+    assert "fc.bias is [100, 1] in place of [100]" in refused("resnet8", state)
+    state = resnet8() | {
+        "conv1.weight": resnet8()["conv1.weight"].transpose(2, 3, 1, 0)
+    }
+    assert "conv1.weight is [3, 3, 3, 16]" in refused("resnet8", state)
+    assert "missing" in refused("resnet8", {})
+
+
+def test_weights_that_are_not_finite_are_refused():
+    state = resnet8()
+    state["layer1.0.bn1.running_var"][3] = np.inf
+    assert "layer1.0.bn1.running_var are not finite" in refused("resnet8", state)
+
+
+def test_names_of_models():
+    assert importer.full_name("resnet50") == "resnet.resnet50"
+    assert importer.full_name("ResNet50") == "resnet_cifar.ResNet50"
+    assert importer.full_name("vgg.vgg8") == "vgg.vgg8"
+    assert "Did you mean 'wrn.wrn_16_2'" in refused("wrn.wrn16_2", {})
+    assert "unknown model" in refused("resnet9", {})
+    assert "unknown model" in refused("no_such_module.net", {})
+    assert "no PyTorch names for mlp.MLP" in refused("mlp.MLP", {})
+
+
+def test_checkpoint_and_its_record(tmp_path):
+    path = write_safetensors(tmp_path / "resnet8.safetensors", resnet8(classes=7))
+    variables, record = importer.import_checkpoint(path, "resnet8")
+    assert equal(variables, importer.from_torch("resnet8", resnet8(classes=7)))
+    assert record == {
+        "model": "resnet_cifar.resnet8",
+        "num_classes": 7,
+        "checkpoint": "resnet8.safetensors",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "parameters": 83892 - 93 * 65,
+    }
+    json.dumps(record)
