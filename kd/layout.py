@@ -141,7 +141,9 @@ def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
             continue
         seen.add(run.identity)
         budget = "" if e.cell.budget is None else f"{e.cell.budget:g} min"
-        line = [f"`{run.reference}`", run.name, _time(e.facts), budget]
+        names = list(dict.fromkeys(cell.name for cell in run.cells))
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        line = [f"`{run.reference}`", names[0] + more, _time(e.facts), budget]
         lines.append([*line, _hardware(e.facts), _commit(e.facts)])
     head = ["run", "cells", "time", "budget", "hardware", "commit"]
     return _lines(head, lines, "llrrll")

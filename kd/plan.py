@@ -28,12 +28,7 @@ class Run:
     workdir: Workdir
     needs: tuple[str, ...]  # references of the runs that must be there before it
     identity: str
-    cells: tuple[Cell, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The cells that it fills, or its directory where it is a teacher alone."""
-        return "; ".join(dict.fromkeys(c.name for c in self.cells)) or str(self.workdir)
+    cells: tuple[Cell, ...] = ()  # that show it; none where it is a teacher alone
 
 
 def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:

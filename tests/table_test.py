@@ -481,7 +481,7 @@ def test_real_runs_with_a_failure_a_kill_and_a_resume(home, capsys, monkeypatch)
     monkeypatch.undo()
     monkeypatch.chdir(home)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    text = Path("mini.py").read_text().replace('a.get("epochs", 2)', '"300"')
+    text = Path("mini.py").read_text().replace('a.get("epochs", 2)', '"60"')
     Path("mini.py").write_text(text)
 
     def start(runs):
