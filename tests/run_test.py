@@ -291,7 +291,12 @@ def test_help_needs_no_jax():
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
     )
-    for arguments in (["--help"], ["run", "--help"], ["prepare", "--help"]):
+    for arguments in (
+        ["--help"],
+        ["run", "--help"],
+        ["table", "--help"],
+        ["prepare", "--help"],
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True
         )
