@@ -32,6 +32,10 @@ def default() -> ConfigDict:
     c.data = ConfigDict({"name": ""})  # a file of kd/data, or a dotted path
     c.augment = ""  # such as "crop(4)|flip"; see kd.data.augment
     c.holdout = 0.0  # share of train held out and evaluated in place of test
+    c.validation = (
+        0.0  # share of train held out beside test: its predictions are stored
+    )
+    c.train_classes = ()  # whose training images are used, to make transfer sets; (): all
     c.batch_size = 64
     c.drop_last = False  # whether the short last batch of an epoch is left out
     c.epochs = 1
@@ -57,6 +61,7 @@ TEACHER = {
     "config": "",  # config that makes that run where it is missing
     "members": "all",  # "all" | "paired" (student i learns from member i) | such as "0,2"
     "reduce": "probs",  # of several: "probs" | "logits" (their mean) | "each" (PerTeacher)
+    "cache": False,  # its logits are computed once; where nothing is augmented: equal results
     "how": "auto",  # of several: vmap | map | unroll | auto: equal results
 }
 """Keys of `config.teacher`."""
@@ -67,7 +72,7 @@ ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
 OPEN = ("data", "student", "teacher", "optimizer", "schedule", "objective")
 """Sections whose keys depend on the thing that they name; checked when it is built."""
 
-KEPT = ("weight", "learning_rate", "clip_norm", "value")
+KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value")
 """Settings of a section that stay when it names another thing."""
 
 REPORTING = ("compare", "acceptance", "checkpoint", "tensorboard", "devices")
@@ -76,25 +81,40 @@ REPORTING = ("compare", "acceptance", "checkpoint", "tensorboard", "devices")
 
 def load(reference: str) -> ConfigDict:
     """The config that `FILE.py` or `FILE.py:arguments` gives, over the defaults. Raises InputError."""
+    given = ask(reference, "get_config", "config")
+    if not isinstance(given, ConfigDict):
+        raise InputError(
+            f"{reference}: get_config returned {type(given).__name__}, expected ConfigDict."
+        )
+    return complete(given)
+
+
+def ask(reference: str, function: str, kind: str) -> Any:
+    """What `function(arguments)` of the file `FILE.py:arguments` returns.
+
+    Raises:
+      InputError: no such file (it lists those in the directory `{kind}s`), no such function, or an error in the file.
+    """
     path, _, arg = reference.partition(":")
     file = Path(path)
     if not file.is_file():
-        near = sorted(str(p) for p in Path("configs").glob("*.py"))
+        near = sorted(str(p) for p in Path(f"{kind}s").glob("*.py"))
         raise InputError(
-            f"no config file {path!r}. Here there are: {', '.join(near) or 'none'}."
+            f"no {kind} file {path!r}. Here there are: {', '.join(near) or 'none'}."
         )
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     spec = importlib.util.spec_from_file_location(
-        f"kd_config_{file.stem}", file.resolve()
+        f"kd_{kind}_{file.stem}", file.resolve()
     )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise InputError("it defines no get_config(arg=None).")
-        given = module.get_config(arg) if arg else module.get_config()
+        if not hasattr(module, function):
+            raise InputError(f"it defines no {function}(arg=None).")
+        ask_it = getattr(module, function)
+        return ask_it(arg) if arg else ask_it()
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
     except (Exception, SystemExit) as error:
@@ -102,11 +122,6 @@ def load(reference: str) -> ConfigDict:
         raise InputError(
             f"{reference}{line}: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(given, ConfigDict):
-        raise InputError(
-            f"{reference}: get_config returned {type(given).__name__}, expected ConfigDict."
-        )
-    return complete(given)
 
 
 def _line_in(error: BaseException, file: Path) -> str:
@@ -227,10 +242,11 @@ def _check_values(config: ConfigDict) -> None:
         raise InputError(
             f"config.checkpoint.keep: expected 1 or more, got {config.checkpoint.keep}."
         )
-    if not 0 <= config.holdout < 1:
-        raise InputError(
-            f"config.holdout: expected a share of train in [0, 1), got {config.holdout}."
-        )
+    for key in ("holdout", "validation"):
+        if not 0 <= config[key] < 1:
+            raise InputError(
+                f"config.{key}: expected a share of train in [0, 1), got {config[key]}."
+            )
     choices = {
         "seeds_how": ("auto", "vmap", "map", "unroll"),
         "loop": ("auto", "device", "host"),
@@ -255,7 +271,7 @@ def _check_values(config: ConfigDict) -> None:
             raise InputError(
                 f"config.compare[{label!r}]: expected a config such as 'configs/digits.py:role=labels', got {reference!r}."
             )
-    for key, value in _leaves(config.to_dict()):
+    for key, value in leaves(config.to_dict()):
         _check_plain(key, value)
 
 
@@ -357,7 +373,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Lines `key: ours, not theirs` for each key in which two identities differ."""
-    a, b = (dict(_leaves(identity(c))) for c in (ours, theirs))
+    a, b = (dict(leaves(identity(c))) for c in (ours, theirs))
     absent = "absent"
     return [
         f"{key}: {a.get(key, absent)!r} here, {b.get(key, absent)!r} there"
@@ -366,10 +382,11 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     ]
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Pairs of a dotted key and its value, for each value of nested dicts that is no dict of its own with keys."""
     if isinstance(tree, dict) and tree:
         for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else key)
+            yield from leaves(value, f"{prefix}.{key}" if prefix else key)
     else:
         yield prefix, tree
 

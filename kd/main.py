@@ -69,6 +69,55 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(act=_run)
 
+    table = verbs.add_parser(
+        "table",
+        help="run what is missing of a table of experiments, and print it",
+        description="Runs the missing cells of an experiment, teachers first, and prints its table beside the paper's "
+        "numbers. The same command goes on where it was interrupted.",
+        allow_abbrev=False,
+    )
+    table.add_argument(
+        "file", metavar="EXPERIMENT.py[:arguments]", help="see kd.experiment"
+    )
+    table.add_argument(
+        "--print",
+        dest="print_only",
+        action="store_true",
+        help="run nothing: print from finished runs and published results",
+    )
+    table.add_argument(
+        "--only", default="", metavar="PATTERN", help="cells to run, by row or config"
+    )
+    table.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="processes at a time"
+    )
+    table.add_argument(
+        "--dry_run", action="store_true", help="say what would run, with an estimate"
+    )
+    table.add_argument(
+        "--seeds", type=int, metavar="N", help="in place of the experiment's"
+    )
+    table.add_argument(
+        "--runs", default="runs", help="where the runs lie (default: %(default)s)"
+    )
+    table.add_argument("--csv", action="store_true", help="print CSV")
+    table.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where Markdown, CSV and figures are written (default: RUNS, with --print nowhere)",
+    )
+    table.add_argument(
+        "--publish",
+        action="store_true",
+        help="run nothing: write finished cells to results/NAME.json beside the experiment",
+    )
+    table.add_argument(
+        "--into",
+        metavar="README.md",
+        help="also write the table between <!-- table: NAME --> and <!-- /table -->",
+    )
+    table.set_defaults(act=_table)
+
     prepare = verbs.add_parser(
         "prepare",
         help="download or convert a data set for TensorFlow Datasets, without TensorFlow",
@@ -118,6 +167,13 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
         return 0
     print(compare.table(config, runs))
     return 0
+
+
+def _table(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd import table
+
+    given = {k: v for k, v in vars(options).items() if k not in ("verb", "act")}
+    return table.act(table.Options(**given))
 
 
 def _prepare(options: argparse.Namespace, rest: list[str]) -> int:

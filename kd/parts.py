@@ -10,7 +10,7 @@ from kd import build, optim
 from kd import config as configs
 from kd.config import ConfigDict, of_type
 from kd.data import load as load_data
-from kd.data.base import Dataset, hold_out
+from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError
 from kd.loop import Plan
 from kd.objective import PerTeacher, Weighted
@@ -39,7 +39,7 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     maker = build.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
     )
-    own = {"clip_norm": 0.0}
+    own = dict.fromkeys(optim.EXTRA, 0.0)
     config.optimizer = _spelled(maker, config.optimizer, "optimizer", own)
     config.schedule = _curve(config.schedule, "schedule")
     if not config.objective:
@@ -102,10 +102,19 @@ def _settings(section: Mapping[str, Any], *own: str) -> dict[str, Any]:
 
 
 def make_data(config: ConfigDict) -> Dataset:
-    """The data set; where a share of train is held out, that share is its `test`."""
+    """The data set; where a share of train is held out, that share is its `test`.
+
+    Classes are left out of train last: what is held out has all of them.
+    """
     section = config.data.to_dict()
     dataset = load_data(section["name"], **_settings(section))
-    return hold_out(dataset, config.holdout) if config.holdout else dataset
+    if config.holdout:
+        dataset = hold_out(dataset, config.holdout)
+    if config.validation:
+        dataset = keep_validation(dataset, config.validation)
+    if config.train_classes:
+        dataset = keep_classes(dataset, config.train_classes)
+    return dataset
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:

@@ -26,18 +26,33 @@ def frozen(model: nn.Module) -> Teacher:
     return Teacher(apply)
 
 
-def ensemble(model: nn.Module, reduce: str = "probs", how: str = "vmap") -> Teacher:
+def cached() -> Teacher:
+    """One trained network that was asked once. `frozen["teacher"]` is its logits on the training images, [n, c].
+
+    It sees each image as it is, whatever the student sees: the same only where nothing is augmented. It has no features.
+    """
+
+    def apply(logits: PyTree, state: PyTree, batch: Batch) -> Outputs:
+        del state
+        return Outputs(logits[batch["index"]])
+
+    return Teacher(apply)
+
+
+def ensemble(
+    model: nn.Module | Teacher, reduce: str = "probs", how: str = "vmap"
+) -> Teacher:
     """m trained networks of one architecture. `frozen["teacher"]` is their variables, stacked on a leading axis.
 
     Args:
-      model: the architecture.
+      model: the architecture, or a teacher of one such as `cached()`, whose `frozen["teacher"]` are then stacked.
       reduce: `probs`, the mean of the members' probabilities at the objective's temperature; `logits`, the mean of their
         logits; `each`, the m outputs side by side, for `kd.objective.PerTeacher`.
       how: vmap, map or unroll, see `kd.transform.over`.
     """
     if reduce not in REDUCE:
         raise unknown("reduction of an ensemble", reduce, REDUCE)
-    member = frozen(model).apply
+    member = (model if isinstance(model, Teacher) else frozen(model)).apply
 
     def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs | Mixture:
         outputs = over(member, how, (0, None, None))(weights, state, batch)

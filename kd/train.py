@@ -141,7 +141,7 @@ class Setup:
     init: Callable[[], DistillState]
     shapes: DistillState  # of the state, abstract
     updates: Mapping[int, Callable]
-    logits: Callable[[PyTree], np.ndarray]  # stacked variables -> [s, n, c]
+    logits: Callable[..., np.ndarray]  # variables, name of a split -> [s, n, c]
     target: np.ndarray | None  # the teacher's logits on the evaluated split
 
     @property
@@ -169,11 +169,12 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     augment = make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
-    frozen, data, test, keys = jax.device_put(
+    splits = {"test": dataset.test, "validation": dataset.validation}
+    frozen, data, evaluated, keys = jax.device_put(
         (
             {"teacher": taught.weights, "tables": tables},
             {"image": dataset.train.image, "label": dataset.train.label},
-            dataset.test.image,
+            {name: split.image for name, split in splits.items() if split},
             seed_keys(config.seed, config.seeds),
         ),
         place,
@@ -202,8 +203,8 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         init=lambda: start(keys, frozen, data),
         shapes=shapes,
         updates=updates,
-        logits=lambda variables: logits(variables, test),
-        target=_target(taught, normalize, config, test),
+        logits=lambda variables, split="test": logits(variables, evaluated[split]),
+        target=_target(taught, normalize, config, evaluated["test"]),
     )
 
 
@@ -297,8 +298,11 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     epochs = (plan.steps - at) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
     logits = setup.logits(state.student)
-    label = setup.dataset.test.label
-    workdir.write("predictions.npz", {"logits": logits, "label": label})
+    predictions = {"logits": logits, "label": setup.dataset.test.label}
+    if validation := setup.dataset.validation:
+        predictions["validation_logits"] = setup.logits(state.student, "validation")
+        predictions["validation_label"] = validation.label
+    workdir.write("predictions.npz", predictions)
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
     workdir.write("result.json", _result(setup, logits, workdir) | figures)
 

@@ -10,14 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
+from jaxtyping import Array, Float
 
 from kd import config as configs
 from kd import teacher as teachers
 from kd.checkpoint import load_student
 from kd.config import ConfigDict
+from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.errors import InputError
 from kd.parts import make_model
+from kd.program import make_logits
+from kd.step import make_eval
 from kd.transform import fastest, pick
 from kd.types import PyTree, Teacher
 from kd.workdir import Workdir
@@ -87,20 +91,36 @@ def make_teacher(
         "members": members,
         "weights": fingerprint(stacked),
     }
-    image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
-    one = pick(stacked, 0)
-    model = trained.model
-    how = section.how
+    model, how = trained.model, section.how
     if how == "auto":
-        how = fastest(lambda v, x: model.apply(v, x, train=False), one, image)
+        image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
+        forward = lambda v, x: model.apply(v, x, train=False)
+        how = fastest(forward, pick(stacked, 0), image)
+    single, weights = teachers.frozen(model), stacked
+    if section.cache:
+        single = teachers.cached()
+        weights = _logits(config, model, stacked, how, dataset)
+    taught = Taught(single, weights, model, stacked, how, origin=origin)
     if section.members == "paired":
-        single = teachers.frozen(model)
-        return Taught(single, stacked, model, stacked, how, paired=True, origin=origin)
+        return taught._replace(paired=True)
     if len(members) == 1:
-        return Taught(teachers.frozen(model), one, model, stacked, how, origin=origin)
-    teacher = teachers.ensemble(model, section.reduce, how)
-    each = section.reduce == "each"
-    return Taught(teacher, stacked, model, stacked, how, each=each, origin=origin)
+        return taught._replace(weights=pick(weights, 0))
+    teacher = teachers.ensemble(single, section.reduce, how)
+    return taught._replace(teacher=teacher, each=section.reduce == "each")
+
+
+def _logits(
+    config: ConfigDict, model: nn.Module, members: PyTree, how: str, dataset: Dataset
+) -> Float[Array, "m n c"]:
+    """The members' logits on the training images."""
+    if config.augment:
+        raise InputError(
+            f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
+            "Leave one of the two out."
+        )
+    evaluate = make_eval(model, make_normalize(dataset.mean, dataset.std))
+    logits = make_logits(evaluate, config.eval_batch_size, how)
+    return jnp.asarray(logits(members, jnp.asarray(dataset.train.image)))
 
 
 def _members(text: str, size: int, workdir: Workdir) -> list[int]:

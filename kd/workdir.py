@@ -4,7 +4,7 @@ config.json       the config, every default spelled out
 origin.json       what the run started from: fingerprints of its data and of its teacher's weights
 metrics.jsonl     a line for each dispatch and each evaluation
 checkpoints/      the newest state
-predictions.npz   logits of every seed on the evaluated split
+predictions.npz   logits of every seed on the evaluated split, and on the validation split where one was kept
 result.json       written last: a run that has it is finished
 """
 
@@ -57,7 +57,7 @@ class Workdir:
             raise InputError(f"{path} is damaged: {error}.") from error
 
     def predictions(self) -> dict[str, np.ndarray]:
-        """`logits` float32 [s, n, c], `label` int32 [n]. Raises InputError."""
+        """`logits` float32 [s, n, c], `label` int32 [n]; `validation_logits`, `validation_label`. Raises InputError."""
         path = self.path / "predictions.npz"
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

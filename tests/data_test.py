@@ -363,3 +363,15 @@ def test_names_import_neither_tfds_nor_sklearn_nor_pillow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_transfer_sets_leave_classes_out_of_train_alone(embedded):
+    kept = base.keep_validation(embedded, 0.1)
+    only = base.keep_classes(kept, (7, 8))
+    assert set(only.train.label) == {7, 8} and only.num_classes == 10
+    assert len(only.train.label) == np.isin(kept.train.label, (7, 8)).sum()
+    np.testing.assert_array_equal(only.test.image, embedded.test.image)
+    assert set(only.validation.label) == set(range(10))
+    assert len(kept.train.label) + len(kept.validation.label) == len(
+        embedded.train.label
+    )

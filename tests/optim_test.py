@@ -68,6 +68,18 @@ def test_clipping_bounds_the_norm_of_the_gradient():
     np.testing.assert_allclose(updates["w"], [-0.6, -0.8], rtol=1e-6)
 
 
+def test_the_norm_of_incoming_weights_is_bounded_after_the_update():
+    """By hand: the first unit's weights become (3, 4), of norm 5, and are scaled back to 2; the second's stay short."""
+    spec = {"name": "sgd", "learning_rate": 1.0, "momentum": 0.0, "max_norm": 2.0}
+    tx = make_optimizer(spec, lambda step: 1.0)
+    params = {"kernel": jnp.array([[2.0, 1.0], [2.0, 0.0]]), "bias": jnp.full(2, 9.0)}
+    grads = {"kernel": jnp.array([[-1.0, 0.5], [-2.0, 0.0]]), "bias": jnp.ones(2)}
+    updates, _ = tx.update(grads, tx.init(params), params)
+    new = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(new["kernel"], [[1.2, 0.5], [1.6, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(new["bias"], [8.0, 8.0])
+
+
 def test_an_optimizer_may_be_anybodys():
     spec = {"name": "optax.lamb", "learning_rate": 0.1}
     tx = make_optimizer(spec, lambda step: 1.0)

@@ -90,6 +90,20 @@ def test_members_are_chosen_and_paired(finished, small_config):
         assert Workdir(directory).read("result.json")["teacher"]["members"] == expected
 
 
+@pytest.mark.parametrize("members", ["all", "paired", "1"])
+def test_a_teacher_asked_once_teaches_the_same(finished, small_config, members):
+    text = small_config.read_text().replace('c.augment = "crop(1)"', 'c.augment = ""')
+    Path("still.py").write_text(
+        text.replace('config="small.py:teacher"', 'run="runs/small-teacher"')
+    )
+    arguments = ["--config", "still.py", f"--config.teacher.members={members}"]
+    for name, cache in (("live", "false"), ("once", "true")):
+        options = [f"--config.teacher.cache={cache}", "--workdir", name]
+        assert kd(*arguments, *options) == 0
+    live, once = (Workdir(name).predictions()["logits"] for name in ("live", "once"))
+    np.testing.assert_allclose(live, once, atol=1e-4)
+
+
 def test_a_network_of_the_working_directory_can_be_named(small_config, tmp_path):
     (tmp_path / "mine_nets.py").write_text(
         "import flax.linen as nn\nfrom kd.types import Outputs\n"
@@ -137,6 +151,24 @@ def test_held_out_examples_are_evaluated_in_place_of_the_test_set(small_config):
     assert result["split"] == "validation" and result["examples"] == 20
     assert "best_validation" in result and "best_test" not in result
     assert [r["epoch"] for r in read_rows(run) if r["kind"] == "validation"] == [1, 2]
+
+
+def test_validation_and_transfer_set_leave_the_test_set_alone(small_config, small_data):
+    """The student never sees a 3, nor what is kept for validation; both other splits have all classes."""
+    arguments = ["--config.validation=0.2", "--config.train_classes=(0,1,2,4)"]
+    assert kd("--config", f"{small_config}:teacher", *arguments) == 0
+    found = Workdir("runs/small-teacher").predictions()
+    assert found["logits"].shape == (2, 40, 10)
+    assert found["validation_logits"].shape == (2, 20, 10)
+    assert set(found["validation_label"]) == set(range(10))
+    with np.load(small_data) as data:
+        label = data["y_train"]
+        np.testing.assert_array_equal(found["label"], data["y_test"])
+    kept = [
+        (label == k).sum() - (found["validation_label"] == k).sum() for k in range(10)
+    ]
+    steps = -(-sum(kept[k] for k in (0, 1, 2, 4)) // 32)
+    assert Workdir("runs/small-teacher").read("result.json")["steps"] == 3 * steps
 
 
 def test_print_config_prints_and_stops(small_config, capsys, tmp_path):
@@ -252,9 +284,11 @@ def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
         (["--config.data.path=none.npz"], "none.npz"),
         (["--config.teacher.run=nowhere", "--config.teacher.config="], "nowhere"),
         (["--config.teacher.members=5"], "members 0 to 1"),
+        (["--config.train_classes=(3,12)"], "no training images of class 12"),
         (["--config.teacher.members=paired", "--config.seeds=3"], "has 2"),
         (["--config.devices.data=64"], "needs 64 devices"),
         (["--config.augment=corp(1)"], "'crop'"),
+        (["--config.teacher.cache=true"], "no two epochs"),
         (["--config.objective.kd.name=fitnet.FitNot"], "objective"),
     ],
 )
@@ -295,7 +329,12 @@ def test_help_needs_no_jax():
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
     )
-    for arguments in (["--help"], ["run", "--help"], ["prepare", "--help"]):
+    for arguments in (
+        ["--help"],
+        ["run", "--help"],
+        ["table", "--help"],
+        ["prepare", "--help"],
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True
         )

@@ -1,5 +1,6 @@
 """What every data set is: two splits of plain arrays, and facts of the training split that objectives may ask for."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,10 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Two splits; `mean` and `std` per channel, in the unit that the scaled image has; names of the classes."""
+    """Two splits; `mean` and `std` per channel, in the unit that the scaled image has; names of the classes.
+
+    `validation`, where there is one, is a part of the training images that is kept to choose from.
+    """
 
     train: Split
     test: Split
@@ -27,6 +31,7 @@ class Dataset(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...] = ()
+    validation: Split | None = None
 
 
 def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
@@ -121,3 +126,27 @@ def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
         )
     train, test = divide(dataset.train.image, label, chosen)
     return dataset._replace(train=train, test=test)
+
+
+def keep_validation(dataset: Dataset, fraction: float) -> Dataset:
+    """The data set with a stratified part of train as `validation`, and its test set as it was. Raises as `hold_out`."""
+    kept = hold_out(dataset, fraction, seed=1)
+    return kept._replace(test=dataset.test, validation=kept.test)
+
+
+def keep_classes(dataset: Dataset, classes: Sequence[int]) -> Dataset:
+    """The data set without the training images of other classes; other splits, and the number of classes, stay.
+
+    The transfer sets of Hinton, Vinyals, Dean (2015, https://arxiv.org/abs/1503.02531, section 3) are made so.
+
+    Raises:
+      InputError: a class that has no training images.
+    """
+    image, label = dataset.train
+    for k in classes:
+        if not (label == k).any():
+            raise InputError(
+                f"config.train_classes: there are no training images of class {k!r}; the data have classes 0 to {dataset.num_classes - 1}."
+            )
+    chosen = np.isin(label, list(classes))
+    return dataset._replace(train=Split(image[chosen], label[chosen]))

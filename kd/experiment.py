@@ -1,0 +1,293 @@
+"""Experiments: what a table is, as plain data: its cells, the run and the metric of each, and the paper's numbers.
+
+An experiment file defines `get_experiment(arg=None)`, which returns a dict:
+
+    dict(
+        title="...", config="configs/x.py", seeds=5, metric="errors", source="Hinton et al. 2015, section 3",
+        tables=[
+            dict(
+                title="...",
+                columns={"T = 1": dict(args=dict(T=1)), ...},  # left out: one column
+                rows={"distilled": dict(args=dict(role="student"), paper=74), ...},
+            )
+        ],
+    )
+
+Each of `SETTINGS` may stand in the experiment, a table, a column, a row, or in a row's `cells={column: dict(...)}`; the
+innermost holds, and `args` add up to the arguments of the config file. Imports no jax.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kd import config as configs
+from kd import derived
+from kd.errors import InputError, unknown
+
+SETTINGS: dict[str, Any] = {
+    "config": "",  # config file
+    "args": {},  # its arguments
+    "seeds": None,  # given to it as the argument `seeds`
+    "metric": "accuracy",  # see kd.derived
+    "unit": "",  # default: the metric's
+    "digits": None,  # after the point; default: the metric's
+    "select": "last",  # "last" epoch, or "best_test" with the reason in `why`
+    "why": "",
+    "paper": None,  # the paper's number; in a row with several columns a list of one for each, None where it has none
+    "source": "",  # of the paper's number; none goes without
+    "unsure": False,  # whether the number could not be verified: printed in brackets
+    "at_least": None,  # what was asked for: whether the mean is that large is printed
+    "at_most": None,
+    "budget": None,  # minutes that a run may take
+}
+
+ROW = {"cells": {}, "gap": ()}
+TABLE = {"title": "", "note": "", "columns": {}, "rows": {}, "against": ""}
+EXPERIMENT = {"title": "", "note": "", "tables": []}
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """A number of the paper and where in it."""
+
+    value: float
+    source: str
+    unsure: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A number of the table: a metric of a run, beside the paper's."""
+
+    row: str
+    column: str
+    reference: str  # FILE.py:arguments of the run's config
+    metric: str
+    unit: str
+    digits: int
+    select: str
+    why: str
+    paper: Paper | None
+    at_least: float | None
+    at_most: float | None
+    budget: float | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}, {self.column}" if self.column else self.row
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """The share (a - b) / (a - c) of three cells' means: how much of the gap from a to c is closed by b."""
+
+    row: str
+    column: str
+    of: tuple[Cell, Cell, Cell]
+    at_least: float | None = None
+    at_most: float | None = None
+    digits: int = 2
+    unit: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows and columns in their order; a pair that has no cell is one that the paper does not have either."""
+
+    title: str
+    note: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: dict[tuple[str, str], Cell | Gap]
+    against: str = ""  # fact of the runs, such as "bytes", to plot the metric against
+
+    def entries(self) -> Iterator[Cell | Gap]:
+        """Its cells, row by row."""
+        for row in self.rows:
+            for column in self.columns:
+                if (row, column) in self.cells:
+                    yield self.cells[row, column]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The tables of one experiment file."""
+
+    name: str  # FILE, or FILE-arguments
+    title: str
+    note: str
+    tables: tuple[Table, ...]
+    published: Path  # where its published results are or would be
+
+    def cells(self) -> list[Cell]:
+        """All cells that are a metric of a run."""
+        return [c for t in self.tables for c in t.entries() if isinstance(c, Cell)]
+
+
+def load(reference: str, seeds: int | None = None) -> Experiment:
+    """The experiment of `FILE.py` or `FILE.py:arguments`, with `seeds` in place of its own where given.
+
+    Raises:
+      InputError: no such file, or what it returns is no experiment: which row, and what to do. Configs are not read.
+    """
+    given = configs.ask(reference, "get_experiment", "experiment")
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"{reference}: get_experiment returned {type(given).__name__}, expected dict."
+        )
+    try:
+        outer = _settings({}, given, EXPERIMENT, "the experiment")
+        outer["asked_seeds"] = seeds
+        tables = tuple(_table(t, outer) for t in given.get("tables", ()))
+    except InputError as error:
+        raise InputError(f"{reference}: {error}") from error
+    path = reference.partition(":")[0]
+    name = configs.default_workdir(reference, "").name
+    return Experiment(
+        name,
+        given.get("title") or name,
+        given.get("note", ""),
+        tables,
+        Path(path).parent / "results" / f"{name}.json",
+    )
+
+
+def _settings(
+    outer: Mapping[str, Any], own: Any, others: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """The settings that hold inside `where`. Raises InputError for keys that are neither settings nor `others`."""
+    if not isinstance(own, Mapping):
+        raise InputError(f"{where}: expected a dict, got {own!r}.")
+    for key in own:
+        if key not in SETTINGS and key not in others:
+            raise unknown(f"key of {where}", str(key), [*SETTINGS, *others])
+    merged = {**outer, **{k: v for k, v in own.items() if k in SETTINGS}}
+    # The innermost first: the name of a run begins with what its row is.
+    args = own.get("args", {})
+    merged["args"] = {
+        **args,
+        **{k: v for k, v in outer.get("args", {}).items() if k not in args},
+    }
+    return merged
+
+
+def _table(given: Mapping[str, Any], outer: dict[str, Any]) -> Table:
+    where = (
+        f"table {given.get('title', '')!r}" if isinstance(given, Mapping) else "table"
+    )
+    outer = _settings(outer, given, TABLE, where)
+    columns = given.get("columns") or {"": {}}
+    rows = given.get("rows", {})
+    cells: dict[tuple[str, str], Cell | Gap] = {}
+    for row, own in rows.items():
+        _settings({}, own, ROW, f"row {row!r}")  # its keys
+        for place, (column, of_column) in enumerate(columns.items()):
+            name = f"row {row!r}" + (f", column {column!r}" if column else "")
+            inner = _settings(outer, of_column, {}, f"column {column!r}")
+            inner = _settings(inner, own, ROW, name)
+            special = own.get("cells", {}).get(column, {})
+            if special is None:
+                continue
+            inner = _settings(inner, special, {}, name)
+            if "paper" not in special:
+                inner["paper"] = _at(inner.get("paper"), place, len(columns), name)
+            if own.get("gap"):
+                cells[row, column] = _gap(row, column, own, cells, name)
+            else:
+                cells[row, column] = _cell(row, column, {**SETTINGS, **inner}, name)
+    for row, own in rows.items():
+        for column in own.get("cells", {}):
+            if column not in columns:
+                raise unknown(f"column of row {row!r}", str(column), columns)
+    return Table(
+        given.get("title", ""),
+        given.get("note", ""),
+        tuple(rows),
+        tuple(columns),
+        cells,
+        given.get("against", ""),
+    )
+
+
+def _at(paper: Any, place: int, columns: int, where: str) -> Any:
+    """The paper's number of one column, where the row has one for each."""
+    if not isinstance(paper, list | tuple):
+        return paper
+    if len(paper) != columns:
+        raise InputError(f"{where}: {len(paper)} paper numbers for {columns} columns.")
+    return paper[place]
+
+
+def _gap(row: str, column: str, own: Any, cells: Mapping, where: str) -> Gap:
+    if len(own["gap"]) != 3:
+        raise InputError(f"{where}: gap names three rows, (a - b) / (a - c).")
+    for name in own["gap"]:
+        if not isinstance(cells.get((name, column)), Cell):
+            above = [r for r, c in cells if c == column]
+            raise unknown(f"row in the gap of {where}", str(name), above)
+    a, b, c = (cells[name, column] for name in own["gap"])
+    return Gap(row, column, (a, b, c), own.get("at_least"), own.get("at_most"))
+
+
+def _cell(row: str, column: str, s: dict[str, Any], where: str) -> Cell:
+    try:
+        metric = derived.parse(s["metric"])
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if s["select"] not in ("last", "best_test"):
+        raise InputError(
+            f"{where}: {unknown('selection', str(s['select']), ('last', 'best_test'))}"
+        )
+    if s["select"] == "best_test" and not (s["why"] and s["metric"] == "accuracy"):
+        raise InputError(
+            f"{where}: select = 'best_test' looks at the test set. It is there for accuracy where the paper did so: "
+            "say that in `why`."
+        )
+    if not s["config"]:
+        raise InputError(f"{where}: no config.")
+    unit, digits = derived.UNITS[metric.name]
+    return Cell(
+        row,
+        column,
+        _reference(s),
+        s["metric"],
+        s["unit"] or unit,
+        digits if s["digits"] is None else s["digits"],
+        s["select"],
+        s["why"],
+        _paper(s, where),
+        s["at_least"],
+        s["at_most"],
+        s["budget"],
+    )
+
+
+def _reference(s: Mapping[str, Any]) -> str:
+    args = dict(s["args"])
+    seeds = s["seeds"] if s["asked_seeds"] is None else s["asked_seeds"]
+    if seeds is not None:
+        args["seeds"] = seeds
+    text = ",".join(f"{key}={value}" for key, value in args.items())
+    return s["config"] + (f":{text}" if text else "")
+
+
+def _paper(s: Mapping[str, Any], where: str) -> Paper | None:
+    given = s["paper"]
+    if given is None:
+        return None
+    own = given if isinstance(given, Mapping) else {"value": given}
+    for key in own:
+        if key not in ("value", "source", "unsure"):
+            raise unknown(f"key of the paper's number of {where}", str(key), ("value", "source", "unsure"))  # fmt: skip
+    value, source = own.get("value"), own.get("source", s["source"])
+    if not isinstance(value, int | float):
+        raise InputError(
+            f"{where}: the paper's number is {value!r}, expected a number."
+        )
+    if not source:
+        raise InputError(
+            f"{where}: the paper's number {value} has no source. Name paper and table in `source`."
+        )
+    return Paper(float(value), source, bool(own.get("unsure", s["unsure"])))

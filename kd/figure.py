@@ -1,0 +1,99 @@
+"""Figures beside a table: learning curves of its runs, and a metric against what a network costs. Needs matplotlib."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kd.experiment import Cell, Experiment, Gap
+from kd.measure import Entry
+from kd.plan import Run
+from kd.record import read_rows
+
+
+def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[Path]:
+    """Error on the evaluated split over epochs: a panel for each column, a line for each row's run, a band for its seeds.
+
+    Returns:
+      the file, or nothing where no run has been evaluated yet.
+    """
+    panels: dict[str, dict[str, Run]] = {}
+    for table in experiment.tables:
+        for cell in table.entries():
+            run = None if isinstance(cell, Gap) else runs[cell.reference]
+            if run is not None and run.workdir.metrics.exists():
+                title = ", ".join(filter(None, [table.title, cell.column]))
+                lines = panels.setdefault(title, {})
+                if run.identity not in {r.identity for r in lines.values()}:
+                    lines[cell.row] = run
+    panels = {
+        title: {row: run for row, run in lines.items() if len(_errors(run)[0])}
+        for title, lines in panels.items()
+    }
+    panels = {title: lines for title, lines in panels.items() if lines}
+    if not panels:
+        return []
+    figure, axes = _canvas(len(panels))
+    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+        for row, run in lines.items():
+            epoch, error = _errors(run)  # [e], [e, s]
+            (line,) = axis.plot(epoch, error.mean(axis=1), label=row)
+            low, high = error.min(axis=1), error.max(axis=1)
+            axis.fill_between(epoch, low, high, alpha=0.2, color=line.get_color())
+        axis.set(title=title, xlabel="epoch", ylabel="error %", yscale="log")
+        axis.legend(fontsize="x-small")
+    figure.savefig(path, dpi=150)
+    return [path]
+
+
+def _errors(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs, from 1, and the error rate of each seed there in %."""
+    rows = [row for row in read_rows(run.workdir) if row["kind"] != "train"]
+    epoch = np.array([row["epoch"] + 1 for row in rows])
+    # An error of zero has no place on a logarithmic axis.
+    error = 100 - 100 * np.array([row["accuracy"] for row in rows])
+    return epoch, np.maximum(error, 1e-3)
+
+
+def against(
+    experiment: Experiment, entries: Sequence[list[Entry]], out: Path
+) -> list[Path]:
+    """For each table that asks for it: the metric against a fact of the runs, such as bytes; a line for each row."""
+    drawn = []
+    for place, (table, own) in enumerate(zip(experiment.tables, entries, strict=True)):
+        rows: dict[str, list[Entry]] = {}
+        for e in own:
+            if table.against and isinstance(e.cell, Cell) and table.against in e.facts:
+                rows.setdefault(e.cell.row, []).append(e)
+        if not rows:
+            continue
+        figure, (axis,) = _canvas(1)
+        for row, points in rows.items():
+            points.sort(key=lambda e: e.facts[table.against])
+            x = [e.facts[table.against] for e in points]
+            spread = [e.std or 0.0 for e in points]
+            y = [e.mean for e in points]
+            axis.errorbar(x, y, spread, marker="o", capsize=3, label=row)
+        first = next(iter(rows.values()))[0].cell
+        metric = f"{first.metric} ({first.unit})" if isinstance(first, Cell) else ""
+        axis.set(xlabel=table.against, ylabel=metric, xscale="log", title=table.title)
+        axis.legend(fontsize="small")
+        path = out / f"{experiment.name}-{table.against}{place or ''}.png"
+        figure.savefig(path, dpi=150)
+        drawn.append(path)
+    return drawn
+
+
+def _canvas(panels: int):
+    """A figure with so many axes, at most three in a line, drawn without a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(panels, 3)
+    lines = -(-panels // columns)
+    figure = Figure(figsize=(5 * columns, 4 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis in axes[panels:]:
+        axis.set_axis_off()
+    return figure, axes

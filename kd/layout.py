@@ -1,0 +1,241 @@
+"""A table as text: Markdown for people, CSV for programs."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kd import derived
+from kd.experiment import Cell, Experiment, Gap, Table
+from kd.measure import Entry
+from kd.plan import Run
+
+MARK = "✱"
+
+
+def markdown(
+    experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[str, Run]
+) -> str:
+    """The whole experiment: its tables, what the signs mean, and the runs behind them."""
+    parts = [f"**{experiment.title}**", experiment.note]
+    for table, own in zip(experiment.tables, entries, strict=True):
+        lines = _grid(table, own) if len(table.columns) > 1 else _list(own)
+        head = f"*{table.title}*" if table.title else ""
+        parts += [head, "\n".join(lines), table.note]
+    everything = [entry for own in entries for entry in own]
+    parts += [_legend(everything), "\n".join(_runs(everything, plan))]
+    return "\n\n".join(part.strip() for part in parts if part and part.strip()) + "\n"
+
+
+def _list(entries: Sequence[Entry]) -> list[str]:
+    """One line a row: ours, n, the paper's, the difference, the mark, and what was asked for."""
+    head = ["", "ours", "", "n", "paper", "difference", ""]
+    judged = any(e.cell.at_least is not None or e.cell.at_most is not None for e in entries)  # fmt: skip
+    lines = []
+    for e in entries:
+        n = str(len(e.values)) if e.values and isinstance(e.cell, Cell) else ""
+        line = [_row_name(e.cell), _ours(e), e.cell.unit, n, _paper(e), _difference(e)]
+        line.append(MARK if e.marked else "")
+        lines.append([*line, _asked(e)] if judged else line)
+    return _lines([*head, "asked for"] if judged else head, lines, "lrlrrrll")
+
+
+def _grid(table: Table, entries: Sequence[Entry]) -> list[str]:
+    """Ours with the paper's number and the difference below it; n where it is not the same everywhere."""
+    of = {(e.cell.row, e.cell.column): e for e in entries}
+    alike = len({len(e.values) for e in entries if e.values}) < 2
+    lines = []
+    for row in table.rows:
+        line = [row]
+        for column in table.columns:
+            e = of.get((row, column))
+            line.append("–" if e is None else _in_grid(e, alike))
+        lines.append(line)
+    return _lines(["", *table.columns], lines, "l" + "r" * len(table.columns))
+
+
+def _in_grid(e: Entry, alike: bool) -> str:
+    n = "" if alike or not e.values else f", n = {len(e.values)}"
+    text = _ours(e) + n + (f" {MARK}" if e.marked else "")
+    if e.paper is not None:
+        difference = f", {_difference(e)}" if e.difference is not None else ""
+        text += f"<br>paper {_paper(e)}{difference}"
+    return text + (f"<br>{_asked(e)}" if _asked(e) else "")
+
+
+def _row_name(cell: Cell | Gap) -> str:
+    peeks = isinstance(cell, Cell) and derived.parse(cell.metric).peeks
+    return f"{cell.row} (chosen on test)" if peeks else cell.row
+
+
+def _ours(e: Entry) -> str:
+    if not e.values:
+        return "missing"
+    digits = e.cell.digits
+    text = _number(e.mean, digits)
+    if isinstance(e.cell, Gap):
+        return text + (f" (s.e. {e.error:.{digits}f})" if e.error is not None else "")
+    return text if e.std is None else f"{text} ± {e.std:.{digits}f}"
+
+
+def _paper(e: Entry) -> str:
+    if e.paper is None:
+        return ""
+    text = _number(round(e.paper, 4 if isinstance(e.cell, Cell) else e.cell.digits))
+    return f"[{text}]" if e.unsure else text
+
+
+def _difference(e: Entry) -> str:
+    if e.difference is None:
+        return ""
+    return _number(e.difference, e.cell.digits, sign=True)
+
+
+def _number(value: float, digits: int | None = None, sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    text = format(value, f"{plus}g" if digits is None else f"{plus}.{digits}f")
+    return text.replace("-", "−")
+
+
+def _asked(e: Entry) -> str:
+    cell = e.cell
+    limits = [
+        f"{sign} {_number(limit)}"
+        for sign, limit in (("≥", cell.at_least), ("≤", cell.at_most))
+        if limit is not None
+    ]
+    if not limits:
+        return ""
+    verdict = {True: "met", False: "not met", None: "open"}[e.met]
+    return f"{' and '.join(limits)}: {verdict}"
+
+
+def _legend(entries: Sequence[Entry]) -> str:
+    cells = [e.cell for e in entries if isinstance(e.cell, Cell)]
+    ns = sorted({len(e.values) for e in entries if e.values and isinstance(e.cell, Cell)})  # fmt: skip
+    words = [f"Mean ± standard deviation over n{f' = {ns[0]}' if len(ns) == 1 else ''} seeds, last epoch."]  # fmt: skip
+    words += [
+        f"Best epoch on the test set in {name}: {why}."
+        for name, why in dict.fromkeys(
+            (c.name, c.why.rstrip(".")) for c in cells if c.select == "best_test"
+        )
+    ]
+    sources = dict.fromkeys(c.paper.source for c in cells if c.paper)
+    if sources:
+        words.append(
+            f"{MARK}: the difference exceeds two standard errors of our mean. Paper: {'; '.join(sources)}."
+        )
+    if any(e.unsure for e in entries):
+        words.append("[ ]: a number of the paper that we could not verify.")
+    return " ".join(words)
+
+
+def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
+    """A line for each run behind the cells: how long it took, of which budget, on what, at which commit."""
+    lines, seen = [], set()
+    for e in entries:
+        if isinstance(e.cell, Gap):
+            continue
+        run = plan[e.cell.reference]
+        if run.identity in seen:
+            continue
+        seen.add(run.identity)
+        budget = "" if e.cell.budget is None else f"{e.cell.budget:g} min"
+        names = list(dict.fromkeys(cell.name for cell in run.cells))
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        line = [f"`{run.reference}`", names[0] + more, _time(e.facts), budget]
+        lines.append([*line, _hardware(e.facts), _commit(e.facts)])
+    head = ["run", "cells", "time", "budget", "hardware", "commit"]
+    return _lines(head, lines, "llrrll")
+
+
+def _time(facts: Mapping[str, Any]) -> str:
+    seconds = facts.get("seconds")
+    if seconds is None:
+        return "missing"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _hardware(facts: Mapping[str, Any]) -> str:
+    found = facts.get("hardware")
+    if not found:
+        return ""
+    if found["platform"] == "cpu":
+        return f"{found['cores']} cores, {found['machine']}"
+    return f"{found['devices']} × {found['device']}"
+
+
+def _commit(facts: Mapping[str, Any]) -> str:
+    commit = facts.get("git_commit") or ""
+    return commit[:10] + "+" * commit.endswith("+")
+
+
+def _lines(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> list[str]:
+    rules = {"l": ":---", "r": "---:"}
+    return [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+        for line in [head, [rules[a] for a in align[: len(head)]], *rows]
+    ]
+
+
+HEAD = (
+    "table",
+    "row",
+    "column",
+    "metric",
+    "unit",
+    "mean",
+    "std",
+    "n",
+    "paper",
+    "unsure",
+    "difference",
+    "marked",
+    "met",
+    "values",
+    "source",
+    "config",
+    "config_hash",
+    "seconds",
+    "hardware",
+    "commit",
+)
+
+
+def as_csv(
+    experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[str, Run]
+) -> str:
+    """A line for each cell, numbers in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEAD)
+    for table, own in zip(experiment.tables, entries, strict=True):
+        for e in own:
+            cell, run = e.cell, [""] * 5
+            is_cell = isinstance(cell, Cell)
+            if isinstance(cell, Cell):
+                reference = plan[cell.reference].reference
+                keys = ("config_hash", "seconds")
+                run = [reference, *(e.facts.get(key) for key in keys)]
+                run += [_hardware(e.facts), e.facts.get("git_commit")]
+            writer.writerow(
+                [
+                    table.title,
+                    cell.row,
+                    cell.column,
+                    cell.metric if isinstance(cell, Cell) else "gap",
+                    cell.unit,
+                    e.mean if e.values else "missing",
+                    e.std,
+                    len(e.values) if is_cell else "",
+                    e.paper,
+                    int(e.unsure) if e.paper is not None else "",
+                    e.difference,
+                    int(e.marked) if e.difference is not None else "",
+                    "" if e.met is None else int(e.met),
+                    " ".join(f"{v:.10g}" for v in e.values),
+                    cell.paper.source if isinstance(cell, Cell) and cell.paper else "",
+                    *run,
+                ]
+            )
+    return text.getvalue()

@@ -1,0 +1,104 @@
+"""The numbers of a table: each cell's mean and spread over seeds, beside the paper's number. NumPy alone."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kd.experiment import Cell, Gap, Table
+from kd.results import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A cell with its numbers. `values` is empty where the run is missing."""
+
+    cell: Cell | Gap
+    values: Sequence[float]
+    mean: float = math.nan
+    std: float | None = (
+        None  # over seeds, with n - 1 degrees of freedom; None for n = 1
+    )
+    error: float | None = None  # standard error of the mean
+    paper: float | None = None
+    unsure: bool = False
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the paper's, None where either is missing or the paper's is unsure."""
+        known = self.values and self.paper is not None and not self.unsure
+        return self.mean - self.paper if known else None  # pyrefly: ignore
+
+    @property
+    def marked(self) -> bool:
+        """Whether the difference exceeds two standard errors of our mean."""
+        known = self.difference is not None and self.error is not None
+        return known and abs(self.difference) > 2 * self.error  # pyrefly: ignore
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the mean is as large, or as small, as was asked for; None where nothing was, or it is missing."""
+        cell = self.cell
+        if not self.values or (cell.at_least is None and cell.at_most is None):
+            return None
+        low = -math.inf if cell.at_least is None else cell.at_least
+        high = math.inf if cell.at_most is None else cell.at_most
+        return low <= self.mean <= high
+
+
+def measure(table: Table, find: Callable[[Cell], Result | None]) -> list[Entry]:
+    """The table's cells in their order, with their numbers. `find` gives the result of a cell's run, None where missing."""
+    of: dict[tuple[str, str], Entry] = {}
+    for cell in table.entries():
+        if isinstance(cell, Cell):
+            of[cell.row, cell.column] = _entry(cell, find(cell))
+        else:
+            parts = [of[c.row, c.column] for c in cell.of]
+            of[cell.row, cell.column] = _gap_entry(cell, parts)
+    return list(of.values())
+
+
+def _entry(cell: Cell, result: Result | None) -> Entry:
+    values = (result.values(cell) if result else None) or []
+    paper = cell.paper.value if cell.paper else None
+    unsure = bool(cell.paper and cell.paper.unsure)
+    if not values or result is None:
+        return Entry(cell, [], paper=paper, unsure=unsure)
+    n = len(values)
+    std = float(np.std(values, ddof=1)) if n > 1 else None
+    return Entry(
+        cell,
+        values,
+        float(np.mean(values)),
+        std,
+        None if std is None else std / math.sqrt(n),
+        paper,
+        unsure,
+        result.facts,
+    )
+
+
+def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
+    """r = (a - b) / (a - c) of means, and its standard error to first order:
+
+    (a - c)^2 var r = (1 - r)^2 var a + var b + r^2 var c, the three being independent.
+    """
+    papers = [p.paper for p in parts]
+    paper = None if None in papers else _share(*papers)  # pyrefly: ignore
+    unsure = any(p.unsure for p in parts)
+    if not all(p.values for p in parts):
+        return Entry(cell, [], paper=paper, unsure=unsure)
+    share = _share(*(p.mean for p in parts))
+    error = None
+    if math.isfinite(share) and all(p.error is not None for p in parts):
+        weights = (1 - share, 1, share)
+        squares = [(w * (p.error or 0)) ** 2 for w, p in zip(weights, parts, strict=True)]  # fmt: skip
+        error = math.sqrt(sum(squares)) / abs(parts[0].mean - parts[2].mean)
+    return Entry(cell, [share], share, None, error, paper, unsure)
+
+
+def _share(a: float, b: float, c: float) -> float:
+    return (a - b) / (a - c) if a != c else math.nan

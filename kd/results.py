@@ -1,0 +1,156 @@
+"""Results of a table's runs: read from the runs, or from the small file in which they are published. Imports no jax.
+
+A published file, `experiments/results/NAME.json`, is written by `kd table --publish` alone: a checksum over its content and
+the identity of each run's configs stand in it, so that a table never shows an edited number or that of another config.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kd import __version__, derived
+from kd.errors import InputError
+from kd.experiment import Cell
+from kd.plan import Run
+
+FACTS = (
+    "config_hash",
+    "seeds",
+    "split",
+    "examples",
+    "epochs",
+    "seconds",
+    "hardware",
+    "git_commit",
+    "jax_version",
+    "parameters",
+    "bytes",
+    "macs",
+)
+"""What of a run's `result.json` is published beside its numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Facts of a finished run, and its numbers: `values(cell)` has one for each seed, or is None where not known."""
+
+    facts: Mapping[str, Any]
+    values: Callable[[Cell], list[float] | None]
+
+
+def of_run(run: Run) -> Result | None:
+    """The result of a run that is finished. `values` raises InputError where its files are damaged or lack the metric."""
+    if not run.workdir.finished:
+        return None
+    result = run.workdir.read("result.json")
+    return Result(result, lambda cell: _values(run, result, cell))
+
+
+def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
+    metric = derived.parse(cell.metric)
+    if cell.select == "best_test":
+        if "best_test" not in result:
+            raise InputError(f"{run.workdir} was not evaluated on the test set.")
+        return [100 * v for v in result["best_test"]["accuracy"]]
+    if metric.name in ("nll", "agreement", "kl"):
+        if metric.name not in result["final"]:
+            raise InputError(
+                f"{run.workdir} has no {metric.name}: that of a run without a teacher is not defined."
+            )
+        scale = 100 if metric.name == "agreement" else 1
+        return [scale * v for v in result["final"][metric.name]]
+    try:
+        return derived.evaluate(metric, run.workdir.predictions())
+    except InputError as error:
+        raise InputError(f"row {cell.row!r}, {run.workdir}: {error}") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Content of a published file, {} where there is none. Raises InputError where it is damaged or was edited."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        claimed = content.pop("checksum")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}): restore it, or write it again by kd table --publish."
+        ) from error
+    if claimed != _checksum(content):
+        raise InputError(
+            f"{path} was edited by hand: its checksum does not fit. Restore it, or write it again by kd table --publish."
+        )
+    return content
+
+
+def of_published(content: Mapping[str, Any], run: Run, path: Path) -> Result | None:
+    """The published result of a run. Raises InputError where it belongs to another config."""
+    entry = content.get("runs", {}).get(run.reference)
+    if entry is None:
+        return None
+    if entry["identity"] != run.identity:
+        raise InputError(
+            f"{path}: {run.reference} was published for another config (hash {entry['identity']}, now {run.identity}). "
+            "Run it again and publish, or restore the config."
+        )
+    return Result(entry, lambda cell: entry["values"].get(_key(cell)))
+
+
+def publish(
+    path: Path, plan: Mapping[str, Run], cells: Sequence[Cell]
+) -> tuple[int, int]:
+    """Writes the numbers of all cells whose runs are finished; those published before stay where the run is not here.
+
+    Returns:
+      how many of how many cells are now published.
+
+    Raises:
+      InputError: the file there was edited, or a run was not evaluated on the test set.
+    """
+    before = read(path)
+    entries: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        run = plan[cell.reference]
+        result = of_run(run)
+        if result is None:
+            entry = before.get("runs", {}).get(run.reference)
+            if entry and entry["identity"] == run.identity:
+                entries[run.reference] = entry
+            continue
+        if result.facts.get("split") != "test":
+            raise InputError(
+                f"{run.workdir} was evaluated on {result.facts.get('split')}: published results are those of the test set."
+            )
+        entry = entries.setdefault(
+            run.reference,
+            {
+                "identity": run.identity,
+                **{k: result.facts.get(k) for k in FACTS},
+                "values": {},
+            },
+        )
+        entry["values"][_key(cell)] = result.values(cell)
+    content = {
+        "written_by": f"kd table --publish, version {__version__}",
+        "runs": dict(sorted(entries.items())),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    whole = {**content, "checksum": _checksum(content)}
+    temporary.write_text(json.dumps(whole, indent=1) + "\n")
+    temporary.replace(path)
+    keys = [(plan[c.reference].reference, _key(c)) for c in cells]
+    there = sum(k in entries.get(r, {}).get("values", {}) for r, k in keys)
+    return there, len(keys)
+
+
+def _key(cell: Cell) -> str:
+    return cell.metric if cell.select == "last" else f"{cell.metric}, {cell.select}"
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

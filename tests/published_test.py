@@ -1,0 +1,71 @@
+"""What the README shows is what `kd table` prints from the published results, to the letter; and experiments are whole."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kd import experiment, plan, table
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = sorted((ROOT / "experiments" / "results").glob("*.json"))
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", re.findall("<!-- table: (.*?) -->", README))
+def test_each_table_of_the_readme_is_published(name):
+    assert name in [path.stem for path in PUBLISHED]
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_the_readme_shows_what_the_engine_prints(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    printed = table.published_markdown(f"experiments/{path.stem}.py")
+    assert f"<!-- table: {path.stem} -->\n{printed}<!-- /table -->" in README, (
+        f"write it anew: kd table experiments/{path.stem}.py --print --runs none --into README.md"
+    )
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "experiments/hinton2015_mnist.py",
+        "experiments/hinton2015_mnist.py:smoke",
+        "experiments/fashion_mnist.py",
+    ],
+)
+def test_experiments_can_be_planned(reference, monkeypatch, tmp_path):
+    """Every config is read, every paper number has its source, every cell has a budget."""
+    monkeypatch.chdir(ROOT)
+    found = experiment.load(reference)
+    runs = plan.make(found, tmp_path)
+    assert all(cell.budget for cell in found.cells())
+    for run in runs.values():
+        for need in run.needs:
+            assert runs[need].config.seeds == run.config.seeds
+
+
+def test_one_teacher_serves_all_of_hinton_2015(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    found = experiment.load("experiments/hinton2015_mnist.py")
+    runs = {r.identity: r for r in plan.make(found, tmp_path).values()}.values()
+    teachers = [r for r in runs if r.config.student.widths == (1200, 1200)]
+    assert len(teachers) == 1 and teachers[0].config.augment == "crop(2)"
+    students = [r for r in runs if r not in teachers]
+    assert len(students) == 19
+    assert not any(r.config.augment for r in students)  # their images are never moved
+    without = [r for r in runs if r.config.train_classes]
+    assert all("ce" not in r.config.objective for r in without) and len(without) == 2
+    assert not any(r.config.holdout for r in runs)
+
+
+@pytest.mark.slow
+def test_the_smoke_version_of_hinton_2015_runs_whole(monkeypatch, tmp_path, capsys):
+    from kd.main import main
+
+    monkeypatch.chdir(ROOT)
+    smoke = "experiments/hinton2015_mnist.py:smoke"
+    assert main(["table", smoke, "--runs", str(tmp_path), "--jobs", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "missing" not in printed.out and "mean nothing" in printed.out
+    assert (tmp_path / "hinton2015_mnist-smoke.png").exists()

@@ -1,0 +1,519 @@
+"""`kd table`: what it prints, what it runs and in which order, what it refuses. Most runs here are made up by a quick program."""
+
+import contextlib
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kd import experiment, jobs, plan, table
+from kd.errors import InputError
+from kd.main import main
+from kd.workdir import Workdir
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config(arg=None):
+    a = dict(part.split("=") for part in (arg or "").split(",") if part)
+    role, seeds = a.get("role", "labels"), int(a.get("seeds", 2))
+    c = ConfigDict()
+    c.data = dict(name="arrays", path="{data}")
+    c.seeds = seeds
+    c.batch_size = 32
+    c.epochs = int(a.get("epochs", 2))
+    c.student = dict(name="mlp.MLP", widths=(16 if role == "teacher" else 8,))
+    c.optimizer = dict(name="sgd", learning_rate=1e25 if role == "bad" else 0.1)
+    c.objective = dict(ce=dict(name="ce.CE"))
+    c.checkpoint = dict(seconds=0.0)
+    if role in ("student", "orphan"):
+        of = "bad" if role == "orphan" else "teacher"
+        c.teacher = dict(config=f"mini.py:role={of}" + (f",seeds={seeds}" if seeds != 2 else ""))
+        c.objective.kd = dict(name="kd.KD", temperature=float(a.get("T", 2)))
+    return c
+"""
+
+EXPERIMENT = """
+def get_experiment(arg=None):
+    rows = {
+        "teacher": dict(args=dict(role="teacher"), paper=2),
+        "labels": dict(args=dict(role="labels"), paper=6, budget=3),
+        "student": dict(args=dict(role="student"), paper=3, at_most=5),
+        "student, T = 9": dict(args=dict(role="student", T=9), paper=dict(value=3, unsure=True)),
+        "gap closed": dict(gap=("labels", "student", "teacher"), at_least=0.7),
+    }
+    if arg == "bad":
+        wrong = dict(broken=dict(args=dict(role="bad")), orphan=dict(args=dict(role="orphan")))
+        rows = wrong | rows
+    return dict(
+        title="Mini", config="mini.py", metric="errors", source="Nobody 1999, Table 1",
+        tables=[dict(title="Main", rows=rows)],
+    )
+"""
+
+FAKE = '''
+"""Stands in for `kd run`: checks that the teacher is there, notes when it ran, and writes a result with given errors."""
+import json, signal, sys, time
+from pathlib import Path
+import numpy as np
+from kd import config as configs
+
+value = lambda name: sys.argv[sys.argv.index(name) + 1]
+reference, root = value("--config"), value("--runs")
+config, where = configs.load(reference), configs.default_workdir(reference, root)
+note = lambda word: Path("order.txt").open("a").write(f"{word} {reference}\\n")
+note("begin")
+teacher = config.teacher.get("config", "")
+assert not teacher or (configs.default_workdir(teacher, root) / "result.json").exists()
+if "role=bad" in reference:
+    print("a warning\\nkd run: the loss is not finite\\n  at step 3", file=sys.stderr)
+    sys.exit(1)
+where.mkdir(parents=True, exist_ok=True)
+if Path("hang").exists():
+    def stop(*_):
+        note("stopped")
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, stop)
+    (where / "metrics.jsonl").write_text("")
+    note("hangs")
+    time.sleep(60)
+errors = json.loads(Path("errors.json").read_text())[reference.partition("role=")[2].partition(",seeds")[0]]
+logits, label = np.zeros((len(errors), 40, 2), np.float32), np.zeros(40, np.int32)
+for seed, wrong in enumerate(errors):
+    logits[seed, :wrong, 1] = 1
+with (where / "predictions.npz").open("wb") as file:
+    np.savez(file, logits=logits, label=label)
+(where / "config.json").write_text(json.dumps(config.to_dict()))
+result = dict(split="test", seeds=list(range(len(errors))), seconds=60.0, config_hash="c" * 12, git_commit="d" * 40)
+result |= dict(hardware=dict(platform="cpu", cores=2, machine="x86_64"), final=dict(nll=[0.5] * len(errors)), bytes=99)
+result |= dict(best_test=dict(accuracy=[0.5] * len(errors)))
+(where / "result.json").write_text(json.dumps(result))
+note("end")
+'''
+
+ERRORS = {"teacher": [1, 3], "labels": [6, 6], "student": [3, 4], "student,T=9": [5, 5]}
+
+
+def at_home(path, data, patch):
+    """A working directory with a config, an experiment, and a quick program in place of `kd`."""
+    patch.chdir(path)
+    patch.setattr(jobs, "COMMAND", (sys.executable, "fake.py"))
+    patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    Path("mini.py").write_text(CONFIG.replace("{data}", str(data)))
+    Path("mini_table.py").write_text(EXPERIMENT)
+    Path("fake.py").write_text(FAKE)
+    Path("errors.json").write_text(json.dumps(ERRORS))
+
+
+@pytest.fixture
+def home(tmp_path, small_data, monkeypatch):
+    at_home(tmp_path, small_data, monkeypatch)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished_home(tmp_path_factory, small_data):
+    """Such a directory with all its runs finished, and what was printed."""
+    path, printed = tmp_path_factory.mktemp("home"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        at_home(path, small_data, patch)
+        assert kd() == 0
+    return path, printed.getvalue()
+
+
+@pytest.fixture
+def done(home, finished_home):
+    """`home` with its runs finished; what was printed."""
+    for name in ("runs", "order.txt"):
+        subprocess.run(["cp", "-r", finished_home[0] / name, "."], check=True)
+    return finished_home[1]
+
+
+def kd(*arguments, file="mini_table.py"):
+    return main(["table", file, *arguments])
+
+
+def order():
+    return Path("order.txt").read_text().split("\n")[:-1]
+
+
+def rows_of(markdown):
+    """Cells of the lines of the first table by their first."""
+    lines = [line for line in markdown.splitlines() if line.startswith("| ")]
+    cells = [[c.strip() for c in line[2:-2].split(" | ")] for line in lines]
+    return {line[0]: line[1:] for line in reversed(cells)}
+
+
+def test_every_sign_of_the_table_by_hand(done):
+    """Differences in units of the standard error: teacher 0 / 1, labels 0 of std 0, student 0.5 / 0.5."""
+    rows = rows_of(done)
+    assert rows["teacher"][:5] == ["2.0 ± 1.4", "errors", "2", "2", "+0.0"]
+    assert rows["student"][:5] == ["3.5 ± 0.7", "errors", "2", "3", "+0.5"]
+    assert rows["student"][6] == "≤ 5: met"
+    # Unsure: in brackets, without difference or mark.
+    assert rows["student, T = 9"][:6] == ["5.0 ± 0.0", "errors", "2", "[3]", "", ""]
+    # (6 - 3.5) / (6 - 2); the paper's (6 - 3) / (6 - 2). Its error: sqrt(0 + 0.5^2 + (0.625 * 1)^2) / 4.
+    assert rows["gap closed"][0] == "0.62 (s.e. 0.20)"
+    assert rows["gap closed"][3:5] == ["0.75", "−0.12"]
+    assert rows["gap closed"][6] == "≥ 0.7: not met"
+    assert "✱" not in " ".join(rows["teacher"] + rows["student"])
+    assert "Nobody 1999, Table 1" in done and "could not verify" in done
+    run = rows["`mini.py:role=labels`"]
+    assert run == ["labels", "60 s", "3 min", "2 cores, x86_64", "dddddddddd"]
+
+
+def test_a_difference_of_more_than_two_standard_errors_is_marked(done, capsys):
+    student = Workdir("runs/mini-role=student")
+    predictions = student.predictions()
+    predictions["logits"][:, :, 1] = np.arange(40) < np.array([[5], [6]])
+    student.write("predictions.npz", predictions)
+    assert kd("--print") == 0
+    rows = rows_of(capsys.readouterr().out)
+    # 5.5 - 3 = 2.5 with a standard error of 0.5.
+    assert rows["student"][3:6] == ["3", "+2.5", "✱"]
+
+
+def test_missing_cells_say_so(home, capsys):
+    assert kd("--print") == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert all(rows[name][0] == "missing" for name in ("teacher", "labels", "student"))
+    assert rows["gap closed"][0] == "missing" and rows["teacher"][3] == "2"
+    assert rows["`mini.py:role=teacher`"][1] == "missing"
+    assert not Path("runs").exists()
+
+
+def test_csv_has_the_numbers_in_full(done, capsys):
+    assert kd("--print", "--csv") == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    student = next(line for line in lines if line["row"] == "student")
+    assert student["values"] == "3 4" and student["mean"] == "3.5"
+    assert student["config"] == "mini.py:role=student" and student["marked"] == "0"
+    assert student["source"] == "Nobody 1999, Table 1" and student["met"] == "1"
+    assert Path("runs/mini_table.csv").read_text().startswith("table,row")
+    assert Path("runs/mini_table.md").read_text() == done
+
+
+def test_a_shared_teacher_is_trained_once_and_first(done):
+    names = ("teacher", "labels", "student", "student,T=9")
+    lines = [
+        f"{word} mini.py:role={name}" for name in names for word in ("begin", "end")
+    ]
+    assert order() == lines
+    assert kd() == 0
+    assert order() == lines
+
+
+def test_jobs_run_side_by_side_but_for_what_they_wait_for(home, capsys):
+    assert kd("--jobs", "3") == 0
+    lines = order()
+    assert len(lines) == 8 and len(set(lines)) == 8
+    end = lines.index("end mini.py:role=teacher")
+    for student in ("role=student", "role=student,T=9"):
+        assert lines.index(f"begin mini.py:{student}") > end
+    told = capsys.readouterr().err.splitlines()
+    taught = next(line for line in told if line.startswith("runs/mini-role=teacher: "))
+    assert told.index("[2/4] mini.py:role=labels") < told.index(taught)
+
+
+def test_the_same_run_under_two_names_is_trained_once(home, capsys):
+    """The experiment says seeds=2, the student's config leaves its default out when it names the teacher."""
+    text = EXPERIMENT.replace('metric="errors"', 'metric="errors", seeds=2')
+    Path("mini_table.py").write_text(text)
+    assert kd("--only", "student*") == 0
+    assert "begin mini.py:role=teacher" in order() and len(order()) == 6
+    assert rows_of(capsys.readouterr().out)["teacher"][0] == "2.0 ± 1.4"
+
+
+def test_a_failed_cell_is_reported_and_the_rest_go_on(done, capsys):
+    Path("runs/mini-role=student").rename("elsewhere")
+    capsys.readouterr()
+    assert kd(file="mini_table.py:bad") == 1
+    printed = capsys.readouterr()
+    assert rows_of(printed.out)["student"][0] == "3.5 ± 0.7"
+    assert rows_of(printed.out)["broken"][0] == "missing"
+    words = "FAILED mini.py:role=bad: the loss is not finite at step 3"
+    assert words in printed.err.splitlines()
+    assert "mini.py:role=bad, which it needs, failed" in printed.err
+    assert not any("orphan" in line for line in order())
+
+
+def test_only_runs_what_is_asked_for(home, capsys):
+    assert kd("--only", "labels") == 0
+    assert order() == ["begin mini.py:role=labels", "end mini.py:role=labels"]
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["labels"][0] == "6.0 ± 0.0" and rows["student"][0] == "missing"
+
+
+def test_dry_run_tells_the_order_and_an_estimate(home, capsys):
+    assert kd("--dry_run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("mini.py:role=teacher: of unknown length")
+    assert lines[1] == "mini.py:role=labels: 3 min (its budget)"
+    assert lines[
+        -1
+    ] == "4 runs to do, one at a time 3 min, and 3 runs of unknown length".replace(
+        "3 min", "3 min"
+    )
+    assert not Path("runs").exists()
+    assert kd("--only", "labels") == 0
+    capsys.readouterr()
+    # Two seeds took 60 s, four are expected to take twice that.
+    assert kd("--dry_run", "--seeds", "4", "--only", "labels") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("mini.py:role=labels,seeds=4: ")
+
+
+def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, capsys):
+    """A real SIGTERM to a real process while two runs are on: both hear of it, and nothing is left behind."""
+    Path("hang").touch()
+    code = "import sys; from kd import jobs, main; jobs.COMMAND = (sys.executable, 'fake.py'); sys.exit(main.main())"
+    command = [sys.executable, "-c", code, "table", "mini_table.py", "--jobs", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    hangs = lambda: [x for x in order() if "hangs" in x] if Path("order.txt").exists() else []  # fmt: skip
+    while len(hangs()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "The same command goes on" in error, error
+    assert sum(line.startswith("stopped") for line in order()) == 2
+    Path("hang").unlink()
+    assert kd("--dry_run") == 0
+    assert "mini.py:role=labels, goes on" in capsys.readouterr().out
+    assert kd() == 0
+    assert rows_of(capsys.readouterr().out)["student"][0] == "3.5 ± 0.7"
+
+
+def test_a_run_that_another_process_holds_is_waited_for(home, capsys):
+    run = plan.make(experiment.load("mini_table.py"), "runs")["mini.py:role=labels"]
+    held = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import time; from kd.workdir import Workdir\nwith Workdir({str(run.workdir)!r}).lock():\n"
+            " open('held', 'w').close(); time.sleep(1.5)",
+        ]
+    )
+    while not Path("held").exists():
+        time.sleep(0.02)
+    assert kd("--only", "labels") == 0
+    assert held.wait() == 0
+    assert "in use by another process: waiting" in capsys.readouterr().err
+
+
+def test_printing_imports_no_jax(done, home):
+    assert kd("--publish") == 0
+    code = (
+        "import sys; from kd.main import main; status = main(sys.argv[1:])\n"
+        "assert not {'jax', 'flax', 'matplotlib'} & set(sys.modules); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, "table", "mini_table.py", "--print"]
+    printed = subprocess.run(command, capture_output=True, text=True)
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout == done
+
+
+def test_published_results_print_the_same_table_without_the_runs(done, capsys):
+    assert kd("--publish") == 0
+    Path("runs").rename("elsewhere")
+    assert "results/mini_table.json: 4 of 4 cells" in capsys.readouterr().err
+    assert kd("--print") == 0
+    assert capsys.readouterr().out == done
+    assert table.published_markdown("mini_table.py") == done
+    Path("README.md").write_text(
+        "a\n<!-- table: mini_table -->\nold\n<!-- /table -->\nb\n"
+    )
+    assert kd("--print", "--into", "README.md") == 0
+    text = Path("README.md").read_text()
+    assert text == f"a\n<!-- table: mini_table -->\n{done}<!-- /table -->\nb\n"
+    assert kd("--print", "--into", "mini.py") == 2
+    # What was published stays when the next publication has other runs.
+    capsys.readouterr()
+    assert kd("--publish") == 0
+    assert "4 of 4 cells" in capsys.readouterr().err
+
+
+def refused(capsys, *arguments, file="mini_table.py"):
+    capsys.readouterr()
+    assert kd(*arguments, file=file) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("kd table: ") and "\n" not in error
+    return error
+
+
+def test_edited_results_are_refused(done, capsys):
+    kd("--publish")
+    path = Path("results/mini_table.json")
+    text = path.read_text()
+    path.write_text(text.replace("3.0", "2.0"))
+    assert "was edited by hand" in refused(capsys, "--print")
+    assert "was edited by hand" in refused(capsys, "--publish")
+    path.write_text(text[:-20])
+    assert "is damaged" in refused(capsys, "--print")
+
+
+def test_published_results_of_another_config_are_refused(done, capsys):
+    """The teacher's config changes: the student's, which does not, is another run too."""
+    kd("--publish", "--only", "student")
+    Path("runs").rename("elsewhere")
+    changed = Path("mini.py").read_text().replace("(16 if", "(17 if")
+    Path("mini.py").write_text(changed)
+    error = refused(capsys, "--print")
+    assert "mini.py:role=teacher was published for another config" in error
+    runs = plan.make(experiment.load("mini_table.py"), "elsewhere-too")
+    content = json.loads(Path("results/mini_table.json").read_text())["runs"]
+    for reference, same in (("labels", True), ("student", False)):
+        key = f"mini.py:role={reference}"
+        assert (runs[key].identity == content[key]["identity"]) == same
+
+
+def test_a_run_of_another_config_is_refused(done, capsys):
+    changed = Path("mini.py").read_text().replace("batch_size = 32", "batch_size = 16")
+    Path("mini.py").write_text(changed)
+    error = refused(capsys)
+    assert "belongs to another config: batch_size is 32 there and 16 here" in error
+    assert Path("runs/mini-role=labels/result.json").exists()
+
+
+def test_a_default_that_is_new_makes_no_result_another(done, monkeypatch):
+    before = plan.make(experiment.load("mini_table.py"), "runs")
+    from kd import config as configs
+
+    usual = configs.default
+
+    def with_more():
+        c = usual()
+        c.shiny = 0.5
+        return c
+
+    monkeypatch.setattr(configs, "default", with_more)
+    after = plan.make(experiment.load("mini_table.py"), "runs")
+    assert {r.identity for r in before.values()} == {r.identity for r in after.values()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('config="mini.py"', 'config="mini_config.py"', "no config file"),
+        ('config="mini.py", ', "", "no config"),
+        (', source="Nobody 1999, Table 1"', "", "2 has no source"),
+        ('metric="errors"', 'metric="erors"', "Did you mean 'errors'"),
+        ("budget=3", "bugdet=3", "Did you mean 'budget'"),
+        ("paper=2", "paper='2'", "expected a number"),
+        ('metric="errors"', 'metric="errors(bias=1)"', "set config.validation"),
+        ("paper=2", "paper=(2, 3)", "2 paper numbers for 1 columns"),
+        ('gap=("labels"', 'gap=("lables"', "Did you mean 'labels'"),
+        ("paper=2", "select='best_test'", "say that in `why`"),
+        ("at_most=5", "cells={'T': {}}", "unknown column of row"),
+        ("return dict(", "return dict(*1, ", "TypeError"),
+    ],
+)
+def test_wrong_experiments_teach(home, capsys, old, new, words):
+    text = Path("mini_table.py").read_text()
+    assert old in text
+    Path("mini_table.py").write_text(text.replace(old, new, 1))
+    assert words in refused(capsys)
+    assert not Path("runs").exists()
+
+
+def test_wrong_commands_teach(home, capsys):
+    assert "finds no cell" in refused(capsys, "--only", "nothing like it")
+    assert "no experiment file" in refused(capsys, file="none.py")
+    assert "--jobs" in refused(capsys, "--jobs", "0")
+
+
+def test_a_grid_has_the_paper_below_each_number(done, capsys):
+    """Columns add their arguments to the row's; a cell may be left out, and one may be selected as its paper did."""
+    Path("grid.py").write_text(
+        "def get_experiment(arg=None):\n"
+        "    return dict(title='Grid', config='mini.py', metric='errors', source='x', tables=[dict(\n"
+        "        against='bytes',\n"
+        "        columns={'plain': {}, 'hot': dict(args=dict(T=9))},\n"
+        "        rows={'student': dict(args=dict(role='student'), paper=(3, 1)),\n"
+        "              'labels': dict(args=dict(role='labels'), cells={'hot': None}, metric='accuracy',\n"
+        "                             select='best_test', why='the paper did so', paper=(50, None))})])\n"
+    )
+    assert kd("--out", "figures", file="grid.py") == 0
+    printed = capsys.readouterr().out
+    rows = rows_of(printed)
+    assert rows["student"] == [
+        "3.5 ± 0.7<br>paper 3, +0.5",
+        "5.0 ± 0.0 ✱<br>paper 1, +4.0",
+    ]
+    assert rows["labels"] == ["50.00 ± 0.00<br>paper 50, +0.00", "–"]
+    assert "Best epoch on the test set in labels, plain: the paper did so." in printed
+    assert Path("figures/grid-bytes.png").stat().st_size > 1000
+
+
+def test_learning_curves_are_drawn(done, capsys):
+    row = '{"kind": "test", "step": 1, "epoch": 0, "seconds": 1, "accuracy": [0.5, 1.0]}\n'
+    Path("runs/mini-role=labels/metrics.jsonl").write_text(row)
+    assert kd("--print", "--out", "figures") == 0
+    assert Path("figures/mini_table.png").stat().st_size > 1000
+
+
+def test_a_large_table_is_a_few_lines(home):
+    """Seven pairs by fourteen methods, one missing in the paper."""
+    pairs = {f"pair {i}": dict(args=dict(pair=i)) for i in range(7)}
+    methods = {
+        f"method {i}": dict(args=dict(method=i), paper=(70.5,) * 6 + (None,))
+        for i in range(14)
+    }
+    Path("large.py").write_text(
+        f"get_experiment = lambda arg=None: dict(config='x.py', source='y', seeds=5, tables=[dict(columns={pairs}, rows={methods})])"
+    )
+    cells = experiment.load("large.py").cells()
+    assert len(cells) == 98 and sum(c.paper is None for c in cells) == 14
+    assert cells[-1].reference == "x.py:method=13,pair=6,seeds=5"
+    assert experiment.load("large.py", seeds=1).cells()[0].reference[-7:] == "seeds=1"
+
+
+@pytest.mark.slow
+def test_real_runs_with_a_failure_a_kill_and_a_resume(home, capsys, monkeypatch):
+    """`kd run` itself: the table is killed while it trains; the same command ends it, with the numbers of one that was not."""
+    monkeypatch.undo()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    text = Path("mini.py").read_text().replace('a.get("epochs", 2)', '"60"')
+    Path("mini.py").write_text(text)
+
+    def start(runs):
+        command = [sys.executable, "-m", "kd", "table", "mini_table.py:bad"]
+        return subprocess.Popen(
+            [*command, "--jobs", "2", "--runs", runs],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    whole, error = start("whole").communicate(timeout=500)
+    assert "FAILED mini.py:role=bad: the loss or its gradient is not finite" in error
+    assert "missing" not in whole.split("| broken")[0]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = start("cut")
+        deadline = time.monotonic() + 120
+        seen = len(list(Path("cut").glob("*/metrics.jsonl"))) if Path("cut").exists() else 0  # fmt: skip
+        while time.monotonic() < deadline and process.poll() is None:
+            if len(list(Path("cut").glob("*/metrics.jsonl"))) > seen:
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 130, error
+    process = start("cut")
+    cut, error = process.communicate(timeout=500)
+    assert process.returncode == 1, error
+    assert rows_of(cut)["student"] == rows_of(whole)["student"]
+    assert rows_of(cut)["teacher"] == rows_of(whole)["teacher"]
+
+
+def test_markers_are_required():
+    with pytest.raises(InputError, match="no markers"):
+        table.embed("nothing", "x", "y")
