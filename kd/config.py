@@ -1,6 +1,5 @@
 """Configs: what a run is, as plain data. Loading, defaults, checks, and the identity of a run. Imports no jax."""
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -8,10 +7,9 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ml_collections
-from ml_collections import config_dict
 
 from kd.errors import InputError, unknown
 
@@ -71,12 +69,6 @@ ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
 
 OPEN = ("data", "student", "teacher", "optimizer", "schedule", "objective")
 """Sections whose keys depend on the thing that they name; checked when it is built."""
-
-KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value")
-"""Settings of a section that stay when it names another thing."""
-
-REPORTING = ("compare", "acceptance", "checkpoint", "tensorboard", "devices")
-"""Keys that change what is reported, kept or used, but not what is learned: no part of a run's identity."""
 
 
 def load(reference: str) -> ConfigDict:
@@ -283,103 +275,6 @@ def _check_plain(key: str, value: Any) -> None:
         raise InputError(
             f"config.{key}: expected plain data (numbers, texts, tuples of them), got {value!r} ({type(value).__name__})."
         ) from None
-
-
-def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
-    """`config` after `--config.key=value` arguments, parsed by ml_collections as everywhere in the field. Raises InputError."""
-    from absl import flags
-    from ml_collections import config_flags
-
-    for argument in arguments:
-        if argument.startswith("--config."):
-            _require_key(config, argument[len("--config.") :].partition("=")[0])
-    values = flags.FlagValues()
-    changed = _fillable(config.to_dict())
-    command = ["kd", *arguments]
-    try:
-        config_flags.DEFINE_config_dict(
-            "config", changed, flag_values=values, sys_argv=command
-        )
-        left = values(command)[1:]
-    except (flags.Error, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(" ".join(str(error).split())) from error
-    if left:
-        raise InputError(
-            f"unexpected argument {left[0]!r}. Overrides read --config.key=value."
-        )
-    return complete(cast(ConfigDict, values["config"].value))
-
-
-def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[str]]:
-    """The config after those arguments that name another thing, such as `--config.student.name=cnn.CNN`, and the rest.
-
-    The settings of the thing that was named before go with it; the rest of the arguments can then set the new thing's.
-    """
-    config = ConfigDict(config.to_dict())
-    rest = []
-    for argument in arguments:
-        path, equals, name = argument.partition("=")
-        parts = path.removeprefix("--config.").split(".")
-        open_section = parts[0] in OPEN and parts[0] != "teacher"
-        if not (equals and open_section and parts[-1] == "name" and len(parts) > 1):
-            rest.append(argument)
-            continue
-        _require_key(config, ".".join(parts))
-        section: Any = config
-        for part in parts[:-2]:
-            section = section[part]
-        before = section[parts[-2]]
-        if before.name != name:
-            kept = {k: before[k] for k in KEPT if k in before}
-            section[parts[-2]] = ConfigDict({**kept, "name": name})
-    return config.lock(), rest
-
-
-def _fillable(tree: Mapping[str, Any]) -> ConfigDict:
-    """A copy in which None may be replaced by any literal or text: ml_collections refuses to replace a bare None."""
-    filled = ConfigDict()
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            value = _fillable(value)
-        filled[key] = config_dict.placeholder(object) if value is None else value
-    return filled
-
-
-def _require_key(config: ConfigDict, dotted: str) -> None:
-    section: Any = config
-    seen: list[str] = []
-    for part in dotted.split("."):
-        where = "config" + "".join(f".{s}" for s in seen)
-        if not isinstance(section, ConfigDict):
-            raise InputError(f"{where} is a value and has no key {part!r}.")
-        if part not in section:
-            raise unknown(f"key of {where}" if seen else "config key", part, section)
-        section, seen = section[part], [*seen, part]
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config decides what is learned, as JSON data with sorted keys."""
-    config = config.to_dict() if isinstance(config, ConfigDict) else config
-    kept = {k: v for k, v in config.items() if k not in REPORTING}
-    data = {k: v for k, v in kept.get("data", {}).items() if k != "data_dir"}
-    return json.loads(json.dumps({**kept, "data": data}, sort_keys=True))
-
-
-def fingerprint(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the sha256 of `identity`."""
-    text = json.dumps(identity(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Lines `key: ours, not theirs` for each key in which two identities differ."""
-    a, b = (dict(leaves(identity(c))) for c in (ours, theirs))
-    absent = "absent"
-    return [
-        f"{key}: {a.get(key, absent)!r} here, {b.get(key, absent)!r} there"
-        for key in sorted({*a, *b})
-        if a.get(key, absent) != b.get(key, absent)
-    ]
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -138,9 +138,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     from kd import config as configs
+    from kd import override
     from kd.workdir import Workdir
 
-    config, overrides = configs.rename(configs.load(options.config), overrides)
+    config, overrides = override.rename(configs.load(options.config), overrides)
     path = options.workdir or configs.default_workdir(options.config, options.runs)
     workdir = Workdir(path)
     moved = any(argument.startswith("--config.data.") for argument in overrides)
@@ -153,7 +154,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
 
     from kd.parts import spell_out
 
-    config = spell_out(configs.override(spell_out(config), overrides))
+    config = spell_out(override.override(spell_out(config), overrides))
     if options.print_config:
         print(config)
         return 0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kd import config as configs
-from kd import derived
+from kd import derived, identity
 from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.experiment import Cell, Experiment
@@ -88,7 +88,7 @@ def _said(config: ConfigDict) -> dict[str, Any]:
 
 def _flat(config: ConfigDict) -> dict[str, Any]:
     """The identity of a config by dotted key."""
-    return dict(configs.leaves(configs.identity(config.to_dict())))
+    return dict(configs.leaves(identity.identity(config.to_dict())))
 
 
 def _merged(runs: Mapping[str, Run], cells: Iterable[Cell]) -> dict[str, Run]:
@@ -112,7 +112,7 @@ def _check_owner(workdir: Workdir, config: ConfigDict) -> None:
     if not (workdir.path / "config.json").exists():
         return
     ours, usual = _flat(config), _flat(configs.default())
-    theirs = dict(configs.leaves(configs.identity(workdir.read("config.json"))))
+    theirs = dict(configs.leaves(identity.identity(workdir.read("config.json"))))
     # A run's config spells out the settings of the things that it names; a thing that is not in ours is a difference.
     extra = [
         key

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from kd import config as configs
 from kd.errors import InputError
+from kd.identity import differences
 
 
 class Workdir:
@@ -119,7 +119,7 @@ class Workdir:
                     "Give another --workdir."
                 )
             return
-        lines = configs.differences(config, read(self.read("config.json")))
+        lines = differences(config, read(self.read("config.json")))
         if lines:
             raise InputError(
                 "\n  ".join(

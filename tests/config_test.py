@@ -6,6 +6,7 @@ import pytest
 
 from configs.common import parse_arg
 from kd import config as configs
+from kd import identity, override
 from kd.errors import InputError
 from kd.parts import spell_out
 
@@ -41,7 +42,7 @@ def test_overrides_reach_every_key_and_keep_its_type(tmp_path):
         "--config.augment=crop(1)",
         "--config.drop_last",
     ]
-    changed = configs.override(config, arguments)
+    changed = override.override(config, arguments)
     assert changed.seeds == 3 and changed.student.widths == (8, 4)
     assert changed.optimizer.learning_rate == 1.0 and changed.drop_last
     assert changed.objective.ce.smoothing == 0.1 and changed.augment == "crop(1)"
@@ -56,7 +57,7 @@ def test_keys_that_a_file_leaves_out_can_be_set(tmp_path):
     arguments = ["--config.optimizer.clip_norm=1", "--config.schedule.value=0.5"]
     arguments += ["--config.data.num_classes=12", "--config.data.mean=(0.5,)"]
     arguments += ["--config.objective.ce.weight.over=3", "--config.data.kind=image"]
-    changed = spell_out(configs.override(config, arguments))
+    changed = spell_out(override.override(config, arguments))
     assert changed.optimizer.clip_norm == 1.0 and changed.schedule.value == 0.5
     assert changed.data.num_classes == 12 and changed.data.mean == (0.5,)
     assert changed.data.kind == "image" and changed.objective.ce.weight.over == 3.0
@@ -83,7 +84,7 @@ def test_a_teacher_is_a_run_or_the_config_that_makes_it(tmp_path):
 def test_members_are_chosen_on_the_command_line(tmp_path, argument, members):
     config = configs.load(written(tmp_path, "c.teacher = dict(run='x', members=0)"))
     assert config.teacher.members == "0"
-    changed = configs.override(config, [f"--config.teacher.members={argument}"])
+    changed = override.override(config, [f"--config.teacher.members={argument}"])
     assert changed.teacher.members == members
 
 
@@ -171,7 +172,7 @@ def test_wrong_names_teach(tmp_path, body, words):
 def test_wrong_overrides_teach(tmp_path, argument, words):
     config = spell_out(configs.load(written(tmp_path, "")))
     with pytest.raises(InputError) as error:
-        configs.override(config, [argument])
+        override.override(config, [argument])
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
@@ -185,13 +186,13 @@ def test_a_missing_file_lists_the_configs_there_are(tmp_path, monkeypatch):
 
 def test_identity_leaves_out_what_changes_no_weight(tmp_path):
     config = spell_out(configs.load(written(tmp_path, "")))
-    same = configs.override(
+    same = override.override(
         config, ["--config.checkpoint.seconds=1", "--config.devices.data=8"]
     )
-    other = configs.override(config, ["--config.student.widths=(3,)"])
-    print_of = lambda c: configs.fingerprint(c.to_dict())
+    other = override.override(config, ["--config.student.widths=(3,)"])
+    print_of = lambda c: identity.fingerprint(c.to_dict())
     assert print_of(config) == print_of(same) != print_of(other)
-    assert configs.differences(config.to_dict(), other.to_dict()) == [
+    assert identity.differences(config.to_dict(), other.to_dict()) == [
         "student.widths: [256, 256] here, [3] there"
     ]
 

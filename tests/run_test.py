@@ -344,11 +344,12 @@ def test_help_needs_no_jax():
 def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
     """Two shapes (32 and the last 4 of 100), compiled once each over three epochs of several dispatches."""
     from kd import config as configs
+    from kd import setup as setups
     from kd import train
     from kd.parts import spell_out
 
     config = spell_out(configs.load("small.py:teacher"))
-    setup = train.set_up(config, None)
+    setup = setups.set_up(config, None)
     run = Workdir("run")
     with run.lock():
         train._train(setup, run)

@@ -1,0 +1,84 @@
+"""Changes of a config from the command line, `--config.key=value`, as everywhere in the field."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ml_collections import config_dict
+
+from kd.config import OPEN, ConfigDict, complete
+from kd.errors import InputError, unknown
+
+KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value")
+"""Settings of a section that stay when it names another thing."""
+
+
+def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
+    """`config` after `--config.key=value` arguments, parsed by ml_collections as everywhere in the field. Raises InputError."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    for argument in arguments:
+        if argument.startswith("--config."):
+            _require_key(config, argument[len("--config.") :].partition("=")[0])
+    values = flags.FlagValues()
+    changed = _fillable(config.to_dict())
+    command = ["kd", *arguments]
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", changed, flag_values=values, sys_argv=command
+        )
+        left = values(command)[1:]
+    except (flags.Error, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    if left:
+        raise InputError(
+            f"unexpected argument {left[0]!r}. Overrides read --config.key=value."
+        )
+    return complete(cast(ConfigDict, values["config"].value))
+
+
+def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[str]]:
+    """The config after those arguments that name another thing, such as `--config.student.name=cnn.CNN`, and the rest.
+
+    The settings of the thing that was named before go with it; the rest of the arguments can then set the new thing's.
+    """
+    config = ConfigDict(config.to_dict())
+    rest = []
+    for argument in arguments:
+        path, equals, name = argument.partition("=")
+        parts = path.removeprefix("--config.").split(".")
+        open_section = parts[0] in OPEN and parts[0] != "teacher"
+        if not (equals and open_section and parts[-1] == "name" and len(parts) > 1):
+            rest.append(argument)
+            continue
+        _require_key(config, ".".join(parts))
+        section: Any = config
+        for part in parts[:-2]:
+            section = section[part]
+        before = section[parts[-2]]
+        if before.name != name:
+            kept = {k: before[k] for k in KEPT if k in before}
+            section[parts[-2]] = ConfigDict({**kept, "name": name})
+    return config.lock(), rest
+
+
+def _fillable(tree: Mapping[str, Any]) -> ConfigDict:
+    """A copy in which None may be replaced by any literal or text: ml_collections refuses to replace a bare None."""
+    filled = ConfigDict()
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            value = _fillable(value)
+        filled[key] = config_dict.placeholder(object) if value is None else value
+    return filled
+
+
+def _require_key(config: ConfigDict, dotted: str) -> None:
+    section: Any = config
+    seen: list[str] = []
+    for part in dotted.split("."):
+        where = "config" + "".join(f".{s}" for s in seen)
+        if not isinstance(section, ConfigDict):
+            raise InputError(f"{where} is a value and has no key {part!r}.")
+        if part not in section:
+            raise unknown(f"key of {where}" if seen else "config key", part, section)
+        section, seen = section[part], [*seen, part]

@@ -1,0 +1,205 @@
+"""All that a run needs before it starts, made from its config: parts that fit, arrays on the devices, programs."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+from kd import metrics, parts, sharding
+from kd.config import ConfigDict
+from kd.data.augment import make_augment, make_normalize
+from kd.data.base import Dataset, class_tables
+from kd.errors import InputError
+from kd.loop import Plan
+from kd.program import (
+    make_logits,
+    make_update,
+    make_updates,
+    seed_keys,
+)
+from kd.step import Augment, make_eval, make_init, make_step
+from kd.trained import Taught, make_teacher
+from kd.transform import fastest, loops_are_slow
+from kd.types import DistillState, PyTree
+from kd.workdir import Workdir
+
+
+def check_parts(config: ConfigDict) -> None:
+    """Makes the parts that need no teacher, and forgets them. Raises InputError where one cannot be."""
+    dataset = parts.make_data(config)
+    plan = make_plan(config, dataset)
+    sharding.make_mesh(config.devices.teacher, config.devices.data)
+    make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    student = parts.make_model(config.student.to_dict(), dataset.num_classes)
+    tx = parts.make_tx(config, plan)
+    image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
+    try:
+        init = lambda x: student.init(jax.random.key(0), x, train=False)
+        jax.eval_shape(tx.init, jax.eval_shape(init, image)["params"])
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"config.student {config.student.to_dict()} cannot be built for images "
+            f"{list(image.shape[1:])}: {first}"
+        ) from error
+
+
+def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
+    """The grid of dispatches."""
+    return Plan(
+        len(dataset.train.label),
+        config.batch_size,
+        config.epochs,
+        config.steps_per_call,
+        config.drop_last,
+    )
+
+
+def _example(dataset: Dataset) -> jax.ShapeDtypeStruct:
+    """Shape and type of one raw image."""
+    image = dataset.train.image
+    return jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """All that a run needs before it starts: parts, arrays on the devices, programs. Making it writes nothing."""
+
+    config: ConfigDict
+    dataset: Dataset
+    plan: Plan
+    student: nn.Module
+    taught: Taught
+    place: Sharding
+    how: str  # over seeds
+    inputs: tuple[PyTree, dict[str, jax.Array]]  # frozen, data
+    keys: jax.Array  # [s]
+    init: Callable[[], DistillState]
+    shapes: DistillState  # of the state, abstract
+    updates: Mapping[int, Callable]
+    logits: Callable[..., np.ndarray]  # variables, name of a split -> [s, n, c]
+    target: np.ndarray | None  # the teacher's logits on the evaluated split
+
+    @property
+    def split(self) -> str:
+        """Name of the evaluated split."""
+        return "validation" if self.config.holdout else "test"
+
+    def scores(self, logits: np.ndarray) -> dict[str, list[float]]:
+        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each."""
+        return metrics.evaluate(logits, self.dataset.test.label, self.target)
+
+
+def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
+    """The setup of a run whose teacher is the finished run in `teacher`. Raises InputError where parts do not fit."""
+    dataset = parts.make_data(config)
+    mesh = sharding.make_mesh(config.devices.teacher, config.devices.data)
+    place = sharding.everywhere(mesh)
+    plan = make_plan(config, dataset)
+    taught = make_teacher(config, teacher, dataset, place)
+    student = parts.make_model(config.student.to_dict(), dataset.num_classes)
+    objective = parts.make_objective(
+        config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
+    )
+    tx = parts.make_tx(config, plan)
+    augment = make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    normalize = make_normalize(dataset.mean, dataset.std)
+    tables = class_tables(dataset.train.label, dataset.num_classes)
+    splits = {"test": dataset.test, "validation": dataset.validation}
+    frozen, data, evaluated, keys = jax.device_put(
+        (
+            {"teacher": taught.weights, "tables": tables},
+            {"image": dataset.train.image, "label": dataset.train.label},
+            {name: split.image for name, split in splits.items() if split},
+            seed_keys(config.seed, config.seeds),
+        ),
+        place,
+    )
+    made = make_init(student, objective, taught.teacher, tx, augment)
+    start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=place)
+    shapes = jax.eval_shape(start, keys, frozen, data)
+    how, loop = _ways(config, student, taught, shapes, dataset)
+    step = make_step(student, objective, taught.teacher, tx, augment)
+    updates = {}
+    for size in plan.batch_sizes:
+        split = sharding.split_batch(mesh, size)
+        update = make_update(step, size, how, taught.paired, split)
+        updates[size] = make_updates(update, size, plan.steps_per_call, loop)
+    logits = make_logits(make_eval(student, normalize), config.eval_batch_size, how)
+    return Setup(
+        config=config,
+        dataset=dataset,
+        plan=plan,
+        student=student,
+        taught=taught,
+        place=place,
+        how=how,
+        inputs=(frozen, data),
+        keys=keys,
+        init=lambda: start(keys, frozen, data),
+        shapes=shapes,
+        updates=updates,
+        logits=lambda variables, split="test": logits(variables, evaluated[split]),
+        target=_target(taught, normalize, config, evaluated["test"]),
+    )
+
+
+def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
+    """`init` for all seeds, on the first examples: (keys [s], frozen, data) -> states [s]."""
+
+    def start(keys: jax.Array, frozen: PyTree, data: PyTree) -> DistillState:
+        size = plan.batch_sizes[0]
+        batch = {name: values[:size] for name, values in data.items()}
+        batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
+
+        def one(key: jax.Array, teacher: PyTree) -> DistillState:
+            return init(key, {"teacher": teacher, "tables": frozen["tables"]}, batch)
+
+        return jax.vmap(one, (0, 0 if paired else None))(keys, frozen["teacher"])
+
+    return start
+
+
+def _ways(
+    config: ConfigDict,
+    student: nn.Module,
+    taught: Taught,
+    shapes: DistillState,
+    dataset: Dataset,
+) -> tuple[str, str]:
+    """How to go over the seeds, and where to loop over updates: as the config says, or what is fastest here."""
+    shape = (1, *dataset.train.image.shape[1:])
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.student
+    )
+    forward = lambda v, x: student.apply(v, x, train=False)
+    how, loop = config.seeds_how, config.loop
+    if how == "auto":
+        how = fastest(forward, one, image)
+    if loop == "auto":
+        slow = loops_are_slow(forward, one, image) or taught.how == "unroll"
+        loop = "host" if slow else "device"
+    return how, loop
+
+
+def _target(
+    taught: Taught, normalize: Augment, config: ConfigDict, test: jax.Array
+) -> np.ndarray | None:
+    """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
+    if taught.model is None:
+        return None
+    evaluate = make_eval(taught.model, normalize)
+    logits = make_logits(evaluate, config.eval_batch_size, taught.how)
+    members = logits(taught.members, test)
+    if taught.paired:
+        return members
+    if config.teacher.reduce == "logits":
+        return members.mean(axis=0)
+    return metrics.mean_probs(members)
