@@ -172,9 +172,8 @@ def test_pictures_that_are_not_plain_png_go_to_pillow():
     np.testing.assert_array_equal(png.decode([file.getvalue()] * 2)[1, ..., 0], image)
 
 
-@pytest.mark.parametrize(
-    "name", ["fashion_mnist", pytest.param("mnist", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
 def test_the_real_set(name):
     if tfds.prepared(name, None) is None:
         pytest.skip(f"{name} is not prepared: `kd prepare {name}`")

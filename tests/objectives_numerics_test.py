@@ -177,6 +177,7 @@ def test_a_student_equal_to_the_teacher_is_stationary(map_pair: jax.Array):
         assert still == (name in STATIONARY), f"{name}: {np.max(np.abs(grad))}"
 
 
+@pytest.mark.slow
 def test_bfloat16_is_computed_in_float32(map_pair: jax.Array):
     """The same as of the rounded numbers in float32; only the gradient that goes back is rounded again."""
     half = lambda x: x.astype(jnp.bfloat16)

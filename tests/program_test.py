@@ -166,7 +166,9 @@ def test_paired_students_learn_each_from_their_own_teacher():
         assert_close(pick(together, slice(i, i + 1)), alone, 1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1, 8), (2, 4)])
+@pytest.mark.parametrize(
+    "shape", [(2, 4), pytest.param((1, 8), marks=pytest.mark.slow)]
+)
 def test_eight_devices_equal_one(shape):
     """BatchNorm included: under jit its moments are those of the whole batch."""
     one, logs = Machine(CNN(CLASSES, (4,))).run(seed_keys(5, 1))
