@@ -1,0 +1,90 @@
+"""The CIFAR-100 recipe and the tables that stand on it: what RepDistiller ran, as the configs and experiments give it."""
+
+import pytest
+
+from configs import cifar100, cifar100_teacher
+from configs.common import METHODS
+from configs.crd import FAMILY
+from kd import config as configs
+from kd import experiment
+from kd.errors import InputError
+
+FIRST = [m for m in METHODS if m not in cifar100.SECOND]
+
+
+def test_the_recipe_is_that_of_the_tables():
+    c = cifar100_teacher.get_config("model=wrn_40_2")
+    assert (c.epochs, c.batch_size) == (240, 64)
+    assert configs.load("configs/cifar100_teacher.py").drop_last is False
+    assert c.optimizer.to_dict() == dict(
+        name="sgd",
+        learning_rate=0.05,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=5e-4,
+    )
+    assert tuple(c.schedule.epochs) == (150, 180, 210)
+    assert c.augment == "crop(4)|flip"
+
+
+@pytest.mark.parametrize(
+    ("student", "rate"),
+    [("resnet8x4", 0.05), ("MobileNetV2", 0.01), ("ShuffleV1", 0.01)],
+)
+def test_the_rate_goes_by_the_student(student, rate):
+    c = cifar100.get_config(f"teacher=ResNet50,student={student}")
+    assert c.optimizer.learning_rate == rate
+
+
+def test_fewer_epochs_shrink_the_milestones():
+    c = cifar100_teacher.get_config("epochs=24")
+    assert tuple(c.schedule.epochs) == (15, 18, 21)
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_every_method_is_reached(name):
+    c = cifar100.get_config(f"teacher=wrn_40_2,student=wrn_16_2,method={name}")
+    assert c.objective.to_dict().keys() == METHODS[name].keys()
+    assert ("teacher" in c) == (METHODS[name] != METHODS["labels"])
+
+
+def test_what_papers_tune_by_pair_arrives():
+    c = cifar100.get_config("teacher=wrn_40_2,student=wrn_16_2,method=dkd")
+    assert c.objective.dkd.beta == 6.0
+
+
+@pytest.mark.parametrize("name", cifar100.SECOND)
+def test_a_second_run_is_not_passed_off_as_the_method(name):
+    with pytest.raises(ValueError, match=f"{name}_first"):
+        cifar100.get_config(f"method={name}")
+
+
+def test_unknown_networks_and_methods_are_named():
+    with pytest.raises(InputError, match="Did you mean 'resnet8'"):
+        configs.load("configs/cifar100.py:student=resnet9")
+    with pytest.raises(InputError, match="Did you mean 'wrn_40_2'"):
+        configs.load("configs/cifar100.py:teacher=wrn_40_3")
+    with pytest.raises(InputError, match="unknown method"):
+        configs.load("configs/cifar100.py:method=magic")
+
+
+@pytest.mark.parametrize(("number", "pairs"), [(1, 7), (2, 6)])
+def test_the_tables_of_crd_share_their_teachers(number, pairs):
+    table = experiment.load(f"experiments/crd_table{number}.py")
+    assert len(table.tables[1].columns) == pairs
+    cells = table.cells()
+    assert all(cell.paper for cell in cells)
+    references = {cell.reference for cell in table.tables[0].entries()}
+    for cell in table.tables[1].entries():
+        config = configs.load(cell.reference)
+        assert config.teacher.config in references
+        assert config.student.name.partition(".")[2] in FAMILY
+
+
+def test_a_number_of_each_table():
+    """Tian et al. 2020, Table 1, CRD of resnet32x4 to resnet8x4; Table 2, of wrn_40_2 to ShuffleV1."""
+    one, two = (
+        experiment.load(f"experiments/crd_table{n}.py").tables[1].cells for n in (1, 2)
+    )
+    assert one["CRD", "resnet32x4->resnet8x4"].paper.value == 75.51
+    assert two["CRD", "wrn_40_2->ShuffleV1"].paper.value == 76.05
