@@ -133,6 +133,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--data_dir", help="default: that of TensorFlow Datasets")
     prepare.set_defaults(act=_prepare)
+
+    imported = verbs.add_parser(
+        "import",
+        help="make a finished run, usable as a teacher, of a PyTorch checkpoint",
+        description="Turns a published checkpoint (.pth, .pt, .safetensors) into a run directory, evaluated on its data set, "
+        "without PyTorch and without executing what is pickled.",
+        allow_abbrev=False,
+    )
+    imported.add_argument("checkpoint", metavar="CHECKPOINT")
+    imported.add_argument(
+        "--model", required=True, metavar="NAME", help="such as resnet32x4"
+    )
+    imported.add_argument(
+        "--out", required=True, metavar="DIR", help="the run directory to write"
+    )
+    imported.add_argument(
+        "--data",
+        default="cifar100",
+        metavar="NAME",
+        help="what it was trained on (default: %(default)s)",
+    )
+    imported.add_argument("--data_path", help="of `--data arrays` and `--data folder`")
+    imported.set_defaults(act=_import)
     return parser
 
 
@@ -181,4 +204,18 @@ def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
     from kd import prepare
 
     prepare.run(options.names, options.source, options.data_dir)
+    return 0
+
+
+def _import(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd.imported import import_run
+
+    path = {} if options.data_path is None else {"path": options.data_path}
+    data = {"name": options.data, **path}
+    result = import_run(options.checkpoint, options.model, options.out, data)
+    accuracy = 100 * result["final"]["accuracy"][0]
+    print(
+        f"{options.model}: {result['parameters']:,} parameters, {accuracy:.2f} % of {result['examples']:,} "
+        f"{result['split']} images of {options.data}, sha256 {result['imported']['sha256']}\n{options.out}"
+    )
     return 0

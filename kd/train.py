@@ -118,7 +118,8 @@ def _train(setup: Setup, workdir: Workdir) -> None:
         predictions["validation_label"] = validation.label
     workdir.write("predictions.npz", predictions)
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
-    workdir.write("result.json", _result(setup, logits, workdir) | figures)
+    best = {f"best_{setup.split}": _best(workdir, setup.split)}
+    workdir.write("result.json", describe(setup, logits) | best | figures)
 
 
 def _origin(setup: Setup) -> dict[str, Any]:
@@ -140,8 +141,8 @@ VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_byt
 """Keys of `result.json` in which a resumed run differs from an uninterrupted one."""
 
 
-def _result(setup: Setup, logits: np.ndarray, workdir: Workdir) -> dict[str, Any]:
-    """Content of `result.json`, but for the times."""
+def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
+    """Content of `result.json` but for the times and the best evaluation, from logits [s, n, c] of the evaluated split."""
     config, dataset = setup.config, setup.dataset
     one = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), setup.shapes.student
@@ -156,7 +157,6 @@ def _result(setup: Setup, logits: np.ndarray, workdir: Workdir) -> dict[str, Any
         "epochs": config.epochs,
         "steps": setup.plan.steps,
         "final": setup.scores(logits),
-        f"best_{setup.split}": _best(workdir, setup.split),
         "parameters": cost.count(one["params"]),
         "bytes": cost.nbytes(one),
         "macs": cost.macs(
