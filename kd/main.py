@@ -133,6 +133,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--data_dir", help="default: that of TensorFlow Datasets")
     prepare.set_defaults(act=_prepare)
+
+    report = verbs.add_parser(
+        "report",
+        help="write what a finished run shows as a page, JSON and Markdown",
+        description="Writes report.html, which opens offline, report.json and report.md from what a finished run stored.",
+        allow_abbrev=False,
+    )
+    report.add_argument("run", metavar="RUN", help="directory of a finished run")
+    report.add_argument("--out", metavar="DIR", help="default: RUN/report")
+    report.set_defaults(act=_report)
     return parser
 
 
@@ -181,4 +191,11 @@ def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
     from kd import prepare
 
     prepare.run(options.names, options.source, options.data_dir)
+    return 0
+
+
+def _report(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd.report import page
+
+    print(page.write(options.run, options.out))
     return 0
