@@ -142,6 +142,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("run", metavar="RUN", help="directory of a finished run")
     report.add_argument("--out", metavar="DIR", help="default: RUN/report")
+    report.add_argument(
+        "--runs",
+        default="runs",
+        help="where the runs to compare with lie (default: %(default)s)",
+    )
     report.set_defaults(act=_report)
     return parser
 
@@ -197,5 +202,5 @@ def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
 def _report(options: argparse.Namespace, rest: list[str]) -> int:
     from kd.report import page
 
-    print(page.write(options.run, options.out))
+    print(page.write(options.run, options.out, options.runs))
     return 0

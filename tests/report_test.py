@@ -81,6 +81,21 @@ def test_held_out_logits_give_the_temperature(finished):
     assert found["scaled"]["nll"] != found["nll"]
 
 
+@pytest.mark.slow
+def test_the_verdict_and_gains_are_on_top(finished, capsys):
+    path = Path("runs/small/config.json")
+    config = json.loads(path.read_text())
+    config["acceptance"] = {"max_drop": 0.0, "min_agreement": 1.0}
+    config["compare"] = {"plain": "small.py:teacher", "missing": "small.py:other"}
+    path.write_text(json.dumps(config))
+    assert command.main(["report", "runs/small"]) == 0
+    content = json.loads(Path("runs/small/report/report.json").read_text())
+    assert content["conclusions"][0].startswith("Acceptance NOT MET: loss ")
+    gains = [line for line in content["conclusions"] if line.startswith("Gain over")]
+    assert "points" in gains[0] and "unknown" in gains[1]
+    assert content["gains"]["plain"]["low"] <= content["gains"]["plain"]["high"]
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_no_finished_run_is_one_line(begun, tmp_path, capsys):
     if begun:

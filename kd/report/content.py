@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from kd import metrics
+from kd.config import default_workdir
 from kd.errors import InputError
 from kd.record import read_rows
 from kd.report import calibration, fidelity, significance
@@ -14,10 +15,15 @@ from kd.workdir import Workdir
 COSTS = ("parameters", "bytes", "macs")
 
 
-def make_content(workdir: Workdir) -> dict[str, Any]:
+def make_content(workdir: Workdir, root: str = "runs") -> dict[str, Any]:
     """Content of `report.json`. Shares in [0, 1], NLL and KL in nats, costs of one network.
 
-    Raises InputError where the directory is no run, is not finished, or its teacher's run is gone.
+    Args:
+      workdir: of the run.
+      root: where the runs of `config.compare` lie; one that is not finished is named as missing.
+
+    Raises:
+      InputError: the directory is no run, is not finished, or its teacher's run is gone.
     """
     config = workdir.read("config.json")
     if not workdir.finished:
@@ -38,6 +44,10 @@ def make_content(workdir: Workdir) -> dict[str, Any]:
         "calibration": _calibration(stored),
         "classes": _classes(logits, label, target, result["class_names"]),
         "curves": _curves(workdir),
+        "gains": {
+            name: _gain(logits, label, Workdir(default_workdir(reference, root)))
+            for name, reference in (config.get("compare") or {}).items()
+        },
     }
     if teacher is not None and target is not None:
         content["costs"]["teacher"] = {k: teacher[k] for k in COSTS}
@@ -64,6 +74,23 @@ def _teacher(
         )
     members = found["logits"][np.asarray(result["teacher"]["members"])]
     return there.read("result.json"), metrics.mean_probs(members)
+
+
+def _gain(
+    logits: np.ndarray, label: np.ndarray, there: Workdir
+) -> dict[str, float] | None:
+    """Accuracy gained over another run, with its interval; None where that is not finished."""
+    if not there.finished:
+        return None
+    other = there.predictions()
+    if not np.array_equal(other["label"], label):
+        raise InputError(
+            f"{there} was evaluated on other examples than this run, so that the two cannot be compared."
+        )
+    own, theirs = (
+        (found.argmax(-1) == label).astype(float) for found in (logits, other["logits"])
+    )
+    return paired_difference(own, theirs)._asdict()
 
 
 def _mean(values: np.ndarray) -> float:
@@ -173,6 +200,15 @@ def _conclusions(content: dict[str, Any], limits: dict[str, float]) -> list[str]
         )
         worse = [row["name"] for row in content["classes"] if row["worse"]]
         lines.append(f"Classes where the student is worse than its teacher: {', '.join(worse) or 'none'}.")  # fmt: skip
+    for name, gain in content["gains"].items():
+        if gain is None:
+            lines.append(f"Gain over '{name}': unknown, its run is not finished.")
+            continue
+        value, low, high = (100 * gain[k] for k in ("value", "low", "high"))
+        shown = "a gain is shown" if low > 0 else "no gain is shown"
+        lines.append(
+            f"Gain over '{name}': {value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
+        )
     if content["calibration"]["temperature"] is None:
         lines.append("No held-out data (config.validation = 0), so no temperature was fitted.")  # fmt: skip
     return lines

@@ -19,9 +19,9 @@ td:first-child,th:first-child{text-align:left}ul.top{background:#eef3f8;padding:
 type Grid = list[list[str]]  # the first line is the head
 
 
-def write(run: str, out: str | None) -> Path:
+def write(run: str, out: str | None, root: str = "runs") -> Path:
     """Writes `report.html`, `report.json` and `report.md`, by default into RUN/report; returns the page's path."""
-    content = make_content(Workdir(run))
+    content = make_content(Workdir(run), root)
     folder = Path(out) if out else Path(run) / "report"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(content, indent=2) + "\n")
