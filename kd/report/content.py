@@ -9,6 +9,7 @@ from kd.config import default_workdir
 from kd.errors import InputError
 from kd.record import read_rows
 from kd.report import calibration, fidelity, significance
+from kd.report.conclusions import conclude
 from kd.statistics import paired_difference
 from kd.workdir import Workdir
 
@@ -52,7 +53,7 @@ def make_content(workdir: Workdir, root: str = "runs") -> dict[str, Any]:
     if teacher is not None and target is not None:
         content["costs"]["teacher"] = {k: teacher[k] for k in COSTS}
         content["teacher"] = _against(logits, label, target, result["teacher"])
-    content["conclusions"] = _conclusions(content, config.get("acceptance") or {})
+    content["conclusions"] = conclude(content, config.get("acceptance") or {})
     return content
 
 
@@ -171,44 +172,3 @@ def _curves(workdir: Workdir) -> list[dict[str, Any]]:
     rows = [row for row in read_rows(workdir) if row["kind"] != "train"]
     keys = ("kind", "epoch", "accuracy", "nll")
     return [{key: row[key] for key in keys if key in row} for row in rows]
-
-
-def _conclusions(content: dict[str, Any], limits: dict[str, float]) -> list[str]:
-    """Sentences for the top of the page."""
-    lines = []
-    taught = content.get("teacher")
-    if taught is None:
-        lines.append("This run has no teacher: there is nothing it could have lost.")
-    else:
-        loss = taught["loss"]
-        value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
-        if limits:
-            drop, floor = 100 * limits["max_drop"], 100 * limits["min_agreement"]
-            agreement = 100 * taught["agreement"]
-            met = value <= drop and agreement >= floor
-            lines.append(
-                f"Acceptance {'MET' if met else 'NOT MET'}: loss {value:.2f} of at most {drop:.2f} points, "
-                f"agreement {agreement:.2f} % of at least {floor:.2f} %."
-            )
-            if low <= drop < high:
-                lines.append("The interval of the loss reaches across the limit.")
-        else:
-            lines.append("The config sets no acceptance limits, so there is no verdict.")  # fmt: skip
-        shown = "a loss is shown" if low > 0 else "a gain is shown" if high < 0 else "neither loss nor gain is shown"  # fmt: skip
-        lines.append(
-            f"Loss against the teacher: {value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
-        )
-        worse = [row["name"] for row in content["classes"] if row["worse"]]
-        lines.append(f"Classes where the student is worse than its teacher: {', '.join(worse) or 'none'}.")  # fmt: skip
-    for name, gain in content["gains"].items():
-        if gain is None:
-            lines.append(f"Gain over '{name}': unknown, its run is not finished.")
-            continue
-        value, low, high = (100 * gain[k] for k in ("value", "low", "high"))
-        shown = "a gain is shown" if low > 0 else "no gain is shown"
-        lines.append(
-            f"Gain over '{name}': {value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
-        )
-    if content["calibration"]["temperature"] is None:
-        lines.append("No held-out data (config.validation = 0), so no temperature was fitted.")  # fmt: skip
-    return lines

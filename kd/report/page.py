@@ -73,8 +73,15 @@ def picture(content: dict[str, Any]) -> bytes:
     curves = content["curves"]
     if curves:
         accuracy = 100 * np.array([row["accuracy"] for row in curves])
-        left.plot([row["epoch"] + 1 for row in curves], accuracy, marker=".")
+        left.plot(
+            [row["epoch"] + 1 for row in curves],
+            accuracy,
+            marker=".",
+            label=[f"seed {seed}" for seed in content["seeds"]],
+        )
+        left.legend(fontsize="small")
     left.set(xlabel="epoch", ylabel=f"accuracy on {content['split']}, %")
+    left.xaxis.get_major_locator().set_params(integer=True)
     bins = content["calibration"]["reliability_of_first_seed"]
     points = [
         (c, a, n)
@@ -86,7 +93,13 @@ def picture(content: dict[str, Any]) -> bytes:
     confidence, accuracy, count = np.array(points).T
     right.plot([0, 1], [0, 1], color="grey", linewidth=1)
     right.scatter(confidence, accuracy, 20 + 200 * count / count.sum())
-    right.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03))
+    right.set(
+        xlabel="confidence",
+        ylabel="accuracy",
+        xlim=(0, 1),
+        ylim=(-0.03, 1.03),
+        title="reliability of the first seed",
+    )
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()
