@@ -156,6 +156,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     imported.add_argument("--data_path", help="of `--data arrays` and `--data folder`")
     imported.set_defaults(act=_import)
+
+    report = verbs.add_parser(
+        "report",
+        help="write what a finished run shows as a page, JSON and Markdown",
+        description="Writes report.html, which opens offline, report.json and report.md from what a finished run stored.",
+        allow_abbrev=False,
+    )
+    report.add_argument("run", metavar="RUN", help="directory of a finished run")
+    report.add_argument("--out", metavar="DIR", help="default: RUN/report")
+    report.add_argument(
+        "--runs",
+        default="runs",
+        help="where the runs to compare with lie (default: %(default)s)",
+    )
+    report.set_defaults(act=_report)
     return parser
 
 
@@ -218,4 +233,11 @@ def _import(options: argparse.Namespace, rest: list[str]) -> int:
         f"{options.model}: {result['parameters']:,} parameters, {accuracy:.2f} % of {result['examples']:,} "
         f"{result['split']} images of {options.data}, sha256 {result['imported']['sha256']}\n{options.out}"
     )
+    return 0
+
+
+def _report(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd.report import page
+
+    print(page.write(options.run, options.out, options.runs))
     return 0
