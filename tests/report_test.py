@@ -104,3 +104,13 @@ def test_no_finished_run_is_one_line(begun, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert ("not finished" if begun else "no run directory") in error
+
+
+def test_a_student_as_often_right_as_its_teacher_is_not_worse():
+    """35 of 36 each: a mean of five rounded shares falls short of the share itself."""
+    label = np.zeros(36, int)
+    target = np.tile(np.array([1.0, 0.0]), (36, 1))
+    target[0] = target[0, ::-1]
+    (row,) = per_class(np.stack([target] * 5), label, target)
+    assert row.accuracy == row.teacher
+    assert not row.worse
