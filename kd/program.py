@@ -95,7 +95,11 @@ def make_update(
 
 
 def make_updates(
-    update: Update, batch_size: int, capacity: int, loop: str = "device"
+    update: Update,
+    batch_size: int,
+    capacity: int,
+    loop: str = "device",
+    place: Any = None,
 ) -> Callable[..., tuple[DistillState, Logs]]:
     """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled; it donates the states.
 
@@ -104,12 +108,15 @@ def make_updates(
       batch_size: examples in each update.
       capacity: most updates in one call.
       loop: `device`, one dispatch for all, or `host`, a dispatch for each.
+      place: sharding of the states and the logs that it returns; None leaves it to the compiler.
 
     `start` is the place in `order` of the first example, `count` the number of updates. The logs are {metric: [s, u]} with
     u = capacity or count, of which the first `count` columns are filled.
     """
     if loop == "host":
-        return _OneByOne(jax.jit(update, donate_argnums=0), batch_size)
+        return _OneByOne(
+            jax.jit(update, donate_argnums=0, out_shardings=place), batch_size
+        )
 
     def updates(
         states: DistillState,
@@ -136,7 +143,7 @@ def make_updates(
         }
         return jax.lax.fori_loop(0, count, body, (states, logs))
 
-    return jax.jit(updates, donate_argnums=0)
+    return jax.jit(updates, donate_argnums=0, out_shardings=place)
 
 
 class _OneByOne:
@@ -171,21 +178,34 @@ class _OneByOne:
 
 
 def make_logits(
-    evaluate: Callable[[PyTree, Batch], Any], batch_size: int, how: str = "vmap"
+    evaluate: Callable[[PyTree, Batch], Any],
+    batch_size: int,
+    how: str = "vmap",
+    place: Any = None,
+    spread: Callable[[Callable], Callable] | None = None,
 ) -> Callable[[PyTree, Array], Float[np.ndarray, "s n c"]]:
     """`logits(variables, images) -> [s, n, c]` of stacked networks on a whole split.
 
     Images are taken `batch_size` at a time by one program; the last batch is filled up with the last image, which in
     evaluation mode touches no other example's result, and the filling is cut off.
-    """
 
-    @partial(jax.jit, static_argnums=3)
+    Args:
+      evaluate: `evaluate(variables, batch) -> Outputs` of one network.
+      batch_size: images at a time.
+      how: over networks, see `kd.transform.over`.
+      place: sharding of the logits before they are fetched; None leaves it to the compiler.
+      spread: where the networks are spread over devices, see `kd.sharding.spread`.
+    """
+    logits_of = lambda weights, _, examples: evaluate(weights, examples).logits
+    each = over(logits_of, how, (0, None, None))
+    each = spread(each) if spread else each
+
+    @partial(jax.jit, static_argnums=3, out_shardings=place)
     def batch(variables: PyTree, images: Array, first: Array, size: int) -> Array:
         index = jnp.minimum(first + jnp.arange(size), images.shape[0] - 1)
         epoch = jnp.zeros((), jnp.int32)
         examples = {"image": images[index], "index": index, "epoch": epoch}
-        one = lambda weights: evaluate(weights, examples).logits
-        return over(one, how, (0,))(variables)
+        return each(variables, (), examples)
 
     def logits(variables: PyTree, images: Array) -> Float[np.ndarray, "s n c"]:
         n = images.shape[0]

@@ -24,7 +24,7 @@ from kd.program import (
 from kd.step import Augment, make_eval, make_init, make_step
 from kd.trained import Taught, make_teacher
 from kd.transform import fastest, loops_are_slow
-from kd.types import DistillState, PyTree
+from kd.types import Batch, DistillState, PyTree
 from kd.workdir import Workdir
 
 
@@ -32,7 +32,8 @@ def check_parts(config: ConfigDict) -> None:
     """Makes the parts that need no teacher, and forgets them. Raises InputError where one cannot be."""
     dataset = parts.make_data(config)
     plan = make_plan(config, dataset)
-    sharding.make_mesh(config.devices.teacher, config.devices.data)
+    mesh = sharding.make_mesh(config.devices.teacher, config.devices.data)
+    sharding.check_batch(mesh, plan.batch_sizes[0])
     make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     tx = parts.make_tx(config, plan)
@@ -102,7 +103,7 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     mesh = sharding.make_mesh(config.devices.teacher, config.devices.data)
     place = sharding.everywhere(mesh)
     plan = make_plan(config, dataset)
-    taught = make_teacher(config, teacher, dataset, place)
+    taught = make_teacher(config, teacher, dataset, mesh)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     objective = parts.make_objective(
         config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
@@ -112,26 +113,32 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     splits = {"test": dataset.test, "validation": dataset.validation}
-    frozen, data, evaluated, keys = jax.device_put(
+    tables, data, evaluated, keys = jax.device_put(
         (
-            {"teacher": taught.weights, "tables": tables},
+            tables,
             {"image": dataset.train.image, "label": dataset.train.label},
             {name: split.image for name, split in splits.items() if split},
             seed_keys(config.seed, config.seeds),
         ),
         place,
     )
+    frozen = {"teacher": taught.weights, "tables": tables}
     made = make_init(student, objective, taught.teacher, tx, augment)
     start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=place)
     shapes = jax.eval_shape(start, keys, frozen, data)
     how, loop = _ways(config, student, taught, shapes, dataset)
-    step = make_step(student, objective, taught.teacher, tx, augment)
+    # What an ensemble sees is split over "data" alone; without one, all see what the student sees.
+    seen = ("data",) if taught.spread else sharding.ALL
     updates = {}
     for size in plan.batch_sizes:
         split = sharding.split_batch(mesh, size)
-        update = make_update(step, size, how, taught.paired, split)
-        updates[size] = make_updates(update, size, plan.steps_per_call, loop)
-    logits = make_logits(make_eval(student, normalize), config.eval_batch_size, how)
+        whole = sharding.split_batch(mesh, size, seen)
+        view = _placed(augment, whole)
+        step = make_step(student, objective, taught.teacher, tx, view, split)
+        update = make_update(step, size, how, taught.paired, whole)
+        updates[size] = make_updates(update, size, plan.steps_per_call, loop, place)
+    evaluate = make_eval(student, normalize)
+    logits = make_logits(evaluate, config.eval_batch_size, how, place)
     return Setup(
         config=config,
         dataset=dataset,
@@ -146,8 +153,13 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         shapes=shapes,
         updates=updates,
         logits=lambda variables, split="test": logits(variables, evaluated[split]),
-        target=_target(taught, normalize, config, evaluated["test"]),
+        target=_target(taught, normalize, config, evaluated["test"], place),
     )
+
+
+def _placed(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:
+    """`augment` whose result, too, is where `place` says: else the compiler splits it further and gathers it again."""
+    return lambda key, batch: place(augment(key, batch))
 
 
 def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
@@ -190,13 +202,18 @@ def _ways(
 
 
 def _target(
-    taught: Taught, normalize: Augment, config: ConfigDict, test: jax.Array
+    taught: Taught,
+    normalize: Augment,
+    config: ConfigDict,
+    test: jax.Array,
+    place: Sharding,
 ) -> np.ndarray | None:
     """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
     if taught.model is None:
         return None
     evaluate = make_eval(taught.model, normalize)
-    logits = make_logits(evaluate, config.eval_batch_size, taught.how)
+    size = config.eval_batch_size
+    logits = make_logits(evaluate, size, taught.how, place, taught.spread)
     members = logits(taught.members, test)
     if taught.paired:
         return members

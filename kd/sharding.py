@@ -1,9 +1,13 @@
-"""Where arrays live: the mesh of devices, and the constraint that splits each batch over it.
+"""Where arrays live: the mesh of devices ("teacher", "data"), and how batches and members of an ensemble are split over it.
 
-One device is the mesh (1, 1): one code path. Under `jit` BatchNorm's mean over a split batch is the mean over the whole.
+The members of an ensemble are spread over "teacher", what they look at over "data": device (i, j) runs its share of the
+members on its share of the batch. Then the outputs change hands (`spread`), and the student trains data-parallel on all devices.
+All of it is one compiled program. One device is the mesh (1, 1). Under `jit` BatchNorm's mean over a split batch is the mean
+over the whole.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +15,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from kd.errors import InputError
-from kd.types import Batch
+from kd.types import Batch, PyTree
+
+ALL = ("data", "teacher")
+"""Both axes, in the order in which examples are split over them: a split over "data", split on over "teacher"."""
+
+type Each = Callable[[PyTree, PyTree, Batch], Any]
+"""`each(weights [m, ...], state, batch) -> outputs`, whose arrays are [m, b, ...]."""
 
 
 def make_mesh(teacher: int = 1, data: int = 1) -> Mesh:
@@ -31,14 +41,37 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
-def split_batch(mesh: Mesh, batch_size: int) -> Callable[[Batch], Batch]:
-    """A constraint that splits the examples of a batch over all devices.
+def members(mesh: Mesh, count: int) -> NamedSharding:
+    """Arrays [m, ...] of `count` members, each with its own part of the devices. Raises InputError where they do not divide."""
+    teacher = mesh.shape["teacher"]
+    if count % teacher:
+        raise InputError(
+            f"config.devices.teacher = {teacher}: the {count} members of the teacher do not divide among as many. "
+            f"Expected a divisor of {count}."
+        )
+    return NamedSharding(mesh, P("teacher"))
+
+
+def check_batch(mesh: Mesh, batch_size: int) -> None:
+    """Raises InputError where a batch does not divide among the devices."""
+    if batch_size % mesh.size:
+        teacher, data = mesh.shape["teacher"], mesh.shape["data"]
+        raise InputError(
+            f"config.batch_size = {batch_size} does not divide among the {mesh.size} devices of "
+            f"config.devices (teacher={teacher} x data={data}). Expected a multiple of {mesh.size}."
+        )
+
+
+def split_batch(
+    mesh: Mesh, batch_size: int, axes: tuple[str, ...] = ALL
+) -> Callable[[Batch], Batch]:
+    """A constraint that splits the examples of a batch over these axes, by default over all devices.
 
     A short last batch that does not divide stays whole on each device, with the same result.
     """
     if batch_size % mesh.size:
         return lambda batch: batch
-    examples = NamedSharding(mesh, P(("data", "teacher")))
+    examples = NamedSharding(mesh, P(axes))
 
     def place(batch: Batch) -> Batch:
         return {
@@ -49,3 +82,40 @@ def split_batch(mesh: Mesh, batch_size: int) -> Callable[[Batch], Batch]:
         }
 
     return place
+
+
+def spread(mesh: Mesh) -> Callable[[Each], Each]:
+    """`each` on all devices: members over "teacher", examples over "data", then examples over both and members together.
+
+    The exchange is an all-to-all over "teacher", after which a device has every member's outputs for its own examples: the
+    least that a reduction can do with whose temperature, weights or losses only the objective knows. A batch that does not
+    divide among the devices is not split, and its outputs stay where their members are.
+    """
+
+    def on_all(each: Each) -> Each:
+        def apply(weights: PyTree, state: PyTree, batch: Batch) -> Any:
+            split = batch["image"].shape[0] % mesh.size == 0
+            examples = {
+                name: P("data") if split and value.ndim else P()
+                for name, value in batch.items()
+            }
+
+            def local(weights: PyTree, state: PyTree, batch: Batch) -> Any:
+                outputs = each(weights, state, batch)
+                return jax.tree.map(_exchange, outputs) if split else outputs
+
+            return jax.shard_map(
+                local,
+                mesh=mesh,
+                in_specs=(P("teacher"), P(), examples),
+                out_specs=P(None, ALL) if split else P("teacher"),
+            )(weights, state, batch)
+
+        return apply
+
+    return (lambda each: each) if mesh.size == 1 else on_all
+
+
+def _exchange(x: jax.Array) -> jax.Array:
+    """[m / t, b / d, ...] of some members to [m, b / (d t), ...] of all, on each device."""
+    return jax.lax.all_to_all(x, "teacher", split_axis=1, concat_axis=0, tiled=True)

@@ -90,6 +90,7 @@ def make_step(
     teacher: Teacher,
     tx: optax.GradientTransformation,
     augment: Augment = _as_given,
+    split: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Step:
     """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, for one `jax.jit`.
 
@@ -99,6 +100,7 @@ def make_step(
       teacher: see `kd.types.Teacher`.
       tx: optimizer of the student's and the objective's parameters.
       augment: `augment(key, batch) -> batch`, before both networks: they see the same view by construction.
+      split: sharding constraint on what the student sees, where its examples are split further than the teacher's.
 
     `frozen = {"teacher": weights, "tables": facts}` is an argument so that weights are not baked into the program as constants.
     Metrics are scalars: `loss`, each term by its name, `accuracy` of the student on the batch, `grad_norm`.
@@ -114,6 +116,7 @@ def make_step(
         target = jax.lax.stop_gradient(
             teacher.apply(frozen["teacher"], state.teacher, batch)
         )
+        batch = split(batch)
 
         def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple]:
             outputs, student_stats = student.apply(

@@ -1,5 +1,7 @@
 """Teachers: where the target outputs come from. Each is three pure functions, see `kd.types.Teacher`."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -40,7 +42,10 @@ def cached() -> Teacher:
 
 
 def ensemble(
-    model: nn.Module | Teacher, reduce: str = "probs", how: str = "vmap"
+    model: nn.Module | Teacher,
+    reduce: str = "probs",
+    how: str = "vmap",
+    spread: Callable[[Callable], Callable] | None = None,
 ) -> Teacher:
     """m trained networks of one architecture. `frozen["teacher"]` is their variables, stacked on a leading axis.
 
@@ -49,13 +54,16 @@ def ensemble(
       reduce: `probs`, the mean of the members' probabilities at the objective's temperature; `logits`, the mean of their
         logits; `each`, the m outputs side by side, for `kd.objective.PerTeacher`.
       how: vmap, map or unroll, see `kd.transform.over`.
+      spread: makes `each(weights, state, batch) -> outputs [m, b, ...]` run on several devices, see `kd.sharding.spread`.
     """
     if reduce not in REDUCE:
         raise unknown("reduction of an ensemble", reduce, REDUCE)
     member = (model if isinstance(model, Teacher) else frozen(model)).apply
+    each = over(member, how, (0, None, None))
+    each = spread(each) if spread else each
 
     def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs | Mixture:
-        outputs = over(member, how, (0, None, None))(weights, state, batch)
+        outputs = each(weights, state, batch)
         m = outputs.logits.shape[0]
         if reduce == "each":
             return outputs

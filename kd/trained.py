@@ -2,17 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Sharding
-from jaxtyping import Array, Float
+from jax.sharding import Mesh, Sharding
 
 from kd import config as configs
+from kd import sharding
 from kd import teacher as teachers
 from kd.checkpoint import load_student
 from kd.config import ConfigDict
@@ -63,20 +63,22 @@ class Taught(NamedTuple):
     paired: bool = False  # whether student i learns from member i alone
     each: bool = False  # whether the objective sees the members side by side
     origin: dict[str, Any] | None = None
+    spread: Callable | None = None  # members over devices, see `kd.sharding.spread`
 
 
 def make_teacher(
-    config: ConfigDict, workdir: Workdir | None, dataset: Dataset, place: Sharding
+    config: ConfigDict, workdir: Workdir | None, dataset: Dataset, mesh: Mesh
 ) -> Taught:
-    """The teacher of a run, from the finished run in `workdir`; none where that is None.
+    """The teacher of a run, from the finished run in `workdir`; none where that is None. Members are spread over the mesh.
 
     Raises:
-      InputError: members that do not exist, pairs that do not match the seeds, other classes, inputs or normalisation than
-        the data's.
+      InputError: members that do not exist or do not divide among devices, pairs that do not match the seeds, other classes,
+        inputs or normalisation than the data's.
     """
     if workdir is None:
         return Taught(teachers.none(), ())
     section = config.teacher
+    place = sharding.everywhere(mesh)
     trained = load_trained(workdir, place)
     _check_fit(trained.result, dataset, workdir)
     members = _members(section.members, len(trained.result["seeds"]), workdir)
@@ -85,6 +87,16 @@ def make_teacher(
             f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdir} has {len(members)}, "
             f"config.seeds is {config.seeds}."
         )
+    spread = None
+    if section.members != "paired" and len(members) > 1:
+        apart, spread = sharding.members(mesh, len(members)), sharding.spread(mesh)
+    elif mesh.shape["teacher"] > 1:
+        raise InputError(
+            f"config.devices.teacher = {mesh.shape['teacher']}: each student here has one teacher, which is not divided. "
+            "Use config.devices.data."
+        )
+    else:
+        apart = place
     stacked = pick(trained.variables, np.asarray(members))
     origin = {
         "run": str(workdir),
@@ -96,31 +108,31 @@ def make_teacher(
         image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
         forward = lambda v, x: model.apply(v, x, train=False)
         how = fastest(forward, pick(stacked, 0), image)
+    stacked = jax.device_put(stacked, apart)
     single, weights = teachers.frozen(model), stacked
     if section.cache:
         single = teachers.cached()
-        weights = _logits(config, model, stacked, how, dataset)
-    taught = Taught(single, weights, model, stacked, how, origin=origin)
+        images = jax.device_put(dataset.train.image, place)
+        evaluate = _evaluate(config, model, dataset)
+        logits = make_logits(evaluate, config.eval_batch_size, how, place, spread)
+        weights = jax.device_put(logits(stacked, images), apart)
+    taught = Taught(single, weights, model, stacked, how, origin=origin, spread=spread)
     if section.members == "paired":
         return taught._replace(paired=True)
     if len(members) == 1:
         return taught._replace(weights=pick(weights, 0))
-    teacher = teachers.ensemble(single, section.reduce, how)
+    teacher = teachers.ensemble(single, section.reduce, how, spread)
     return taught._replace(teacher=teacher, each=section.reduce == "each")
 
 
-def _logits(
-    config: ConfigDict, model: nn.Module, members: PyTree, how: str, dataset: Dataset
-) -> Float[Array, "m n c"]:
-    """The members' logits on the training images."""
+def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callable:
+    """What asks a cached teacher once. Raises InputError where it would have to be asked each epoch."""
     if config.augment:
         raise InputError(
             f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
             "Leave one of the two out."
         )
-    evaluate = make_eval(model, make_normalize(dataset.mean, dataset.std))
-    logits = make_logits(evaluate, config.eval_batch_size, how)
-    return jnp.asarray(logits(members, jnp.asarray(dataset.train.image)))
+    return make_eval(model, make_normalize(dataset.mean, dataset.std))
 
 
 def _members(text: str, size: int, workdir: Workdir) -> list[int]:
