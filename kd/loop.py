@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kd import distributed
 from kd.checkpoint import Checkpoints
 from kd.errors import InputError, RunError
 from kd.record import Progress, Record
@@ -186,12 +187,13 @@ def train(
                     step, **{f"{split} accuracy": _mean(values["accuracy"])}
                 )
             late = time.monotonic() - saved_at >= save_seconds
-            if late or stop.made or step == plan.steps:
+            late, stopped = distributed.any_of(late, stop.made)
+            if late or stopped or step == plan.steps:
                 settle()  # raises on a loss that is not finite: such a state is never saved
                 record.flush()
                 checkpoints.save(state, step)
                 saved, saved_at = step, time.monotonic()
-            if stop.made:  # at the last step, too: others may wait for this run's end
+            if stopped:  # at the last step, too: others may wait for this run's end
                 checkpoints.wait()
                 raise Stopped(f"stopped at step {saved} of {plan.steps}, saved")
         checkpoints.wait()

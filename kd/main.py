@@ -67,6 +67,26 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print the whole config, every default spelled out, and stop",
     )
+    several = run.add_argument_group(
+        "several processes",
+        "One program on the devices of all of them: the same command in each, but for --process.",
+    )
+    several.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0 (default: $JAX_COORDINATOR_ADDRESS)",
+    )
+    several.add_argument(
+        "--processes", metavar="N", help="how many (default: $JAX_NUM_PROCESSES)"
+    )
+    several.add_argument(
+        "--process", metavar="I", help="which, from 0 (default: $JAX_PROCESS_ID)"
+    )
+    several.add_argument(
+        "--distributed",
+        action="store_true",
+        help="ask the cluster (a TPU slice, SLURM) for what is not given",
+    )
     run.set_defaults(act=_run)
 
     table = verbs.add_parser(
@@ -196,15 +216,18 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     if options.print_config:
         print(config)
         return 0
-    from kd import compare
+    from kd import compare, distributed
     from kd.loop import Stopped
 
+    given = options.coordinator, options.processes, options.process
+    distributed.join(*given, detect=options.distributed)
     try:
         runs = compare.ensure(config, workdir, options.runs)
     except Stopped as stopped:
         print(f"kd run: {stopped}. The same command goes on from there.")
         return 0
-    print(compare.table(config, runs))
+    if distributed.is_writer():
+        print(compare.table(config, runs))
     return 0
 
 

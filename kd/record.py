@@ -1,5 +1,6 @@
 """The record of a run while it runs: `metrics.jsonl`, TensorBoard when asked, and what a person sees."""
 
+import io
 import json
 import math
 import os
@@ -17,7 +18,17 @@ class Record:
     A row is `{"kind": "train" | "test" | "validation", "step", "epoch", "seconds", metric: [a value for each seed]}`.
     """
 
-    def __init__(self, workdir: Workdir, step: int, tensorboard: bool = False):
+    def __init__(
+        self,
+        workdir: Workdir,
+        step: int,
+        tensorboard: bool = False,
+        writes: bool = True,
+    ):
+        self._start, self._before, self._board = time.monotonic(), 0.0, None
+        if not writes:  # another process does
+            self._file = io.StringIO()
+            return
         self._path = os.fspath(workdir.metrics)
         rows = [row for row in read_rows(workdir) if row["step"] <= step]
         self._before = rows[-1]["seconds"] if rows else 0.0
@@ -26,7 +37,6 @@ class Record:
         temporary.write_text(text)
         temporary.replace(workdir.metrics)
         self._file = open(self._path, "a")  # noqa: PTH123, SIM115
-        self._start = time.monotonic()
         self._board = _board(workdir, step) if tensorboard else None
 
     @property
@@ -48,7 +58,8 @@ class Record:
     def flush(self) -> None:
         """Returns when all rows are on disk: before each checkpoint, so that none is missing after a resume."""
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if not isinstance(self._file, io.StringIO):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self.flush()

@@ -113,7 +113,7 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     splits = {"test": dataset.test, "validation": dataset.validation}
-    tables, data, evaluated, keys = jax.device_put(
+    tables, data, evaluated, keys = sharding.put(
         (
             tables,
             {"image": dataset.train.image, "label": dataset.train.label},

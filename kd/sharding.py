@@ -32,13 +32,45 @@ def make_mesh(teacher: int = 1, data: int = 1) -> Mesh:
             f"config.devices: a mesh of teacher={teacher} x data={data} needs {teacher * data} devices, "
             f"here are {len(devices)} ({devices[0].platform})."
         )
-    grid = np.asarray(devices[: teacher * data]).reshape(teacher, data)
+    if jax.process_count() > 1 and teacher * data != len(devices):
+        raise InputError(
+            f"config.devices: {jax.process_count()} processes have {len(devices)} devices, all of which must take part: "
+            f"teacher={teacher} x data={data} is {teacher * data}."
+        )
+    # Members side by side, so that their outputs change hands within a process; so each process has one stretch of a batch.
+    grid = np.asarray(devices[: teacher * data]).reshape(data, teacher).T
     return Mesh(grid, ("teacher", "data"), axis_types=(AxisType.Auto,) * 2)
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
     """A copy on each device."""
     return NamedSharding(mesh, P())
+
+
+def put(tree: PyTree, where: NamedSharding) -> PyTree:
+    """The arrays of a tree, of NumPy or JAX, on the devices, also where some belong to other processes, which have equal ones."""
+
+    def one(x: Any) -> jax.Array:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return jax.jit(lambda x: x, out_shardings=where)(x)
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(one(jax.random.key_data(x)))
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, where, lambda part: host[part])
+
+    if where.is_fully_addressable:
+        return jax.device_put(tree, where)
+    return jax.tree.map(one, tree)
+
+
+def fetch(x: Any) -> np.ndarray:
+    """An array on the host, whole, also where other processes have parts of it."""
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        if isinstance(x.sharding, NamedSharding) and not x.is_fully_replicated:
+            whole = everywhere(x.sharding.mesh)
+            x = jax.jit(lambda x: x, out_shardings=whole)(x)
+        return np.asarray(x.addressable_data(0))
+    return np.asarray(jax.device_get(x))
 
 
 def members(mesh: Mesh, count: int) -> NamedSharding:

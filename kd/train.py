@@ -1,6 +1,8 @@
 """From a config to a finished run: its teacher first, then the setup, the loop and the results."""
 
+import io
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from kd import config as configs
-from kd import cost, parts
+from kd import cost, distributed, parts
 from kd.checkpoint import Checkpoints
 from kd.config import ConfigDict
 from kd.errors import InputError
@@ -49,16 +51,23 @@ def run(
     """
     if str(workdir) in above:
         raise InputError(f"{workdir} would be its own teacher.")
-    config = parts.spell_out(config)
+    config = _on_devices(parts.spell_out(config))
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
         check_parts(config)  # what is wrong is told before a teacher is trained
     teacher = ensure_teacher(config, root, (*above, str(workdir)))
     if not workdir.finished:
         setup = set_up(config, teacher)
-        with workdir.lock():
+        with workdir.lock() if distributed.is_writer() else nullcontext():
             _train(setup, workdir)
     return workdir
+
+
+def _on_devices(config: ConfigDict) -> ConfigDict:
+    """Of several processes, all devices take part: a config that names one means data-parallel on all of them."""
+    if jax.process_count() > 1 and config.devices.teacher * config.devices.data == 1:
+        config.devices.data = jax.device_count()
+    return config
 
 
 def ensure_teacher(
@@ -79,7 +88,8 @@ def ensure_teacher(
 
 def _train(setup: Setup, workdir: Workdir) -> None:
     config, plan = setup.config, setup.plan
-    workdir.claim(config.to_dict(), _origin(setup))
+    origin = _origin(setup)
+    distributed.write(lambda: workdir.claim(config.to_dict(), origin))
     with Spent() as spent:
         checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
         if checkpoints.latest() is None:
@@ -87,9 +97,11 @@ def _train(setup: Setup, workdir: Workdir) -> None:
         else:
             state = checkpoints.restore(_placed(setup.shapes, setup.place))
         at = int(state.step[0])
-        record = Record(workdir, at, config.tensorboard)
-        progress = Progress(workdir.path.name, plan.steps, at)
-        order = jax.jit(make_order(plan.examples))
+        writes = distributed.is_writer()
+        record = Record(workdir, at, config.tensorboard, writes)
+        told = None if writes else io.StringIO()
+        progress = Progress(workdir.path.name, plan.steps, at, told)
+        order = jax.jit(make_order(plan.examples), out_shardings=setup.place)
         try:
             state = train(
                 state,
@@ -116,10 +128,15 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     if validation := setup.dataset.validation:
         predictions["validation_logits"] = setup.logits(state.student, "validation")
         predictions["validation_label"] = validation.label
-    workdir.write("predictions.npz", predictions)
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
-    best = {f"best_{setup.split}": _best(workdir, setup.split)}
-    workdir.write("result.json", describe(setup, logits) | best | figures)
+    result = describe(setup, logits)
+
+    def finish() -> None:
+        best = {f"best_{setup.split}": _best(workdir, setup.split)}
+        workdir.write("predictions.npz", predictions)
+        workdir.write("result.json", result | best | figures)
+
+    distributed.write(finish)
 
 
 def _origin(setup: Setup) -> dict[str, Any]:

@@ -108,14 +108,14 @@ def make_teacher(
         image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
         forward = lambda v, x: model.apply(v, x, train=False)
         how = fastest(forward, pick(stacked, 0), image)
-    stacked = jax.device_put(stacked, apart)
+    stacked = sharding.put(stacked, apart)
     single, weights = teachers.frozen(model), stacked
     if section.cache:
         single = teachers.cached()
-        images = jax.device_put(dataset.train.image, place)
+        images = sharding.put(dataset.train.image, place)
         evaluate = _evaluate(config, model, dataset)
         logits = make_logits(evaluate, config.eval_batch_size, how, place, spread)
-        weights = jax.device_put(logits(stacked, images), apart)
+        weights = sharding.put(logits(stacked, images), apart)
     taught = Taught(single, weights, model, stacked, how, origin=origin, spread=spread)
     if section.members == "paired":
         return taught._replace(paired=True)
@@ -170,7 +170,7 @@ def fingerprint(variables: PyTree) -> str:
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+        digest.update(np.ascontiguousarray(sharding.fetch(leaf)).tobytes())
     return digest.hexdigest()[:16]
 
 

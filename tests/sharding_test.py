@@ -168,6 +168,7 @@ def test_what_does_not_divide_is_refused(refused, words):
         refused()
 
 
+@pytest.mark.slow
 def test_a_run_on_a_mesh_equals_the_run_on_one_device(finished, small_config):
     """The whole command, its short last batch of four examples too, which do not divide among eight devices."""
     from kd.main import main

@@ -1,0 +1,89 @@
+"""Several processes: what they are told, and a whole run by two real ones, which talk through gloo."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kd import distributed
+from kd.errors import InputError
+from kd.main import main
+from kd.record import read_rows
+from kd.workdir import Workdir
+
+
+def test_nothing_given_is_one_process():
+    assert not distributed.join(environment={})
+    assert distributed.is_writer()
+    assert distributed.any_of(True, False) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "words"),
+    [
+        ({"processes": "2"}, {}, "coordinator, process not given"),
+        ({}, {"JAX_COORDINATOR_ADDRESS": "a:1"}, "JAX_NUM_PROCESSES, JAX_PROCESS_ID"),
+        ({"coordinator": "a:1", "processes": "2", "process": "2"}, {}, "0 to 1"),
+        ({"coordinator": "a:1", "processes": "two", "process": "0"}, {}, "a number"),
+        ({"coordinator": "a", "processes": "2", "process": "0"}, {}, "host:port"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_told(given, environment, words):
+    with pytest.raises(InputError, match=words):
+        distributed.join(**given, environment=environment)
+
+
+def test_a_refusal_of_the_writer_is_everyones():
+    def act():
+        raise InputError("not so")
+
+    with pytest.raises(InputError, match="not so"):
+        distributed.write(act)
+
+
+def test_the_command_refuses_half_of_the_flags(small_config, capsys):
+    arguments = ["--config", "small.py", "--workdir", "new", "--processes", "2"]
+    assert main(["run", *arguments]) == 2
+    assert "--coordinator" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run(finished, small_config):
+    """Two devices in each: teachers trained data-parallel, then spread two by two; files are written once."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = f"{sys.executable} -m kd run --config small.py --runs both --workdir two"
+    mesh = ["--config.devices.teacher=2", "--config.devices.data=2"]
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+        "JAX_NUM_PROCESSES": "2",
+    }
+    processes = [
+        subprocess.Popen(
+            [*command.split(), *mesh, "--process", str(i)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    try:
+        told = [process.communicate(timeout=400) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert "distilled student" in told[0][0] and "distilled" not in told[1][0]
+    for two, one in ("two", "runs/small"), ("both/small-teacher", "runs/small-teacher"):
+        ours, theirs = Workdir(two), Workdir(one)
+        np.testing.assert_allclose(
+            ours.predictions()["logits"], theirs.predictions()["logits"], atol=1e-5
+        )
+        steps = [[row["step"] for row in read_rows(run)] for run in (ours, theirs)]
+        assert steps[0] == steps[1]
