@@ -45,13 +45,21 @@ def default() -> ConfigDict:
     c.steps_per_call = 64  # updates per dispatch to the device
     c.eval_every = 1  # epochs between evaluations; the last epoch always has one
     c.eval_batch_size = 1000
-    c.devices = ConfigDict({"data": 1, "teacher": 1, "transform": "jit"})
+    c.devices = ConfigDict(DEVICES)
     c.checkpoint = ConfigDict({"seconds": 30.0, "keep": 1})  # at most that often
     c.tensorboard = False  # also write event files (extra `kd[tensorboard]`)
     c.compare = ConfigDict()  # {label: config of an ordinary run} for the closing table
     c.acceptance = ConfigDict()  # max_drop, min_agreement, as fractions
     return c
 
+
+DEVICES = {
+    "data": 1,  # devices that a batch is split over
+    "teacher": 1,  # times as many, that the members of an ensemble are spread over
+    "seeds": 1,  # or devices that the seeds are shared out to, and nothing else is
+    "transform": "jit",  # "jit" | "pmap": equal results; see kd.pmap
+}
+"""Keys of `config.devices`; all change where a run happens, and not what it learns."""
 
 TEACHER = {
     "name": "",  # "frozen": one or more trained networks; "none"; empty: what the rest says
@@ -244,7 +252,7 @@ def _check_values(config: ConfigDict) -> None:
         "loop": ("auto", "device", "host"),
         "teacher.reduce": ("probs", "logits", "each"),
         "teacher.how": ("auto", "vmap", "map", "unroll"),
-        "devices.transform": ("jit",),
+        "devices.transform": ("jit", "pmap"),
     }
     for key, known in choices.items():
         section, _, last = key.rpartition(".")

@@ -94,12 +94,17 @@ def make_update(
     return update
 
 
+def on_one_device(f: Callable) -> Callable:
+    """`f(states, *rest)` jitted; it donates the states."""
+    return jax.jit(f, donate_argnums=0)
+
+
 def make_updates(
     update: Update,
     batch_size: int,
     capacity: int,
     loop: str = "device",
-    place: Any = None,
+    compile: Callable[[Callable], Callable] = on_one_device,
 ) -> Callable[..., tuple[DistillState, Logs]]:
     """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled; it donates the states.
 
@@ -108,15 +113,13 @@ def make_updates(
       batch_size: examples in each update.
       capacity: most updates in one call.
       loop: `device`, one dispatch for all, or `host`, a dispatch for each.
-      place: sharding of the states and the logs that it returns; None leaves it to the compiler.
+      compile: on several devices see `kd.sharding.compiled` and `kd.pmap.compiled`. It donates the states.
 
     `start` is the place in `order` of the first example, `count` the number of updates. The logs are {metric: [s, u]} with
     u = capacity or count, of which the first `count` columns are filled.
     """
     if loop == "host":
-        return _OneByOne(
-            jax.jit(update, donate_argnums=0, out_shardings=place), batch_size
-        )
+        return _OneByOne(compile(update), batch_size)
 
     def updates(
         states: DistillState,
@@ -143,7 +146,7 @@ def make_updates(
         }
         return jax.lax.fori_loop(0, count, body, (states, logs))
 
-    return jax.jit(updates, donate_argnums=0, out_shardings=place)
+    return compile(updates)
 
 
 class _OneByOne:

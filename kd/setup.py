@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import metrics, parts, sharding
+from kd import metrics, parts, sharding, tactic
 from kd.config import ConfigDict
 from kd.data.augment import make_augment, make_normalize
 from kd.data.base import Dataset, class_tables
@@ -32,8 +32,7 @@ def check_parts(config: ConfigDict) -> None:
     """Makes the parts that need no teacher, and forgets them. Raises InputError where one cannot be."""
     dataset = parts.make_data(config)
     plan = make_plan(config, dataset)
-    mesh = sharding.make_mesh(config.devices.teacher, config.devices.data)
-    sharding.check_batch(mesh, plan.batch_sizes[0])
+    tactic.make_mesh(config)
     make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     tx = parts.make_tx(config, plan)
@@ -77,7 +76,7 @@ class Setup:
     plan: Plan
     student: nn.Module
     taught: Taught
-    place: Sharding
+    place: Sharding  # of the states
     how: str  # over seeds
     inputs: tuple[PyTree, dict[str, jax.Array]]  # frozen, data
     keys: jax.Array  # [s]
@@ -100,8 +99,8 @@ class Setup:
 def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     """The setup of a run whose teacher is the finished run in `teacher`. Raises InputError where parts do not fit."""
     dataset = parts.make_data(config)
-    mesh = sharding.make_mesh(config.devices.teacher, config.devices.data)
-    place = sharding.everywhere(mesh)
+    mesh = tactic.make_mesh(config)
+    place, states = sharding.everywhere(mesh), tactic.place_of_states(config, mesh)
     plan = make_plan(config, dataset)
     taught = make_teacher(config, teacher, dataset, mesh)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
@@ -124,28 +123,28 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     )
     frozen = {"teacher": taught.weights, "tables": tables}
     made = make_init(student, objective, taught.teacher, tx, augment)
-    start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=place)
+    start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
     shapes = jax.eval_shape(start, keys, frozen, data)
     how, loop = _ways(config, student, taught, shapes, dataset)
-    # What an ensemble sees is split over "data" alone; without one, all see what the student sees.
-    seen = ("data",) if taught.spread else sharding.ALL
     updates = {}
     for size in plan.batch_sizes:
-        split = sharding.split_batch(mesh, size)
-        whole = sharding.split_batch(mesh, size, seen)
-        view = _placed(augment, whole)
-        step = make_step(student, objective, taught.teacher, tx, view, split)
-        update = make_update(step, size, how, taught.paired, whole)
-        updates[size] = make_updates(update, size, plan.steps_per_call, loop, place)
-    evaluate = make_eval(student, normalize)
-    logits = make_logits(evaluate, config.eval_batch_size, how, place)
+        way = tactic.choose(config, mesh, size, bool(taught.spread), taught.paired)
+        view = _placed(augment, way.seen)
+        made = student, objective, taught.teacher, tx, view
+        step = make_step(*made, split=way.split, axis_name=way.axis_name)
+        update = make_update(step, size, how, taught.paired, way.place)
+        several = plan.steps_per_call
+        updates[size] = make_updates(update, size, several, loop, way.compile)
+    evaluate, eval_size = make_eval(student, normalize), config.eval_batch_size
+    spread = tactic.spread_students(config, mesh)
+    logits = make_logits(evaluate, eval_size, how, place, spread)
     return Setup(
         config=config,
         dataset=dataset,
         plan=plan,
         student=student,
         taught=taught,
-        place=place,
+        place=states,
         how=how,
         inputs=(frozen, data),
         keys=keys,

@@ -67,7 +67,7 @@ def fetch(x: Any) -> np.ndarray:
     """An array on the host, whole, also where other processes have parts of it."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         if isinstance(x.sharding, NamedSharding) and not x.is_fully_replicated:
-            whole = everywhere(x.sharding.mesh)
+            whole = NamedSharding(x.sharding.mesh, P())
             x = jax.jit(lambda x: x, out_shardings=whole)(x)
         return np.asarray(x.addressable_data(0))
     return np.asarray(jax.device_get(x))
@@ -92,6 +92,11 @@ def check_batch(mesh: Mesh, batch_size: int) -> None:
             f"config.batch_size = {batch_size} does not divide among the {mesh.size} devices of "
             f"config.devices (teacher={teacher} x data={data}). Expected a multiple of {mesh.size}."
         )
+
+
+def compiled(mesh: Mesh) -> Callable[[Callable], Callable]:
+    """`compile(f)`: `f(states, *rest)` jitted, its results whole on each device; it donates the states."""
+    return lambda f: jax.jit(f, donate_argnums=0, out_shardings=everywhere(mesh))
 
 
 def split_batch(

@@ -9,7 +9,9 @@ Nothing here reads a config or touches a file. `jit`, `vmap` over seeds, loops a
 
 import dataclasses
 from collections.abc import Callable
-from typing import cast
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, cast
 
 import flax
 import flax.linen as nn
@@ -18,7 +20,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from kd.types import Batch, DistillState, Outputs, PyTree, Teacher, View
+from kd.errors import InputError
+from kd.types import Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View
 
 type Augment = Callable[[PRNGKeyArray, Batch], Batch]
 type Step = Callable[
@@ -91,6 +94,7 @@ def make_step(
     tx: optax.GradientTransformation,
     augment: Augment = _as_given,
     split: Callable[[Batch], Batch] = lambda batch: batch,
+    axis_name: str | None = None,
 ) -> Step:
     """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, for one `jax.jit`.
 
@@ -101,6 +105,9 @@ def make_step(
       tx: optimizer of the student's and the objective's parameters.
       augment: `augment(key, batch) -> batch`, before both networks: they see the same view by construction.
       split: sharding constraint on what the student sees, where its examples are split further than the teacher's.
+      axis_name: under `jax.pmap` or `jax.shard_map`, the mapped axis over which the batch is split. The student's BatchNorm
+        then takes its moments over the axis, the objective sees the whole batch, gathered over it, so that methods which
+        compare examples or remember them are the same, and the gradient is averaged over it.
 
     `frozen = {"teacher": weights, "tables": facts}` is an argument so that weights are not baked into the program as constants.
     Metrics are scalars: `loss`, each term by its name, `accuracy` of the student on the batch, `grad_norm`.
@@ -112,24 +119,28 @@ def make_step(
         k_student, k_objective = jax.random.split(
             jax.random.fold_in(state.key, state.step)
         )
+        if axis_name:  # other units are dropped for the examples of another device
+            k_student = jax.random.fold_in(k_student, jax.lax.axis_index(axis_name))
         batch = augment(state.key, batch)
         target = jax.lax.stop_gradient(
             teacher.apply(frozen["teacher"], state.teacher, batch)
         )
         batch = split(batch)
+        everyone = partial(_gather, axis_name)
 
         def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple]:
-            outputs, student_stats = student.apply(
-                {"params": params["student"], **state.stats["student"]},
-                batch["image"],
-                train=True,
-                rngs={"dropout": k_student},
-                mutable=list(state.stats["student"]),
-            )
+            with _moments_over(axis_name):
+                outputs, student_stats = student.apply(
+                    {"params": params["student"], **state.stats["student"]},
+                    batch["image"],
+                    train=True,
+                    rngs={"dropout": k_student},
+                    mutable=list(state.stats["student"]),
+                )
             view = View(
-                outputs,
-                target,
-                batch,
+                everyone(outputs),
+                everyone(target),
+                everyone(batch),
                 frozen["tables"],
                 state.step,
                 jax.lax.stop_gradient(frozen["teacher"]),
@@ -148,6 +159,9 @@ def make_step(
 
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (stats, terms, logits)), grads = gradient(state.params)
+        right = jnp.mean(correct(logits, batch["label"]))
+        if axis_name:
+            grads, right = jax.lax.pmean((grads, right), axis_name)
         updates, opt = tx.update(grads, state.opt, state.params)
         params: PyTree = optax.apply_updates(state.params, updates)
         stats = flax.core.unfreeze(stats)
@@ -160,12 +174,46 @@ def make_step(
         metrics = {
             "loss": loss,
             **terms,
-            "accuracy": jnp.mean(correct(logits, batch["label"])),
+            "accuracy": right,
             "grad_norm": optax.tree.norm(grads),
         }
         return state, metrics
 
     return step
+
+
+def _moments_over(axis_name: str | None) -> AbstractContextManager:
+    """Context in which modules with moments of a batch (ours, Flax's BatchNorm) average them over the axis."""
+    if axis_name is None:
+        return nullcontext()
+
+    def intercept(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        module = context.module
+        # LayerNorm and its kin have an `axis_name`, too, and no running moments: their means are of one example.
+        if hasattr(module, "momentum") and getattr(module, "axis_name", "") is None:
+            object.__setattr__(module, "axis_name", axis_name)
+        return method(*args, **kwargs)
+
+    return nn.intercept_methods(intercept)
+
+
+def _gather(axis_name: str | None, tree: Any) -> Any:
+    """Outputs or a batch of all devices on each, examples in their order. Raises InputError where it knows no axis of examples."""
+    if axis_name is None or tree is None:
+        return tree
+    if isinstance(tree, Mixture):
+        axis = tree.members.ndim - 2
+    elif isinstance(tree, Outputs):
+        axis = tree.logits.ndim - 2
+    elif isinstance(tree, dict):
+        axis = 0
+    else:
+        raise InputError(
+            f"a teacher that gives {type(tree).__name__} does not run under pmap: nothing says which axis its examples are. "
+            "Use config.devices.transform = 'jit'."
+        )
+    gather = partial(jax.lax.all_gather, axis_name=axis_name, axis=axis, tiled=True)
+    return jax.tree.map(lambda x: gather(x) if x.ndim > axis else x, tree)
 
 
 def make_eval(

@@ -65,8 +65,9 @@ def run(
 
 def _on_devices(config: ConfigDict) -> ConfigDict:
     """Of several processes, all devices take part: a config that names one means data-parallel on all of them."""
-    if jax.process_count() > 1 and config.devices.teacher * config.devices.data == 1:
-        config.devices.data = jax.device_count()
+    devices = config.devices
+    if jax.process_count() > 1 and devices.teacher * devices.data * devices.seeds == 1:
+        devices.data = jax.device_count()
     return config
 
 

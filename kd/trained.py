@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from kd import config as configs
-from kd import sharding
+from kd import sharding, tactic
 from kd import teacher as teachers
 from kd.checkpoint import load_student
 from kd.config import ConfigDict
@@ -89,7 +89,8 @@ def make_teacher(
         )
     spread = None
     if section.members != "paired" and len(members) > 1:
-        apart, spread = sharding.members(mesh, len(members)), sharding.spread(mesh)
+        apart = sharding.members(mesh, len(members))
+        spread = sharding.spread(mesh) if tactic.spreads(config) else None
     elif mesh.shape["teacher"] > 1:
         raise InputError(
             f"config.devices.teacher = {mesh.shape['teacher']}: each student here has one teacher, which is not divided. "

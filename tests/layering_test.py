@@ -20,11 +20,11 @@ BELOW = {
     "objective": {"types", "errors"},
     "teacher": {"types", "errors", "transform"},
     "optim": {"types", "errors", "build"},
-    "step": {"types"},
+    "step": {"types", "errors"},
     "program": {"types", "step", "transform"},
     "checkpoint": {"types", "errors"},
 }
-"""What each layer may import of kd. The step knows types alone; models, objectives, data, teachers and optimizers do not
+"""What each layer may import of kd. The step knows types and errors alone; models, objectives, data, teachers and optimizers do not
 know one another. Modules that are not here are above all these."""
 
 

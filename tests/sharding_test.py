@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from kd import sharding
+from kd import sharding, tactic
 from kd import teacher as teachers
+from kd.config import ConfigDict, default
 from kd.data.augment import make_augment
 from kd.data.base import class_tables
 from kd.errors import InputError
@@ -19,7 +20,7 @@ from kd.objectives.ce import CE
 from kd.objectives.crd import CRD
 from kd.objectives.kd import KD
 from kd.program import make_order, make_update, make_updates, seed_keys
-from kd.step import make_init, make_step
+from kd.step import _gather, make_init, make_step
 
 N, BATCH, CLASSES = 56, 16, 4
 LABEL = np.arange(N) % CLASSES
@@ -51,43 +52,50 @@ def frozen(members: int):
     }
 
 
-def machine(members, term, mesh=None, reduce="probs", size=BATCH):
-    """The compiled update on a mesh, or on one device, and what it starts from."""
-    given, data = (
-        frozen(members),
-        {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)},
-    )
-    spread = sharding.spread(mesh) if mesh and members > 1 else None
-    made = parts(members, term, spread, reduce)
-    values = {k: jnp.asarray(v[:BATCH]) for k, v in data.items()}
-    first = {**values, "index": jnp.arange(BATCH), "epoch": jnp.int32(0)}
+def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1):
+    """The compiled updates on some devices, or on one, and what they start from."""
+    section = default().devices.to_dict() | (devices or {})
+    config = ConfigDict({"devices": section, "seeds": seeds, "batch_size": BATCH})
+    mesh = tactic.make_mesh(config)
+    several = members > 1 and tactic.spreads(config)
+    spread = sharding.spread(mesh) if several else None
+    given, data = frozen(members), {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)}  # fmt: skip
+    first = {k: v[:BATCH] for k, v in data.items()}
+    first |= {"index": jnp.arange(BATCH), "epoch": jnp.int32(0)}
     init = make_init(*parts(members, term, None, reduce))
-    state = jax.jit(jax.vmap(lambda k: init(k, given, first)))(seed_keys(5, 1))
-    place, split, whole = None, lambda b: b, lambda b: b
-    if mesh:
-        place = sharding.everywhere(mesh)
-        tables, data, state = jax.device_put((given["tables"], data, state), place)
-        apart = sharding.members(mesh, members) if spread else place
-        given = {
-            "teacher": jax.device_put(given["teacher"], apart),
-            "tables": tables,
-        }
-        split = sharding.split_batch(mesh, size)
-        whole = sharding.split_batch(mesh, size, ("data",) if spread else sharding.ALL)
-    seen = lambda key, batch: whole(AUGMENT(key, batch))
-    step = make_step(*made[:-1], seen, split)
-    update = make_update(step, size, "unroll", False, whole)
-    return update, make_updates(update, size, 1, "host", place), given, data, state
+    state = jax.jit(jax.vmap(lambda k: init(k, given, first)))(seed_keys(5, seeds))
+    place = sharding.everywhere(mesh)
+    tables, data = jax.device_put((given["tables"], data), place)
+    state = jax.device_put(state, tactic.place_of_states(config, mesh))
+    apart = sharding.members(mesh, members) if several else place
+    given = {"teacher": jax.device_put(given["teacher"], apart), "tables": tables}
+    way = tactic.choose(config, mesh, size, several, False)
+    seen = lambda key, batch: way.seen(AUGMENT(key, batch))
+    made = (*parts(members, term, spread, reduce)[:-1], seen)
+    step = make_step(*made, split=way.split, axis_name=way.axis_name)
+    update = make_update(step, size, "unroll", False, way.place)
+    return way.compile, update, (state, given, data), place
 
 
-def three(members, term, mesh=None, reduce="probs", size=BATCH):
-    """State and metrics after three updates."""
-    _, updates, given, data, state = machine(members, term, mesh, reduce, size)
-    order = make_order(N)(seed_keys(5, 1), jnp.int32(0))
+def three(*args, **settings):
+    """Parameters, statistics and optimizer state, and metrics, after three updates by the `machine` of these arguments."""
+    compile, update, (state, *rest), place = machine(*args, **settings)
+    size = settings.get("size", BATCH)
+    updates = make_updates(update, size, 1, "host", compile)
+    order = make_order(N)(seed_keys(5, settings.get("seeds", 1)), jnp.int32(0))
     numbers = jnp.int32(0), jnp.int32(0), jnp.int32(3)
-    state, logs = updates(state, given, data, order, *numbers)
+    state, logs = updates(state, *rest, jax.device_put(order, place), *numbers)
     plain = {"params": state.params, "stats": state.stats, "opt": state.opt}
     return jax.device_get((plain, logs))
+
+
+def compiled_text(*args, **settings):
+    """The program of one update, as XLA compiled it."""
+    compile, update, given, place = machine(*args, **settings)
+    order = make_order(N)(seed_keys(5, settings.get("seeds", 1)), jnp.int32(0))
+    order = jax.device_put(order, place)
+    numbers = jnp.int32(0), jnp.int32(0)
+    return compile(update).lower(*given, order, *numbers).compile().as_text()
 
 
 def assert_equal(ours, theirs, tolerance=1e-6):
@@ -100,72 +108,103 @@ def assert_equal(ours, theirs, tolerance=1e-6):
     jax.tree.map(check, ours, theirs)
 
 
+SLOW = pytest.mark.slow
+
+
+def mesh(teacher, data):
+    return {"teacher": teacher, "data": data}
+
+
 @pytest.fixture(scope="module")
 def eight():
     """Three updates from an ensemble of eight on one device."""
     return three(8, KD(2.0))
 
 
-MESHES = [(4, 2), *(pytest.param(m, marks=pytest.mark.slow) for m in [(1, 1), (2, 4), (8, 1), (1, 8)])]  # fmt: skip
-
-
-@pytest.mark.parametrize("shape", MESHES)
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 2), *(pytest.param(s, marks=SLOW) for s in [(1, 1), (2, 4), (8, 1), (1, 8)])],
+)
 def test_eight_members_on_a_mesh_equal_one_device(eight, shape):
     """Parameters, BatchNorm's statistics and the optimizer's state; members in their places, the student on all devices."""
-    found = three(8, KD(2.0), sharding.make_mesh(*shape))
+    found = three(8, KD(2.0), mesh(*shape))
     assert_equal(found[0], eight[0])
     assert_equal(found[1], eight[1], 1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(1, 1), (1, 8)])
+@pytest.mark.parametrize("devices", [mesh(1, 1), mesh(1, 8), {"data": 8, "transform": "pmap"}], ids=str)  # fmt: skip
 @pytest.mark.parametrize("term", [KD(2.0), CONTRAST], ids=["kd", "crd"])
-def test_one_teacher_on_a_mesh_equals_one_device(term, shape):
-    assert_equal(three(1, term, sharding.make_mesh(*shape))[0], three(1, term)[0])
+def test_one_teacher_on_several_devices_equals_one_device(term, devices):
+    """CRD's banks, too, which under pmap see the examples of all devices."""
+    found, one = three(1, term, devices), three(1, term)
+    assert_equal(found[0], one[0])
+    assert_equal(found[1], one[1], 1e-5)
+
+
+def test_an_ensemble_under_pmap_equals_one_device(eight):
+    found = three(8, KD(2.0), {"data": 8, "transform": "pmap"})
+    assert_equal(found[0], eight[0])
+    assert_equal(found[1], eight[1], 1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 12])
 @pytest.mark.parametrize("reduce", ["logits", "each"])
-def test_other_reductions_and_a_batch_that_does_not_divide(reduce, size):
+@pytest.mark.parametrize("devices", [mesh(4, 2), {"data": 8, "transform": "pmap"}], ids=str)  # fmt: skip
+def test_other_reductions_and_a_batch_that_does_not_divide(reduce, size, devices):
     """Twelve examples stay whole on each of the eight devices."""
     term = PerTeacher(CONTRAST) if reduce == "each" else KD(2.0)
-    found = three(4, term, sharding.make_mesh(4, 2), reduce, size)
-    assert_equal(found[0], three(4, term, None, reduce, size)[0], 2e-6)
+    found = three(4, term, devices, reduce, size=size)
+    assert_equal(found[0], three(4, term, None, reduce, size=size)[0], 2e-6)
 
 
 def collectives(text: str) -> dict[str, int]:
     """How often each kind of collective stands in a compiled program."""
     kinds = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")  # fmt: skip
-    return {k: len(re.findall(rf"= [^=]*\b{k}(?:-start)?\(", text)) for k in kinds}
+    return {k: len(re.findall(rf" {k}(?:-start)?\(", text)) for k in kinds}
 
 
 def test_the_mean_of_members_gathers_nothing():
     """The student's gradient and BatchNorm are all-reduced, the members' logits change hands, and that is all."""
-    mesh = sharding.make_mesh(4, 2)
-    update, _, given, data, state = machine(8, KD(2.0), mesh)
-    order = make_order(N)(seed_keys(5, 1), jnp.int32(0))
-    place = sharding.everywhere(mesh)
-    compiled = jax.jit(update, donate_argnums=0, out_shardings=place).lower(
-        state, given, data, order, jnp.int32(0), jnp.int32(0)
-    )
-    counts = collectives(compiled.compile().as_text())
+    counts = collectives(compiled_text(8, KD(2.0), mesh(4, 2)))
     assert counts["all-gather"] == 0, counts
     assert counts["all-reduce"] > 0 and counts["all-to-all"] > 0, counts
 
 
+def test_seeds_on_devices_of_their_own_tell_one_another_nothing():
+    """Bit for bit the seeds of one device, in a program without a collective."""
+    assert not any(collectives(compiled_text(1, KD(2.0), {"seeds": 2}, seeds=2)).values())  # fmt: skip
+    found, one = three(1, KD(2.0), {"seeds": 2}, seeds=2), three(1, KD(2.0), seeds=2)
+    assert_equal(found, one, 1e-7)
+
+
 @pytest.mark.parametrize(
-    ("refused", "words"),
+    ("devices", "words"),
     [
-        (lambda: sharding.make_mesh(4, 4), "needs 16 devices, here are 8"),
-        (lambda: sharding.make_mesh(0, 1), "teacher=0"),
-        (lambda: sharding.members(sharding.make_mesh(4, 2), 6), "6 members"),
-        (lambda: sharding.check_batch(sharding.make_mesh(4, 2), 20), "batch_size = 20"),
+        (mesh(4, 4), "needs 16 devices, here are 8"),
+        (mesh(0, 1), "teacher=0"),
+        (mesh(1, 3), "batch_size = 16"),
+        ({"seeds": 4}, "config.seeds = 6"),
+        ({"seeds": 2, "data": 2}, "share nothing else"),
+        ({"teacher": 2, "transform": "pmap"}, "under pmap each device"),
     ],
 )
-def test_what_does_not_divide_is_refused(refused, words):
+def test_what_does_not_divide_is_refused(devices, words):
+    section = default().devices.to_dict() | devices
+    config = ConfigDict({"devices": section, "seeds": 6, "batch_size": 16})
     with pytest.raises(InputError, match=words):
-        refused()
+        tactic.make_mesh(config)
+
+
+def test_members_that_do_not_divide_are_refused():
+    with pytest.raises(InputError, match="6 members"):
+        sharding.members(sharding.make_mesh(4, 2), 6)
+
+
+def test_a_teacher_whose_examples_have_no_known_axis_is_refused_under_pmap():
+    with pytest.raises(InputError, match="does not run under pmap"):
+        _gather("data", (jnp.zeros(3),))
 
 
 @pytest.mark.slow
