@@ -6,7 +6,7 @@ All of it is one compiled program. One device is the mesh (1, 1). Under `jit` Ba
 over the whole.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -37,8 +37,15 @@ def make_mesh(teacher: int = 1, data: int = 1) -> Mesh:
             f"config.devices: {jax.process_count()} processes have {len(devices)} devices, all of which must take part: "
             f"teacher={teacher} x data={data} is {teacher * data}."
         )
-    # Members side by side, so that their outputs change hands within a process; so each process has one stretch of a batch.
-    grid = np.asarray(devices[: teacher * data]).reshape(data, teacher).T
+    return mesh_of(devices[: teacher * data], teacher)
+
+
+def mesh_of(devices: Sequence[Any], teacher: int) -> Mesh:
+    """The mesh of these devices, `teacher` times as many as there are parts of a batch.
+
+    Members are side by side, so that their outputs change hands within a process; so each process has one stretch of a batch.
+    """
+    grid = np.asarray(devices).reshape(-1, teacher).T
     return Mesh(grid, ("teacher", "data"), axis_types=(AxisType.Auto,) * 2)
 
 
