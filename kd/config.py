@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
+from etils import epath
 
 from kd.errors import InputError, unknown
 
@@ -294,8 +295,8 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
-def default_workdir(reference: str, root: os.PathLike | str = "runs") -> Path:
-    """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`."""
+def default_workdir(reference: str, root: os.PathLike | str = "runs") -> epath.Path:
+    """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`; `root` may be a bucket."""
     path, _, arg = reference.partition(":")
     name = Path(path).stem + (f"-{arg}" if arg else "")
-    return Path(root) / re.sub(r"[^\w.=,+-]", "_", name)
+    return epath.Path(root) / re.sub(r"[^\w.=,+-]", "_", name)

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from kd.workdir import Workdir
@@ -25,18 +25,25 @@ class Record:
         tensorboard: bool = False,
         writes: bool = True,
     ):
-        self._start, self._before, self._board = time.monotonic(), 0.0, None
+        self._file: TextIO
+        self._sync: Callable[[], Any]
+        self._start, self._before = time.monotonic(), 0.0
+        self._file, self._sync, self._board = io.StringIO(), lambda: None, None
         if not writes:  # another process does
-            self._file = io.StringIO()
             return
-        self._path = os.fspath(workdir.metrics)
         rows = [row for row in read_rows(workdir) if row["step"] <= step]
         self._before = rows[-1]["seconds"] if rows else 0.0
         text = "".join(json.dumps(row) + "\n" for row in rows)
         temporary = workdir.path / ".metrics.jsonl.part"
         temporary.write_text(text)
         temporary.replace(workdir.metrics)
-        self._file = open(self._path, "a")  # noqa: PTH123, SIM115
+        if "://" in str(workdir):  # nothing is appended in a bucket
+            memory = self._file = io.StringIO()
+            memory.write(text)
+            self._sync = lambda: workdir.metrics.write_text(memory.getvalue())
+        else:
+            file = self._file = open(os.fspath(workdir.metrics), "a")  # noqa: PTH123, SIM115
+            self._sync = lambda: os.fsync(file.fileno())
         self._board = _board(workdir, step) if tensorboard else None
 
     @property
@@ -58,8 +65,7 @@ class Record:
     def flush(self) -> None:
         """Returns when all rows are on disk: before each checkpoint, so that none is missing after a resume."""
         self._file.flush()
-        if not isinstance(self._file, io.StringIO):
-            os.fsync(self._file.fileno())
+        self._sync()
 
     def close(self) -> None:
         self.flush()

