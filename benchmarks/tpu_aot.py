@@ -63,7 +63,6 @@ CIFAR = "resnet32x4 to resnet8x4", resnet_cifar.resnet32x4, resnet_cifar.resnet8
 IMAGENET = "R50 to R18", resnet.resnet50, resnet.resnet18
 CASES = (
     Case(*CIFAR, 32, 100, 64),
-    Case(*CIFAR, 32, 100, 64, how="unroll"),
     Case(*CIFAR, 32, 100, 1024),
     Case(*IMAGENET, 224, 1000, 256, jnp.bfloat16),
     Case(*IMAGENET, 224, 1000, 256),
