@@ -113,7 +113,8 @@ everywhere() {
 
 # `&&` throughout: where a command's status is asked for, bash does not stop at the first that fails.
 sync() {
-    local archive=/tmp/kd-$name.tar.gz data
+    local archive data
+    archive=$(mktemp -u -t kd-XXXXXX.tar.gz)
     printf -v data %q "$bucket/tensorflow_datasets"
     do_it git archive --format=tar.gz --output "$archive" HEAD &&
         do_it gcloud compute tpus tpu-vm scp "$archive" "$name:kd.tar.gz" "${where[@]}" --worker=all &&
