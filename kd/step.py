@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from kd.inherited import inherit
 from kd.types import Batch, DistillState, Outputs, PyTree, Teacher, View
 
 type Augment = Callable[[PRNGKeyArray, Batch], Batch]
@@ -53,6 +54,7 @@ def make_init(
         variables = student.init(
             {"params": k_student, "dropout": k_student}, batch["image"], train=False
         )
+        variables = inherit(variables, frozen["teacher"])
         mutable = teacher.init(variables)
         view = View(
             student=cast(

@@ -157,7 +157,7 @@ def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
         "epochs": config.epochs,
         "steps": setup.plan.steps,
         "final": setup.scores(logits),
-        "parameters": cost.count(one["params"]),
+        "parameters": cost.parameters(one),
         "bytes": cost.nbytes(one),
         "macs": cost.macs(
             lambda v, x: setup.student.apply(v, x, train=False), one, image
