@@ -196,8 +196,10 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     if options.print_config:
         print(config)
         return 0
-    from kd import compare
+    from kd import compare, compilation
     from kd.loop import Stopped
+
+    compilation.keep_programs(config.compilation_cache)
 
     try:
         runs = compare.ensure(config, workdir, options.runs)

@@ -16,9 +16,8 @@ from kd.errors import InputError
 from kd.identity import fingerprint as config_hash
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
-from kd.program import (
-    make_order,
-)
+from kd.profile import Profile
+from kd.program import make_order
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
 from kd.trained import fingerprint, workdir_of_teacher
@@ -80,7 +79,8 @@ def ensure_teacher(
 def _train(setup: Setup, workdir: Workdir) -> None:
     config, plan = setup.config, setup.plan
     workdir.claim(config.to_dict(), _origin(setup))
-    with Spent() as spent:
+    profile = Profile(workdir.path / "profile", config.profile)
+    with Spent() as spent, profile:
         checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
         if checkpoints.latest() is None:
             state = setup.init()
@@ -94,7 +94,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
             state = train(
                 state,
                 plan,
-                setup.updates,
+                profile.watch(setup.updates),
                 lambda epoch: order(setup.keys, epoch),
                 setup.inputs,
                 lambda state: setup.scores(setup.logits(state.student)),
