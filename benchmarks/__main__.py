@@ -5,11 +5,12 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from benchmarks import record
 from kd.errors import InputError, unknown
 
-NAMES = ("objectives",)
+NAMES = ("fused", "ensembles", "seeds", "compilation", "objectives")
 """Files of this package that measure something, in the order in which they run."""
 
 
@@ -20,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.names or NAMES:
             if name not in NAMES:
                 raise unknown("benchmark", name, NAMES)
-            benchmark = importlib.import_module(f"benchmarks.{name}")
+            module = importlib.import_module(f"benchmarks.{name}")
+            benchmark = cast(record.Benchmark, module)
             rows = (
                 record.rows(name, options.out)
                 if options.print_only
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the JSON lies (default: benchmarks/results)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=5, help="rounds (default: %(default)s)"
+        "--repeats", type=int, default=0, help="rounds (default: each benchmark's own)"
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="cases with it")
     parser.add_argument("--toy", action="store_true", help="tiny sizes: shows it works")

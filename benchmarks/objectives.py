@@ -8,6 +8,7 @@ from benchmarks.timer import Ratio, ratio
 from configs.common import LABELS, METHODS
 
 TITLE = "step of each method over plain KD, wrn_40_2 to wrn_16_2, batch 64"
+REPEATS = 5
 
 PLAIN = "kd"
 

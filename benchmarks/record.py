@@ -36,6 +36,7 @@ class Benchmark(Protocol):
     """A module of this package that measures something."""
 
     TITLE: str
+    REPEATS: int  # rounds, unless the command says otherwise
 
     def cases(self, toy: bool) -> Sequence[Case]:
         """The rows to measure; `toy` ones take seconds and show that it works, nothing else."""
@@ -55,19 +56,33 @@ def measure(
     name: str,
     benchmark: Benchmark,
     out: Path,
-    repeats: int,
+    repeats: int = 0,
     toy: bool = False,
     only: str = "",
     tell: Callable[[str], None] = print,
 ) -> list[Row]:
     """Measures the cases that `out/NAME.json` lacks and adds each to it. Returns all rows.
 
+    Args:
+      name: of the file.
+      benchmark: what to measure.
+      out: directory of the files.
+      repeats: rounds; 0 for the benchmark's own.
+      toy: tiny sizes.
+      only: text that a case's name must have.
+      tell: where a line goes before each case.
+
     Raises:
       InputError: the file's rows were measured on other hardware or by another jax.
     """
     path = out / f"{name}.json"
     cases = benchmark.cases(toy)
-    content = {"title": benchmark.TITLE, **setting(), "toy": toy, "rows": []}
+    content: dict[str, Any] = {
+        "title": benchmark.TITLE,
+        **setting(),
+        "toy": toy,
+        "rows": [],
+    }
     if path.exists():
         stored = json.loads(path.read_text())
         for key in ("jax", "hardware", "toy"):
@@ -83,7 +98,7 @@ def measure(
             continue
         tell(f"{name}: {case.name}")
         made = case.make()
-        seconds = interleave(made.parts, repeats)
+        seconds = interleave(made.parts, repeats or benchmark.REPEATS)
         row = {"case": case.name, "seconds": seconds, **made.facts}
         row |= {"load": round(os.getloadavg()[0], 2), "commit": git_commit()}
         content["rows"].append(row)

@@ -15,6 +15,7 @@ from kd import config as configs
 from kd import parts, teacher
 from kd.data.base import class_tables
 from kd.step import make_init, make_step
+from kd.types import PyTree, Teacher
 
 
 class Problem(NamedTuple):
@@ -61,6 +62,7 @@ class Stepper:
     state: Any
     frozen: Any
     batch: Any
+    step: Any  # before it was compiled
 
     def __call__(self) -> Any:
         self.state, metrics = self.compiled(self.state, self.frozen, self.batch)
@@ -81,8 +83,20 @@ def quickly(function: Any) -> Any:
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def step_of(name: str, problem: Problem) -> Stepper:
-    """The step of a method of METHODS as a run of the CIFAR-100 recipe has it, without augmentation."""
+def step_of(
+    name: str,
+    problem: Problem,
+    taught: Teacher | None = None,
+    weights: PyTree = None,
+) -> Stepper:
+    """The step of a method of METHODS as a run of the CIFAR-100 recipe has it, without augmentation.
+
+    Args:
+      name: of the method.
+      problem: the networks and their data.
+      taught: in place of the problem's teacher.
+      weights: `frozen["teacher"]` of it.
+    """
     names = (s["name"].rpartition(".")[2] for s in (problem.teacher, problem.student))
     section = deployed(name, dict(problem.teacher), dict(problem.student))
     config = parts.spell_out(
@@ -105,13 +119,18 @@ def step_of(name: str, problem: Problem) -> Stepper:
     labels = np.arange(problem.examples) % problem.num_classes
     # A generator that compiles in a tenth of the time.
     key = jax.random.key(0, impl="unsafe_rbg")
+    if taught is None:
+        taught, weights = (
+            teacher.frozen(big),
+            quickly(big.init)(key, example["image"]),
+        )
     frozen = {
-        "teacher": quickly(big.init)(key, example["image"]),
+        "teacher": weights,
         "tables": jax.tree.map(jnp.asarray, class_tables(labels, problem.num_classes)),
     }
-    made = (student, objective, teacher.frozen(big), tx)
+    made = (student, objective, taught, tx)
     state = quickly(make_init(*made))(key, frozen, example)
     state = dataclasses.replace(state, key=jax.random.key(0))
-    step = jax.jit(make_step(*made), donate_argnums=0)
-    compiled = step.lower(state, frozen, example).compile()
-    return Stepper(compiled, state, frozen, example)
+    step = make_step(*made)
+    compiled = jax.jit(step, donate_argnums=0).lower(state, frozen, example).compile()
+    return Stepper(compiled, state, frozen, example, step)

@@ -1,0 +1,115 @@
+"""The benchmarks at toy size: turns, ratios by hand, rows that are kept, tables that are what the script prints."""
+
+import importlib
+import json
+
+import jax
+import pytest
+
+from benchmarks import objectives, record, timer
+from benchmarks.__main__ import NAMES, main
+from benchmarks.networks import TOYS
+from kd import parts
+from kd.errors import InputError
+
+
+def test_functions_take_turns():
+    calls = []
+    functions = {name: lambda name=name: calls.append(name) for name in "ab"}
+    seconds = timer.interleave(functions, repeats=2, warmup=1)
+    assert "".join(calls) == "ababab"
+    assert [len(times) for times in seconds.values()] == [2, 2]
+
+
+def test_ratios_are_of_rounds():
+    """Rounds of 2 / 1, 9 / 3, 8 / 8: their median is 2, that of the sums or of the medians is not."""
+    found = timer.ratio([2.0, 9.0, 8.0], [1.0, 3.0, 8.0])
+    assert found == (2.0, 1.0, 3.0) and str(found) == "2.00 [1.00, 3.00]"
+    assert timer.added([1.0, 2.0], [10.0, 20.0]) == [11.0, 22.0]
+
+
+class Counted:
+    """A benchmark whose cases say when they are made."""
+
+    TITLE = "title"
+    REPEATS = 2
+
+    def __init__(self, *names: str):
+        self.made: list[str] = []
+        self._names = names
+
+    def cases(self, toy: bool):
+        def make(name: str) -> record.Made:
+            self.made.append(name)
+            if name == "bad":
+                raise KeyboardInterrupt
+            return record.Made({"part": lambda: None}, {"fact": name * 2})
+
+        return [record.Case(n, lambda n=n: make(n)) for n in self._names]
+
+    def table(self, rows):
+        return [["case"], *([row["case"]] for row in rows)]
+
+
+def test_a_benchmark_that_was_cut_goes_on(tmp_path):
+    first = Counted("x", "bad", "y")
+    with pytest.raises(KeyboardInterrupt):
+        record.measure("it", first, tmp_path, tell=lambda line: None)
+    second = Counted("y", "x")
+    rows = record.measure("it", second, tmp_path, tell=lambda line: None)
+    assert second.made == ["y"]
+    assert [row["case"] for row in rows] == ["y", "x"]
+    assert rows[0]["fact"] == "yy" and len(rows[0]["seconds"]["part"]) == 2
+    assert record.rows("it", tmp_path) == rows[::-1]
+
+
+def test_rows_of_another_machine_are_not_joined(tmp_path):
+    record.measure("it", Counted("x"), tmp_path, tell=lambda line: None)
+    path = tmp_path / "it.json"
+    content = json.loads(path.read_text())
+    content["hardware"]["cores"] = 999
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="not of one setting"):
+        record.measure("it", Counted("x", "y"), tmp_path, tell=lambda line: None)
+
+
+@pytest.mark.slow
+def test_a_step_takes_its_turn_with_plain_kd(tmp_path, capsys):
+    arguments = ["objectives", "--toy", "--only", "at", "--repeats", "1"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    (row,) = record.rows("objectives", tmp_path)
+    assert row["method"]["temporary_bytes"] > 0
+    head, line = objectives.table([row])
+    assert line[0] == "at" and len(line) == len(head)
+    printed = capsys.readouterr().out
+    assert main(["objectives", "--print", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_memory_counts_arguments_and_temporaries():
+    plain = {"temporary_bytes": 30, "argument_bytes": 10}
+    row = {"plain": plain, "method": {"temporary_bytes": 30, "argument_bytes": 50}}
+    assert objectives.memory(row) == 2.0
+
+
+def test_every_kind_of_network_has_logits():
+    for section in TOYS.values():
+        net = parts.make_model(section, 7)
+        image = jax.ShapeDtypeStruct((2, 32, 32, 3), "float32")
+        out = jax.eval_shape(net.init_with_output, jax.random.key(0), image)[0]
+        assert out.logits.shape == (2, 7)
+
+
+def test_unknown_names_are_told(capsys):
+    assert main(["fusd"]) == 2
+    assert "Did you mean 'fused'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_each_benchmark_measures(name, tmp_path):
+    assert main([name, "--toy", "--repeats", "1", "--out", str(tmp_path)]) == 0
+    rows = record.rows(name, tmp_path)
+    lines = importlib.import_module(f"benchmarks.{name}").table(rows)
+    assert len(lines) == len(rows) + 1 > 1
+    assert len({len(line) for line in lines}) == 1
