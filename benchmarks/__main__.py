@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from benchmarks import record
+from benchmarks import document, record
+from benchmarks.record import NAMES
 from kd.errors import InputError, unknown
-
-NAMES = ("fused", "ensembles", "seeds", "compilation", "objectives")
-"""Files of this package that measure something, in the order in which they run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status: 0, or 2 where the input is at fault."""
     options = _parser().parse_args(arguments)
     try:
+        if options.into:
+            document.write(options.into)
+            return 0
         for name in options.names or NAMES:
             if name not in NAMES:
                 raise unknown("benchmark", name, NAMES)
@@ -65,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--toy", action="store_true", help="tiny sizes: shows it works")
     parser.add_argument(
         "--print", dest="print_only", action="store_true", help="measure nothing"
+    )
+    parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="FILE.md",
+        help="measure nothing: write the tables of benchmarks/results between <!-- table: NAME --> and <!-- /table -->",
     )
     return parser
 

@@ -2,14 +2,17 @@
 
 import importlib
 import json
+from pathlib import Path
 
 import jax
 import pytest
 
-from benchmarks import objectives, record, timer
-from benchmarks.__main__ import NAMES, main
+from benchmarks import document, methods, objectives, record, timer
+from benchmarks.__main__ import main
 from benchmarks.networks import TOYS
-from kd import parts
+from benchmarks.record import NAMES
+from configs.common import METHODS
+from kd import build, parts
 from kd.errors import InputError
 
 
@@ -63,6 +66,14 @@ def test_a_benchmark_that_was_cut_goes_on(tmp_path):
     assert record.rows("it", tmp_path) == rows[::-1]
 
 
+def test_rounds_that_were_disturbed_are_run_again(monkeypatch):
+    clock = iter([1.0, 2.0, 1.0, 1.1, 7.0, 7.0])
+    take = lambda parts, repeats: {"part": [next(clock), next(clock)]}
+    monkeypatch.setattr(record, "interleave", take)
+    made = record.Made({"part": lambda: None}, {})
+    assert record.steadily(made, 2) == (2, {"part": [1.0, 1.1]})
+
+
 def test_rows_of_another_machine_are_not_joined(tmp_path):
     record.measure("it", Counted("x"), tmp_path, tell=lambda line: None)
     path = tmp_path / "it.json"
@@ -98,6 +109,36 @@ def test_every_kind_of_network_has_logits():
         image = jax.ShapeDtypeStruct((2, 32, 32, 3), "float32")
         out = jax.eval_shape(net.init_with_output, jax.random.key(0), image)[0]
         assert out.logits.shape == (2, 7)
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", document.DOCUMENTS)
+def test_documents_hold_exactly_what_the_script_prints(name):
+    text = (ROOT / name).read_text()
+    assert document.fill(text) == text, f"python -m benchmarks --into {name}"
+
+
+def test_a_table_is_written_between_its_markers(tmp_path):
+    path = tmp_path / "some.md"
+    path.write_text("a\n<!-- table: methods in short -->\nold\n<!-- /table -->\nb\n")
+    assert main(["--into", str(path)]) == 0
+    head, *_, tail = path.read_text().splitlines()
+    assert (head, tail) == ("a", "b")
+    assert "| `kd` | [Hinton, Vinyals, Dean]" in path.read_text()
+    assert "old" not in path.read_text()
+
+
+def test_every_method_and_every_objective_has_a_row():
+    assert {name for m in methods.ALL for name in m.methods} == set(METHODS)
+    there = {name.partition("(")[0] for m in methods.ALL for name in m.objectives}
+    assert there >= set(build.known("kd.objectives"))
+
+
+def test_what_is_needed_in_one_cell():
+    row = methods.Method((), (), "", "", 1, logits="yes", features="pooled", more="x")
+    assert methods.needs(row) == "logits; features: pooled; x"
 
 
 def test_unknown_names_are_told(capsys):
