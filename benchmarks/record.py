@@ -12,7 +12,14 @@ from benchmarks.timer import interleave
 from kd.errors import InputError
 from kd.machine import git_commit, hardware
 
-NAMES = ("fused", "ensembles", "seeds", "compilation", "objectives")
+NAMES = (
+    "fused",
+    "operations",
+    "ensembles",
+    "seeds",
+    "compilation",
+    "objectives",
+)
 """Files of this package that measure something, in the order in which they run."""
 
 RESULTS = Path(__file__).parent / "results"
