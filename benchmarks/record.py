@@ -17,6 +17,8 @@ NAMES = (
     "operations",
     "ensembles",
     "seeds",
+    "cached",
+    "growth",
     "compilation",
     "objectives",
 )
