@@ -21,9 +21,11 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w c"], train: bool = False) -> Outputs:
-        patch = (self.patch, self.patch)
-        x = nn.Conv(self.width, patch, strides=patch, name="patches")(image)
-        x = x.reshape(x.shape[0], -1, self.width)
+        b, h, w, c = image.shape
+        rows, columns = h // self.patch, w // self.patch
+        x = image.reshape(b, rows, self.patch, columns, self.patch, c)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, rows * columns, -1)
+        x = nn.Dense(self.width, name="patches")(x)
         for i in range(self.blocks):
             y = nn.LayerNorm(name=f"norm{i}_0")(x)
             attention = nn.MultiHeadAttention(self.heads, name=f"attention{i}")
