@@ -68,6 +68,25 @@ def test_the_classifier_is_the_teachers_and_stays_so():
     np.testing.assert_allclose(outputs.features["pooled"], pooled, atol=1e-6)
 
 
+def test_the_projector_is_that_of_the_paper():
+    """1 x 1, 3 x 3 with zeros around, 1 x 1, each with BatchNorm (fresh statistics: a factor) and ReLU, in NumPy."""
+    variables = NET.init(jax.random.key(3), IMAGE)
+    outputs = NET.apply(variables, IMAGE)
+    x = np.asarray(outputs.features["stage1"])
+    x = x.reshape(16, 4, 2, 4, 2, 4).mean((2, 4))  # to the teacher's 4 x 4
+    for i in range(3):
+        kernel = np.asarray(variables["params"][f"conv{i}"]["kernel"])
+        side = len(kernel) // 2
+        wide = np.pad(x, ((0, 0), (side, side), (side, side), (0, 0)))
+        x = sum(
+            wide[:, i : i + 4, j : j + 4] @ kernel[i, j]
+            for i in range(len(kernel))
+            for j in range(len(kernel))
+        )
+        x = np.maximum(x / np.sqrt(1 + 1e-5), 0)
+    np.testing.assert_allclose(outputs.features["projected"], x, atol=1e-5)
+
+
 def test_what_is_deployed_is_counted_by_hand():
     """Convolution and BatchNorm of the student; 1 x 1, 3 x 3, 1 x 1 with theirs at half the teacher's width; its classifier."""
     one = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
