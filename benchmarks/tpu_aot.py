@@ -137,10 +137,12 @@ def row(case: Case, mesh: Mesh) -> str:
     compiled = lower(case, mesh).compile()
     seconds = time.monotonic() - start
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    text = compiled.as_text()
+    assert memory and cost and text, "the TPU's compiler tells all three"
     held = memory.argument_size_in_bytes
     peak = held + memory.output_size_in_bytes - memory.alias_size_in_bytes
     peak += memory.temp_size_in_bytes
-    told = collectives(compiled.as_text())
+    told = collectives(text)
     kinds = ", ".join(f"{n} {kind}" for kind, (n, _) in told.items())
     moved = sum(size for _, size in told.values())
     flops, touched = cost["flops"], cost["bytes accessed"]

@@ -9,7 +9,7 @@
 evaluates both on a share of train, for choices. Not run here in full: 240 epochs want a GPU.
 """
 
-from configs.common import METHODS, method, parse_arg, reference
+from configs.common import METHODS, deployed, method, parse_arg, reference
 from configs.crd import EPOCHS, network, recipe
 
 DEFAULTS = dict(
@@ -29,7 +29,7 @@ SECOND = ("fsp", "ab", "ft")
 
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
-    network(a["teacher"])
+    teacher, student = network(a["teacher"]), network(a["student"])
     objective = method(a["method"], a["teacher"], a["student"])
     if a["method"] in SECOND:
         raise ValueError(
@@ -37,6 +37,7 @@ def get_config(arg=None):
             f"cannot express yet. method={a['method']}_first is the first."
         )
     c = recipe(a["student"], a["seeds"], a["epochs"], a["holdout"])
+    c.student = deployed(a["method"], teacher, student)
     c.objective = objective
     if objective == METHODS["labels"]:
         return c

@@ -150,6 +150,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "ofd": _with(1e-3, "ofd.OFD"),
     # DefangChen/SimKD scripts/run_distill.sh.
     "srrl": _with_kd(1.0, "srrl.SRRL"),
+    # The authors use no labels: -c 0 -d 0 -b 1.
+    "simkd": dict(simkd=dict(name="simkd.SimKD")),
     "semckd": _with_kd(400.0, "semckd.SemCKD", softness=1.0),
     # torchdistill's SRDLoss: twice the logarithm, and the divergence at T = 1 (ImageNet).
     "srd": dict(
@@ -295,6 +297,19 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
         "resnet50->MobileNetV1": _WSLD_IMAGENET,
     },
 }
+
+
+DEPLOYED: dict[str, str] = {"simkd": "simkd.SimKD"}
+"""Methods that deploy more than the student: the network of kd/models that wraps it, told of both."""
+
+
+def deployed(
+    name: str, teacher: dict[str, Any], student: dict[str, Any]
+) -> dict[str, Any]:
+    """The section `student` of a method for a pair of sections: the student as it is, or as DEPLOYED wraps it."""
+    if name not in DEPLOYED:
+        return student
+    return dict(name=DEPLOYED[name], student=student, teacher=teacher)
 
 
 def method(name: str, teacher: str, student: str) -> dict[str, Any]:

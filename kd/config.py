@@ -49,6 +49,10 @@ def default() -> ConfigDict:
     c.devices = ConfigDict(DEVICES)
     c.checkpoint = ConfigDict({"seconds": 30.0, "keep": 1})  # at most that often
     c.tensorboard = False  # also write event files (extra `kd[tensorboard]`)
+    c.profile = 0  # updates of which a trace is written to the run's profile/
+    c.compilation_cache = (
+        "default"  # directory of compiled programs | "none"; see kd.compilation
+    )
     c.compare = ConfigDict()  # {label: config of an ordinary run} for the closing table
     c.acceptance = ConfigDict()  # max_drop, min_agreement, as fractions
     return c
@@ -242,6 +246,10 @@ def _check_values(config: ConfigDict) -> None:
     if config.checkpoint.keep < 1:
         raise InputError(
             f"config.checkpoint.keep: expected 1 or more, got {config.checkpoint.keep}."
+        )
+    if config.profile < 0:
+        raise InputError(
+            f"config.profile: expected a number of updates, 0 for no trace, got {config.profile}."
         )
     for key in ("holdout", "validation"):
         if not 0 <= config[key] < 1:

@@ -34,6 +34,11 @@ def count(tree: PyTree) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
+def parameters(variables: PyTree) -> int:
+    """Numbers in a network that were learned: its `params` and, where it has some, layers `inherited` from its teacher."""
+    return sum(count(variables.get(name, ())) for name in ("params", "inherited"))
+
+
 def nbytes(tree: PyTree) -> int:
     """Bytes of a tree of arrays (or of their shapes)."""
     return sum(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from kd.errors import InputError
+from kd.errors import InputError, unknown
 from kd.types import Outputs, View
 
 type Name = str | Sequence[str]
@@ -55,7 +55,7 @@ def pair(view: View, name: Name) -> tuple[Array, Array]:
       InputError: there is no teacher, its features were averaged away, or one side lacks the feature.
     """
     own, other = (name, name) if isinstance(name, str) else _two(name)
-    student, teacher = view.student.features, _teacher(view).features
+    student, teacher = view.student.features, teacher_outputs(view).features
     if own not in student or other not in teacher:
         raise _mismatch(
             view, f"there is no pair {own!r} of the student, {other!r} of the teacher"
@@ -73,7 +73,7 @@ def pairs(
     """
     if names is None:
         names = stage_names(view.student, suffix)
-        if not names or names != stage_names(_teacher(view), suffix):
+        if not names or names != stage_names(teacher_outputs(view), suffix):
             raise _mismatch(view, f"the stages (stage1{suffix}, ...) of the two differ")
     if isinstance(names, str):
         names = [names]
@@ -93,11 +93,28 @@ def maps(
 def last(view: View, name: Name | None = None) -> tuple[Array, Array]:
     """The pair called `name`, or the last stage of each network, however many stages each has."""
     if name is None:
-        own, other = stage_names(view.student), stage_names(_teacher(view))
+        own, other = stage_names(view.student), stage_names(teacher_outputs(view))
         if not own or not other:
             raise _mismatch(view, "one of the two has no stages (stage1, ...)")
         name = (own[-1], other[-1])
     return pair(view, name)
+
+
+def final_map(outputs: Outputs) -> Float[Array, "b h w d"]:
+    """The last stage's map after its ReLU, as a map whatever its rank.
+
+    Where a BatchNorm and ReLU of the whole network follow the last stage, as in a WRN, it is after them: the classifier then reads
+    its mean. Where a network widens its last stage before the mean, as MobileNetV2 does, it is the stage itself.
+    """
+    names = stage_names(outputs)
+    if not names:
+        raise unknown("stage of this network", "stage1", outputs.features)
+    last = outputs.features[names[-1]]
+    before = outputs.features.get(f"{names[-1]}_pre")
+    pooled = outputs.features.get("pooled")
+    if before is None or pooled is None or pooled.shape[-1] != last.shape[-1]:
+        return as_map(last)
+    return nn.relu(as_map(before))
 
 
 def _two(name: Sequence[str]) -> tuple[str, str]:
@@ -108,7 +125,8 @@ def _two(name: Sequence[str]) -> tuple[str, str]:
     return name[0], name[1]
 
 
-def _teacher(view: View) -> Outputs:
+def teacher_outputs(view: View) -> Outputs:
+    """The outputs of one teacher. Raises InputError where there is none, or an average, which has no features."""
     if isinstance(view.teacher, Outputs):
         return view.teacher
     view.target(1.0)  # says what to do where there is no teacher
@@ -124,7 +142,7 @@ def _mismatch(view: View, why: str) -> InputError:
         or "none"
     )
     return InputError(
-        f"{why}. The student has {listed(view.student)}; the teacher has {listed(_teacher(view))} (shapes without the batch). "
+        f"{why}. The student has {listed(view.student)}; the teacher has {listed(teacher_outputs(view))} (shapes without the batch). "
         "Pair them by name in the objective's settings, such as features = [['stage1', 'stage1'], ['stage2', 'stage4']], "
         "the student's name first."
     )

@@ -7,7 +7,15 @@ from typing import Any
 
 from kd.config import ConfigDict, leaves
 
-REPORTING = ("compare", "acceptance", "checkpoint", "tensorboard", "devices")
+REPORTING = (
+    "compare",
+    "acceptance",
+    "checkpoint",
+    "tensorboard",
+    "devices",
+    "profile",
+    "compilation_cache",
+)
 """Keys that change what is reported, kept or used, but not what is learned: no part of a run's identity."""
 
 

@@ -216,11 +216,13 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     if options.print_config:
         print(config)
         return 0
-    from kd import compare, distributed
+    from kd import compare, compilation, distributed
     from kd.loop import Stopped
 
     given = options.coordinator, options.processes, options.process
     distributed.join(*given, detect=options.distributed)
+    compilation.keep_programs(config.compilation_cache)
+
     try:
         runs = compare.ensure(config, workdir, options.runs)
     except Stopped as stopped:

@@ -101,7 +101,7 @@ def check_batch(mesh: Mesh, batch_size: int) -> None:
         )
 
 
-def compiled(mesh: Mesh) -> Callable[[Callable], Callable]:
+def compiled(mesh: Mesh) -> Callable[[Callable], jax.stages.Wrapped]:
     """`compile(f)`: `f(states, *rest)` jitted, its results whole on each device; it donates the states."""
     return lambda f: jax.jit(f, donate_argnums=0, out_shardings=everywhere(mesh))
 

@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kd.errors import InputError
+from kd.inherited import inherit
 from kd.types import Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View
 
 type Augment = Callable[[PRNGKeyArray, Batch], Batch]
@@ -56,6 +57,7 @@ def make_init(
         variables = student.init(
             {"params": k_student, "dropout": k_student}, batch["image"], train=False
         )
+        variables = inherit(variables, frozen["teacher"])
         mutable = teacher.init(variables)
         view = View(
             student=cast(

@@ -18,9 +18,8 @@ from kd.errors import InputError
 from kd.identity import fingerprint as config_hash
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
-from kd.program import (
-    make_order,
-)
+from kd.profile import Profile
+from kd.program import make_order
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
 from kd.trained import fingerprint, workdir_of_teacher
@@ -91,7 +90,8 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     config, plan = setup.config, setup.plan
     origin = _origin(setup)
     distributed.write(lambda: workdir.claim(config.to_dict(), origin))
-    with Spent() as spent:
+    profile = Profile(workdir.path / "profile", config.profile)
+    with Spent() as spent, profile:
         checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
         if checkpoints.latest() is None:
             state = setup.init()
@@ -107,7 +107,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
             state = train(
                 state,
                 plan,
-                setup.updates,
+                profile.watch(setup.updates),
                 lambda epoch: order(setup.keys, epoch),
                 setup.inputs,
                 lambda state: setup.scores(setup.logits(state.student)),
@@ -175,7 +175,7 @@ def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
         "epochs": config.epochs,
         "steps": setup.plan.steps,
         "final": setup.scores(logits),
-        "parameters": cost.count(one["params"]),
+        "parameters": cost.parameters(one),
         "bytes": cost.nbytes(one),
         "macs": cost.macs(
             lambda v, x: setup.student.apply(v, x, train=False), one, image

@@ -13,18 +13,20 @@ BELOW = {
     "override": {"config", "errors"},
     "build": {"config", "errors"},
     "transform": {"types"},
-    "models": {"types", "errors", "models"},
+    "models": {"types", "errors", "models", "features", "build"},
     "features": {"types", "errors"},
     "objectives": {"types", "errors", "features", "objectives"},
     "data": {"types", "errors", "data", "build"},
     "objective": {"types", "errors"},
     "teacher": {"types", "errors", "transform"},
     "optim": {"types", "errors", "build"},
-    "step": {"types", "errors"},
+    "inherited": {"types", "errors"},
+    "step": {"types", "errors", "inherited"},
     "program": {"types", "step", "transform"},
     "checkpoint": {"types", "errors"},
 }
-"""What each layer may import of kd. The step knows types and errors alone; models, objectives, data, teachers and optimizers do not
+"""What each layer may import of kd. The step knows types, errors and what is
+inherited; models, objectives, data, teachers and optimizers do not
 know one another. Modules that are not here are above all these."""
 
 

@@ -1,0 +1,64 @@
+"""Seconds that `kd run` waits for XLA: with nothing kept, with an empty directory of programs, and with a full one."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.record import Case, Made, Row
+from benchmarks.timer import ratio
+from kd.workdir import Workdir
+
+TITLE = "XLA's seconds and the whole command's, with the programs of a former run over without"
+REPEATS = 5
+
+ROOT = Path(__file__).parents[1]
+CONFIG = "configs/digits.py:role=labels"
+
+
+def cases(toy: bool) -> Sequence[Case]:
+    """A run of a single epoch, all of whose time is start and compilation."""
+    networks = {"MLP": "--config.student.name=mlp.MLP"} if toy else {"digits": ""}
+    return [Case(name, partial(_make, extra)) for name, extra in networks.items()]
+
+
+def _make(extra: str) -> Made:
+    home = Path(tempfile.mkdtemp(prefix="kd-benchmark-"))
+    spent: dict[str, list[float]] = {"without": [], "with": []}
+
+    def run(name: str, directory: str) -> Callable[[], None]:
+        def call() -> None:
+            workdir = Workdir(home / f"{name}{len(spent[name])}")
+            options = ["--workdir", str(workdir), "--config.epochs=1", extra]
+            options.append(f"--config.compilation_cache={directory}")
+            command = [sys.executable, "-m", "kd", "run", "--config", CONFIG]
+            env = {k: v for k, v in os.environ.items() if "COMPILATION_CACHE" not in k}
+            subprocess.run(
+                [*command, *filter(None, options)],
+                cwd=ROOT,
+                env=env,
+                check=True,
+                capture_output=True,
+            )
+            spent[name].append(workdir.read("result.json")["compile_seconds"])
+
+        return call
+
+    parts = {"without": run("without", "none"), "with": run("with", str(home / "xla"))}
+    return Made(parts, {"compile_seconds": spent})
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Ratios as median [smallest, largest] of the rounds; the first round, which fills the directory, does not count."""
+    head = ["run", "XLA's seconds, with over without", "whole command"]
+    lines = []
+    for row in rows:
+        compiled = row["compile_seconds"]
+        times = row["seconds"]
+        n = len(times["with"])
+        quotients = ratio(compiled["with"][-n:], compiled["without"][-n:])
+        lines.append([row["case"], str(quotients), str(ratio(times["with"], times["without"]))])  # fmt: skip
+    return [head, *lines]

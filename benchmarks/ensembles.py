@@ -1,0 +1,55 @@
+"""Forward of 1, 2, 4, 8 teachers under vmap, map and unroll, over unroll: where the defaults of kd.transform come from."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
+from benchmarks.record import Case, Made, Row
+from benchmarks.timer import ratio
+from kd import parts, teacher
+from kd.transform import HOW, fastest
+
+TITLE = "forward of an ensemble by each way of going over it, over unroll; batch 64"
+REPEATS = 15
+
+
+def cases(toy: bool) -> Sequence[Case]:
+    """Each kind of network by each number of members."""
+    kinds, sizes = (TOYS, (2,)) if toy else (KINDS, (1, 2, 4, 8))
+    return [
+        Case(f"{kind}, {m}", partial(_make, net, m, 8 if toy else 64))
+        for kind, net in kinds.items()
+        for m in sizes
+    ]
+
+
+def _make(section: Mapping[str, Any], members: int, size: int) -> Made:
+    net = parts.make_model(section, CLASSES)
+    rng = np.random.default_rng(0)
+    image = jax.numpy.asarray(rng.standard_normal((size, *SHAPE)), "float32")
+    keys = jax.random.split(jax.random.key(0), members)
+    weights = jax.jit(jax.vmap(lambda key: net.init(key, image)))(keys)
+
+    def way(how: str) -> Any:
+        apply = teacher.ensemble(net, "probs", how).apply
+        compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
+        return partial(compiled, weights, image)
+
+    one = jax.tree.map(lambda x: x[0], weights)
+    default = fastest(lambda v, x: net.apply(v, x, train=False), one, image)
+    return Made({how: way(how) for how in HOW}, {"default": default})
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Times over unroll's as median [smallest, largest] of the rounds."""
+    head = ["network, members", "vmap over unroll", "map over unroll", "default"]
+    lines = []
+    for row in rows:
+        times = row["seconds"]
+        over = [str(ratio(times[how], times["unroll"])) for how in ("vmap", "map")]
+        lines.append([row["case"], *over, row["default"]])
+    return [head, *lines]

@@ -1,0 +1,60 @@
+"""The whole step of KD over its parts, each compiled alone: the teacher's forward, the student's update."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+
+from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
+from benchmarks.record import Case, Made, Row
+from benchmarks.steps import CIFAR, Problem, step_of
+from benchmarks.timer import added, ratio
+from kd import parts
+from kd.types import Outputs, Teacher
+
+TITLE = "one compiled step of KD over its parts, each compiled alone"
+REPEATS = 15
+
+
+def cases(toy: bool) -> Sequence[Case]:
+    """The reference pair at batch 64, and pairs of one kind each."""
+    size = 8 if toy else 64
+    kinds = TOYS if toy else KINDS
+    pairs = {
+        f"{kind} to the same": Problem(net, net, size, SHAPE, CLASSES, 512)
+        for kind, net in kinds.items()
+    }
+    if not toy:
+        pairs["wrn_40_2 to wrn_16_2"] = CIFAR
+    return [Case(name, partial(_make, problem)) for name, problem in pairs.items()]
+
+
+def _make(problem: Problem) -> Made:
+    fused = step_of("kd", problem)
+    big = parts.make_model(problem.teacher, problem.num_classes)
+    image, weights = fused.batch["image"], fused.frozen["teacher"]
+    forward = jax.jit(lambda v, x: big.apply(v, x, train=False).logits)  # pyrefly: ignore
+    # The same student's update by logits that are there.
+    told = Teacher(lambda logits, state, batch: Outputs(logits))
+    student = step_of("kd", problem, told, forward(weights, image))
+    bytes_ = {"fused": fused.memory, "student": student.memory}
+    return Made(
+        {
+            "fused": fused,
+            "teacher": lambda: forward(weights, image),
+            "student": student,
+        },
+        {"memory": bytes_},
+    )
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Times as median [smallest, largest] of the rounds."""
+    head = ["pair", "fused over parts", "teacher's share of the parts"]
+    lines = []
+    for row in rows:
+        seconds = row["seconds"]
+        parts_ = added(seconds["teacher"], seconds["student"])
+        whole, share = ratio(seconds["fused"], parts_), ratio(seconds["teacher"], parts_)  # fmt: skip
+        lines.append([row["case"], str(whole), str(share)])
+    return [head, *lines]

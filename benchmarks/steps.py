@@ -1,0 +1,136 @@
+"""Compiled steps on made-up images, as the benchmarks time them: what the numbers are changes no time."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from configs.common import deployed, method
+from kd import config as configs
+from kd import parts, teacher
+from kd.data.base import class_tables
+from kd.step import make_init, make_step
+from kd.types import PyTree, Teacher
+
+
+class Problem(NamedTuple):
+    """A pair of networks, as sections of a config, and the data that they see."""
+
+    teacher: Mapping[str, Any]
+    student: Mapping[str, Any]
+    batch_size: int
+    shape: tuple[int, ...]  # of one image
+    num_classes: int
+    examples: int
+
+
+CIFAR = Problem(
+    {"name": "wrn.wrn_40_2"}, {"name": "wrn.wrn_16_2"}, 64, (32, 32, 3), 100, 50000
+)
+TOY = Problem(
+    {"name": "cnn.CNN", "widths": (4, 8)},
+    {"name": "cnn.CNN", "widths": (4, 8)},
+    8,
+    (8, 8, 3),
+    10,
+    64,
+)
+
+
+def batch(problem: Problem) -> dict[str, jax.Array]:
+    """A minibatch; where a method wants two views of an image, every second one is the second view."""
+    n, rng = problem.batch_size, np.random.default_rng(0)
+    return {
+        "image": jnp.asarray(rng.standard_normal((n, *problem.shape)), jnp.float32),
+        "label": jnp.arange(n) % problem.num_classes,
+        "index": jnp.arange(n),
+        "views": jnp.arange(n) % 2,
+        "epoch": jnp.zeros((), jnp.int32),
+    }
+
+
+@dataclasses.dataclass
+class Stepper:
+    """A compiled step with its arguments; calling it makes one update."""
+
+    compiled: Any
+    state: Any
+    frozen: Any
+    batch: Any
+    step: Any  # before it was compiled
+
+    def __call__(self) -> Any:
+        self.state, metrics = self.compiled(self.state, self.frozen, self.batch)
+        return metrics
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes of the program's temporaries, and of its arguments: weights, optimizer, banks, the batch."""
+        analysis = self.compiled.memory_analysis()
+        return {
+            "temporary_bytes": analysis.temp_size_in_bytes,
+            "argument_bytes": analysis.argument_size_in_bytes,
+        }
+
+
+def quickly(function: Any) -> Any:
+    """`jit` for what runs once: little is optimised, so that it compiles soon."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def step_of(
+    name: str,
+    problem: Problem,
+    taught: Teacher | None = None,
+    weights: PyTree = None,
+) -> Stepper:
+    """The step of a method of METHODS as a run of the CIFAR-100 recipe has it, without augmentation.
+
+    Args:
+      name: of the method.
+      problem: the networks and their data.
+      taught: in place of the problem's teacher.
+      weights: `frozen["teacher"]` of it.
+    """
+    names = (s["name"].rpartition(".")[2] for s in (problem.teacher, problem.student))
+    section = deployed(name, dict(problem.teacher), dict(problem.student))
+    config = parts.spell_out(
+        configs.complete(
+            ConfigDict(
+                dict(
+                    data=dict(name="cifar100"),
+                    student=section,
+                    objective=method(name, *names),
+                )
+            )
+        )
+    )
+    student = parts.make_model(section, problem.num_classes)
+    big = parts.make_model(problem.teacher, problem.num_classes)
+    steps = -(-problem.examples // problem.batch_size)
+    objective = parts.make_objective(config.objective.to_dict(), False, steps, 240)
+    tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.05, momentum=0.9))
+    example = batch(problem)
+    labels = np.arange(problem.examples) % problem.num_classes
+    # A generator that compiles in a tenth of the time.
+    key = jax.random.key(0, impl="unsafe_rbg")
+    if taught is None:
+        taught, weights = (
+            teacher.frozen(big),
+            quickly(big.init)(key, example["image"]),
+        )
+    frozen = {
+        "teacher": weights,
+        "tables": jax.tree.map(jnp.asarray, class_tables(labels, problem.num_classes)),
+    }
+    made = (student, objective, taught, tx)
+    state = quickly(make_init(*made))(key, frozen, example)
+    state = dataclasses.replace(state, key=jax.random.key(0))
+    step = make_step(*made)
+    compiled = jax.jit(step, donate_argnums=0).lower(state, frozen, example).compile()
+    return Stepper(compiled, state, frozen, example, step)

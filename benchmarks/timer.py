@@ -1,0 +1,50 @@
+"""Times of several functions taken in turn, A B C A B C ..., so that whatever else the machine does strikes all of them."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+
+def interleave(
+    functions: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each call of each function, `repeats` rounds after `warmup` that do not count.
+
+    Args:
+      functions: name -> function of nothing; what it returns is waited for.
+      repeats: rounds; in each, every function is called once, in the order given.
+      warmup: rounds before them.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for i in range(warmup + repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function())
+            if i >= warmup:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+class Ratio(NamedTuple):
+    """Median, smallest and largest of the quotients of the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
+    """Quotients of two lists of seconds, round by round."""
+    quotients = [a / b for a, b in zip(above, below, strict=True)]
+    return Ratio(statistics.median(quotients), min(quotients), max(quotients))
+
+
+def added(*lists: Sequence[float]) -> list[float]:
+    """Sum of several functions' seconds, round by round."""
+    return [sum(round_) for round_ in zip(*lists, strict=True)]

@@ -1,0 +1,192 @@
+"""The benchmarks at toy size: turns, ratios by hand, rows that are kept, tables that are what the script prints."""
+
+import importlib
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from benchmarks import document, methods, objectives, operations, record, timer
+from benchmarks.__main__ import main
+from benchmarks.networks import TOYS
+from benchmarks.record import NAMES
+from configs.common import METHODS
+from kd import build, parts
+from kd.errors import InputError
+
+
+def test_functions_take_turns():
+    calls = []
+    functions = {name: lambda name=name: calls.append(name) for name in "ab"}
+    seconds = timer.interleave(functions, repeats=2, warmup=1)
+    assert "".join(calls) == "ababab"
+    assert [len(times) for times in seconds.values()] == [2, 2]
+
+
+def test_ratios_are_of_rounds():
+    """Rounds of 2 / 1, 9 / 3, 8 / 8: their median is 2, that of the sums or of the medians is not."""
+    found = timer.ratio([2.0, 9.0, 8.0], [1.0, 3.0, 8.0])
+    assert found == (2.0, 1.0, 3.0) and str(found) == "2.00 [1.00, 3.00]"
+    assert timer.added([1.0, 2.0], [10.0, 20.0]) == [11.0, 22.0]
+
+
+class Counted:
+    """A benchmark whose cases say when they are made."""
+
+    TITLE = "title"
+    REPEATS = 2
+
+    def __init__(self, *names: str):
+        self.made: list[str] = []
+        self._names = names
+
+    def cases(self, toy: bool):
+        def make(name: str) -> record.Made:
+            self.made.append(name)
+            if name == "bad":
+                raise KeyboardInterrupt
+            return record.Made({"part": lambda: None}, {"fact": name * 2})
+
+        return [record.Case(n, lambda n=n: make(n)) for n in self._names]
+
+    def table(self, rows):
+        return [["case"], *([row["case"]] for row in rows)]
+
+
+def test_a_benchmark_that_was_cut_goes_on(tmp_path):
+    first = Counted("x", "bad", "y")
+    with pytest.raises(KeyboardInterrupt):
+        record.measure("it", first, tmp_path, tell=lambda line: None)
+    second = Counted("y", "x")
+    rows = record.measure("it", second, tmp_path, tell=lambda line: None)
+    assert second.made == ["y"]
+    assert [row["case"] for row in rows] == ["y", "x"]
+    assert rows[0]["fact"] == "yy" and len(rows[0]["seconds"]["part"]) == 2
+    assert record.rows("it", tmp_path) == rows[::-1]
+
+
+def test_rounds_that_were_disturbed_are_run_again(monkeypatch):
+    clock = iter([1.0, 2.0, 1.0, 1.1, 7.0, 7.0])
+    take = lambda parts, repeats: {"part": [next(clock), next(clock)]}
+    monkeypatch.setattr(record, "interleave", take)
+    made = record.Made({"part": lambda: None}, {})
+    assert record.steadily(made, 2) == (2, {"part": [1.0, 1.1]})
+
+
+def test_rows_of_another_machine_are_not_joined(tmp_path):
+    record.measure("it", Counted("x"), tmp_path, tell=lambda line: None)
+    path = tmp_path / "it.json"
+    content = json.loads(path.read_text())
+    content["hardware"]["cores"] = 999
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="not of one setting"):
+        record.measure("it", Counted("x", "y"), tmp_path, tell=lambda line: None)
+
+
+@pytest.mark.slow
+def test_a_step_takes_its_turn_with_plain_kd(tmp_path, capsys):
+    arguments = ["objectives", "--toy", "--only", "at", "--repeats", "1"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    (row,) = record.rows("objectives", tmp_path)
+    assert row["method"]["temporary_bytes"] > 0
+    head, line = objectives.table([row])
+    assert line[0] == "at" and len(line) == len(head)
+    printed = capsys.readouterr().out
+    assert main(["objectives", "--print", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_memory_counts_arguments_and_temporaries():
+    plain = {"temporary_bytes": 30, "argument_bytes": 10}
+    row = {"plain": plain, "method": {"temporary_bytes": 30, "argument_bytes": 50}}
+    assert objectives.memory(row) == 2.0
+
+
+def test_every_kind_of_network_has_logits():
+    for section in TOYS.values():
+        net = parts.make_model(section, 7)
+        image = jax.ShapeDtypeStruct((2, 32, 32, 3), "float32")
+        out = jax.eval_shape(net.init_with_output, jax.random.key(0), image)[0]
+        assert out.logits.shape == (2, 7)
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", document.DOCUMENTS)
+def test_documents_hold_exactly_what_the_script_prints(name):
+    text = (ROOT / name).read_text()
+    assert document.fill(text) == text, f"python -m benchmarks --into {name}"
+
+
+def test_a_table_is_written_between_its_markers(tmp_path):
+    path = tmp_path / "some.md"
+    path.write_text("a\n<!-- table: methods in short -->\nold\n<!-- /table -->\nb\n")
+    assert main(["--into", str(path)]) == 0
+    head, *_, tail = path.read_text().splitlines()
+    assert (head, tail) == ("a", "b")
+    assert "| `kd` | [Hinton, Vinyals, Dean]" in path.read_text()
+    assert "old" not in path.read_text()
+
+
+def test_every_method_and_every_objective_has_a_row():
+    assert {name for m in methods.ALL for name in m.methods} == set(METHODS)
+    there = {name.partition("(")[0] for m in methods.ALL for name in m.objectives}
+    assert there >= set(build.known("kd.objectives"))
+
+
+def test_what_is_needed_in_one_cell():
+    row = methods.Method((), (), "", "", 1, logits="yes", features="pooled", more="x")
+    assert methods.needs(row) == "logits; features: pooled; x"
+
+
+def test_unknown_names_are_told(capsys):
+    assert main(["fusd"]) == 2
+    assert "Did you mean 'fused'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_each_benchmark_measures(name, tmp_path):
+    assert main([name, "--toy", "--repeats", "1", "--out", str(tmp_path)]) == 0
+    rows = record.rows(name, tmp_path)
+    lines = importlib.import_module(f"benchmarks.{name}").table(rows)
+    assert len(lines) > len(rows) > 0
+    assert len({len(line) for line in lines}) == 1
+
+
+PROGRAM = """
+%fused.5 (p: f32[2]) -> f32[2] {
+  ROOT %convolution.9 = f32[2]{0} convolution(%p, %p)
+}
+
+ENTRY %main (a: f32[2]) -> f32[2] {
+  %conv.1 = f32[2]{0} convolution(%a, %b), metadata={op_name="jit(step)/jvp(Net)/conv/conv_general_dilated"}
+  ROOT %conv.2 = f32[2]{0} convolution(%a, %b), metadata={op_name="jit(step)/transpose(jvp(Net))/conv/conv_general_dilated"}
+  %conv.4 = f32[2]{0} convolution(%a, %b), window={size=3x3}
+  %fast_fusion = f32[2]{0} fusion(%a, %b), kind=kCustom, calls=%fused.5
+  %dot.3 = f32[2]{0} dot(%a, %b), metadata={op_name="jit(step)/jvp(Net)/head/dot_general"}
+  %add_fusion = f32[2]{0} fusion(%a), kind=kLoop
+  %copy.7 = f32[2]{0} copy(%a)
+  %call.1 = f32[2]{0} call(%a), to_apply=%inner
+"""
+
+
+def test_operations_are_told_apart_by_hand():
+    found = operations.kinds(PROGRAM)
+    assert found == {
+        "conv.1": "convolutions, forward",
+        "conv.2": "convolutions, gradients",
+        "conv.4": "convolutions, gradients",
+        "convolution.9": "convolutions, gradients",
+        "fast_fusion": "convolutions, gradients",
+        "dot.3": "matrix products",
+        "add_fusion": "elementwise and reductions",
+        "copy.7": "copies and changes of layout",
+    }
+    event = lambda name, dur: {"ph": "X", "dur": dur, "args": {"hlo_op": name}}
+    events = [event("conv.1", 2.0), event("conv.1", 3.0), event("call.1", 9.0)]
+    events += [{"ph": "X", "dur": 50.0, "name": "python"}, event("copy.7", 1.0)]
+    spent = operations.by_kind(events, found)
+    assert spent == {"convolutions, forward": 2.0, "copies and changes of layout": 1.0}

@@ -1,0 +1,65 @@
+"""A trace of some updates lies in the run's directory, and the run is what it would have been."""
+
+import gzip
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kd.main import main
+from kd.profile import Profile
+from kd.workdir import Workdir
+
+
+def events(directory: Path) -> list[dict]:
+    """Of the one trace there."""
+    (file,) = directory.glob("plugins/profile/*/perfetto_trace.json.gz")
+    return json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
+
+
+def test_the_first_dispatch_is_left_out_and_the_rest_counted(tmp_path: Path):
+    seen = []
+
+    @jax.jit
+    def double(x, count):
+        return x * 2.0
+
+    def update(x, count):
+        seen.append(profile._on)
+        return double(x, count)
+
+    with Profile(tmp_path, 3) as profile:
+        watched = profile.watch({8: update})
+        for _ in range(4):
+            watched[8](jnp.ones(4), jnp.int32(2))
+    assert seen == [False, True, True, False]  # two dispatches of two updates
+    assert any("double" in str(event.get("name")) for event in events(tmp_path))
+
+
+def test_no_trace_is_no_wrapper(tmp_path: Path):
+    given = {8: lambda: None}
+    with Profile(tmp_path, 0) as profile:
+        assert profile.watch(given) is given
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_ends_early_has_a_shorter_trace(tmp_path: Path):
+    with Profile(tmp_path, 99) as profile:
+        watched = profile.watch({8: lambda count: count})
+        for _ in range(2):
+            watched[8](jnp.int32(1))
+    assert events(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_traced_run_is_the_run(small_config: Path):
+    reference = ["run", "--config", "small.py:teacher"]
+    assert main([*reference, "--workdir", "plain"]) == 0
+    assert main([*reference, "--workdir", "traced", "--config.profile=2"]) == 0
+    assert events(Path("traced/profile"))
+    plain, traced = (Workdir(n).predictions()["logits"] for n in ("plain", "traced"))
+    np.testing.assert_array_equal(plain, traced)
+    assert main([*reference, "--config.profile=-1"]) == 2
