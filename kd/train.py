@@ -16,9 +16,6 @@ from kd.errors import InputError
 from kd.identity import fingerprint as config_hash
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
-from kd.program import (
-    make_order,
-)
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
 from kd.trained import fingerprint, workdir_of_teacher
@@ -89,13 +86,12 @@ def _train(setup: Setup, workdir: Workdir) -> None:
         at = int(state.step[0])
         record = Record(workdir, at, config.tensorboard)
         progress = Progress(workdir.path.name, plan.steps, at)
-        order = jax.jit(make_order(plan.examples))
         try:
             state = train(
                 state,
                 plan,
                 setup.updates,
-                lambda epoch: order(setup.keys, epoch),
+                setup.order,
                 setup.inputs,
                 lambda state: setup.scores(setup.logits(state.student)),
                 record,
@@ -109,6 +105,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
             record.close()
             progress.close()
             checkpoints.close()
+            setup.close()
     epochs = (plan.steps - at) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
     logits = setup.logits(state.student)

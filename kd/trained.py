@@ -18,6 +18,7 @@ from kd.checkpoint import load_student
 from kd.config import ConfigDict
 from kd.data.augment import make_normalize
 from kd.data.base import Dataset
+from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.parts import make_model
 from kd.program import make_logits
@@ -118,6 +119,10 @@ def _logits(
             f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
             "Leave one of the two out."
         )
+    if isinstance(dataset.train.image, Pictures):
+        raise InputError(
+            "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
+        )
     evaluate = make_eval(model, make_normalize(dataset.mean, dataset.std))
     logits = make_logits(evaluate, config.eval_batch_size, how)
     return jnp.asarray(logits(members, jnp.asarray(dataset.train.image)))
@@ -158,7 +163,8 @@ def fingerprint(variables: PyTree) -> str:
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+        array = leaf.identity if isinstance(leaf, Pictures) else jax.device_get(leaf)
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 
 
