@@ -38,14 +38,14 @@ class Steps:
     def __len__(self) -> int:
         return self.plan.steps
 
-    def __getitem__(self, step: int) -> UInt8[np.ndarray, "s b h w 3"]:
-        epoch, place = divmod(step, self.plan.steps_per_epoch)
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "s b h w 3"]:
+        epoch, place = divmod(index, self.plan.steps_per_epoch)
         first = place * self.plan.batch_size
         batch = []
         for seed in self.seeds:
             order = shuffled(seed, epoch, len(self.pictures))
-            index = order[first : first + self.plan.batch_size]
-            batch.append(self.pictures.cropped(index, seed, epoch))
+            chosen = order[first : first + self.plan.batch_size]
+            batch.append(self.pictures.cropped(chosen, seed, epoch))
         return np.stack(batch)
 
 
@@ -59,8 +59,8 @@ class Parts:
     def __len__(self) -> int:
         return -(-len(self.pictures) // self.size)
 
-    def __getitem__(self, part: int) -> UInt8[np.ndarray, "b h w 3"]:
-        first = part * self.size
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "b h w 3"]:
+        first = index * self.size
         last = min(first + self.size, len(self.pictures))
         images = self.pictures.centered(range(first, last))
         filling = np.repeat(images[-1:], self.size - len(images), axis=0)
@@ -126,7 +126,7 @@ def _pipeline(elements: Steps | Parts, start: int) -> Any:
     import grain.python as grain
 
     workers = elements.pictures.workers
-    left = grain.MapDataset.source(elements)[start:]
+    left: Any = grain.MapDataset.source(elements)[start:]  # pyrefly: ignore
     threads = grain.ReadOptions(num_threads=1 if workers else 2, prefetch_buffer_size=2)
     pipeline = left.to_iter_dataset(threads)
     if workers:

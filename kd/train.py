@@ -68,6 +68,11 @@ def ensure_teacher(
     if config.teacher.config:
         return run(configs.load(config.teacher.config), there, root, above)
     if not there.finished:
+        from kd import imported  # which stands on this module
+
+        if imported.waits(there):
+            imported.evaluate(there)
+            return there
         raise InputError(
             f"config.teacher.run: {there} is no finished run, and config.teacher.config does not say how to make it."
         )
