@@ -105,6 +105,11 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
             f"{origin['checkpoint']}: the network knows {origin['num_classes']} classes, data set {name} has {classes}. Give its own with --data."
         )
     check_parts(config)
+    channels = parts.make_data(config).train.image.shape[-1]
+    if channels != 3:  # what the importer builds its networks for
+        raise InputError(
+            f"{origin['checkpoint']}: the network looks at images of 3 channels, those of data set {name} have {channels}. Give its own with --data."
+        )
     setup = set_up(config, None)
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.place),

@@ -174,5 +174,5 @@ def test_images_that_the_network_cannot_look_at(tmp_path, weights, capsys):
     np.savez(data, x_train=image, y_train=label, x_test=image, y_test=label)
     assert call(checkpoint, tmp_path / "teacher", data) == 2
     error = capsys.readouterr().err.strip()
-    assert "\n" not in error and "Traceback" not in error
+    assert "3 channels" in error and "\n" not in error
     assert not (tmp_path / "teacher").exists()
