@@ -11,8 +11,8 @@ import numpy as np
 
 from kd.data.base import Dataset, Split
 from kd.data.pictures import Pictures, example
-from kd.data.tfds import directory
-from kd.errors import InputError, unknown
+from kd.data.tfds import prepared, root
+from kd.errors import InputError, MissingData, unknown
 
 # ImageNet's, which most sets of photographs are given.
 MEAN = (0.485, 0.456, 0.406)
@@ -49,10 +49,16 @@ def load(
       std: likewise.
 
     Raises:
-      InputError: the set is not prepared (the network is never touched), or not as array_record, or damaged; sizes that cannot be.
+      MissingData: the set is not prepared; the network is never touched.
+      InputError: it is not prepared as array_record, or damaged; sizes that cannot be.
     """
     _check(size, resize, scale, workers)
-    where = directory(dataset, data_dir)
+    where = prepared(dataset, data_dir)
+    if where is None:
+        raise MissingData(
+            f"the data set {dataset} is not prepared in {root(data_dir)}. Prepare it with TFDS where TensorFlow is installed, "
+            f"`tfds build {dataset} --file_format=array_record --data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
+        )
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(where)
