@@ -8,6 +8,10 @@ class InputError(ValueError):
     """The input (config, data, directory, checkpoint) is at fault. Nothing was overwritten. The command exits with 2."""
 
 
+class MissingData(InputError):
+    """A data set is not prepared on this machine."""
+
+
 class RunError(RuntimeError):
     """A run that began cannot go on, such as one whose loss is not finite. The command exits with 1."""
 

@@ -19,11 +19,15 @@ REPORTING = (
 """Keys that change what is reported, kept or used, but not what is learned: no part of a run's identity."""
 
 
+PLACE = ("data_dir", "workers")
+"""Keys of section `data` that say where it lies and how it is read, not what it is."""
+
+
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config decides what is learned, as JSON data with sorted keys."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
     kept = {k: v for k, v in config.items() if k not in REPORTING}
-    data = {k: v for k, v in kept.get("data", {}).items() if k != "data_dir"}
+    data = {k: v for k, v in kept.get("data", {}).items() if k not in PLACE}
     return json.loads(json.dumps({**kept, "data": data}, sort_keys=True))
 
 

@@ -1,6 +1,5 @@
 """Published PyTorch weights as a finished run: evaluated, recorded, and usable as a teacher."""
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,10 +12,12 @@ from ml_collections import ConfigDict
 
 from kd import config as configs
 from kd import importer, parts
-from kd.checkpoint import Checkpoints
-from kd.errors import InputError
-from kd.setup import set_up
+from kd.checkpoint import Checkpoints, load_student
+from kd.errors import InputError, MissingData
+from kd.program import seed_keys
+from kd.setup import check_parts, set_up
 from kd.train import describe
+from kd.types import DistillState, PyTree
 from kd.workdir import Workdir
 
 
@@ -25,52 +26,46 @@ def import_run(
     model: str,
     out: Path | str,
     data: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Writes the run directory `out`, as if the network had been trained by a run that is now finished.
+
+    Where the data set is not prepared on this machine it holds the weights alone: `evaluate`, which the same call and a run
+    that names it as its teacher come to, finishes it once the data are there.
 
     Args:
       checkpoint: a file that `kd.importer.read` takes.
       model: `FAMILY.NAME`, or NAME where that is unique.
-      out: the directory; it must not exist yet, and exists afterwards only if all went well.
+      out: the directory; it must not exist yet, or hold this import without its evaluation. It is made only if all went well.
       data: section `data` of a config: what the network was trained for. It is evaluated on the test split, and taken to have
         been trained with this set's normalisation.
 
     Returns:
-      The content of `result.json`; `imported` says which file, with its sha256.
+      The content of `result.json`; `imported` says which file, with its sha256. None where the data set is not there.
 
     Raises:
       InputError: `out` is there; no such checkpoint, or of another network; classes or image size that are not the data's.
     """
     out = Path(out)
-    if out.exists():
+    if out.exists() and (Workdir(out).finished or not waits(Workdir(out))):
         raise InputError(f"{out} exists already. Give another --out, or remove it.")
     variables, origin = importer.import_checkpoint(checkpoint, model)
-    model = importer.full_name(model)
     config = parts.spell_out(
         configs.complete(
             ConfigDict(
                 dict(
                     data=dict(data),
-                    student=dict(name=model),
+                    student=dict(name=importer.full_name(model)),
                     objective=dict(ce=dict(name="ce.CE")),
                     optimizer=dict(name="sgd", learning_rate=0.0),
                 )
             )
         )
     )
-    classes = parts.make_data(config).num_classes
-    if origin["num_classes"] != classes:
-        raise InputError(
-            f"{checkpoint}: the network knows {origin['num_classes']} classes, data set {data['name']} has {classes}. Give its own with --data."
-        )
-    setup = set_up(config, None)
-    state = setup.init()
-    stacked = jax.tree.map(lambda x: jnp.asarray(x)[None], variables)
-    params = {**state.params, "student": stacked["params"]}
-    rest = {k: v for k, v in stacked.items() if k != "params"}
-    stats = {**state.stats, "student": rest}
-    state = dataclasses.replace(state, params=params, stats=stats)
-
+    if out.exists():
+        workdir = Workdir(out)
+        workdir.check_owner(config.to_dict(), parts.as_today)
+        workdir.claim(config.to_dict(), {"teacher": {}, "imported": origin})
+        return _evaluated_if_possible(workdir)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Renamed at the end: whatever stops this, no directory passes for a run that is not one.
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -79,16 +74,73 @@ def import_run(
         workdir = Workdir(building)
         workdir.claim(config.to_dict(), {"teacher": {}, "imported": origin})
         checkpoints = Checkpoints(workdir.checkpoints)
-        checkpoints.save(state, 0)
+        checkpoints.save(_state(variables), 0)
         checkpoints.close()
-        logits = setup.logits(state.student)
-        label = setup.dataset.test.label
-        workdir.write("predictions.npz", {"logits": logits, "label": label})
-        result = describe(setup, logits) | {"imported": origin}
-        # Of its training nothing is known.
-        result |= {"epochs": None, "steps": None, "seeds": [0]}
-        workdir.write("result.json", result)
+        result = _evaluated_if_possible(workdir)
         building.rename(out)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return result
+
+
+def waits(workdir: Workdir) -> bool:
+    """Whether the directory holds imported weights that have not been evaluated."""
+    there = (workdir.path / "origin.json").exists() and not workdir.finished
+    return there and "imported" in workdir.read("origin.json")
+
+
+def evaluate(workdir: Workdir) -> dict[str, Any]:
+    """Finishes the run of imported weights: their predictions and `result.json`, which it returns.
+
+    Raises:
+      MissingData: the data set is not prepared on this machine.
+      InputError: its classes or the size of its images are not the network's.
+    """
+    origin = workdir.read("origin.json")["imported"]
+    stored = ConfigDict(workdir.read("config.json"))
+    config = parts.spell_out(configs.complete(stored))
+    name, classes = config.data.name, parts.make_data(config).num_classes
+    if origin["num_classes"] != classes:
+        raise InputError(
+            f"{origin['checkpoint']}: the network knows {origin['num_classes']} classes, data set {name} has {classes}. Give its own with --data."
+        )
+    check_parts(config)
+    channels = parts.make_data(config).train.image.shape[-1]
+    if channels != 3:  # what the importer builds its networks for
+        raise InputError(
+            f"{origin['checkpoint']}: the network looks at images of 3 channels, those of data set {name} have {channels}. Give its own with --data."
+        )
+    setup = set_up(config, None)
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.place),
+        setup.shapes.student,
+    )
+    logits = setup.logits(load_student(workdir.checkpoints, like))
+    label = setup.dataset.test.label
+    workdir.write("predictions.npz", {"logits": logits, "label": label})
+    result = describe(setup, logits) | {"imported": origin}
+    # Of its training nothing is known.
+    result |= {"epochs": None, "steps": None, "seeds": [0]}
+    workdir.write("result.json", result)
+    return result
+
+
+def _evaluated_if_possible(workdir: Workdir) -> dict[str, Any] | None:
+    try:
+        return evaluate(workdir)
+    except MissingData:
+        return None
+
+
+def _state(variables: PyTree) -> DistillState:
+    """The state of a run of one seed, of which only the student is known."""
+    stacked = jax.tree.map(lambda x: jnp.asarray(x)[None], variables)
+    rest = {k: v for k, v in stacked.items() if k != "params"}
+    return DistillState(
+        step=jnp.zeros((1,), jnp.int32),
+        key=seed_keys(0, 1),
+        params={"student": stacked["params"], "objective": {}},
+        stats={"student": rest, "objective": {}},
+        opt=(),
+        teacher=(),
+    )

@@ -253,6 +253,12 @@ def _import(options: argparse.Namespace, rest: list[str]) -> int:
     path = {} if options.data_path is None else {"path": options.data_path}
     data = {"name": options.data, **path}
     result = import_run(options.checkpoint, options.model, options.out, data)
+    if result is None:
+        print(
+            f"{options.model}: imported without evaluation, for the data set {options.data} is not prepared here; the same "
+            f"command, or a run with this teacher, evaluates it once it is\n{options.out}"
+        )
+        return 0
     accuracy = 100 * result["final"]["accuracy"][0]
     print(
         f"{options.model}: {result['parameters']:,} parameters, {accuracy:.2f} % of {result['examples']:,} "

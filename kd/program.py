@@ -64,7 +64,8 @@ def make_update(
       paired: whether the teacher's weights, too, have a leading axis of seeds: one teacher for each student.
       place: sharding constraint on the batch.
 
-    The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image": [n, ...], "label": [n]}`;
+    The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image": [n, ...], "label": [n]}`, or
+    with `views` [s, b, ...], each seed's images of this batch, in place of `image`;
     order int [s, n]; epoch and the place in `order` of the first example, int []. The metrics are [s].
     """
 
@@ -76,9 +77,11 @@ def make_update(
         epoch: Int[Array, ""],
         first: Int[Array, ""],
     ) -> tuple[DistillState, dict[str, Array]]:
-        def one(state: DistillState, teacher: PyTree, index: Array) -> Any:
+        views = data.get("views")
+
+        def one(state: DistillState, teacher: PyTree, index: Array, view: Any) -> Any:
             batch = {
-                "image": data["image"][index],
+                "image": data["image"][index] if view is None else view,
                 "label": data["label"][index],
                 "index": index,
                 "epoch": epoch,
@@ -88,8 +91,8 @@ def make_update(
 
         start = (jnp.zeros((), jnp.int32), first)
         index = jax.lax.dynamic_slice(order, start, (order.shape[0], batch_size))
-        all_seeds = over(one, how, (0, 0 if paired else None, 0))
-        return all_seeds(states, frozen["teacher"], index)
+        each = 0 if paired else None, 0, None if views is None else 0
+        return over(one, how, (0, *each))(states, frozen["teacher"], index, views)
 
     return update
 
@@ -105,6 +108,7 @@ def make_updates(
     capacity: int,
     loop: str = "device",
     compile: Callable[[Callable], Callable] = on_one_device,
+    views: Callable[[int, int], Array] | None = None,
 ) -> Callable[..., tuple[DistillState, Logs]]:
     """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled; it donates the states.
 
@@ -114,12 +118,13 @@ def make_updates(
       capacity: most updates in one call.
       loop: `device`, one dispatch for all, or `host`, a dispatch for each.
       compile: on several devices see `kd.sharding.compiled` and `kd.pmap.compiled`. It donates the states.
+      views: for loop `host`, where images are not on the device: `views(epoch, first) -> [s, b, ...]`, those of the batch.
 
     `start` is the place in `order` of the first example, `count` the number of updates. The logs are {metric: [s, u]} with
     u = capacity or count, of which the first `count` columns are filled.
     """
     if loop == "host":
-        return _OneByOne(compile(update), batch_size)
+        return _OneByOne(compile(update), batch_size, views)
 
     def updates(
         states: DistillState,
@@ -152,8 +157,8 @@ def make_updates(
 class _OneByOne:
     """`updates` of `make_updates`, a dispatch for each."""
 
-    def __init__(self, update: Any, batch_size: int):
-        self._update, self._batch_size = update, batch_size
+    def __init__(self, update: Any, batch_size: int, views: Callable | None):
+        self._update, self._batch_size, self._views = update, batch_size, views
 
     def __call__(
         self,
@@ -168,6 +173,8 @@ class _OneByOne:
         columns = []
         for i in range(int(count)):
             first = start + i * self._batch_size
+            if self._views is not None:
+                data = {**data, "views": self._views(int(epoch), int(first))}
             states, metrics = self._update(states, frozen, data, order, epoch, first)
             columns.append(metrics)
         return states, {
@@ -186,8 +193,8 @@ def make_logits(
     how: str = "vmap",
     place: Any = None,
     spread: Callable[[Callable], Callable] | None = None,
-) -> Callable[[PyTree, Array], Float[np.ndarray, "s n c"]]:
-    """`logits(variables, images) -> [s, n, c]` of stacked networks on a whole split.
+) -> Callable[[PyTree, Any], Float[np.ndarray, "s n c"]]:
+    """`logits(variables, images) -> [s, n, c]` of stacked networks on a whole split, an array or `kd.batches.Evaluated`.
 
     Images are taken `batch_size` at a time by one program; the last batch is filled up with the last image, which in
     evaluation mode touches no other example's result, and the filling is cut off.
@@ -210,9 +217,16 @@ def make_logits(
         examples = {"image": images[index], "index": index, "epoch": epoch}
         return each(variables, (), examples)
 
-    def logits(variables: PyTree, images: Array) -> Float[np.ndarray, "s n c"]:
+    def logits(variables: PyTree, images: Any) -> Float[np.ndarray, "s n c"]:
         n = images.shape[0]
         size = min(batch_size, n)
+        if not isinstance(images, Array):
+            # Each is fetched before the next is sent, so that the device holds one batch of images.
+            parts = [
+                jax.device_get(batch(variables, filled, jnp.int32(0), size))
+                for filled in images.batches(size)
+            ]
+            return np.concatenate(parts, axis=1)[:, :n]
         starts = [jnp.int32(first) for first in range(0, n, size)]
         parts = [batch(variables, images, first, size) for first in starts]
         return np.concatenate(jax.device_get(parts), axis=1)[:, :n]

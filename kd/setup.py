@@ -10,13 +10,16 @@ import numpy as np
 from jax.sharding import Sharding
 
 from kd import metrics, parts, sharding, tactic
+from kd.batches import Batches, Evaluated
 from kd.config import ConfigDict
 from kd.data.augment import make_augment, make_normalize
 from kd.data.base import Dataset, class_tables
+from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.loop import Plan
 from kd.program import (
     make_logits,
+    make_order,
     make_update,
     make_updates,
     seed_keys,
@@ -33,6 +36,8 @@ def check_parts(config: ConfigDict) -> None:
     dataset = parts.make_data(config)
     plan = make_plan(config, dataset)
     tactic.make_mesh(config)
+    if isinstance(dataset.train.image, Pictures):
+        tactic.check_streamed(config)
     make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     tx = parts.make_tx(config, plan)
@@ -82,7 +87,9 @@ class Setup:
     keys: jax.Array  # [s]
     init: Callable[[], DistillState]
     shapes: DistillState  # of the state, abstract
+    order: Callable[[jax.Array], jax.Array]  # epoch [] -> [s, n]
     updates: Mapping[int, Callable]
+    close: Callable[[], None]  # ends what decodes pictures, once training is over
     logits: Callable[..., np.ndarray]  # variables, name of a split -> [s, n, c]
     target: np.ndarray | None  # the teacher's logits on the evaluated split
 
@@ -112,19 +119,38 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     splits = {"test": dataset.test, "validation": dataset.validation}
-    tables, data, evaluated, keys = sharding.put(
+    tables, label, keys = sharding.put(
         (
             tables,
-            {"image": dataset.train.image, "label": dataset.train.label},
-            {name: split.image for name, split in splits.items() if split},
+            dataset.train.label,
             seed_keys(config.seed, config.seeds),
         ),
         place,
     )
     frozen = {"teacher": taught.weights, "tables": tables}
+    on_device = lambda image: (
+        Evaluated(image, place)
+        if isinstance(image, Pictures)
+        else sharding.put(image, place)
+    )
+    evaluated = {
+        name: on_device(split.image) for name, split in splits.items() if split
+    }
+    image, batches = dataset.train.image, None
+    if isinstance(image, Pictures):
+        seeds = range(config.seed, config.seed + config.seeds)
+        batches = Batches(image, seeds, plan, place)
+        # Initial weights and statistics see the first examples, as they do of any set.
+        first = sharding.put(image.centered(range(plan.batch_sizes[0])), place)
+        data, initial = {"label": label}, {"image": first, "label": label}
+        order = batches.order
+    else:
+        data = initial = {"image": sharding.put(image, place), "label": label}
+        compiled = jax.jit(make_order(plan.examples), out_shardings=states)
+        order = lambda epoch: compiled(keys, epoch)
     made = make_init(student, objective, taught.teacher, tx, augment)
     start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
-    shapes = jax.eval_shape(start, keys, frozen, data)
+    shapes = jax.eval_shape(start, keys, frozen, initial)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
@@ -133,8 +159,14 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         made = student, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
         update = make_update(step, size, how, taught.paired, way.place)
-        several = plan.steps_per_call
-        updates[size] = make_updates(update, size, several, loop, way.compile)
+        updates[size] = make_updates(
+            update,
+            size,
+            plan.steps_per_call,
+            loop,
+            way.compile,
+            batches.views if batches else None,
+        )
     evaluate, eval_size = make_eval(student, normalize), config.eval_batch_size
     spread = tactic.spread_students(config, mesh)
     logits = make_logits(evaluate, eval_size, how, place, spread)
@@ -148,9 +180,11 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         how=how,
         inputs=(frozen, data),
         keys=keys,
-        init=lambda: start(keys, frozen, data),
+        init=lambda: start(keys, frozen, initial),
         shapes=shapes,
+        order=order,
         updates=updates,
+        close=batches.close if batches else lambda: None,
         logits=lambda variables, split="test": logits(variables, evaluated[split]),
         target=_target(taught, normalize, config, evaluated["test"], place),
     )
@@ -194,6 +228,8 @@ def _ways(
     how, loop = config.seeds_how, config.loop
     if how == "auto":
         how = fastest(forward, one, image)
+    if isinstance(dataset.train.image, Pictures):
+        return how, "host"
     if loop == "auto":
         slow = loops_are_slow(forward, one, image) or taught.how == "unroll"
         loop = "host" if slow else "device"
@@ -204,7 +240,7 @@ def _target(
     taught: Taught,
     normalize: Augment,
     config: ConfigDict,
-    test: jax.Array,
+    test: jax.Array | Evaluated,
     place: Sharding,
 ) -> np.ndarray | None:
     """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""

@@ -19,7 +19,6 @@ from kd.identity import fingerprint as config_hash
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
 from kd.profile import Profile
-from kd.program import make_order
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
 from kd.trained import fingerprint, workdir_of_teacher
@@ -80,6 +79,11 @@ def ensure_teacher(
     if config.teacher.config:
         return run(configs.load(config.teacher.config), there, root, above)
     if not there.finished:
+        from kd import imported  # which stands on this module
+
+        if imported.waits(there):
+            imported.evaluate(there)
+            return there
         raise InputError(
             f"config.teacher.run: {there} is no finished run, and config.teacher.config does not say how to make it."
         )
@@ -102,13 +106,12 @@ def _train(setup: Setup, workdir: Workdir) -> None:
         record = Record(workdir, at, config.tensorboard, writes)
         told = None if writes else io.StringIO()
         progress = Progress(workdir.path.name, plan.steps, at, told)
-        order = jax.jit(make_order(plan.examples), out_shardings=setup.place)
         try:
             state = train(
                 state,
                 plan,
                 profile.watch(setup.updates),
-                lambda epoch: order(setup.keys, epoch),
+                setup.order,
                 setup.inputs,
                 lambda state: setup.scores(setup.logits(state.student)),
                 record,
@@ -122,6 +125,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
             record.close()
             progress.close()
             checkpoints.close()
+            setup.close()
     epochs = (plan.steps - at) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
     logits = setup.logits(state.student)

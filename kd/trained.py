@@ -18,6 +18,7 @@ from kd.checkpoint import load_student
 from kd.config import ConfigDict
 from kd.data.augment import make_normalize
 from kd.data.base import Dataset
+from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.parts import make_model
 from kd.program import make_logits
@@ -113,8 +114,8 @@ def make_teacher(
     single, weights = teachers.frozen(model), stacked
     if section.cache:
         single = teachers.cached()
-        images = sharding.put(dataset.train.image, place)
         evaluate = _evaluate(config, model, dataset)
+        images = sharding.put(dataset.train.image, place)
         logits = make_logits(evaluate, config.eval_batch_size, how, place, spread)
         weights = sharding.put(logits(stacked, images), apart)
     taught = Taught(single, weights, model, stacked, how, origin=origin, spread=spread)
@@ -132,6 +133,10 @@ def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callabl
         raise InputError(
             f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
             "Leave one of the two out."
+        )
+    if isinstance(dataset.train.image, Pictures):
+        raise InputError(
+            "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
         )
     return make_eval(model, make_normalize(dataset.mean, dataset.std))
 
@@ -171,7 +176,8 @@ def fingerprint(variables: PyTree) -> str:
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(sharding.fetch(leaf)).tobytes())
+        array = leaf.identity if isinstance(leaf, Pictures) else sharding.fetch(leaf)
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -323,7 +323,9 @@ def test_unknown_names_list_data_sets_alone():
             "digits",
             "fashion_mnist",
             "folder",
+            "imagenet",
             "mnist",
+            "streamed",
             "tfds",
         ]
     )

@@ -9,7 +9,8 @@ import pytest
 from importer_test import resnet8
 
 from kd import config as configs
-from kd import importer
+from kd import importer, prepare
+from kd.errors import InputError
 from kd.main import main
 from kd.models.resnet_cifar import resnet8 as net
 from kd.train import run
@@ -126,4 +127,52 @@ def test_a_truncated_file_is_refused(tmp_path, checkpoint, capsys):
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     data = write_data(tmp_path / "data.npz")
     assert call(checkpoint, tmp_path / "teacher", data) == 2
+    assert not (tmp_path / "teacher").exists()
+
+
+def test_without_its_data_a_network_is_imported_and_evaluated_later(
+    tmp_path, weights, capsys, monkeypatch
+):
+    """The set is prepared between two of the same command; a run with this teacher would come to the same."""
+    from kd.train import ensure_teacher
+
+    checkpoint, out = tmp_path / "resnet8.safetensors", tmp_path / "teacher"
+    write_safetensors(checkpoint, weights)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    command = ["import", str(checkpoint), "--model", "resnet8", "--out", str(out)]
+    command += ["--data", "cifar10"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "without evaluation" in told and "cifar10" in told
+    assert not Workdir(out).finished
+    c = configs.load("configs/digits.py:role=labels,seeds=1")
+    c.teacher.name, c.teacher.run = "frozen", str(out)
+    with pytest.raises(InputError, match="cifar10 is not prepared"):
+        ensure_teacher(c, tmp_path)
+
+    r = np.random.RandomState(0)
+    arrays = {
+        split: {
+            "image": r.randint(0, 256, (n, 32, 32, 3)).astype(np.uint8),
+            "label": np.arange(n) % 10,
+        }
+        for split, n in (("train", 20), ("test", 10))
+    }
+    prepare.write("cifar10", tmp_path / "tfds", arrays)
+    there = ensure_teacher(c, tmp_path)
+    assert there is not None and there.read("result.json")["examples"] == 10
+    assert main(command) == 2  # it is finished: left alone
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_images_that_the_network_cannot_look_at(tmp_path, weights, capsys):
+    """Grey images for a network that wants colour: one line, and nothing is left."""
+    checkpoint, data = tmp_path / "net.safetensors", tmp_path / "grey.npz"
+    write_safetensors(checkpoint, weights)
+    image = np.random.RandomState(0).randint(0, 256, (20, 32, 32, 1)).astype(np.uint8)
+    label = np.arange(20) % CLASSES
+    np.savez(data, x_train=image, y_train=label, x_test=image, y_test=label)
+    assert call(checkpoint, tmp_path / "teacher", data) == 2
+    error = capsys.readouterr().err.strip()
+    assert "3 channels" in error and "\n" not in error
     assert not (tmp_path / "teacher").exists()

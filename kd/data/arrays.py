@@ -123,7 +123,7 @@ def dataset_of(
     channels = train.image.shape[-1]
     usual = ((0.0,) * channels, (1.0,) * channels)
     if train.image.dtype == np.uint8 and train.image.size and None in (mean, std):
-        usual = channel_moments(train.image)
+        usual = channel_moments(np.asarray(train.image))
     try:
         mean, std = (
             default if given is None else tuple(float(v) for v in given)

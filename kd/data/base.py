@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kd.data.pictures import Pictures
 from kd.errors import InputError
 
 
@@ -12,10 +13,10 @@ class Split(NamedTuple):
     """Examples in a fixed order; an example's place is its `index`.
 
     `image` is uint8 [n, h, w, c] (scaled by 1 / 255 before `mean` and `std`), or float32 of any shape [n, ...], such as
-    [n, t, c] series, taken as it is. `label` is int32 [n].
+    [n, t, c] series, taken as it is; or pictures that are decoded as they are needed. `label` is int32 [n].
     """
 
-    image: np.ndarray
+    image: np.ndarray | Pictures
     label: np.ndarray
 
 
@@ -97,7 +98,7 @@ def stratified(label: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def divide(
-    image: np.ndarray, label: np.ndarray, chosen: np.ndarray
+    image: np.ndarray | Pictures, label: np.ndarray, chosen: np.ndarray
 ) -> tuple[Split, Split]:
     """(train, test): `test` holds the chosen examples; both keep the order."""
     return (

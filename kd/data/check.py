@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from kd.data.base import Dataset, Split
+from kd.data.pictures import Pictures
 from kd.errors import InputError
 
 
@@ -41,8 +42,10 @@ def check(dataset: Any, what: str = "the data") -> Dataset:
 
 
 def _split(split: Any, what: str) -> Split:
-    image, label = np.asarray(split[0]), np.asarray(split[1])
-    if image.ndim == 0 or not len(image):
+    streamed = isinstance(split[0], Pictures)
+    image = split[0] if streamed else np.asarray(split[0])
+    label = np.asarray(split[1])
+    if not image.shape or not len(image):
         raise InputError(f"{what}: there is not one example.")
     if image.dtype.kind == "f":
         image = np.ascontiguousarray(image, np.float32)
@@ -55,7 +58,7 @@ def _split(split: Any, what: str) -> Split:
         raise InputError(
             f"{what}: images must be uint8 (0 to 255) or floating point, not {image.dtype}."
         )
-    if image.dtype == np.uint8 and image.ndim != 4:
+    if image.dtype == np.uint8 and len(image.shape) != 4:
         raise InputError(
             f"{what}: uint8 images must be [n, h, w, c], not {list(image.shape)}."
         )

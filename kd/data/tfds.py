@@ -15,7 +15,7 @@ import numpy as np
 from kd.data import png
 from kd.data.arrays import dataset_of
 from kd.data.base import Dataset, Split
-from kd.errors import InputError, unknown
+from kd.errors import InputError, MissingData, unknown
 
 
 def load(
@@ -79,11 +79,11 @@ def prepared(name: str, data_dir: str | Path | None) -> Path | None:
 
 
 def directory(name: str, data_dir: str | Path | None) -> Path:
-    """`prepared`, or an InputError that says what to do. TFDS itself would try the network for minutes."""
+    """`prepared`, or MissingData that says what to do. TFDS itself would try the network for minutes."""
     found = prepared(name, data_dir)
     if found is None:
         option = f" --data_dir {data_dir}" if data_dir else ""
-        raise InputError(
+        raise MissingData(
             f"the data set {name} is not prepared in {root(data_dir)}. Run `kd prepare {name}{option}`, "
             "or say where it lies: data_dir of the data set, or the environment variable TFDS_DATA_DIR."
         )

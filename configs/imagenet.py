@@ -1,0 +1,101 @@
+"""Distillation on ImageNet by the recipe of mdistiller's tables: resnet34 to resnet18, resnet50 to MobileNetV1, any method.
+
+    uv run kd import resnet34.pth --model resnet34 --data imagenet --out runs/imagenet-resnet34
+    uv run kd run --config configs/imagenet.py:teacher=resnet34,student=resnet18,method=kd,run=runs/imagenet-resnet34
+
+100 epochs in batches of 512 at learning rate 0.2 (CRD and ReviewKD 256 at 0.1, OFD 128 at 0.05), times 0.1 after epochs 30, 60
+and 90; SGD with momentum 0.9, without Nesterov; weight decay 1e-4; random resized crops of 224 and flips, evaluated on the
+middle of an image whose shorter side is 256. Tables use torchvision's weights as teachers (resnet34 73.31 %, resnet50 76.13 %);
+without `run` the teacher is trained by the same recipe. `method` is one of METHODS in `configs/common.py`. TFDS's
+`imagenet2012` must be prepared as array_record. `workers` processes decode. `epochs` shortens the schedule in proportion.
+Not run here: 100 epochs want GPUs and the data, which need registration.
+"""
+
+import difflib
+
+from ml_collections import ConfigDict
+
+from configs.common import method, parse_arg, reference
+
+EPOCHS = 100
+
+FAMILY = {
+    "resnet18": "resnet",
+    "resnet34": "resnet",
+    "resnet50": "resnet",
+    "MobileNetV1": "mobilenet",
+}
+"""Network -> file of kd/models."""
+
+# mdistiller configs/imagenet: batch size and learning rate of the methods that have their own.
+BATCH = {
+    "crd": (256, 0.1),
+    "crd_kd": (256, 0.1),
+    "reviewkd": (256, 0.1),
+    "ofd": (128, 0.05),
+}
+
+SECOND = ("fsp", "ab", "ft")
+"""Methods whose second run begins with what their first run has learnt."""
+
+DEFAULTS = dict(
+    teacher="resnet34",
+    student="resnet18",
+    method="kd",
+    run="",  # directory of the teacher's run
+    seeds=1,
+    seed=0,
+    epochs=EPOCHS,
+    holdout=0.0,
+    workers=8,
+)
+
+
+def get_config(arg=None):
+    a = parse_arg(arg, **DEFAULTS)
+    for name in (a["teacher"], a["student"]):
+        if name not in FAMILY:
+            near = difflib.get_close_matches(name, FAMILY, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"unknown network {name!r}.{hint} Known: {', '.join(FAMILY)}."
+            )
+    if a["method"] in SECOND:
+        raise ValueError(
+            f"method={a['method']} is the second of two runs and has to start from the first one's student, which configs "
+            f"cannot express yet. method={a['method']}_first is the first."
+        )
+    c = ConfigDict()
+    c.data = dict(name="imagenet", workers=a["workers"])
+    c.seed, c.seeds, c.holdout = a["seed"], a["seeds"], a["holdout"]
+    c.batch_size, rate = BATCH.get(a["method"], (512, 0.2))
+    c.augment = "flip"  # crops are cut out when pictures are decoded
+    c.student = dict(name=f"{FAMILY[a['student']]}.{a['student']}")
+    c.objective = method(a["method"], a["teacher"], a["student"])
+    c.optimizer = dict(
+        name="sgd",
+        learning_rate=rate,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=1e-4,
+    )
+    c.schedule = dict(
+        name="piecewise",
+        epochs=tuple(e * a["epochs"] / EPOCHS for e in (30, 60, 90)),
+        factor=0.1,
+    )
+    c.epochs = a["epochs"]
+    c.steps_per_call = 16  # each a dispatch: so often SIGTERM is heard
+    c.eval_batch_size = 256
+    c.checkpoint = dict(seconds=600.0)
+    if a["method"] == "labels":
+        return c
+    if a["run"]:
+        c.teacher = dict(run=a["run"])
+    else:
+        # By default another order and another start than any student's; named so that all students share it.
+        own = dict(student=a["teacher"], method="labels", seed=1000)
+        own |= dict(epochs=a["epochs"], holdout=a["holdout"])
+        known = dict(student="", method="", seed=0, epochs=EPOCHS, holdout=0.0)
+        c.teacher = dict(config=reference("configs/imagenet.py", own, known))
+    return c

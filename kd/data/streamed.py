@@ -1,0 +1,149 @@
+"""Sets of TensorFlow Datasets that are too large for memory: pictures are decoded when they are needed, as the epochs go by."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kd.data.base import Dataset, Split
+from kd.data.pictures import Pictures, example
+from kd.data.tfds import prepared, root
+from kd.errors import InputError, MissingData, unknown
+
+# ImageNet's, which most sets of photographs are given.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def load(
+    dataset: str,
+    data_dir: str | None = None,
+    train: str = "train",
+    test: str = "test",
+    size: int = 224,
+    resize: int = 256,
+    scale: Sequence[float] = (0.08, 1.0),
+    workers: int = 8,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> Dataset:
+    """The prepared set called `dataset`, its features `image` and `label`, as uint8 [n, size, size, 3].
+
+    Training sees random resized crops, evaluation the middle (`kd.data.crop`). Labels are read once, which reads every record,
+    and then kept in `$XDG_CACHE_HOME/kd` (default ~/.cache/kd).
+
+    Args:
+      dataset: name at TFDS, such as "imagenet2012", prepared as array_record.
+      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      train: name of the training split.
+      test: name of the test split.
+      size: side of the images that the network sees, in pixels.
+      resize: shorter side before evaluation cuts out the middle, at least `size`.
+      scale: least and largest share of a picture's area that training cuts out.
+      workers: processes that decode; 0: threads. It changes no pixel.
+      mean: per channel, of pixels scaled to [0, 1].
+      std: likewise.
+
+    Raises:
+      MissingData: the set is not prepared; the network is never touched.
+      InputError: it is not prepared as array_record, or damaged; sizes that cannot be.
+    """
+    _check(size, resize, scale, workers)
+    where = prepared(dataset, data_dir)
+    if where is None:
+        raise MissingData(
+            f"the data set {dataset} is not prepared in {root(data_dir)}. Prepare it with TFDS where TensorFlow is installed, "
+            f"`tfds build {dataset} --file_format=array_record --data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
+        )
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(where)
+    features = builder.info.features or {}
+    for feature in ("image", "label"):
+        if feature not in features:
+            raise unknown(f"feature of {dataset}", feature, features)
+
+    def split(name: str) -> Split:
+        source, origin = _source(builder, name)
+        low, high = scale
+        places = np.arange(len(source))
+        image = Pictures(source, places, size, resize, (low, high), workers, origin)
+        return Split(image, _labels(source, origin))  # pyrefly: ignore
+
+    return Dataset(
+        split(train),
+        split(test),
+        features["label"].num_classes,
+        tuple(mean),
+        tuple(std),
+        tuple(features["label"].names or ()),
+    )
+
+
+def _check(size: int, resize: int, scale: Sequence[float], workers: int) -> None:
+    if not 1 <= size <= resize:
+        raise InputError(
+            f"config.data: size {size} must be 1 or more, and at most resize, {resize}."
+        )
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+        raise InputError(
+            f"config.data.scale: expected the least and the largest share of the area, in (0, 1], got {scale!r}."
+        )
+    if workers < 0:
+        raise InputError(f"config.data.workers: expected 0 or more, got {workers}.")
+
+
+def _source(builder: Any, split: str) -> tuple[Any, str]:
+    """Records of a split, and what they are in words."""
+    from tensorflow_datasets.core.decode import DeserializeMethod
+
+    if split not in builder.info.splits:
+        raise unknown(f"split of {builder.name}", split, builder.info.splits)
+    try:
+        source = builder.as_data_source(
+            split, deserialize_method=DeserializeMethod.RAW_BYTES
+        )
+    except NotImplementedError:
+        raise InputError(
+            f"{builder.data_dir} was prepared in a format that gives no random access. Prepare it with TFDS as array_record: "
+            f"`tfds build {builder.name} --file_format=array_record --data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
+        ) from None
+    except Exception as error:  # array_record raises bare exceptions
+        raise InputError(
+            f"{builder.data_dir}, {split}, is damaged: {error}. Prepare it anew."
+        ) from error
+    info = builder.info.splits[split]
+    return (
+        source,
+        f"{builder.info.full_name} {split}, {len(source)} examples, {info.num_bytes} bytes",
+    )
+
+
+def _labels(source: Any, origin: str) -> np.ndarray:
+    """Labels of all records, int32 [n]; read once and kept."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd"
+    file = cache / f"labels-{hashlib.sha256(origin.encode()).hexdigest()[:16]}.npy"
+    try:
+        kept = np.load(file)
+        if kept.shape == (len(source),):
+            return kept
+    except (OSError, ValueError):
+        pass
+    label = lambda i: example(source[i])["label"].int64_list.value[0]
+    try:
+        with ThreadPoolExecutor() as pool:
+            labels = np.fromiter(pool.map(label, range(len(source))), np.int32)
+    except Exception as error:
+        raise InputError(f"{origin}: damaged: {error}. Prepare it anew.") from error
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}.npy")
+        np.save(part, labels)
+        part.replace(file)
+    except OSError:
+        pass  # where nothing can be kept they are read again next time
+    return labels

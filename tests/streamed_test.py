@@ -1,0 +1,268 @@
+"""Pictures that are decoded as they are needed: what is cut out, each counted once, and runs that resume as if never cut."""
+
+import io
+import os
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import imagenet as imagenet_config
+from kd import config as configs
+from kd import data
+from kd.batches import Evaluated, Parts, Steps, shuffled
+from kd.data import crop
+from kd.errors import InputError
+from kd.loop import Plan
+from kd.main import main
+from kd.program import make_logits
+from kd.record import Record, read_rows
+from kd.train import VARYING
+from kd.types import Outputs
+from kd.workdir import Workdir
+
+CLASSES = 1000
+
+
+class Source:
+    """Encoded examples as array_record gives them, made on the fly: JPEGs of all sizes whose colour tells the index."""
+
+    def __init__(self, n: int):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        if not 0 <= index < self.n:
+            raise IndexError(index)
+        height, width = 12 + index % 7, 12 + index % 5
+        pixels = np.full((height, width, 3), 10 * (index % 20) + 20, np.uint8)
+        pixels[: height // 2] //= 2
+        file = io.BytesIO()
+        mode = "L" if index % 4 == 3 else "RGB"  # some photographs are grey
+        Image.fromarray(pixels).convert(mode).save(file, "jpeg", quality=95)
+        record = tf_example_pb2.Example()
+        feature = record.features.feature
+        feature["image"].bytes_list.value.append(file.getvalue())
+        feature["label"].int64_list.value.append(index % 3)
+        return record.SerializeToString()
+
+
+SIZES = {"train": 22, "validation": 13}
+
+
+@pytest.fixture
+def mocked(tmp_path, monkeypatch):
+    """`imagenet2012` as `tfds.testing.mock_data` mocks it, where its metadata say that it is prepared."""
+    import tensorflow_datasets as tfds
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    builder = tfds.builder("imagenet2012", data_dir=tmp_path)
+    splits = [
+        tfds.core.SplitInfo(name=k, shard_lengths=[n], num_bytes=n)
+        for k, n in SIZES.items()
+    ]
+    builder.info.set_splits(tfds.core.splits.SplitDict(splits))
+    where = tmp_path / "imagenet2012" / str(builder.version)
+    where.mkdir(parents=True)
+    builder.info.write_to_directory(where)
+
+    def sources(builder, split, **kwargs):
+        return Source(SIZES[split])
+
+    with tfds.testing.mock_data(as_data_source_fn=sources, data_dir=str(where)):
+        data._load.cache_clear()
+        yield tmp_path
+
+
+def small(workers=0):
+    return data.load("imagenet", size=8, resize=9, scale=[0.3, 1.0], workers=workers)
+
+
+def test_random_boxes_by_hand():
+    """A picture 60 high and 100 wide, area 6000."""
+    numbers = [0.5, 0.5] * crop.TRIES + [0.5, 0.999]
+    # Half of (0, 1/3) is a sixth of the area, 1000; the middle of log ratios -log 2 and log 2 is 1: a square of side 31.6.
+    box = crop.random_box(numbers, 60, 100, (0.0, 1 / 3), (0.5, 2.0))
+    assert box == (68, 14, 100, 46)  # 0.5 of 29 places from above, 0.999 of 69
+    # Ratio 4 and area 1024: 64 wide, 16 high.
+    numbers = [0.5, 1.0, *numbers[2:]]
+    box = crop.random_box(numbers, 60, 100, (0.0, 2048 / 6000), (0.25, 4.0))
+    assert box == (36, 22, 100, 38)
+    # 4 times as wide as high cannot fit with the whole area; the second try can: a square of side 30.
+    scale = (0.15, 0.15)
+    numbers = [0.0, 1.0, 0.0, 0.5, *[0.0] * 18]
+    assert crop.random_box(numbers, 60, 100, scale, (1 / 16, 16.0)) == (0, 0, 30, 30)
+    # The whole area never fits a square: the middle, as high as the picture.
+    numbers = [1.0, 0.5] * crop.TRIES + [0.0, 0.0]
+    assert crop.random_box(numbers, 60, 100, (1.0, 1.0), (1.0, 1.0)) == (20, 0, 80, 60)
+    assert crop.random_box(numbers, 100, 60, (1.0, 1.0), (1.0, 1.0)) == (0, 20, 60, 80)
+
+
+def test_pixels_of_crops_by_hand():
+    ramp = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8, 1).repeat(3, 2)
+    picture = Image.fromarray(ramp)
+    # The shorter side is 6 already: rows 1 to 4, columns 2 to 5.
+    np.testing.assert_array_equal(crop.center_crop(picture, 6, 4), ramp[1:5, 2:6])
+    key = (3, 1, 4)
+    numbers = crop.uniforms(*key, 2 * crop.TRIES + 2)
+    box = crop.random_box(numbers, 6, 8, (0.3, 1.0), (3 / 4, 4 / 3))
+    cut = crop.random_resized_crop(picture, key, 5, (0.3, 1.0))
+    expected = picture.crop(box).resize((5, 5), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(cut, np.asarray(expected))
+
+
+def test_draws_depend_on_seed_epoch_and_index():
+    """The golden number is what was drawn when this was written: another stream would cut old runs apart from new ones."""
+    one = crop.uniforms(1, 2, 3, 4)
+    assert one == crop.uniforms(1, 2, 3, 4) and 0 <= min(one) <= max(one) < 1
+    others = [(0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3), (1, 3, 2)]
+    assert len({tuple(crop.uniforms(*key, 4)) for key in others} | {tuple(one)}) == 6
+    order = shuffled(7, 0, 10)
+    assert sorted(order) == list(range(10))
+    assert order.tolist() != shuffled(7, 1, 10).tolist()
+
+
+def test_every_batch_holds_what_its_step_says(mocked):
+    pictures = small().train.image
+    plan = Plan(22, 8, 2, 16)
+    steps = Steps(pictures, (5, 6), plan)
+    assert [steps[i].shape[1] for i in range(3)] == [8, 8, 6] and len(steps) == 6
+    order = shuffled(6, 1, 22)
+    expected = pictures.cropped(order[8:16], 6, 1)
+    np.testing.assert_array_equal(steps[4][1], expected)
+    assert (steps[0] != steps[3]).any()  # another order and other crops
+
+
+@pytest.mark.parametrize("size", [5, 13, 64])
+def test_evaluation_counts_each_picture_once(mocked, size):
+    """13 pictures in batches of 5: the last has three, and is filled up."""
+    split = small().test
+    assert split.label.tolist() == [i % 3 for i in range(13)]
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    mean = lambda w, batch: Outputs(w * batch["image"].mean((1, 2), dtype=np.float32))
+    logits = make_logits(mean, size)(np.ones(1, np.float32), Evaluated(split.image, place))  # fmt: skip
+    expected = split.image.centered(range(13)).mean((1, 2))
+    assert logits.shape == (1, 13, 3)
+    np.testing.assert_allclose(logits[0], expected, rtol=1e-5)
+    assert len(Parts(split.image, 5)) == 3
+
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config(arg=None):
+    c = ConfigDict()
+    c.data = dict(name="imagenet", size=8, resize=9, scale=(0.3, 1.0), workers=0)
+    c.augment = "flip"
+    c.seeds = 2
+    c.batch_size = 8
+    c.epochs = 2
+    c.eval_batch_size = 5
+    c.steps_per_call = 1
+    c.student = dict(name="mlp.MLP", widths=(4,))
+    c.optimizer = dict(name="sgd", learning_rate=0.1)
+    c.objective = dict(ce=dict(name="ce.CE"))
+    c.checkpoint = dict(seconds=0.0)
+    if arg != "teacher":
+        c.teacher = dict(config="stream.py:teacher")
+        c.objective.kd = dict(name="kd.KD", temperature=2.0)
+    return c
+"""
+
+
+def same(a, b):
+    for one, other in zip(read_rows(a), read_rows(b), strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == {
+            k: v for k, v in other.items() if k != "seconds"
+        }
+    left, right = a.predictions(), b.predictions()
+    np.testing.assert_array_equal(left["logits"], right["logits"])
+    results = [w.read("result.json") for w in (a, b)]
+    for result in results:
+        for key in VARYING:
+            result.pop(key, None)
+    assert results[0] == results[1]
+
+
+def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, monkeypatch, capsys):
+    """Teacher and student by the command, on mocked ImageNet; SIGTERM in the middle of an epoch of the student."""
+    mocked.joinpath("stream.py").write_text(CONFIG)
+    command = ["run", "--config", "stream.py"]
+    assert main(command) == 0
+    whole = Workdir("runs/stream")
+    result = whole.read("result.json")
+    assert (result["examples"], result["steps"]) == (13, 6)
+    assert len(result["final"]["agreement"]) == 2  # the ensemble taught both students
+    accuracy = np.array(result["final"]["accuracy"])
+    np.testing.assert_allclose(accuracy * 13, np.round(accuracy * 13))
+
+    row = Record.row
+
+    def row_and_signal(self, kind, step, *rest):
+        row(self, kind, step, *rest)
+        if step == 4 and kind == "train":
+            os.kill(os.getpid(), 15)
+
+    cut = ["run", "--config", "stream.py", "--workdir", "cut"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "row", row_and_signal)
+        assert main(cut) == 0
+    assert "stopped at step" in capsys.readouterr().out
+    assert not Workdir("cut").finished
+    assert main(cut) == 0
+    same(whole, Workdir("cut"))
+
+
+@pytest.mark.slow
+def test_decoding_processes_change_no_pixel(mocked):
+    """Spawned processes of Grain's; what they give is what threads give, from any step on."""
+    from kd.batches import _pipeline
+
+    plan = Plan(22, 8, 2, 16)
+    given = {}
+    for workers in (0, 2):
+        steps = Steps(small(workers).train.image, (0,), plan)
+        pipeline = _pipeline(steps, 2)
+        given[workers] = list(pipeline)
+        pipeline.close()
+    assert len(given[0]) == 4
+    for a, b in zip(given[0], given[2], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_cannot_be_is_told(mocked, capsys):
+    for settings, told in [
+        (dict(size=300), "at most resize"),
+        (dict(scale=[0.0, 1.0]), "least and the largest"),
+        (dict(workers=-1), "0 or more"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            data.load("imagenet", **settings)
+    with pytest.raises(InputError, match="imagenet2012 is not prepared"):
+        data.load("imagenet", data_dir=str(mocked / "nowhere"))
+
+
+def test_the_recipe_is_mdistillers():
+    c = configs.load("configs/imagenet.py")
+    assert (c.batch_size, c.epochs, c.optimizer.learning_rate) == (512, 100, 0.2)
+    assert tuple(c.schedule.epochs) == (30, 60, 90)
+    assert c.optimizer.weight_decay == 1e-4 and c.optimizer.nesterov is False
+    assert c.objective.kd.to_dict() == dict(name="kd.KD", weight=0.5, temperature=1.0)
+    teacher = configs.load(c.teacher.config)
+    assert teacher.student.name == "resnet.resnet34" and teacher.teacher.name == "none"
+    pair = "teacher=resnet50,student=MobileNetV1"
+    c = configs.load(f"configs/imagenet.py:{pair},method=dkd,run=runs/r50")
+    assert c.student.name == "mobilenet.MobileNetV1" and c.teacher.run == "runs/r50"
+    assert c.objective.dkd.beta == 2.0
+    assert imagenet_config.get_config("method=crd").batch_size == 256
+    with pytest.raises(InputError, match="Did you mean 'resnet18'"):
+        configs.load("configs/imagenet.py:student=resnet19")
+    assert isinstance(c, ConfigDict)
