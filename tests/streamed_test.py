@@ -19,6 +19,7 @@ from kd.loop import Plan
 from kd.main import main
 from kd.program import make_logits
 from kd.record import Record, read_rows
+from kd.tactic import check_streamed
 from kd.train import VARYING
 from kd.types import Outputs
 from kd.workdir import Workdir
@@ -248,6 +249,14 @@ def test_what_cannot_be_is_told(mocked, capsys):
             data.load("imagenet", **settings)
     with pytest.raises(InputError, match="imagenet2012 is not prepared"):
         data.load("imagenet", data_dir=str(mocked / "nowhere"))
+
+
+@pytest.mark.parametrize("devices", [dict(seeds=2), dict(transform="pmap", data=2)])
+def test_pictures_are_not_sent_to_shares_of_the_work(devices):
+    config = configs.default()
+    config.seeds, config.devices = 2, ConfigDict({**config.devices, **devices})
+    with pytest.raises(InputError, match="feeds one process under transform = 'jit'"):
+        check_streamed(config)
 
 
 def test_the_recipe_is_mdistillers():
