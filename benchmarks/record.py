@@ -21,6 +21,7 @@ NAMES = (
     "growth",
     "compilation",
     "objectives",
+    "pytorch",
 )
 """Files of this package that measure something, in the order in which they run."""
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -146,9 +147,17 @@ def test_unknown_names_are_told(capsys):
     assert "Did you mean 'fused'" in capsys.readouterr().err
 
 
+def test_without_pytorch_the_way_to_it_is_told(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["pytorch"]) == 2
+    assert "uv sync --group bench" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_measures(name, tmp_path):
+    if name == "pytorch":
+        pytest.importorskip("torch", reason="uv sync --group bench")
     assert main([name, "--toy", "--repeats", "1", "--out", str(tmp_path)]) == 0
     rows = record.rows(name, tmp_path)
     lines = importlib.import_module(f"benchmarks.{name}").table(rows)

@@ -1,0 +1,230 @@
+"""The step of KD against PyTorch's on the same machine: its fastest form, and the form in which the field's code is written.
+
+    uv sync --group bench && uv run python -m benchmarks pytorch
+
+The recipe is that of the CIFAR-100 tables: teacher in evaluation mode, cross entropy and KL at temperature 4, SGD with momentum
+and coupled weight decay. The fastest forms have `channels_last`, `torch.compile` of both networks and the loss, a fused optimizer,
+autocast where it says bfloat16 (else TF32 is allowed on a GPU), and the batch on the device. The usual form is eager, with a
+DataLoader and transforms on PIL images. `kd` steps see the batch on the device, in float32, compiled by XLA with its defaults.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.record import Case, Made, Row
+from benchmarks.steps import CIFAR, Problem, step_of
+from benchmarks.timer import ratio
+from kd import cost, parts
+from kd.errors import InputError
+
+TITLE = "a step of KD in `kd` over one in PyTorch: below 1, `kd` is the faster"
+REPEATS = 9
+
+TEMPERATURE, SOFT = 4.0, 0.9
+
+PAIRS = {
+    "wrn_40_2 to wrn_16_2": (CIFAR, "wrn_40_2", "wrn_16_2"),
+    "resnet32x4 to resnet8x4": (
+        CIFAR._replace(
+            teacher={"name": "resnet_cifar.resnet32x4"},
+            student={"name": "resnet_cifar.resnet8x4"},
+        ),
+        "resnet32x4",
+        "resnet8x4",
+    ),
+    "CNN to CNN, Fashion-MNIST": (
+        Problem(
+            {"name": "cnn.CNN", "widths": (32, 64, 128), "depth": 2},
+            {"name": "cnn.CNN", "widths": (8, 16, 32)},
+            128,
+            (28, 28, 1),
+            10,
+            60000,
+        ),
+        "cnn_32_64_128_2",
+        "cnn_8_16_32_1",
+    ),
+}
+TOY = {
+    "toy": (
+        Problem(
+            {"name": "cnn.CNN", "widths": (4, 8)},
+            {"name": "cnn.CNN", "widths": (2, 4)},
+            8,
+            (8, 8, 1),
+            10,
+            64,
+        ),
+        "cnn_4_8_1",
+        "cnn_2_4_1",
+    )
+}
+
+
+def cases(toy: bool) -> Sequence[Case]:
+    """The reference pairs at batch 64 and the Fashion-MNIST pair at 128. Raises InputError without PyTorch."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "benchmark pytorch needs PyTorch: uv sync --group bench (5 GB)."
+        ) from error
+    pairs = TOY if toy else PAIRS
+    return [Case(name, partial(_make, *pair, toy)) for name, pair in pairs.items()]
+
+
+def _make(problem: Problem, big: str, small: str, toy: bool) -> Made:
+    import torch
+
+    from benchmarks.torch_networks import make, parameters
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    for name, section in ((big, problem.teacher), (small, problem.student)):
+        ours = cost.parameters(_shapes(section, problem))
+        theirs = parameters(make(name, problem.num_classes))
+        assert ours == theirs, f"{name}: {ours} and {theirs} parameters"
+    form = partial(Form, problem, big, small)
+    timed: dict[str, Callable[[], Any]] = {
+        "kd": step_of("kd", problem),
+        "fastest": form(compiled=not toy),
+        "fastest, bfloat16": form(compiled=not toy, half=True),
+        "usual": form(usual=True),
+    }
+    return Made(timed, {"torch": torch.__version__})
+
+
+def _shapes(section: Any, problem: Problem) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    net = parts.make_model(section, problem.num_classes)
+    image = jax.ShapeDtypeStruct((1, *problem.shape), jnp.float32)
+    init = lambda x: net.init(jax.random.key(0), x, train=False)
+    return jax.eval_shape(init, image)
+
+
+class Form:
+    """One way to write the step; calling it makes an update and waits for it."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        big: str,
+        small: str,
+        compiled: bool = False,
+        half: bool = False,
+        usual: bool = False,
+    ):
+        import torch
+
+        from benchmarks import torch_networks
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        layout = torch.contiguous_format if usual else torch.channels_last
+        make = lambda name: torch_networks.make(name, problem.num_classes).to(
+            device, memory_format=layout
+        )
+        self._device, self._layout, self._half = device, layout, half
+        self._teacher, self._student = make(big).eval(), make(small).train()
+        self._tx = torch.optim.SGD(
+            self._student.parameters(),
+            lr=0.05,
+            momentum=0.9,
+            weight_decay=5e-4,
+            **({} if usual else {"fused": True}),
+        )
+        self._loss = torch.compile(self._plain) if compiled else self._plain
+        self._batches = _loader(problem) if usual else self._same(problem)
+
+    def _plain(self, image: Any, label: Any) -> Any:
+        import torch
+        from torch.nn import functional as F
+
+        t = TEMPERATURE
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            with torch.no_grad():
+                target = self._teacher(image)
+            logits = self._student(image)
+        logits, target = logits.float(), target.float()
+        soft = F.kl_div(
+            F.log_softmax(logits / t, 1), F.softmax(target / t, 1), reduction="sum"
+        )
+        hard = F.cross_entropy(logits, label)
+        return (1 - SOFT) * hard + SOFT * t * t * soft / len(label)
+
+    def _same(self, problem: Problem) -> Iterator[Any]:
+        """One batch, on the device."""
+        import torch
+
+        rng, n = np.random.default_rng(0), problem.batch_size
+        height, width, channels = problem.shape
+        image = rng.standard_normal((n, channels, height, width)).astype(np.float32)
+        batch = (
+            torch.from_numpy(image).to(self._device, memory_format=self._layout),
+            (torch.arange(n) % problem.num_classes).to(self._device),
+        )
+        while True:
+            yield batch
+
+    def __call__(self) -> None:
+        from benchmarks.torch_networks import synchronize
+
+        image, label = next(self._batches)
+        image, label = image.to(self._device), label.to(self._device)
+        loss = self._loss(image, label)
+        self._tx.zero_grad(set_to_none=True)
+        loss.backward()
+        self._tx.step()
+        synchronize(self._device)
+
+
+def _loader(problem: Problem) -> Iterator[Any]:
+    """Batches as the field's code reads them. Workers only beside a GPU: on a CPU they would take the step's own cores."""
+    import torch
+    from PIL import Image
+    from torchvision import transforms
+
+    height, width, channels = problem.shape
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 256, (512, height, width, channels), np.uint8)
+    pictures = [Image.fromarray(x.squeeze(-1) if channels == 1 else x) for x in raw]
+    change = transforms.Compose(
+        [
+            transforms.RandomCrop((height, width), padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * channels, (0.25,) * channels),
+        ]
+    )
+
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return problem.examples
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            return change(pictures[index % 512]), index % problem.num_classes
+
+    gpu = torch.cuda.is_available()
+    loader = torch.utils.data.DataLoader(
+        Pictures(), problem.batch_size, shuffle=True, num_workers=8 if gpu else 0
+    )
+    while True:
+        yield from loader
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """`kd` over each form, and the usual form over the fastest."""
+    forms = ("fastest", "fastest, bfloat16", "usual")
+    head = ["pair", *(f"over PyTorch, {form}" for form in forms)]
+    lines = []
+    for row in rows:
+        seconds = row["seconds"]
+        quotients = (str(ratio(seconds["kd"], seconds[form])) for form in forms)
+        lines.append([row["case"], *quotients])
+    return [head, *lines]
