@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import document
 from kd import experiment, plan, table
 
 ROOT = Path(__file__).parents[1]
@@ -13,8 +14,8 @@ README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", re.findall("<!-- table: (.*?) -->", README))
-def test_each_table_of_the_readme_is_published(name):
-    assert name in [path.stem for path in PUBLISHED]
+def test_each_table_of_the_readme_is_published_or_measured(name):
+    assert name in [*document.TABLES, *(path.stem for path in PUBLISHED)]
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
