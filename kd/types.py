@@ -21,7 +21,9 @@ type Leaf = Any
 cannot be checked as arrays. Functions can, and are."""
 
 type Batch = dict[str, Any]
-"""A minibatch. `image` [b, ...], `label` int [b], `index` int [b] (place in the training set), `epoch` int [], from 0."""
+"""A minibatch. `image` [b, ...], `label` int [b], `index` int [b] (place in the training set), `epoch` int [], from 0.
+
+Where each image is shown twice, `views` int [b] says which of the two a row is, 0 or 1."""
 
 
 @struct.dataclass

@@ -35,7 +35,7 @@ class MLKD(nn.Module):
     """Sum over temperatures and over a weak and a strong view of each image of `kd.distill_kl`, `batch_relation` and `class_relation`.
 
     The batch holds both views as rows of their own, with their labels, and `batch["views"]`, int [b], says which a row is: 0 weak, 1
-    strong. (The public code runs the networks on one view after the other, so that BatchNorm sees each alone.) The weights are those that
+    strong (`config.second_view`). Student and teacher see both in one forward pass. (The public code runs the networks on one view after the other, so that BatchNorm sees each alone.) The weights are those that
     the public code amounts to: what it multiplies by a mask after the mean is halved, since half of the mask is true, and the relations of
     strong views are computed and dropped. Not taken over: its strong term uses the weak logits at two of the temperatures.
 
