@@ -68,7 +68,12 @@ def test_one_network_is_the_start_of_all_seeds(labels):
         np.testing.assert_array_equal(first[0], second[i])
 
 
-FT = ["objective.ce.name=ft.FT", "teacher.config=small.py:teacher", "teacher.members=0"]
+FT = [
+    "objective.ce.name=ft.FT",
+    "teacher.name=frozen",
+    "teacher.config=small.py:teacher",
+    "teacher.members=0",
+]
 
 
 @pytest.mark.parametrize(

@@ -99,12 +99,8 @@ MLKD_RUN = ["--config.objective.kd.name=mlkd.MLKD", "--config.teacher.members=0"
             "must be in a batch once",
         ),
         ([*MLKD_RUN, "--config.second_view=corp(1)"], "'crop'"),
-        (
-            [*MLKD_RUN, "--config.second_view=crop(1)", "--config.teacher.cache=true", "--config.augment="],
-            "config.teacher.cache: with augment = 'crop(1)'",
-        ),
     ],
-)  # fmt: skip
+)
 def test_views_that_do_not_fit_are_refused(small_config, capsys, arguments, words):
     assert command.main(["run", "--config", "small.py", *arguments]) == 2
     assert words in capsys.readouterr().err
