@@ -14,6 +14,7 @@ trained where it is missing, an eighth of the epochs at a constant rate.
 
 from configs.common import (
     FIRST,
+    SECOND_VIEW,
     deployed,
     first_run,
     method,
@@ -41,6 +42,8 @@ def get_config(arg=None):
     c = recipe(a["student"], a["seeds"], a["epochs"], a["holdout"])
     c.student = deployed(a["method"], teacher, student)
     c.objective = method(a["method"], a["teacher"], a["student"])
+    if a["method"] in SECOND_VIEW:
+        c.second_view = SECOND_VIEW[a["method"]]
     if a["method"] in FIRST.values():
         first_run(c, a["method"])
     if a["method"] == "ft_first" and a["student"].startswith(("resnet", "wrn")):

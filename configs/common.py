@@ -151,8 +151,8 @@ METHODS: dict[str, dict[str, Any]] = {
         ce=dict(name="ce.CE", weight=0.1),
         ctkd=dict(name="ctkd.CTKD", weight=0.9, lowest=1.0, span=20.0, epochs=10),
     ),
-    # Jin-Ying/Multi-Level-Logit-Distillation: CE 0.1 on each of two views, of which `ce` is the mean; weight 0.9. Wants batches of weak and
-    # strong views, 480 epochs and learning rate 0.025 for its numbers.
+    # Jin-Ying/Multi-Level-Logit-Distillation: CE 0.1 on each of two views (SECOND_VIEW), of which `ce` is the mean; weight 0.9. Wants 480
+    # epochs and learning rate 0.025 for its numbers.
     "mlkd": dict(
         ce=dict(name="ce.CE", weight=0.2),
         mlkd=dict(name="mlkd.MLKD", weight=0.9, temperatures=(2.0, 3.0, 4.0, 5.0, 6.0)),
@@ -309,6 +309,9 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+
+SECOND_VIEW = {"mlkd": "crop(4)|flip|rand_augment(2)"}
+"""Methods that compare two views of each image: how the second is augmented on CIFAR (config.second_view)."""
 
 FIRST = {
     "fsp": "fsp_first",

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from configs.common import (
     FIRST,
+    SECOND_VIEW,
     first_run,
     method,
     parse_arg,
@@ -87,6 +88,8 @@ def get_config(arg=None):
     c.steps_per_call = 16  # each a dispatch: so often SIGTERM is heard
     c.eval_batch_size = 256
     c.checkpoint = dict(seconds=600.0)
+    if a["method"] in SECOND_VIEW:
+        c.second_view = "flip|rand_augment(2)"
     if a["method"] in FIRST.values():
         first_run(c, a["method"])
     if a["method"] in FIRST:

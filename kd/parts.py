@@ -91,7 +91,7 @@ def check_views(config: ConfigDict) -> None:
     if two and not config.second_view:
         raise InputError(
             f"config.objective.{two[0]} compares two views of each image: say in config.second_view how the second is augmented, "
-            "such as 'crop(4)|flip|cutout(16)'."
+            "such as 'crop(4)|flip|rand_augment(2)'."
         )
     if config.second_view and not two:
         raise InputError(

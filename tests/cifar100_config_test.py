@@ -45,6 +45,7 @@ def test_fewer_epochs_shrink_the_milestones():
 def test_every_method_is_reached(name):
     c = cifar100.get_config(f"teacher=wrn_40_2,student=wrn_16_2,method={name}")
     assert c.objective.to_dict().keys() == METHODS[name].keys()
+    assert ("second_view" in c) == (name == "mlkd")
     assert ("teacher" in c) == (name != "labels")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from kd.build import find_in, settings
+from kd.data import pixels
 from kd.errors import InputError, unknown
 from kd.types import Batch
 
@@ -69,6 +70,26 @@ def cutout(
     colour = jnp.broadcast_to(jnp.asarray(value, image.dtype), image.shape[-1:])
     colour = colour.reshape((1,) * (image.ndim - 1) + image.shape[-1:])
     return jnp.where(inside, colour, image)
+
+
+def rand_augment(
+    key: PRNGKeyArray, image: Image, count: int = 2, covered: float = 0.5
+) -> Image:
+    """`count` operations on the pixels of an image, drawn at random, then a grey square of a side up to `covered` of the width.
+
+    Cubuk, Zoph, Shlens, Le. RandAugment. NeurIPS 2020. https://arxiv.org/abs/1909.13719, with an amount drawn for each operation in
+    place of one magnitude, and the square, as in Sohn et al. FixMatch. NeurIPS 2020. https://arxiv.org/abs/2001.07685, appendix: the
+    strong view of MLKD. The operations are those of Pillow (`kd.data.pixels`).
+    """
+    _at_least(0, "count of rand_augment", count)
+    _at_least(0, "covered share of rand_augment", covered, most=1)
+    if image.ndim != 3 or image.dtype != jnp.uint8:
+        raise InputError(
+            f"rand_augment needs images of uint8 [h, w, c], not {image.dtype} {list(image.shape)}."
+        )
+    k_operations, k_square = jax.random.split(key)
+    image = pixels.rand_augment(k_operations, image, count)
+    return pixels.cover(k_square, image, covered) if covered else image
 
 
 def noise(key: PRNGKeyArray, image: Image, std: float = 0.05) -> Image:
