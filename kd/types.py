@@ -30,7 +30,8 @@ Where each image is shown twice, `views` int [b] says which of the two a row is,
 class Outputs:
     """What one model says about a batch.
 
-    `features` maps the name of a stage (`stem`, `stage1`, ..., `pooled`) to its activation, [b, h, w, d] or [b, d].
+    `features` maps the name of a stage (`stem`, `stage1`, ..., `pooled`) to its activation, [b, h, w, d] or [b, d]. What further heads a
+    model has stands there too, under a name of its own.
     Models returned stacked (an ensemble that is not reduced, a cohort of students) have one more leading axis on every array.
     """
 
