@@ -47,6 +47,7 @@ def test_a_run_that_learns_nothing_more_ends_where_the_first_did(labels, capsys)
     assert told.rstrip().endswith("runs/small-teacher")
 
 
+@pytest.mark.slow
 def test_only_what_take_finds_is_taken_over(labels):
     """The head alone: then the logits differ, and the head has not moved."""
     take = "--config.init.take=^student/head/"
@@ -107,6 +108,7 @@ def test_another_network_is_told_of_before_the_first_run_is_trained(labels, caps
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_first_run_that_changed_is_noticed_on_resume(labels, capsys):
     assert kd("--config", labels) == 0
     (SECOND.path / "result.json").unlink()
