@@ -71,6 +71,7 @@ def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
 
 
 def _augment(config: ConfigDict, dataset: Dataset) -> Augment:
+    """What the networks see of the raw images in training, tried on the shape of one."""
     image = dataset.train.image
     example = jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
     unit = dataset.mean, dataset.std
