@@ -42,14 +42,14 @@ TOY = Problem(
 )
 
 
-def batch(problem: Problem) -> dict[str, jax.Array]:
-    """A minibatch; where a method wants two views of an image, every second one is the second view."""
-    n, rng = problem.batch_size, np.random.default_rng(0)
+def batch(problem: Problem, views: int = 1) -> dict[str, jax.Array]:
+    """A minibatch, of so many rows for each image."""
+    n, rng = views * problem.batch_size, np.random.default_rng(0)
     return {
         "image": jnp.asarray(rng.standard_normal((n, *problem.shape)), jnp.float32),
-        "label": jnp.arange(n) % problem.num_classes,
-        "index": jnp.arange(n),
-        "views": jnp.arange(n) % 2,
+        "label": jnp.arange(n) // views % problem.num_classes,
+        "index": jnp.arange(n) // views,
+        "views": jnp.arange(n) % views,
         "epoch": jnp.zeros((), jnp.int32),
     }
 
@@ -115,7 +115,8 @@ def step_of(
     steps = -(-problem.examples // problem.batch_size)
     objective = parts.make_objective(config.objective.to_dict(), False, steps, 240)
     tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.05, momentum=0.9))
-    example = batch(problem)
+    two = any("batch.views" in needs for needs in parts.needs(config).values())
+    example = batch(problem, 2 if two else 1)
     labels = np.arange(problem.examples) % problem.num_classes
     # A generator that compiles in a tenth of the time.
     key = jax.random.key(0, impl="unsafe_rbg")
