@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import metrics, parts, sharding, tactic
+from kd import metrics, parts, precision, sharding, tactic
 from kd.batches import Batches, Evaluated
 from kd.config import ConfigDict
 from kd.data.augment import make_augment, make_normalize
@@ -40,6 +40,7 @@ def check_parts(config: ConfigDict) -> None:
         tactic.check_streamed(config)
     make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
+    precision.network(student, config.precision)
     tx = parts.make_tx(config, plan)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
     try:
@@ -148,7 +149,8 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         data = initial = {"image": sharding.put(image, place), "label": label}
         compiled = jax.jit(make_order(plan.examples), out_shardings=states)
         order = lambda epoch: compiled(keys, epoch)
-    made = make_init(student, objective, taught.teacher, tx, augment)
+    trainee = precision.network(student, config.precision)
+    made = make_init(trainee, objective, taught.teacher, tx, augment)
     start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
     shapes = jax.eval_shape(start, keys, frozen, initial)
     how, loop = _ways(config, student, taught, shapes, dataset)
@@ -156,8 +158,9 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     for size in plan.batch_sizes:
         way = tactic.choose(config, mesh, size, bool(taught.spread), taught.paired)
         view = _placed(augment, way.seen)
-        made = student, objective, taught.teacher, tx, view
+        made = trainee, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
+        step = precision.training(step, config.precision)
         update = make_update(step, size, how, taught.paired, way.place)
         updates[size] = make_updates(
             update,
@@ -167,7 +170,8 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
             way.compile,
             batches.views if batches else None,
         )
-    evaluate, eval_size = make_eval(student, normalize), config.eval_batch_size
+    evaluate = precision.evaluation(make_eval(student, normalize), config.precision)
+    eval_size = config.eval_batch_size
     spread = tactic.spread_students(config, mesh)
     logits = make_logits(evaluate, eval_size, how, place, spread)
     return Setup(
@@ -246,7 +250,9 @@ def _target(
     """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
     if taught.model is None:
         return None
-    evaluate = make_eval(taught.model, normalize)
+    evaluate = precision.evaluation(
+        make_eval(taught.model, normalize), config.precision
+    )
     size = config.eval_batch_size
     logits = make_logits(evaluate, size, taught.how, place, taught.spread)
     members = logits(taught.members, test)
