@@ -26,7 +26,7 @@ from kd.program import (
 )
 from kd.step import Augment, make_eval, make_init, make_step
 from kd.trained import Taught, make_teacher
-from kd.transform import fastest, loops_are_slow
+from kd.transform import fastest, loops_are_slow, pick
 from kd.types import Batch, DistillState, PyTree
 from kd.workdir import Workdir
 
@@ -235,9 +235,18 @@ def _ways(
     if isinstance(dataset.train.image, Pictures):
         return how, "host"
     if loop == "auto":
-        slow = loops_are_slow(forward, one, image) or taught.how == "unroll"
+        slow = loops_are_slow(forward, one, image) or _teacher_convolves(taught, image)
         loop = "host" if slow else "device"
     return how, loop
+
+
+def _teacher_convolves(taught: Taught, image: jax.ShapeDtypeStruct) -> bool:
+    """Whether it does, on a CPU."""
+    if taught.model is None:
+        return False
+    forward = lambda v, x: taught.model.apply(v, x, train=False)  # pyrefly: ignore
+    one = jax.eval_shape(lambda members: pick(members, 0), taught.members)
+    return loops_are_slow(forward, one, image)
 
 
 def _target(
