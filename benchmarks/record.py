@@ -15,6 +15,7 @@ from kd.machine import git_commit, hardware
 NAMES = (
     "fused",
     "operations",
+    "ceiling",
     "waiting",
     "convolutions",
     "flags",
