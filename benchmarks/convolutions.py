@@ -148,6 +148,13 @@ FORMS: dict[str, dict[str, Callable[..., Array]]] = {
         "Winograd": winograd,
         "Winograd, bfloat16": partial(winograd, dtype=HALF),
     },
+    "forward, XLA's flags": {
+        "XLA's": xla,
+        "XLA's again": xla,
+        "xla_cpu_use_xnnpack": xla,
+        "xla_cpu_experimental_ynn_fusion_type": xla,
+        "xla_cpu_enable_fast_math": xla,
+    },
     "kernel's gradient": {
         "XLA's": kernel_gradient,
         "one product of all patches": kernel_gradient_at_once,
@@ -158,6 +165,13 @@ FORMS: dict[str, dict[str, Callable[..., Array]]] = {
         "as a forward convolution": maps_gradient_as_forward,
     },
 }
+
+FLAGS: dict[str, Any] = {
+    "xla_cpu_use_xnnpack": True,
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
+    "xla_cpu_enable_fast_math": True,
+}
+"""Forms that are XLA's own under a flag."""
 
 
 def cases(toy: bool) -> Sequence[Case]:
@@ -179,8 +193,10 @@ def _make(kind: str, size: int, side: int, channels: int) -> Made:
         if form is nchw:
             given = x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1)
         else:
-            given = (x, w) if kind == "forward" else (x, g, w)
-        parts[name] = partial(_spent, partial(jax.jit(form).lower(*given).compile(), *given))  # fmt: skip
+            given = (x, g, w) if "gradient" in kind else (x, w)
+        options = {name: FLAGS[name]} if name in FLAGS else None
+        compiled = jax.jit(form).lower(*given).compile(options)
+        parts[name] = partial(_spent, partial(compiled, *given))
     return Made(parts, {"kind": kind, "maps": f"{side} x {side} x {channels}"})
 
 

@@ -18,7 +18,7 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.step import make_init, make_step
 
-TITLE = "a step on several simulated devices over one on a single, on the same cores"
+TITLE = "a step on several simulated devices over one on a single, on the same cores: processor time"
 REPEATS = 9
 
 MEMBERS = 8
@@ -84,7 +84,7 @@ def _make(problem: Problem, meshes: Sequence[tuple[int, int]]) -> Made:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Times over those of one device, as median [smallest, largest] of the rounds."""
+    """Processor time over that of one device, as median [smallest, largest] of the rounds."""
     counts = list(rows[0]["seconds"])[1:] if rows else []
     lines = [["network, what is divided", *(f"{n} devices" for n in counts)]]
     for row in rows:

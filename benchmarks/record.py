@@ -18,7 +18,6 @@ NAMES = (
     "ceiling",
     "waiting",
     "convolutions",
-    "flags",
     "ensembles",
     "seeds",
     "cached",
