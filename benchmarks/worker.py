@@ -34,9 +34,9 @@ class Worker:
         return self._pipe.recv()
 
 
-def _serve(pipe: Any, build: Build, arguments: tuple, devices: int, clock: str) -> None:
+def _serve(pipe: Any, build: Build, arguments: tuple, devices: int) -> None:
     jax.config.update("jax_num_cpu_devices", devices)
-    part, now = build(*arguments), getattr(time, clock)
+    part = build(*arguments)
     while True:
         try:
             pipe.recv()
