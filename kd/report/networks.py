@@ -1,0 +1,260 @@
+"""What running a run's networks on its test images says: representations, robustness, capacity, latency."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from kd import metrics
+from kd.config import ConfigDict, complete
+from kd.data.augment import make_normalize
+from kd.data.base import Dataset
+from kd.data.pictures import Pictures
+from kd.errors import InputError
+from kd.features import stage_names
+from kd.machine import hardware
+from kd.parts import make_data, spell_out
+from kd.report.capacity import Capacity, capacity
+from kd.report.corruptions import KINDS, SEVERITIES, corrupt
+from kd.report.similarity import cka, gram
+from kd.report.stored import Stored
+from kd.step import make_eval
+from kd.trained import fingerprint, load_trained
+from kd.transform import pick
+from kd.types import Outputs, PyTree
+from kd.workdir import Workdir
+
+BUDGET = 1e12
+"""Multiply-accumulates that a report spends on a CPU: about half a minute of two cores. An accelerator gets a hundred times that."""
+
+FEATURE_BYTES = 2**27
+"""Of all stages of one network on the images that are looked at together."""
+
+
+class Net(NamedTuple):
+    """A student or a teacher: one architecture with the variables of its seeds or members."""
+
+    apply: Callable[[PyTree, Any], Outputs]  # of raw images, compiled
+    logits_of: Callable[[PyTree, Any], Any]
+    members: list[PyTree]
+    macs: int  # of one member on one image
+
+    def logits(self, image: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "m n c"]:
+        """Of every member, in batches of at most 256."""
+        starts = range(0, len(image), 256)
+        return np.stack(
+            [
+                np.concatenate(
+                    [np.asarray(self.logits_of(v, image[i : i + 256])) for i in starts]
+                )
+                for v in self.members
+            ]
+        )
+
+    def stages(
+        self, member: PyTree, image: Shaped[np.ndarray, "n ..."]
+    ) -> dict[str, np.ndarray]:
+        """Activations of the stages, `pooled` where it is not the last stage itself, and the logits; each [n, ...]."""
+        parts: list[dict[str, Any]] = []
+        for i in range(0, len(image), 64):
+            outputs = self.apply(member, image[i : i + 64])
+            names = stage_names(outputs)
+            if "stem" in outputs.features:
+                names = ["stem", *names]
+            pooled = outputs.features.get("pooled")
+            if pooled is not None and (
+                not names or outputs.features[names[-1]].ndim != pooled.ndim
+            ):
+                names = [*names, "pooled"]
+            found = {name: outputs.features[name] for name in names}
+            parts.append(jax.device_get({**found, "logits": outputs.logits}))
+        return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def load_net(workdir: Workdir, members: Sequence[int] | None = None) -> Net:
+    """The networks of a finished run, all or those of these places. Raises InputError."""
+    trained = load_trained(workdir)
+    result = trained.result
+    evaluate = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
+    apply = jax.jit(lambda v, image: evaluate(v, {"image": image}))
+    logits_of = jax.jit(lambda v, image: evaluate(v, {"image": image}).logits)
+    places = range(len(result["seeds"])) if members is None else members
+    weights = [pick(trained.variables, i) for i in places]
+    return Net(apply, logits_of, weights, result["macs"])
+
+
+def load_data(stored: Stored) -> Dataset:
+    """The data set that the run was evaluated on.
+
+    Raises:
+      InputError: it is not on this machine, or not the one of the run any more.
+    """
+    config = spell_out(complete(ConfigDict(stored.config)))
+    dataset = make_data(config)
+    if fingerprint(dataset.test) != stored.result["evaluated"]:
+        raise InputError(
+            f"{stored.workdir} was evaluated on other images than data set {config.data.name} has on this machine now. "
+            "`--stored` reports what the run has stored alone."
+        )
+    return dataset
+
+
+def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, Any]:
+    """All parts of this module, as plain data. Means over seeds and members unless said otherwise.
+
+    Args:
+      stored: the run.
+      dataset: its data, from `load_data`.
+      images: how many test images to look at, evenly spread; None: as many as BUDGET allows, at least 100.
+
+    Raises:
+      InputError: the teacher's weights are not those that the student learned from.
+    """
+    nets = {"student": load_net(stored.workdir)}
+    if stored.teacher is not None:
+        nets["teacher"] = _teacher(stored)
+    cost = sum(len(net.members) * net.macs for net in nets.values())
+    budget = BUDGET * (1 if jax.default_backend() == "cpu" else 100)
+    looks = 1 + len(KINDS) * SEVERITIES
+    n = len(dataset.test.label)
+    corrupted = _spread(n, images or max(100, int(0.8 * budget / looks / cost)))
+    few = min(len(corrupted), max(100, int(0.2 * budget / cost)), 1000)
+    seen = _spread(n, images or few)[: _bearable(nets, dataset)]
+    found = {
+        "hardware": hardware(),
+        "latency_ms": {k: _latency(v, _images(dataset, [0])) for k, v in nets.items()},
+        "images": len(seen),
+    }
+    whole = {
+        name: _looked_at(net, _images(dataset, seen)) for name, net in nets.items()
+    }
+    found["capacity"] = {name: stages for name, (stages, _) in whole.items()}
+    if "teacher" in whole:
+        found["cka"] = _similarity(whole["student"][1], whole["teacher"][1])
+    picture = _images(dataset, corrupted)
+    # What is no image of 8-bit pixels has no severity of its own.
+    if picture.dtype == np.uint8 and picture.ndim == 4:
+        found["robustness"] = _robustness(nets, picture, dataset.test.label[corrupted])
+    return found
+
+
+def _teacher(stored: Stored) -> Net:
+    origin = stored.result["teacher"]
+    trained = load_trained(Workdir(origin["run"]))
+    weights = pick(trained.variables, np.asarray(origin["members"]))
+    if fingerprint(weights) != origin["weights"]:
+        raise InputError(
+            f"the weights in {origin['run']} are not those that {stored.workdir} learned from. "
+            "`--stored` reports what the run has stored alone."
+        )
+    return load_net(Workdir(origin["run"]), origin["members"])
+
+
+def _spread(n: int, count: int) -> np.ndarray:
+    """So many places of n, evenly spread: test sets may be sorted by class."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
+
+
+def _images(dataset: Dataset, places: Sequence[int] | np.ndarray) -> np.ndarray:
+    image = dataset.test.image
+    if isinstance(image, Pictures):
+        return image.centered(places)
+    return image[np.asarray(places)]
+
+
+def _bearable(nets: dict[str, Net], dataset: Dataset) -> int:
+    """Images whose stages fit into FEATURE_BYTES."""
+    image = _images(dataset, [0])
+    sizes = [
+        sum(
+            x.size * 4
+            for x in jax.tree.leaves(jax.eval_shape(net.apply, net.members[0], image))
+        )
+        for net in nets.values()
+    ]
+    return max(4, FEATURE_BYTES // max(sizes))
+
+
+def _latency(net: Net, image: np.ndarray) -> float:
+    """Milliseconds for one image with one member: the median of 50 calls."""
+    member, image = net.members[0], jax.device_put(image)
+    jax.block_until_ready(net.logits_of(member, image))
+    times = []
+    for _ in range(50):
+        start = time.perf_counter()
+        jax.block_until_ready(net.logits_of(member, image))
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+type Grams = list[dict[str, np.ndarray]]
+"""Of each member, the Gram matrix of each stage."""
+
+
+def _looked_at(net: Net, image: np.ndarray) -> tuple[list[dict[str, Any]], Grams]:
+    used: dict[str, list[Capacity]] = {}
+    grams: Grams = []
+    for member in net.members:
+        stages = net.stages(member, image)
+        for name, x in stages.items():
+            if name != "logits":
+                used.setdefault(name, []).append(capacity(x))
+        grams.append({name: gram(x) for name, x in stages.items()})
+    rows = [
+        {
+            "stage": name,
+            "units": own[0].units,
+            "dead": float(np.mean([c.dead for c in own])),
+            "rank": float(np.mean([c.rank for c in own])),
+        }
+        for name, own in used.items()
+    ]
+    return rows, grams
+
+
+def _similarity(student: Grams, teacher: Grams) -> dict[str, Any]:
+    """CKA of each stage of the student with each of the teacher, the mean over all pairs of their networks."""
+    rows, columns = list(student[0]), list(teacher[0])
+    values = [
+        [
+            float(np.mean([cka(s[row], t[column]) for s in student for t in teacher]))
+            for column in columns
+        ]
+        for row in rows
+    ]
+    return {"student": rows, "teacher": columns, "values": values}
+
+
+def _robustness(
+    nets: dict[str, Net], image: np.ndarray, label: np.ndarray
+) -> dict[str, Any]:
+    """Accuracy on corrupted images: of the student the mean over seeds, of the teacher that of its ensemble."""
+
+    def score(picture: np.ndarray) -> dict[str, float]:
+        found = {}
+        for name, net in nets.items():
+            logits = net.logits(picture)
+            if name == "teacher":
+                logits = metrics.mean_probs(logits)
+            found[name] = float(np.mean(metrics.accuracy(logits, label)))
+        return found
+
+    kinds: dict[str, Any] = {}
+    for kind, corruption in KINDS.items():
+        scores = [
+            score(np.asarray(corrupt(jax.device_put(image), kind, severity)))
+            for severity in range(1, SEVERITIES + 1)
+        ]
+        kinds[kind] = {
+            "amount": corruption.unit,
+            "amounts": list(corruption.amounts),
+            **{name: [s[name] for s in scores] for name in nets},
+        }
+    mean = {
+        name: float(np.mean([kind[name] for kind in kinds.values()])) for name in nets
+    }
+    return {"images": len(label), "clean": score(image), "mean": mean, "kinds": kinds}
