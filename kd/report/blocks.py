@@ -12,6 +12,12 @@ class Note(NamedTuple):
     text: str
 
 
+class Points(NamedTuple):
+    """Sentences, each on its own."""
+
+    lines: list[str]
+
+
 class Table(NamedTuple):
     """Cells; the first column is words, the others are numbers. With `fold`, a page hides it behind these words."""
 
@@ -20,12 +26,12 @@ class Table(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """Numbers of -1 to 1, drawn as a table whose colours tell them."""
+    """Numbers up to 1, drawn as a table whose colours tell them; None where there is none."""
 
     corner: str
     rows: list[str]
     columns: list[str]
-    values: list[list[float]]
+    values: list[list[float | None]]
 
 
 class Figure(NamedTuple):
@@ -42,7 +48,7 @@ class Pictures(NamedTuple):
     pictures: list[tuple[str, str]]
 
 
-type Block = Note | Table | Heat | Figure | Pictures
+type Block = Note | Points | Table | Heat | Figure | Pictures
 
 
 class Section(NamedTuple):

@@ -17,7 +17,7 @@ RARE = 5.0
 
 
 def conclude(content: dict[str, Any]) -> dict[str, Any]:
-    """`verdict` (`state` and `text`) and `conclusions` (sentences) of one run's content."""
+    """`verdict` (`state` and `text`) and `conclusions` (the sentences that follow it) of one run's content."""
     return {"verdict": _verdict(content), "conclusions": list(_sentences(content))}
 
 
@@ -30,7 +30,7 @@ def conclude_many(content: dict[str, Any]) -> list[str]:
     for run in runs:
         value, low, high = (100 * v for v in run["interval_95"])
         lines.append(
-            f"{short(run['run'])}: {value:.2f} % right, 95 % interval [{low:.2f}, {high:.2f}]. {run['verdict']['text']}"
+            f"{short(run['run'])}: {value:.2f} % right, 95 % interval [{low:.2f}, {high:.2f}]."
         )
     first = short(runs[0]["run"])
     lines += [f"{short(pair['run'])} over {first}: {_gain(pair)}" for pair in content["pairs"]]  # fmt: skip
@@ -75,7 +75,6 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
 
 def _sentences(content: dict[str, Any]) -> Iterator[str]:
     taught = content.get("teacher")
-    yield _verdict(content)["text"]
     if taught is None:
         value, low, high = (100 * v for v in content["interval_95"])
         yield f"It is right on {value:.2f} % of {content['examples']:,} images, 95 % interval [{low:.2f}, {high:.2f}]."
@@ -121,7 +120,7 @@ def _gain(gain: dict[str, Any]) -> str:
 def _calibration(found: dict[str, Any]) -> str:
     excess = 100 * found["excess"]
     how = "too sure of itself" if excess > RARE else "too little sure of itself" if excess < -RARE else "about as sure as it is right"  # fmt: skip
-    text = f"The student is {how}: mean confidence less accuracy is {excess:+.1f} points, ECE {100 * found['ece']:.2f} %."
+    text = f"The student is {how}: mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, ECE {100 * found['ece']:.2f} %."
     if found["temperature"] is None:
         return f"{text} No held-out data (config.validation = 0), so no temperature was fitted."
     mean = sum(found["temperature"]) / len(found["temperature"])
@@ -143,7 +142,7 @@ def _of_networks(found: dict[str, Any]) -> Iterator[str]:
     stages = found["capacity"]["student"]
     dead = [f"{s['dead']:g} of {s['units']} in {s['stage']}" for s in stages if s["dead"]]  # fmt: skip
     if stages:
-        yield f"Dead units of the student: {', '.join(dead) or 'none'}."
+        yield f"Dead units of the student, mean over seeds: {', '.join(dead) or 'none'}."
 
 
 def _times(big: float, small: float) -> str:

@@ -1,7 +1,7 @@
 """The drawings of a report, as SVG: learning curves, reliability, robustness, accuracy against bytes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,14 +38,16 @@ class Canvas:
 
 
 @contextmanager
-def canvas(columns: int, height: float = 3.1, share_y: bool = False):
-    """A figure of so many axes, drawn without a display."""
+def canvas(
+    columns: int, height: float = 3.1, width: float = 8.4, share_y: bool = False
+) -> Iterator[Canvas]:
+    """A figure of so many axes, in inches, drawn without a display."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         made = Canvas()
         made.axes = list(figure.subplots(1, columns, squeeze=False, sharey=share_y)[0])
@@ -70,12 +72,11 @@ def curves(content: dict[str, Any]) -> str | None:
             left.axhline(level, color=TEACHER, linestyle="--", label="teacher")
         left.set(title="accuracy, %", xlabel="epoch")
         low = min((100 * np.min(r["accuracy"]) for r in found["evaluated"]), default=0)
-        left.set_ylim(bottom=max(0.0, low - 10))
+        left.set_ylim(max(0.0, low - 10), 101)
         left.legend(loc="lower right")
         _band(right, found["train"], "loss", 1, OTHER, "training loss")
         _band(right, found["evaluated"], "nll", 1, STUDENT, f"NLL of {split} images")
-        right.set(title="loss, nats", xlabel="epoch")
-        right.set_ylim(bottom=0)
+        right.set(title="loss, nats", xlabel="epoch", yscale="log")
         right.legend(loc="upper right")
         for axis in made.axes:
             axis.xaxis.get_major_locator().set_params(integer=True)
@@ -93,27 +94,27 @@ def _band(axis: Any, rows: Sequence[dict], key: str, scale: float, color: str, l
     axis.fill_between(epoch, values.min(axis=1), values.max(axis=1), color=color, alpha=0.18, linewidth=0)  # fmt: skip
 
 
-def reliability(found: dict[str, Any]) -> str:
-    """Accuracy against confidence in bins, and how many answers each bin holds; a panel before and one after scaling."""
-    panels = [("as trained", found)]
+def reliability(content: dict[str, Any]) -> str:
+    """Accuracy against confidence in bins, over how many answers each bin holds: of the student, scaled too, and its teacher."""
+    found = content["calibration"]
+    panels = [("student as trained", found, STUDENT)]
     if found["temperature"]:
-        panels.append(("after temperature scaling", found["scaled"]))
-    with canvas(2, 3.6) as made:
-        for axis, (title, one) in zip(made.axes, panels, strict=False):
+        panels.append(("student, scaled", found["scaled"], STUDENT))
+    if "teacher" in content:
+        panels.append(("teacher", content["teacher"]["calibration"], TEACHER))
+    with canvas(len(panels), 3.0, 2.8 * len(panels)) as made:
+        for axis, (title, one, color) in zip(made.axes, panels, strict=True):
             bins = one["reliability"]
             count = np.array(bins["count"])
-            there = count > 0
-            accuracy = np.array([0.0 if v is None else v for v in bins["accuracy"]])
-            confidence = np.array([0.0 if v is None else v for v in bins["confidence"]])
+            points = [(c, a) for c, a in zip(bins["confidence"], bins["accuracy"], strict=True) if c is not None]  # fmt: skip
             width = 1 / len(count)
             middle = (np.arange(len(count)) + 0.5) * width
-            axis.bar(middle, count / count.sum(), 0.86 * width, color="#d9e4ef", label="share of the answers")  # fmt: skip
+            axis.bar(middle, count / count.sum(), 0.86 * width, color="#d9e2ec", label="share of answers")  # fmt: skip
             axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
-            axis.plot(confidence[there], accuracy[there], color=STUDENT, marker="o", markersize=4, label="accuracy")  # fmt: skip
+            axis.plot(*zip(*points, strict=True), color=color, marker="o", markersize=4, label="accuracy")  # fmt: skip
             axis.set(title=title, xlabel="confidence", xlim=(0, 1), ylim=(0, 1.02))
-            axis.legend(loc="upper left")
-        for axis in made.axes[len(panels) :]:
-            axis.set_axis_off()
+            axis.set_aspect("equal")
+        made.axes[0].legend(loc="upper left")
     return made.svg
 
 
@@ -134,20 +135,43 @@ def robustness(found: dict[str, Any]) -> str:
 
 def front(points: Sequence[dict[str, Any]]) -> str:
     """Accuracy with its interval against bytes on a logarithmic axis; a line through those that no other beats."""
+    from matplotlib.transforms import ScaledTranslation
+
     with canvas(1, 3.4) as made:
         (axis,) = made.axes
         best = [p for p in points if p["front"]]
         axis.step([p["bytes"] for p in best], [100 * p["accuracy"] for p in best], where="post", color="#bbbbbb", zorder=1)  # fmt: skip
-        for point, color in zip(points, _colors(len(points)), strict=True):
+        there: dict[int, int] = {}
+        for i, point in enumerate(points):
+            color = SPREAD[i % len(SPREAD)]
+            # Networks of equal size stand side by side.
+            beside = there[point["bytes"]] = there.get(point["bytes"], -1) + 1
+            moved = ScaledTranslation(beside / 7, 0, axis.figure.dpi_scale_trans)
             value, low, high = (100 * point[k] for k in ("accuracy", "low", "high"))
-            error = [[value - low], [high - value]]
-            full = color if point["front"] else "white"
-            axis.errorbar(point["bytes"], value, error, color=color, marker="o", markersize=7, markerfacecolor=full, capsize=3, linestyle="", label=short(point["name"]))  # fmt: skip
-        axis.set(xscale="log", xlabel="bytes of the weights", ylabel="accuracy, %")
-        axis.margins(x=0.12)
+            axis.errorbar(
+                point["bytes"],
+                value,
+                [[value - low], [high - value]],
+                color=color,
+                marker="o",
+                markersize=7,
+                markerfacecolor=color if point["front"] else "white",
+                capsize=3,
+                linestyle="",
+                label=short(point["name"]),
+                transform=axis.transData + moved,
+            )
+        # What stands beside its place does not set the limits.
+        sizes = [p["bytes"] for p in points]
+        low = 100 * min(p["low"] for p in points)
+        high = 100 * max(p["high"] for p in points)
+        room = max(0.06 * (high - low), 0.1)
+        axis.set(
+            xscale="log",
+            xlabel="bytes of the weights",
+            ylabel="accuracy, %",
+            xlim=(min(sizes) / 2, 2.5 * max(sizes)),
+            ylim=(low - room, high + room),
+        )
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return made.svg
-
-
-def _colors(n: int) -> list[str]:
-    return [SPREAD[i % len(SPREAD)] for i in range(n)]

@@ -25,8 +25,10 @@ def write(
     """
     content = make_content(paths, root, run, images)
     first = Path(paths[0])
-    title = f"Report of {', '.join(short(r['run']) for r in content['runs'])}"
-    folder = Path(out) if out else (first if len(content["runs"]) == 1 else first.parent) / "report"  # fmt: skip
+    count = len(content["runs"])
+    title = f"Report of {short(paths[0]) if count == 1 else f'{count} runs'}"
+    home = first if count == 1 else first.parent
+    folder = Path(out) if out else home / "report"
     texts = {
         "report.json": json.dumps(content, indent=2) + "\n",
         "report.md": as_markdown(content, title),

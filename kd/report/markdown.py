@@ -2,17 +2,19 @@
 
 from typing import Any
 
-from kd.report.blocks import Block, Grid, Heat, Note, Pictures, Table
+from kd.report.blocks import Block, Grid, Heat, Note, Pictures, Points, Table
+from kd.report.conclusions import short
 from kd.report.sections import sections, subtitle
 
 
 def as_markdown(content: dict[str, Any], title: str) -> str:
     """The whole text."""
     runs = content["runs"]
-    parts = [f"# {title}"]
-    if len(runs) == 1:
-        parts.append(subtitle(runs[0]))
-    parts.append("\n".join(f"- {line}" for line in content["conclusions"]))
+    parts = [f"# {title}", subtitle(runs)]
+    for run in runs:
+        name = f"{short(run['run'])}: " if len(runs) > 1 else ""
+        parts.append(f"**{name}{run['verdict']['text']}**")
+    parts.append(_block(Points(content["conclusions"])))
     for section in sections(content):
         parts.append(f"{'#' * section.level} {section.title}")
         parts += [text for block in section.blocks if (text := _block(block))]
@@ -22,10 +24,13 @@ def as_markdown(content: dict[str, Any], title: str) -> str:
 def _block(block: Block) -> str:
     if isinstance(block, Note):
         return block.text
+    if isinstance(block, Points):
+        return "\n".join(f"- {line}" for line in block.lines)
     if isinstance(block, Table):
         return _table(block.grid)
     if isinstance(block, Heat):
-        lines = [[name, *(f"{v:.2f}" for v in values)] for name, values in zip(block.rows, block.values, strict=True)]  # fmt: skip
+        told = lambda v: "" if v is None else f"{v:.2f}"
+        lines = [[name, *map(told, values)] for name, values in zip(block.rows, block.values, strict=True)]  # fmt: skip
         return _table([[block.corner, *block.columns], *lines])
     if isinstance(block, Pictures):
         captions = [caption for _, caption in block.pictures if "#" in caption]

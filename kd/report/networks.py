@@ -58,21 +58,24 @@ class Net(NamedTuple):
     def stages(
         self, member: PyTree, image: Shaped[np.ndarray, "n ..."]
     ) -> dict[str, np.ndarray]:
-        """Activations of the stages, `pooled` where it is not the last stage itself, and the logits; each [n, ...]."""
-        parts: list[dict[str, Any]] = []
+        """Activations of the stages from the input on, and the logits; each [n, ...]."""
+        parts = []
         for i in range(0, len(image), 64):
             outputs = self.apply(member, image[i : i + 64])
-            names = stage_names(outputs)
-            if "stem" in outputs.features:
-                names = ["stem", *names]
-            pooled = outputs.features.get("pooled")
-            if pooled is not None and (
-                not names or outputs.features[names[-1]].ndim != pooled.ndim
-            ):
-                names = [*names, "pooled"]
-            found = {name: outputs.features[name] for name in names}
+            found = {name: outputs.features[name] for name in _stages(outputs)}
             parts.append(jax.device_get({**found, "logits": outputs.logits}))
-        return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        names = [*_stages(outputs), "logits"]
+        return {name: np.concatenate([p[name] for p in parts]) for name in names}
+
+
+def _stages(outputs: Outputs) -> list[str]:
+    """`stem`, `stage1`, ..., and `pooled` where that is not the last of them itself, as in an MLP."""
+    features, names = outputs.features, stage_names(outputs)
+    pooled = features.get("pooled")
+    last = features[names[-1]] if names else None
+    if pooled is not None and (last is None or last.ndim != pooled.ndim):
+        names = [*names, "pooled"]
+    return ["stem", *names] if "stem" in features else names
 
 
 def load_net(workdir: Workdir, members: Sequence[int] | None = None) -> Net:
@@ -219,14 +222,12 @@ def _looked_at(net: Net, image: np.ndarray) -> tuple[list[dict[str, Any]], Grams
 def _similarity(student: Grams, teacher: Grams) -> dict[str, Any]:
     """CKA of each stage of the student with each of the teacher, the mean over all pairs of their networks."""
     rows, columns = list(student[0]), list(teacher[0])
-    values = [
-        [
-            float(np.mean([cka(s[row], t[column]) for s in student for t in teacher]))
-            for column in columns
-        ]
-        for row in rows
-    ]
-    return {"student": rows, "teacher": columns, "values": values}
+    mean = lambda row, column: float(
+        np.mean([cka(s[row], t[column]) for s in student for t in teacher])
+    )
+    values = [[mean(row, column) for column in columns] for row in rows]
+    known = [[None if np.isnan(v) else v for v in line] for line in values]
+    return {"student": rows, "teacher": columns, "values": known}
 
 
 def _robustness(

@@ -2,10 +2,9 @@
 
 import base64
 import html
-import math
 from typing import Any
 
-from kd.report.blocks import Block, Figure, Grid, Heat, Note, Pictures, Table
+from kd.report.blocks import Block, Figure, Grid, Heat, Note, Pictures, Points, Table
 from kd.report.conclusions import STATES, short
 from kd.report.sections import sections, subtitle
 
@@ -24,21 +23,21 @@ p.note,p.under{color:#5a626b;font-size:.9rem}
 .verdict.met{border-color:#2a8c55;background:#eef7f1}
 .verdict.undecided{border-color:#c48a00;background:#fdf7e7}
 .verdict.not-met{border-color:#b8322a;background:#fbeeed}
-ul.top{margin:1.25rem 0 0;padding-left:1.2rem}
-ul.top li{margin:.35rem 0}
+ul{margin:1.25rem 0 0;padding-left:1.2rem}
+ul li{margin:.35rem 0}
 .wide{overflow-x:auto;margin:.75rem 0}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #e4e7eb;white-space:nowrap}
-th{font-weight:600;color:#444b53;border-bottom:2px solid #c4cad1;vertical-align:bottom;white-space:normal}
+th{font-weight:600;color:#444b53;border-bottom:2px solid #c4cad1;vertical-align:bottom}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 table.heat td{text-align:center;min-width:4rem;border:2px solid #fff}
 table.heat th{border:0;text-align:center}table.heat th:first-child{text-align:left}
-img.figure{display:block;width:100%;height:auto;margin:.75rem 0}
+img.figure{display:block;max-width:100%;height:auto;margin:.75rem 0}
 figure.row{display:grid;grid-template-columns:6.5rem 1fr;gap:.75rem;align-items:start;margin:.9rem 0}
 figure.row>b{font-size:.9rem;padding-top:.25rem;overflow-wrap:anywhere}
 .pictures{display:flex;flex-wrap:wrap;gap:.75rem}
 .pictures div{width:5rem;font-size:.72rem;line-height:1.3;color:#5a626b;text-align:center}
-.pictures img{width:4.5rem;height:4.5rem;object-fit:contain;image-rendering:pixelated;background:#eef0f2;border:1px solid #d8dce1}
+.pictures img{display:block;margin:0 auto .15rem;width:4.5rem;height:4.5rem;object-fit:contain;image-rendering:pixelated;background:#eef0f2;border:1px solid #d8dce1}
 details{margin:.75rem 0}summary{cursor:pointer;color:#1a66b0;font-size:.9rem}
 """
 
@@ -47,12 +46,13 @@ def as_html(content: dict[str, Any], title: str) -> str:
     """The whole page."""
     runs = content["runs"]
     parts = [f"<h1>{_text(title)}</h1>"]
-    if len(runs) == 1:
-        parts.append(f"<p class=under>{_text(subtitle(runs[0]))}</p>")
-    parts += [_verdict(run, len(runs) > 1) for run in runs]
-    told = {run["verdict"]["text"] for run in runs} if len(runs) == 1 else set()
-    lines = [line for line in content["conclusions"] if line not in told]
-    parts.append(f"<ul class=top>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>")  # fmt: skip
+    parts.append(f"<p class=under>{_text(subtitle(runs))}</p>")
+    parts += [
+        _verdict(run, len(runs) > 1)
+        for run in runs
+        if len(runs) == 1 or run["verdict"]["state"] != "none"
+    ]
+    parts.append(_points(content["conclusions"]))
     for section in sections(content):
         level = section.level
         parts.append(f"<h{level}>{_text(section.title)}</h{level}>")
@@ -72,6 +72,8 @@ def _verdict(run: dict[str, Any], named: bool) -> str:
 def _block(block: Block) -> str:
     if isinstance(block, Note):
         return f"<p class=note>{_text(block.text)}</p>"
+    if isinstance(block, Points):
+        return _points(block.lines)
     if isinstance(block, Table):
         table = f"<div class=wide>{_table(block.grid)}</div>"
         if block.fold:
@@ -83,6 +85,10 @@ def _block(block: Block) -> str:
         data = base64.b64encode(block.svg.encode()).decode()
         return f'<img class=figure alt="{_text(block.alt)}" src="data:image/svg+xml;base64,{data}">'
     return _pictures(block)
+
+
+def _points(lines: list[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>"
 
 
 def _table(grid: Grid) -> str:
@@ -101,9 +107,9 @@ def _heat(block: Heat) -> str:
     return f"<table class=heat>{''.join(f'<tr>{row}</tr>' for row in (head, *rows))}</table>"
 
 
-def _cell(value: float) -> str:
+def _cell(value: float | None) -> str:
     """White at 0 to deep blue at 1, with letters that can be read on it."""
-    if math.isnan(value):
+    if value is None:
         return "<td>-</td>"
     depth = min(1.0, max(0.0, value))
     mixed = [round(255 + (to - 255) * depth) for to in (16, 82, 148)]

@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from kd.report import figures
-from kd.report.blocks import Block, Figure, Grid, Heat, Note, Pictures, Section, Table
+from kd.report.blocks import (
+    Block,
+    Figure,
+    Grid,
+    Heat,
+    Note,
+    Pictures,
+    Points,
+    Section,
+    Table,
+)
 from kd.report.conclusions import short
 
 LONG = 20
@@ -15,31 +25,31 @@ def sections(content: dict[str, Any]) -> Iterator[Section]:
     """All but the title and the conclusions."""
     runs = content["runs"]
     if len(runs) > 1:
-        yield Section("The runs", [_run_table(content)])
+        yield Section("The runs", _run_table(content))
     yield Section("Accuracy against bytes", _front(content["points"]))
     for run in runs:
         level = 2
         if len(runs) > 1:
             level = 3
-            lines = [Note(line) for line in run["conclusions"]]
-            yield Section(short(run["run"]), [Note(subtitle(run)), *lines])
+            yield Section(short(run["run"]), [Points(run["conclusions"])])
         for title, blocks in _of_run(run):
             yield Section(title, blocks, level)
 
 
-def subtitle(run: dict[str, Any]) -> str:
+def subtitle(runs: list[dict[str, Any]]) -> str:
     """What was evaluated on what."""
-    seeds = len(run["seeds"])
+    first = runs[0]
+    seeds = " and ".join(str(n) for n in sorted({len(run["seeds"]) for run in runs}))
     return (
-        f"{run['examples']:,} {run['split']} images of {run['data']}, {seeds} seed{'s' * (seeds > 1)}. "
-        "Figures of the student are means over seeds unless said otherwise."
+        f"{first['examples']:,} {first['split']} images of {first['data']}, {seeds} seed{'s' * (seeds != '1')}. "
+        "Figures of a student are means over its seeds unless said otherwise."
     )
 
 
-def _run_table(content: dict[str, Any]) -> Table:
+def _run_table(content: dict[str, Any]) -> list[Block]:
     first, *later = content["runs"]
     gains = [None, *content["pairs"]]
-    lines: Grid = [["run", "accuracy %", "95 % interval", "bytes", "MACs", f"over {short(first['run'])}", "95 % interval", "McNemar p"]]  # fmt: skip
+    lines: Grid = [["run", "accuracy %", "95 % interval", "bytes", "MACs", "gain", "95 % interval", "McNemar p"]]  # fmt: skip
     for run, gain in zip([first, *later], gains, strict=True):
         value, low, high = run["interval_95"]
         cost = run["costs"]["student"]
@@ -47,9 +57,10 @@ def _run_table(content: dict[str, Any]) -> Table:
         if gain is None:
             line += ["", "", ""]
         else:
-            line += [f"{100 * gain['value']:+.2f}", _span(gain["low"], gain["high"], "+"), _p(gain["mcnemar_p"])]  # fmt: skip
+            line += [_points(gain["value"]), _span(gain["low"], gain["high"], True), _p(gain["mcnemar_p"])]  # fmt: skip
         lines.append(line)
-    return Table(lines)
+    note = f"Gains are over {short(first['run'])}. Intervals are of the bootstrap over test images and seeds; McNemar's p is the median over pairs of seeds."
+    return [Table(lines), Note(note)]
 
 
 def _front(points: list[dict[str, Any]]) -> list[Block]:
@@ -102,10 +113,10 @@ def _accuracy(run: dict[str, Any]) -> list[Block]:
     differences: Grid = [["difference", "points", "95 % interval", "median McNemar p"]]
     if taught:
         loss = taught["loss"]
-        differences.append(["teacher less student", f"{100 * loss['value']:+.2f}", _span(loss["low"], loss["high"], "+"), _p(_median(tests))])  # fmt: skip
+        differences.append(["teacher less student", _points(loss["value"]), _span(loss["low"], loss["high"], True), _p(_median(tests))])  # fmt: skip
     for name, gain in run["gains"].items():
         if gain:
-            differences.append([f"student less {name}", f"{100 * gain['value']:+.2f}", _span(gain["low"], gain["high"], "+"), _p(gain["mcnemar_p"])])  # fmt: skip
+            differences.append([f"student less {name}", _points(gain["value"]), _span(gain["low"], gain["high"], True), _p(gain["mcnemar_p"])])  # fmt: skip
     if len(differences) > 1:
         blocks.append(Table(differences))
     note = (
@@ -140,8 +151,8 @@ def _classes(run: dict[str, Any]) -> list[Block]:
     for r in rows:
         low, high = r["loss_95"]
         verdict = "worse, shown" if low > 0 else "worse" if r["worse"] else ""
-        loss = f"{100 * (r['teacher'] - r['accuracy']):+.2f}"
-        lines.append([r["name"], f"{r['count']:,}", _percent(r["accuracy"]), _percent(r["teacher"]), loss, _span(low, high, "+"), _percent(r["agreement"]), f"{r['kl']:.3f}", verdict])  # fmt: skip
+        loss = _points(r["teacher"] - r["accuracy"])
+        lines.append([r["name"], f"{r['count']:,}", _percent(r["accuracy"]), _percent(r["teacher"]), loss, _span(low, high, True), _percent(r["agreement"]), f"{r['kl']:.3f}", verdict])  # fmt: skip
     note = (
         "The largest loss comes first. Agreement is the share of images on which student and teacher give the same answer; KL is of the "
         f"student's probabilities from the teacher's. Of {len(rows)} intervals one in twenty misses by chance."
@@ -175,7 +186,7 @@ def _mistakes(run: dict[str, Any]) -> list[Block]:
 
 def _calibration(run: dict[str, Any]) -> list[Block]:
     found = run["calibration"]
-    line = lambda name, c: [name, _percent(c["ece"]), f"{c['nll']:.4f}", f"{c['brier']:.4f}", f"{100 * c['excess']:+.2f}"]  # fmt: skip
+    line = lambda name, c: [name, _percent(c["ece"]), f"{c['nll']:.4f}", f"{c['brier']:.4f}", _points(c["excess"])]  # fmt: skip
     lines: Grid = [["", "ECE %", "NLL, nats", "Brier", "confidence less accuracy"]]
     if "teacher" in run:
         lines.append(line("teacher", run["teacher"]["calibration"]))
@@ -186,19 +197,19 @@ def _calibration(run: dict[str, Any]) -> list[Block]:
         note = "The temperature is fitted for each seed on held-out training images, which neither trained nor evaluate it."  # fmt: skip
     else:
         note = "No temperature was fitted, for the run kept no training images for it: config.validation = 0.1 would."  # fmt: skip
-    note += " ECE is over 15 bins of equal width; where the line of a reliability diagram lies below the diagonal, the student is too sure."
-    return [Table(lines), Figure(figures.reliability(found), "reliability diagram"), Note(note)]  # fmt: skip
+    note += " ECE is over 15 bins of equal width; where the line of a diagram lies below the diagonal, the network is too sure of itself."
+    return [Table(lines), Figure(figures.reliability(run), "reliability diagrams"), Note(note)]  # fmt: skip
 
 
 def _robustness(run: dict[str, Any]) -> list[Block]:
     found = run["networks"]["robustness"]
     names = [n for n in ("student", "teacher") if n in found["clean"]]
     severities = [str(i) for i in range(1, 6)]
-    lines: Grid = [["accuracy %", "", "clean", *severities, "mean"]]
+    lines: Grid = [["accuracy %", "clean", *severities, "mean"]]
     for kind, scores in found["kinds"].items():
         for name in names:
             cells = [_percent(v) for v in [found["clean"][name], *scores[name], sum(scores[name]) / len(scores[name])]]  # fmt: skip
-            lines.append([kind, name, *cells])
+            lines.append([f"{kind}, {name}", *cells])
     amounts: Grid = [["severity", *severities]]
     for kind, scores in found["kinds"].items():
         amounts.append([f"{kind}: {scores['amount']}", *(f"{v:g}" for v in scores["amounts"])])  # fmt: skip
@@ -245,8 +256,14 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _span(low: float, high: float, sign: str = "") -> str:
-    return f"[{100 * low:{sign}.2f}, {100 * high:{sign}.2f}]"
+def _points(value: float) -> str:
+    """With its sign, and no sign of zero that is the rest of a rounding."""
+    return f"{round(100 * value, 2) + 0.0:+.2f}"
+
+
+def _span(low: float, high: float, sign: bool = False) -> str:
+    told = _points if sign else _percent
+    return f"[{told(low)}, {told(high)}]"
 
 
 def _share(found: list[float]) -> list[str]:

@@ -160,7 +160,10 @@ def _against(
         "mcnemar_p": [significance.mcnemar(own, taught) for own in right],
         "agreement": _mean(metrics.agreement(logits, target)),
         "kl": _mean(metrics.kl(logits, target)),
-        "calibration": _figures(target[None], label),
+        "calibration": {
+            **_figures(target[None], label),
+            "reliability": _reliability(target[None], label),
+        },
     }
 
 
