@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kd import main as command
+from kd.data import digits
 from kd.report import corruptions
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
@@ -122,19 +123,16 @@ def test_corruptions_by_hand():
     square = jnp.arange(16.0).reshape(1, 4, 4, 1)
     blocks = [[2.5, 2.5, 4.5, 4.5]] * 2 + [[10.5, 10.5, 12.5, 12.5]] * 2
     near(corruptions.pixelate(square, jnp.float32(0.5)), np.ravel(blocks))
-    grey = jnp.full((1, 50, 50, 4), 0.5)
-    drawn = corruptions.noise(grey, jnp.float32(0.1)) - grey
-    assert float(drawn.std()) == pytest.approx(0.1, rel=0.03)
+    drawn = corruptions.noise(jnp.zeros((1, 20, 20, 4)), jnp.float32(0.1))
+    assert float(drawn.std()) == pytest.approx(0.1, rel=0.06)
 
 
 @pytest.mark.parametrize("kind", corruptions.KINDS)
-def test_severities_go_up(kind, small_data):
-    with np.load(small_data) as arrays:
-        image = jnp.asarray(arrays["x_test"])
-    far = [
-        float(jnp.abs(corruptions.corrupt(image, kind, s).astype(jnp.float32) - image.astype(jnp.float32)).mean())
-        for s in range(1, corruptions.SEVERITIES + 1)
-    ]  # fmt: skip
+def test_severities_go_up(kind):
+    image = jnp.asarray(digits.load().test.image[:20])
+    levels = range(1, corruptions.SEVERITIES + 1)
+    seen = [np.asarray(corruptions.corrupt(image, kind, level)) for level in levels]
+    far = [np.abs(x.astype(float) - np.asarray(image)).mean() for x in seen]
     assert far[0] > 0
     # Eight pixels a side leave pixelation but three sizes.
     assert far == sorted(far) if kind != "pixelation" else far[-1] > far[0]
@@ -166,7 +164,7 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
             "accuracy": 0.9,
             "members": [0],
         },
-        "costs": dict.fromkeys(("student", "teacher"), {"bytes": 1, "macs": 1}),
+        "costs": {who: {"bytes": 1, "macs": 1} for who in ("student", "teacher")},
         "classes": [],
         "gains": {},
         "calibration": {"excess": 0.0, "ece": 0.0, "temperature": None},

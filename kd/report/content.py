@@ -34,7 +34,7 @@ def make_content(
     ]
     points = comparison.points(runs, others)
     front = {point.name for point in comparison.front(points)}
-    content = {
+    content: dict[str, Any] = {
         "runs": described,
         "pairs": comparison.pairs(runs),
         "points": [

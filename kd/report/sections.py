@@ -100,7 +100,7 @@ def _of_run(run: dict[str, Any]) -> Iterator[tuple[str, list[Block]]]:
 def _accuracy(run: dict[str, Any]) -> list[Block]:
     taught = run.get("teacher")
     lines: Grid = [["", "accuracy %", "95 % interval", "McNemar p against the teacher"]]
-    tests = [None] * len(run["seeds"])
+    tests: list[Any] = [None] * len(run["seeds"])
     if taught:
         tests = taught["mcnemar_p"]
         m = len(taught["members"])
