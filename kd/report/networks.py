@@ -240,7 +240,7 @@ def _robustness(
         for name, net in nets.items():
             logits = net.logits(picture)
             if name == "teacher":
-                logits = metrics.mean_probs(logits)
+                logits = metrics.mean_probs(logits)[None]
             found[name] = float(np.mean(metrics.accuracy(logits, label)))
         return found
 
