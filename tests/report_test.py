@@ -95,7 +95,9 @@ def test_cka_sees_rotations_and_scales_as_the_same_and_noise_as_nothing():
 
 def test_capacity_by_hand():
     # Two directions of the same strength, one that is always off, and one that repeats the first.
-    x = np.array([[1.0, 0, 0, 1], [-1, 0, 0, -1], [0, np.sqrt(2), 0, 0], [0, -np.sqrt(2), 0, 0]])  # fmt: skip
+    x = np.array(
+        [[1.0, 0, 0, 1], [-1, 0, 0, -1], [0, np.sqrt(2), 0, 0], [0, -np.sqrt(2), 0, 0]]
+    )
     found = capacity(x)
     assert (found.units, found.dead) == (4, 1)
     assert found.rank == pytest.approx(2)
@@ -110,7 +112,9 @@ def test_capacity_by_hand():
 
 def test_corruptions_by_hand():
     row = jnp.array([[0.0, 1.0]]).reshape(1, 1, 2, 1)
-    near = lambda found, values: np.testing.assert_allclose(np.ravel(found), values, atol=1e-6)  # fmt: skip
+    near = lambda found, values: np.testing.assert_allclose(
+        np.ravel(found), values, atol=1e-6
+    )
     near(corruptions.contrast(row, jnp.float32(0.5)), [0.25, 0.75])
     pixel = jnp.array([0.2, 0.4, 0.6]).reshape(1, 1, 1, 3)
     near(corruptions.brightness(pixel, jnp.float32(0.3)), [0.3, 0.6, 0.9])
@@ -240,7 +244,11 @@ def test_runs_on_other_examples_are_not_compared(finished, capsys):
     np.savez("runs/other/predictions.npz", **stored | {"label": stored["label"][::-1]})
     assert command.main(["report", "runs/small", "runs/other"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "runs/other" in error and "report them apart" in error  # fmt: skip
+    assert (
+        error.count("\n") == 1
+        and "runs/other" in error
+        and "report them apart" in error
+    )
     assert not Path("runs/report").exists()
 
 

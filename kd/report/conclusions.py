@@ -33,7 +33,9 @@ def conclude_many(content: dict[str, Any]) -> list[str]:
             f"{short(run['run'])}: {value:.2f} % right, 95 % interval [{low:.2f}, {high:.2f}]."
         )
     first = short(runs[0]["run"])
-    lines += [f"{short(pair['run'])} over {first}: {_gain(pair)}" for pair in content["pairs"]]  # fmt: skip
+    lines += [
+        f"{short(pair['run'])} over {first}: {_gain(pair)}" for pair in content["pairs"]
+    ]
     front = [short(p["name"]) for p in content["points"] if p["front"]]
     lines.append(
         f"No other network here is as accurate in fewer bytes than: {', '.join(front)}."
@@ -50,9 +52,15 @@ def short(name: str) -> str:
 def _verdict(content: dict[str, Any]) -> dict[str, str]:
     limits, taught = content["acceptance"], content.get("teacher")
     if taught is None:
-        return {"state": "none", "text": "This run has no teacher: there is nothing it could have lost."}  # fmt: skip
+        return {
+            "state": "none",
+            "text": "This run has no teacher: there is nothing it could have lost.",
+        }
     if not limits:
-        return {"state": "none", "text": "The config sets no limits (acceptance), so there is no verdict."}  # fmt: skip
+        return {
+            "state": "none",
+            "text": "The config sets no limits (acceptance), so there is no verdict.",
+        }
     loss = taught["loss"]
     value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
     drop, floor = 100 * limits["max_drop"], 100 * limits["min_agreement"]
@@ -62,7 +70,11 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
         f"agreement {agreement:.2f} % of at least {floor:.2f} %."
     )
     if not (value <= drop and agreement >= floor):
-        doubt = " The interval of the loss reaches across the limit." if low <= drop and agreement >= floor else ""  # fmt: skip
+        doubt = (
+            " The interval of the loss reaches across the limit."
+            if low <= drop and agreement >= floor
+            else ""
+        )
         return {"state": "not met", "text": text.format("NOT MET") + doubt}
     if high <= drop:
         return {"state": "met", "text": text.format("MET")}
@@ -93,33 +105,61 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
 def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str]:
     loss = taught["loss"]
     value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
-    shown = "a loss is shown" if low > 0 else "a gain is shown" if high < 0 else "neither loss nor gain is shown"  # fmt: skip
+    shown = (
+        "a loss is shown"
+        if low > 0
+        else "a gain is shown"
+        if high < 0
+        else "neither loss nor gain is shown"
+    )
     yield (
         f"Loss against the teacher: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
         f"95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
     )
     own, big = content["costs"]["student"], content["costs"]["teacher"]
     m = len(taught["members"])
-    bought = f"{_times(m * big['bytes'], own['bytes'])} fewer bytes and {_times(m * big['macs'], own['macs'])} fewer multiply-accumulates"  # fmt: skip
+    bought = f"{_times(m * big['bytes'], own['bytes'])} fewer bytes and {_times(m * big['macs'], own['macs'])} fewer multiply-accumulates"
     whom = f"the {m} networks that taught it" if m > 1 else "its teacher"
     yield f"That buys {bought} than {whom}."
     yield f"It gives its teacher's answer on {100 * taught['agreement']:.2f} % of the images."
     worse = [row for row in content["classes"] if row["worse"]]
     sure = [row["name"] for row in worse if row["loss_95"][0] > 0]
-    names = ", ".join(row["name"] for row in worse) if len(worse) <= 12 else f"{len(worse)} of {len(content['classes'])}"  # fmt: skip
-    tail = f" Shown by its interval: {', '.join(sure[:12])}{' and others' if len(sure) > 12 else ''}." if sure else " None of these is shown by its interval." if worse else ""  # fmt: skip
+    names = (
+        ", ".join(row["name"] for row in worse)
+        if len(worse) <= 12
+        else f"{len(worse)} of {len(content['classes'])}"
+    )
+    tail = (
+        f" Shown by its interval: {', '.join(sure[:12])}{' and others' if len(sure) > 12 else ''}."
+        if sure
+        else " None of these is shown by its interval."
+        if worse
+        else ""
+    )
     yield f"Classes where the student is worse than its teacher: {names or 'none'}.{tail}"
 
 
 def _gain(gain: dict[str, Any]) -> str:
     value, low, high = (100 * gain[k] for k in ("value", "low", "high"))
-    shown = "a gain is shown" if low > 0 else "a loss is shown" if high < 0 else "no gain is shown"  # fmt: skip
+    shown = (
+        "a gain is shown"
+        if low > 0
+        else "a loss is shown"
+        if high < 0
+        else "no gain is shown"
+    )
     return f"{value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
 
 
 def _calibration(found: dict[str, Any]) -> str:
     excess = 100 * found["excess"]
-    how = "too sure of itself" if excess > RARE else "too little sure of itself" if excess < -RARE else "about as sure as it is right"  # fmt: skip
+    how = (
+        "too sure of itself"
+        if excess > RARE
+        else "too little sure of itself"
+        if excess < -RARE
+        else "about as sure as it is right"
+    )
     text = f"The student is {how}: mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, ECE {100 * found['ece']:.2f} %."
     if found["temperature"] is None:
         return f"{text} No held-out data (config.validation = 0), so no temperature was fitted."
@@ -140,7 +180,11 @@ def _of_networks(found: dict[str, Any]) -> Iterator[str]:
             text += f", its teacher {100 * lost:.2f}"
         yield f"{text}; the worst is {worst}, down to {low:.2f} %."
     stages = found["capacity"]["student"]
-    dead = [f"{s['dead']:g} of {s['units']} in {s['stage']}" for s in stages if s["dead"]]  # fmt: skip
+    dead = [
+        f"{round(s['dead'], 1):g} of {s['units']} in {s['stage']}"
+        for s in stages
+        if s["dead"]
+    ]
     if stages:
         yield f"Dead units of the student, mean over seeds: {', '.join(dead) or 'none'}."
 

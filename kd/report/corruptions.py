@@ -88,8 +88,10 @@ KINDS = {
     "blur": Corruption(blur, (0.4, 0.6, 0.7, 0.8, 1.0), "standard deviation, pixels"),
     "contrast": Corruption(contrast, (0.75, 0.5, 0.4, 0.3, 0.15), "share of it left"),
     "brightness": Corruption(brightness, (0.05, 0.1, 0.15, 0.2, 0.3), "added"),
-    "pixelation": Corruption(pixelate, (0.95, 0.9, 0.85, 0.75, 0.65), "share of the side"),
-}  # fmt: skip
+    "pixelation": Corruption(
+        pixelate, (0.95, 0.9, 0.85, 0.75, 0.65), "share of the side"
+    ),
+}
 
 
 def corrupt(

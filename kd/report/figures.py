@@ -83,7 +83,9 @@ def curves(content: dict[str, Any]) -> str | None:
     return made.svg
 
 
-def _band(axis: Any, rows: Sequence[dict], key: str, scale: float, color: str, label: str) -> None:  # fmt: skip
+def _band(
+    axis: Any, rows: Sequence[dict], key: str, scale: float, color: str, label: str
+) -> None:
     rows = [row for row in rows if key in row]
     if not rows:
         return
@@ -91,7 +93,14 @@ def _band(axis: Any, rows: Sequence[dict], key: str, scale: float, color: str, l
     values = scale * np.array([row[key] for row in rows])
     mark = "." if len(rows) < 40 else None
     axis.plot(epoch, values.mean(axis=1), color=color, marker=mark, label=label)
-    axis.fill_between(epoch, values.min(axis=1), values.max(axis=1), color=color, alpha=0.18, linewidth=0)  # fmt: skip
+    axis.fill_between(
+        epoch,
+        values.min(axis=1),
+        values.max(axis=1),
+        color=color,
+        alpha=0.18,
+        linewidth=0,
+    )
 
 
 def reliability(content: dict[str, Any]) -> str:
@@ -106,12 +115,28 @@ def reliability(content: dict[str, Any]) -> str:
         for axis, (title, one, color) in zip(made.axes, panels, strict=True):
             bins = one["reliability"]
             count = np.array(bins["count"])
-            points = [(c, a) for c, a in zip(bins["confidence"], bins["accuracy"], strict=True) if c is not None]  # fmt: skip
+            points = [
+                (c, a)
+                for c, a in zip(bins["confidence"], bins["accuracy"], strict=True)
+                if c is not None
+            ]
             width = 1 / len(count)
             middle = (np.arange(len(count)) + 0.5) * width
-            axis.bar(middle, count / count.sum(), 0.86 * width, color="#d9e2ec", label="share of answers")  # fmt: skip
+            axis.bar(
+                middle,
+                count / count.sum(),
+                0.86 * width,
+                color="#d9e2ec",
+                label="share of answers",
+            )
             axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
-            axis.plot(*zip(*points, strict=True), color=color, marker="o", markersize=4, label="accuracy")  # fmt: skip
+            axis.plot(
+                *zip(*points, strict=True),
+                color=color,
+                marker="o",
+                markersize=4,
+                label="accuracy",
+            )
             axis.set(title=title, xlabel="confidence", xlim=(0, 1), ylim=(0, 1.02))
             axis.set_aspect("equal")
         made.axes[0].legend(loc="upper left")
@@ -125,7 +150,9 @@ def robustness(found: dict[str, Any]) -> str:
             for name, color in (("teacher", TEACHER), ("student", STUDENT)):
                 if name in scores:
                     values = [found["clean"][name], *scores[name]]
-                    axis.plot(100 * np.array(values), color=color, marker=".", label=name)  # fmt: skip
+                    axis.plot(
+                        100 * np.array(values), color=color, marker=".", label=name
+                    )
             axis.set(title=kind, xticks=range(6))
         made.axes[0].set_ylabel("accuracy, %")
         made.axes[0].legend(loc="lower left")
@@ -140,7 +167,13 @@ def front(points: Sequence[dict[str, Any]]) -> str:
     with canvas(1, 3.4) as made:
         (axis,) = made.axes
         best = [p for p in points if p["front"]]
-        axis.step([p["bytes"] for p in best], [100 * p["accuracy"] for p in best], where="post", color="#bbbbbb", zorder=1)  # fmt: skip
+        axis.step(
+            [p["bytes"] for p in best],
+            [100 * p["accuracy"] for p in best],
+            where="post",
+            color="#bbbbbb",
+            zorder=1,
+        )
         there: dict[int, int] = {}
         for i, point in enumerate(points):
             color = SPREAD[i % len(SPREAD)]

@@ -30,7 +30,10 @@ def _block(block: Block) -> str:
         return _table(block.grid)
     if isinstance(block, Heat):
         told = lambda v: "" if v is None else f"{v:.2f}"
-        lines = [[name, *map(told, values)] for name, values in zip(block.rows, block.values, strict=True)]  # fmt: skip
+        lines = [
+            [name, *map(told, values)]
+            for name, values in zip(block.rows, block.values, strict=True)
+        ]
         return _table([[block.corner, *block.columns], *lines])
     if isinstance(block, Pictures):
         captions = [caption for _, caption in block.pictures if "#" in caption]
@@ -39,6 +42,8 @@ def _block(block: Block) -> str:
 
 
 def _table(grid: Grid) -> str:
-    head, *rows = ("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in grid)  # fmt: skip
+    head, *rows = (
+        "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in grid
+    )
     rule = "| --- |" + " ---: |" * (len(grid[0]) - 1)
     return "\n".join([head, rule, *rows])

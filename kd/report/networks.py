@@ -2,30 +2,27 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Shaped
 
 from kd import metrics
 from kd.config import ConfigDict, complete
-from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
-from kd.errors import InputError
-from kd.features import stage_names
+from kd.errors import InputError, MissingData
 from kd.machine import hardware
 from kd.parts import make_data, spell_out
 from kd.report.capacity import Capacity, capacity
 from kd.report.corruptions import KINDS, SEVERITIES, corrupt
+from kd.report.net import Net, load_net
 from kd.report.similarity import cka, gram
 from kd.report.stored import Stored
-from kd.step import make_eval
 from kd.trained import fingerprint, load_trained
 from kd.transform import pick
-from kd.types import Outputs, PyTree
 from kd.workdir import Workdir
 
 BUDGET = 1e12
@@ -35,61 +32,6 @@ FEATURE_BYTES = 2**27
 """Of all stages of one network on the images that are looked at together."""
 
 
-class Net(NamedTuple):
-    """A student or a teacher: one architecture with the variables of its seeds or members."""
-
-    apply: Callable[[PyTree, Any], Outputs]  # of raw images, compiled
-    logits_of: Callable[[PyTree, Any], Any]
-    members: list[PyTree]
-    macs: int  # of one member on one image
-
-    def logits(self, image: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "m n c"]:
-        """Of every member, in batches of at most 256."""
-        starts = range(0, len(image), 256)
-        return np.stack(
-            [
-                np.concatenate(
-                    [np.asarray(self.logits_of(v, image[i : i + 256])) for i in starts]
-                )
-                for v in self.members
-            ]
-        )
-
-    def stages(
-        self, member: PyTree, image: Shaped[np.ndarray, "n ..."]
-    ) -> dict[str, np.ndarray]:
-        """Activations of the stages from the input on, and the logits; each [n, ...]."""
-        parts = []
-        for i in range(0, len(image), 64):
-            outputs = self.apply(member, image[i : i + 64])
-            found = {name: outputs.features[name] for name in _stages(outputs)}
-            parts.append(jax.device_get({**found, "logits": outputs.logits}))
-        names = [*_stages(outputs), "logits"]
-        return {name: np.concatenate([p[name] for p in parts]) for name in names}
-
-
-def _stages(outputs: Outputs) -> list[str]:
-    """`stem`, `stage1`, ..., and `pooled` where that is not the last of them itself, as in an MLP."""
-    features, names = outputs.features, stage_names(outputs)
-    pooled = features.get("pooled")
-    last = features[names[-1]] if names else None
-    if pooled is not None and (last is None or last.ndim != pooled.ndim):
-        names = [*names, "pooled"]
-    return ["stem", *names] if "stem" in features else names
-
-
-def load_net(workdir: Workdir, members: Sequence[int] | None = None) -> Net:
-    """The networks of a finished run, all or those of these places. Raises InputError."""
-    trained = load_trained(workdir)
-    result = trained.result
-    evaluate = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
-    apply = jax.jit(lambda v, image: evaluate(v, {"image": image}))
-    logits_of = jax.jit(lambda v, image: evaluate(v, {"image": image}).logits)
-    places = range(len(result["seeds"])) if members is None else members
-    weights = [pick(trained.variables, i) for i in places]
-    return Net(apply, logits_of, weights, result["macs"])
-
-
 def load_data(stored: Stored) -> Dataset:
     """The data set that the run was evaluated on.
 
@@ -97,8 +39,13 @@ def load_data(stored: Stored) -> Dataset:
       InputError: it is not on this machine, or not the one of the run any more.
     """
     config = spell_out(complete(ConfigDict(stored.config)))
-    dataset = make_data(config)
-    if fingerprint(dataset.test) != stored.result["evaluated"]:
+    try:
+        dataset = make_data(config)
+    except MissingData as error:
+        raise MissingData(
+            f"{error} `--stored` reports what the run has stored alone."
+        ) from None
+    if fingerprint(dataset.test) != stored.result.get("evaluated"):
         raise InputError(
             f"{stored.workdir} was evaluated on other images than data set {config.data.name} has on this machine now. "
             "`--stored` reports what the run has stored alone."
@@ -129,7 +76,7 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
     seen = _spread(n, images or few)[: _bearable(nets, dataset)]
     found = {
         "hardware": hardware(),
-        "latency_ms": {k: _latency(v, _images(dataset, [0])) for k, v in nets.items()},
+        "latency_ms": _latency(nets, _images(dataset, [0])),
         "images": len(seen),
     }
     whole = {
@@ -182,16 +129,21 @@ def _bearable(nets: dict[str, Net], dataset: Dataset) -> int:
     return max(4, FEATURE_BYTES // max(sizes))
 
 
-def _latency(net: Net, image: np.ndarray) -> float:
-    """Milliseconds for one image with one member: the median of 50 calls."""
-    member, image = net.members[0], jax.device_put(image)
-    jax.block_until_ready(net.logits_of(member, image))
-    times = []
+def _latency(nets: dict[str, Net], image: np.ndarray) -> dict[str, float]:
+    """Milliseconds for one image with one member of each: medians of 50 calls, the networks in turn."""
+    image = jax.device_put(image)
+    calls = {
+        name: partial(net.logits_of, net.members[0], image)
+        for name, net in nets.items()
+    }
+    jax.block_until_ready([call() for call in calls.values()])
+    times: dict[str, list[float]] = {name: [] for name in nets}
     for _ in range(50):
-        start = time.perf_counter()
-        jax.block_until_ready(net.logits_of(member, image))
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+        for name, call in calls.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            times[name].append(time.perf_counter() - start)
+    return {name: 1000 * statistics.median(own) for name, own in times.items()}
 
 
 type Grams = list[dict[str, np.ndarray]]

@@ -161,20 +161,9 @@ def _against(
         "agreement": _mean(metrics.agreement(logits, target)),
         "kl": _mean(metrics.kl(logits, target)),
         "calibration": {
-            **_figures(target[None], label),
-            "reliability": _reliability(target[None], label),
+            **calibration.figures(target[None], label),
+            "reliability": calibration.diagram(target[None], label),
         },
-    }
-
-
-def _figures(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Of logits [s, n, c], means over s. `excess` is the mean confidence less the accuracy."""
-    confidence = np.exp(metrics.log_softmax(logits)).max(axis=-1)
-    return {
-        "ece": float(np.mean([calibration.ece(own, label) for own in logits])),
-        "nll": _mean(metrics.nll(logits, label)),
-        "brier": float(np.mean([calibration.brier(own, label) for own in logits])),
-        "excess": _mean(confidence) - _mean(metrics.accuracy(logits, label)),
     }
 
 
@@ -182,8 +171,8 @@ def _calibration(stored: Stored) -> dict[str, Any]:
     """Means over seeds; temperatures are fitted on the validation images alone, each seed's on its own logits."""
     logits, label = stored.logits.astype(np.float64), stored.label
     found: dict[str, Any] = {
-        **_figures(logits, label),
-        "reliability": _reliability(logits, label),
+        **calibration.figures(logits, label),
+        "reliability": calibration.diagram(logits, label),
         "temperature": None,
     }
     if "validation_logits" in stored.arrays:
@@ -195,18 +184,10 @@ def _calibration(stored: Stored) -> dict[str, Any]:
         scaled = logits / np.array(fit)[:, None, None]
         found["temperature"] = fit
         found["scaled"] = {
-            **_figures(scaled, label),
-            "reliability": _reliability(scaled, label),
+            **calibration.figures(scaled, label),
+            "reliability": calibration.diagram(scaled, label),
         }
     return found
-
-
-def _reliability(logits: np.ndarray, label: np.ndarray) -> dict[str, list]:
-    """Bins over the answers of all seeds."""
-    every = logits.reshape(-1, logits.shape[-1])
-    found = calibration.reliability(every, np.tile(label, len(logits)))
-    bins = [[None if np.isnan(v) else float(v) for v in values] for values in found]
-    return dict(zip(calibration.Reliability._fields, bins, strict=True))
 
 
 def _classes(
