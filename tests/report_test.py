@@ -18,7 +18,7 @@ from kd.report.comparison import Point, front
 from kd.report.conclusions import conclude, short
 from kd.report.fidelity import per_class
 from kd.report.significance import mcnemar, wilson
-from kd.report.similarity import cka, gram, hsic
+from kd.report.similarity import centred_gram, cka
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
 LABEL = np.array([0, 1, 1, 1])
@@ -69,28 +69,33 @@ def test_a_student_as_often_right_as_its_teacher_is_not_worse():
     assert not row.worse
 
 
-def test_hsic_is_the_mean_over_distinct_examples():
+def test_cka_is_of_the_mean_over_distinct_examples():
     """Song et al. 2012, Eq. 4: the three expectations, each over all tuples without repetition."""
     random = np.random.RandomState(0)
-    k, l = (gram(random.randn(5, d)) for d in (2, 3))  # noqa: E741
+    x, y = random.randn(5, 2), random.randn(5, 3)
     mean = lambda f, places: np.mean([f(*t) for t in permutations(range(5), places)])
-    expected = (
-        mean(lambda i, j: k[i, j] * l[i, j], 2)
-        + mean(lambda i, j, q, r: k[i, j] * l[q, r], 4)
-        - 2 * mean(lambda i, j, q: k[i, j] * l[i, q], 3)
-    )
-    assert hsic(k, l) == pytest.approx(expected)
+
+    def hsic(k, l):  # noqa: E741
+        return (
+            mean(lambda i, j: k[i, j] * l[i, j], 2)
+            + mean(lambda i, j, q, r: k[i, j] * l[q, r], 4)
+            - 2 * mean(lambda i, j, q: k[i, j] * l[i, q], 3)
+        )
+
+    k, l = x @ x.T, y @ y.T  # noqa: E741
+    expected = hsic(k, l) / np.sqrt(hsic(k, k) * hsic(l, l))
+    assert cka(centred_gram(x), centred_gram(y)) == pytest.approx(expected)
 
 
 def test_cka_sees_rotations_and_scales_as_the_same_and_noise_as_nothing():
     random = np.random.RandomState(0)
-    x, other = random.randn(60, 2, 2, 5), random.randn(60, 300)
+    x, other = random.randn(60, 2, 2, 5), random.randn(60, 5000)
     turn = np.linalg.qr(random.randn(20, 20))[0]
     turned = 3 * x.reshape(60, 20) @ turn + 7
-    assert cka(gram(x), gram(turned)) == pytest.approx(1)
-    # The biased estimate says 0.73 of these.
-    assert abs(cka(gram(x), gram(other))) < 0.15
-    assert np.isnan(cka(gram(x), gram(np.ones((60, 3)))))
+    assert cka(centred_gram(x), centred_gram(turned)) == pytest.approx(1)
+    # The biased estimate says 0.5 of these.
+    assert abs(cka(centred_gram(x), centred_gram(other))) < 0.1
+    assert np.isnan(cka(centred_gram(x), centred_gram(np.ones((60, 3)))))
 
 
 def test_capacity_by_hand():

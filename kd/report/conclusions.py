@@ -12,8 +12,11 @@ STATES = {
 }
 """Of a verdict, with the words that a page shows."""
 
-RARE = 5.0
-"""Points of confidence more than accuracy from which probabilities are called too sure of themselves, or too little."""
+MANY = 12
+"""Classes beyond which they are counted and not named."""
+
+SURE = 5.0
+"""Points between mean confidence and accuracy from which a network is called too sure of itself, or too little."""
 
 
 def conclude(content: dict[str, Any]) -> dict[str, Any]:
@@ -105,12 +108,12 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
 def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str]:
     loss = taught["loss"]
     value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
-    shown = (
-        "a loss is shown"
-        if low > 0
-        else "a gain is shown"
-        if high < 0
-        else "neither loss nor gain is shown"
+    shown = _shown(
+        low,
+        high,
+        "a loss is shown",
+        "a gain is shown",
+        "neither loss nor gain is shown",
     )
     yield (
         f"Loss against the teacher: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
@@ -124,42 +127,34 @@ def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str
     yield f"It gives its teacher's answer on {100 * taught['agreement']:.2f} % of the images."
     worse = [row for row in content["classes"] if row["worse"]]
     sure = [row["name"] for row in worse if row["loss_95"][0] > 0]
-    names = (
-        ", ".join(row["name"] for row in worse)
-        if len(worse) <= 12
-        else f"{len(worse)} of {len(content['classes'])}"
-    )
-    tail = (
-        f" Shown by its interval: {', '.join(sure[:12])}{' and others' if len(sure) > 12 else ''}."
-        if sure
-        else " None of these is shown by its interval."
-        if worse
-        else ""
-    )
-    yield f"Classes where the student is worse than its teacher: {names or 'none'}.{tail}"
+    names = ", ".join(row["name"] for row in worse) or "none"
+    if len(worse) > MANY:
+        names = f"{len(worse)} of {len(content['classes'])}"
+    text = f"Classes where the student is worse than its teacher: {names}."
+    if sure:
+        more = " and others" if len(sure) > MANY else ""
+        text += f" Shown by the interval of {', '.join(sure[:MANY])}{more}."
+    elif worse:
+        text += " No interval of one class shows it."
+    yield text
+
+
+def _shown(low: float, high: float, above: str, below: str, neither: str) -> str:
+    """What an interval says: it lies above zero, below it, or around it."""
+    return above if low > 0 else below if high < 0 else neither
 
 
 def _gain(gain: dict[str, Any]) -> str:
     value, low, high = (100 * gain[k] for k in ("value", "low", "high"))
-    shown = (
-        "a gain is shown"
-        if low > 0
-        else "a loss is shown"
-        if high < 0
-        else "no gain is shown"
-    )
+    shown = _shown(low, high, "a gain is shown", "a loss is shown", "no gain is shown")
     return f"{value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
 
 
 def _calibration(found: dict[str, Any]) -> str:
     excess = 100 * found["excess"]
-    how = (
-        "too sure of itself"
-        if excess > RARE
-        else "too little sure of itself"
-        if excess < -RARE
-        else "about as sure as it is right"
-    )
+    how = "about as sure as it is right"
+    if abs(excess) > SURE:
+        how = "too sure of itself" if excess > 0 else "too little sure of itself"
     text = f"The student is {how}: mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, ECE {100 * found['ece']:.2f} %."
     if found["temperature"] is None:
         return f"{text} No held-out data (config.validation = 0), so no temperature was fitted."
@@ -174,7 +169,7 @@ def _of_networks(found: dict[str, Any]) -> Iterator[str]:
         own, clean = robust["mean"]["student"], robust["clean"]["student"]
         worst = min(robust["kinds"], key=lambda k: min(robust["kinds"][k]["student"]))
         low = 100 * min(robust["kinds"][worst]["student"])
-        text = f"Corrupted images cost it {100 * (clean - own):.2f} points on average"
+        text = f"Corrupted images cost it {100 * (clean - own):.2f} points on average ({robust['images']:,} images)"
         if "teacher" in robust["mean"]:
             lost = robust["clean"]["teacher"] - robust["mean"]["teacher"]
             text += f", its teacher {100 * lost:.2f}"

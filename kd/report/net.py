@@ -10,10 +10,9 @@ from jaxtyping import Float, Shaped
 from kd.data.augment import make_normalize
 from kd.features import stage_names
 from kd.step import make_eval
-from kd.trained import load_trained
+from kd.trained import Trained
 from kd.transform import pick
 from kd.types import Outputs, PyTree
-from kd.workdir import Workdir
 
 
 class Net(NamedTuple):
@@ -59,9 +58,8 @@ def _stages(outputs: Outputs) -> list[str]:
     return ["stem", *names] if "stem" in features else names
 
 
-def load_net(workdir: Workdir, members: Sequence[int] | None = None) -> Net:
-    """The networks of a finished run, all or those of these places. Raises InputError."""
-    trained = load_trained(workdir)
+def load_net(trained: Trained, members: Sequence[int] | None = None) -> Net:
+    """The networks of a finished run, all or those of these places."""
     result = trained.result
     evaluate = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
     apply = jax.jit(lambda v, image: evaluate(v, {"image": image}))

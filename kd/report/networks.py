@@ -19,7 +19,7 @@ from kd.parts import make_data, spell_out
 from kd.report.capacity import Capacity, capacity
 from kd.report.corruptions import KINDS, SEVERITIES, corrupt
 from kd.report.net import Net, load_net
-from kd.report.similarity import cka, gram
+from kd.report.similarity import centred_gram, cka
 from kd.report.stored import Stored
 from kd.trained import fingerprint, load_trained
 from kd.transform import pick
@@ -64,7 +64,7 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
     Raises:
       InputError: the teacher's weights are not those that the student learned from.
     """
-    nets = {"student": load_net(stored.workdir)}
+    nets = {"student": load_net(load_trained(stored.workdir))}
     if stored.teacher is not None:
         nets["teacher"] = _teacher(stored)
     cost = sum(len(net.members) * net.macs for net in nets.values())
@@ -72,8 +72,8 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
     looks = 1 + len(KINDS) * SEVERITIES
     n = len(dataset.test.label)
     corrupted = _spread(n, images or max(100, int(0.8 * budget / looks / cost)))
-    few = min(len(corrupted), max(100, int(0.2 * budget / cost)), 1000)
-    seen = _spread(n, images or few)[: _bearable(nets, dataset)]
+    few = images or min(max(100, int(0.2 * budget / cost)), 1000)
+    seen = _spread(n, min(few, _bearable(nets, dataset)))
     found = {
         "hardware": hardware(),
         "latency_ms": _latency(nets, _images(dataset, [0])),
@@ -101,7 +101,7 @@ def _teacher(stored: Stored) -> Net:
             f"the weights in {origin['run']} are not those that {stored.workdir} learned from. "
             "`--stored` reports what the run has stored alone."
         )
-    return load_net(Workdir(origin["run"]), origin["members"])
+    return load_net(trained, origin["members"])
 
 
 def _spread(n: int, count: int) -> np.ndarray:
@@ -146,19 +146,19 @@ def _latency(nets: dict[str, Net], image: np.ndarray) -> dict[str, float]:
     return {name: 1000 * statistics.median(own) for name, own in times.items()}
 
 
-type Grams = list[dict[str, np.ndarray]]
-"""Of each member, the Gram matrix of each stage."""
+type Grams = dict[str, np.ndarray]
+"""Of each stage, the mean over members of its `centred_gram`."""
 
 
 def _looked_at(net: Net, image: np.ndarray) -> tuple[list[dict[str, Any]], Grams]:
     used: dict[str, list[Capacity]] = {}
-    grams: Grams = []
+    grams: Grams = {}
     for member in net.members:
         stages = net.stages(member, image)
         for name, x in stages.items():
             if name != "logits":
                 used.setdefault(name, []).append(capacity(x))
-        grams.append({name: gram(x) for name, x in stages.items()})
+            grams[name] = grams.get(name, 0) + centred_gram(x) / len(net.members)
     rows = [
         {
             "stage": name,
@@ -173,13 +173,11 @@ def _looked_at(net: Net, image: np.ndarray) -> tuple[list[dict[str, Any]], Grams
 
 def _similarity(student: Grams, teacher: Grams) -> dict[str, Any]:
     """CKA of each stage of the student with each of the teacher, the mean over all pairs of their networks."""
-    rows, columns = list(student[0]), list(teacher[0])
-    mean = lambda row, column: float(
-        np.mean([cka(s[row], t[column]) for s in student for t in teacher])
-    )
-    values = [[mean(row, column) for column in columns] for row in rows]
+    values = [
+        [cka(own, other) for other in teacher.values()] for own in student.values()
+    ]
     known = [[None if np.isnan(v) else v for v in line] for line in values]
-    return {"student": rows, "teacher": columns, "values": known}
+    return {"student": list(student), "teacher": list(teacher), "values": known}
 
 
 def _robustness(

@@ -37,7 +37,7 @@ def _run_table(content: dict[str, Any]) -> list[Block]:
     first, *later = content["runs"]
     gains = [None, *content["pairs"]]
     head = "run|accuracy %|95 % interval|bytes|MACs|gain|95 % interval|McNemar p"
-    lines: Grid = [head.split("|")]
+    lines: Grid = [words.cells(head)]
     for run, gain in zip([first, *later], gains, strict=True):
         value, low, high = run["interval_95"]
         cost = run["costs"]["student"]

@@ -70,14 +70,14 @@ def costs(run: dict[str, Any]) -> list[Block]:
 def classes(run: dict[str, Any]) -> list[Block]:
     rows = run["classes"]
     if "teacher" not in run:
-        lines = [["class", "images", "accuracy %"]]
-        lines += [
+        plain: Grid = [["class", "images", "accuracy %"]]
+        plain += [
             [r["name"], f"{r['count']:,}", words.percent(r["accuracy"])] for r in rows
         ]
-        return _folded(lines)
+        return _folded(plain)
     rows = sorted(rows, key=lambda r: r["accuracy"] - r["teacher"])
     head = "class|images|student %|teacher %|loss|95 % interval|agreement %|KL, nats|"
-    lines = [head.split("|")]
+    lines: Grid = [words.cells(head)]
     for r in rows:
         low, high = r["loss_95"]
         verdict = "worse, shown" if low > 0 else "worse" if r["worse"] else ""

@@ -28,3 +28,8 @@ def p_value(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+
+
+def cells(text: str) -> list[str]:
+    """Of a line that is written with bars between them."""
+    return text.split("|")
