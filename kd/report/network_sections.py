@@ -25,7 +25,7 @@ def robustness(run: dict[str, Any]) -> list[Block]:
     amounts: Grid = [["severity", *severities]]
     for kind, scores in found["kinds"].items():
         amounts.append(
-            [f"{kind}: {scores['amount']}", *(f"{v:g}" for v in scores["amounts"])]
+            [f"{kind}: {scores['amount']}", *(f"{v:.2f}" for v in scores["amounts"])]
         )
     note = (
         f"On {found['images']:,} test images. Kinds and severities are those of CIFAR-10-C (Hendrycks and Dietterich 2019), pixel values being 0 to 1; "

@@ -78,7 +78,8 @@ def _front(points: list[dict[str, Any]]) -> list[Block]:
         )
     note = (
         "Each dot is a network, or an ensemble with the bytes of all its members; bars are 95 % intervals by bootstrap over test images and "
-        "seeds. The line joins those (filled) that no other beats: none is as accurate in fewer bytes."
+        "seeds. The line joins those (filled) that no other beats: none is as accurate in fewer bytes. "
+        "It goes by the means: networks whose intervals overlap may change places on other images."
     )
     return [
         Figure(figures.front(points), "accuracy against bytes"),
@@ -100,7 +101,7 @@ def _of_run(run: dict[str, Any]) -> Iterator[tuple[str, list[Block]]]:
         if "robustness" in found:
             yield "Corrupted images", network_sections.robustness(run)
         if "cka" in found:
-            yield "Likeness of the stages", network_sections.likeness(found)
+            yield "Likeness of the stages (CKA)", network_sections.likeness(found)
         yield "Use of the width", network_sections.capacity(found)
     else:
         note = (
