@@ -24,9 +24,7 @@ class Stored(NamedTuple):
     arrays: dict[str, np.ndarray]  # of predictions.npz
     teacher: Workdir | None = None
     taught: dict[str, Any] | None = None  # the teacher's result
-    target: np.ndarray | None = (
-        None  # [n, c], of the mean of the members' probabilities
-    )
+    target: np.ndarray | None = None  # [n, c], logits of the ensemble of members
 
     @property
     def logits(self) -> np.ndarray:
@@ -211,9 +209,12 @@ def _curves(workdir: Workdir) -> dict[str, list[dict[str, Any]]]:
     rows = read_rows(workdir)
     evaluated = [row for row in rows if row["kind"] != "train"]
     keys = ("epoch", "accuracy", "nll")
+    epochs: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["kind"] == "train":
+            epochs.setdefault(row["epoch"], []).append(row)
     train = []
-    for epoch in sorted({row["epoch"] for row in rows if row["kind"] == "train"}):
-        own = [r for r in rows if r["kind"] == "train" and r["epoch"] == epoch]
+    for epoch, own in sorted(epochs.items()):
         weight = [row["updates"] for row in own]
         means = {
             key: np.average([row[key] for row in own], axis=0, weights=weight).tolist()
