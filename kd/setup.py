@@ -157,8 +157,8 @@ def set_up(
         seeds = range(config.seed, config.seed + config.seeds)
         batches = Batches(image, seeds, plan, place)
         # Initial weights and statistics see the first examples, as they do of any set.
-        first = sharding.put(image.centered(range(plan.batch_sizes[0])), place)
-        data, initial = {"label": label}, {"image": first, "label": label}
+        early = sharding.put(image.centered(range(plan.batch_sizes[0])), place)
+        data, initial = {"label": label}, {"image": early, "label": label}
         order = batches.order
     else:
         data = initial = {"image": sharding.put(image, place), "label": label}
