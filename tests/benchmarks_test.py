@@ -6,9 +6,19 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from benchmarks import document, methods, objectives, operations, record, timer
+from benchmarks import (
+    convolutions,
+    document,
+    methods,
+    objectives,
+    operations,
+    record,
+    timer,
+)
 from benchmarks.__main__ import main
 from benchmarks.networks import TOYS
 from benchmarks.record import NAMES
@@ -129,6 +139,23 @@ def test_a_table_is_written_between_its_markers(tmp_path):
     assert (head, tail) == ("a", "b")
     assert "| `kd` | [Hinton, Vinyals, Dean]" in path.read_text()
     assert "old" not in path.read_text()
+
+
+def test_all_ways_to_write_a_convolution_agree():
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    x, g, w = draw(2, 4, 6, 3), draw(2, 4, 6, 5), draw(3, 3, 3, 5)
+    for kind, forms in convolutions.FORMS.items():
+        given = (x, g, w) if "gradient" in kind else (x, w)
+        expected = forms["XLA's"](*given)
+        for name, form in forms.items():
+            if form is convolutions.nchw:
+                found = form(x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1))
+                found = found.transpose(0, 2, 3, 1)
+            else:
+                found = form(*given)
+            error = jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected)
+            assert error < (2e-2 if "bfloat16" in name else 1e-5), (kind, name)
 
 
 def test_every_method_and_every_objective_has_a_row():
