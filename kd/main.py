@@ -312,6 +312,10 @@ def _report(options: argparse.Namespace, rest: list[str]) -> int:
 
     if options.images is not None and options.images < 4:
         raise InputError(f"--images {options.images}: expected 4 or more.")
+    if not options.stored:
+        from kd import compilation
+
+        compilation.keep_programs("default")
     given = options.out, options.runs, not options.stored, options.images
     print(files.write(options.run, *given))
     return 0

@@ -57,7 +57,7 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
     if taught is None:
         return {
             "state": "none",
-            "text": "This run has no teacher: there is nothing it could have lost.",
+            "text": "This run has no teacher: there is nothing it could have lost, and the network is called student below.",
         }
     if not limits:
         return {
@@ -155,7 +155,7 @@ def _calibration(found: dict[str, Any]) -> str:
     how = "about as sure as it is right"
     if abs(excess) > SURE:
         how = "too sure of itself" if excess > 0 else "too little sure of itself"
-    text = f"The student is {how}: mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, ECE {100 * found['ece']:.2f} %."
+    text = f"It is {how}: its mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, ECE {100 * found['ece']:.2f} %."
     if found["temperature"] is None:
         return f"{text} No held-out data (config.validation = 0), so no temperature was fitted."
     mean = sum(found["temperature"]) / len(found["temperature"])
@@ -181,7 +181,7 @@ def _of_networks(found: dict[str, Any]) -> Iterator[str]:
         if s["dead"]
     ]
     if stages:
-        yield f"Dead units of the student, mean over seeds: {', '.join(dead) or 'none'}."
+        yield f"Dead units, mean over seeds: {', '.join(dead) or 'none'}."
 
 
 def _times(big: float, small: float) -> str:

@@ -13,7 +13,8 @@ def sections(content: dict[str, Any]) -> Iterator[Section]:
     runs = content["runs"]
     if len(runs) > 1:
         yield Section("The runs", _run_table(content))
-    yield Section("Accuracy against bytes", _front(content["points"]))
+    if len(content["points"]) > 1:
+        yield Section("Accuracy against bytes", _front(content["points"]))
     for run in runs:
         level = 2
         if len(runs) > 1:

@@ -12,16 +12,19 @@ LONG = 20
 
 def accuracy(run: dict[str, Any]) -> list[Block]:
     taught = run.get("teacher")
-    lines: Grid = [["", "accuracy %", "95 % interval", "McNemar p against the teacher"]]
+    lines: Grid = [["", "accuracy %", "95 % interval"]]
     tests: list[Any] = [None] * len(run["seeds"])
     if taught:
+        lines[0].append("McNemar p against the teacher")
         tests = taught["mcnemar_p"]
         m = len(taught["members"])
         name = f"teacher, ensemble of {m}" if m > 1 else "teacher"
         lines.append([name, *words.share(taught["wilson_95"]), ""])
-    lines.append(["student, all seeds", *words.share(run["interval_95"]), ""])
+    last = [""] if taught else []
+    lines.append(["student, all seeds", *words.share(run["interval_95"]), *last])
     for seed, found, p in zip(run["seeds"], run["wilson_95"], tests, strict=True):
-        lines.append([f"student, seed {seed}", *words.share(found), words.p_value(p)])
+        last = [words.p_value(p)] if taught else []
+        lines.append([f"student, seed {seed}", *words.share(found), *last])
     blocks: list[Block] = [Table(lines)]
     differences: Grid = [["difference", "points", "95 % interval", "median McNemar p"]]
     if taught:
