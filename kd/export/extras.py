@@ -23,7 +23,9 @@ def require(extra: str, purpose: str) -> None:
     What is there is told not to use, and so not to announce, kernels that it does not need.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    missing = [name for name in MODULES[extra] if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in MODULES[extra] if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise InputError(
             f"{purpose} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "

@@ -220,7 +220,11 @@ def _average(
 
 
 def _reshape(
-    model: Any, graph: Any, source: int, shape: tuple[int, ...], target: int | None = None
+    model: Any,
+    graph: Any,
+    source: int,
+    shape: tuple[int, ...],
+    target: int | None = None,
 ) -> tuple[int, Any]:
     """A RESHAPE of tensor `source`, and the tensor that it gives: `target`, or a new one."""
     if target is None:
@@ -229,7 +233,9 @@ def _reshape(
     options = schema.ReshapeOptionsT()
     options.newShape = list(shape)
     kind = schema.BuiltinOptions.ReshapeOptions
-    return target, _operator(model, "RESHAPE", [source, constant], target, kind, options)
+    return target, _operator(
+        model, "RESHAPE", [source, constant], target, kind, options
+    )
 
 
 def _tensor(graph: Any, shape: Sequence[int], like: Any) -> int:
@@ -243,7 +249,9 @@ def _tensor(graph: Any, shape: Sequence[int], like: Any) -> int:
 def _constant_tensor(model: Any, graph: Any, value: np.ndarray) -> int:
     """Index of a new constant, int8 or int32."""
     kind = "INT8" if value.dtype.itemsize == 1 else "INT32"
-    at = _tensor(graph, value.shape, schema.TensorT(type=getattr(schema.TensorType, kind)))
+    at = _tensor(
+        graph, value.shape, schema.TensorT(type=getattr(schema.TensorType, kind))
+    )
     model.buffers.append(schema.BufferT(value.reshape(-1).view(np.uint8)))
     graph.tensors[at].buffer = len(model.buffers) - 1
     return at

@@ -46,7 +46,9 @@ def run(
     for part in Arena._fields:
         match = re.search(ARENA.format(part), heard.text)
         if match is None:
-            raise RunError(f"TFLM did not tell its arena's {part}, but: {heard.text[:200]!r}.")
+            raise RunError(
+                f"TFLM did not tell its arena's {part}, but: {heard.text[:200]!r}."
+            )
         found[part] = int(match[1])
     return np.stack(outputs), Arena(**found)
 
@@ -54,4 +56,3 @@ def run(
 def _room(content: bytes, inputs: np.ndarray) -> int:
     """Bytes that surely suffice: the interpreter's own guess, ten times the file, does not for small files of large maps."""
     return 10 * len(content) + 256 * inputs[0].nbytes + 2**20
-
