@@ -158,7 +158,9 @@ def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "compiler", [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]], ids="C C++".split()
+    "compiler",
+    [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]],
+    ids="C C++".split(),
 )
 def test_the_header_and_the_array_are_c_and_cpp(exported, tmp_path, compiler):
     folder, report = exported[1]["c"]
@@ -238,7 +240,9 @@ def test_a_disk_that_fills_leaves_the_earlier_export(runs, capsys, monkeypatch):
 def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     archive = ["--format", "stablehlo"]
     assert "no config.json" in failure(capsys, "runs", *archive)
-    assert "has the seeds 0, 1" in failure(capsys, "runs/small", *archive, "--seed", "7")
+    assert "has the seeds 0, 1" in failure(
+        capsys, "runs/small", *archive, "--seed", "7"
+    )
     assert "For int8" in failure(capsys, "runs/small", *archive, "--int8")
     few = failure(capsys, "runs/small", "--format", "c", "--calibration", "50")
     assert "at least 100 images" in few
@@ -368,4 +372,3 @@ def test_gates_pass_at_their_limits_and_not_without_a_number():
     )
     assert [v.passed for v in judged] == [True, True, False, False]
     assert [v.waived for v in judged] == [False, False, True, False]
-
