@@ -160,7 +160,7 @@ def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
 @pytest.mark.parametrize(
     "compiler",
     [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]],
-    ids="C C++".split(),
+    ids=["C", "C++"],
 )
 def test_the_header_and_the_array_are_c_and_cpp(exported, tmp_path, compiler):
     folder, report = exported[1]["c"]
@@ -211,7 +211,7 @@ def test_a_failed_gate_leaves_nothing_and_tells_the_figures(runs, capsys):
     )  # fmt: skip
     assert re.search(r"agreement [\d.]+, asked for >= 1.01: FAILED", told)
     assert "tflm_lsb" in told
-    assert list(Path("runs/small/export").iterdir()) == []
+    assert not Path("runs/small/export").exists()
 
 
 def test_a_waived_gate_stands_in_the_card(runs):

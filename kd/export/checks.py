@@ -96,7 +96,7 @@ def measure(source: Source, content: bytes, count: int) -> Findings:
             "arena_tail_bytes": arena.tail,
         },
     }
-    if source.dataset.validation is not None:
+    if source.dataset.validation is not None and source.result["split"] == "test":
         report["validation"] = _validation(source, content)
     if units == "lsb":
         figures = {
