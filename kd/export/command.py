@@ -14,7 +14,7 @@ import numpy as np
 
 from kd import __version__, compilation
 from kd.errors import InputError
-from kd.export import card, directory, extras, gates
+from kd.export import card, directory, extras, gates, host
 from kd.export.source import Source, open_run, pixels
 from kd.workdir import Workdir
 
@@ -117,6 +117,7 @@ def _check(options: Options) -> None:
         extras.require("tflite", f"--format {options.format}")
     if options.format == "c" and options.kernels == "bakenn":
         extras.require("mcu", "--format c")
+        host.compiler()
 
 
 def _archive(
@@ -188,7 +189,7 @@ def _as_c(
     report: dict[str, Any],
     found: Any,
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    from kd.export import c, host, lower
+    from kd.export import c, lower
 
     title = f"{source.workdir}, seed {source.seed}, by kd {__version__}"
     facts = c.Facts(
@@ -203,15 +204,14 @@ def _as_c(
         return report, found.figures
     from kd.export import kernels
 
-    tool = host.compiler()
     memory = kernels.generate(made, folder / "kernels")
-    worst = host.check(folder, tool)
+    worst = host.check(folder)
     report["checks"]["kernels"] = {
         "arena_bytes": memory.arena,
         "constant_bytes": memory.constants,
         "vectors": len(found.golden.label),
         "lsb": worst,
-        "compiler": Path(tool).name,
+        "compiler": Path(host.compiler()).name,
     }
     return report, found.figures | {"c_lsb": float(worst)}
 
