@@ -17,7 +17,17 @@ import pytest
 
 from kd.data.base import Dataset, Split
 from kd.errors import InputError
-from kd.export import blame, c, converter, gates, graph, interpreter, litert, lower
+from kd.export import (
+    blame,
+    c,
+    converter,
+    gates,
+    graph,
+    interpreter,
+    kernels,
+    litert,
+    lower,
+)
 from kd.export import source as sources
 from kd.export.selection import size
 from kd.main import main
@@ -312,6 +322,24 @@ def test_channels_of_their_own_mean_are_normalised_by_a_convolution():
     assert names == ["DEPTHWISE_CONV_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"]
     layers = [op.layer for op in graph.operations(made.named)]
     assert layers[1] == "CNN/norm1_0"
+
+
+def test_series_are_narrow_images_into_which_batchnorm_is_folded(tmp_path):
+    series = np.random.default_rng(0).normal(0.3, 1, (120, 12, 3)).astype(np.float32)
+    model = CNN(10, (4,))
+    source = made_source(model, series, (0.1, 0.2, 0.3), (1.0, 1.1, 1.2))
+    target = sources.logits(source, series)
+    largest = np.abs(target).max()
+    for made, limit in (
+        (litert.floats(source), 1e-5),
+        (litert.integers(source, 120), 0.05),
+    ):
+        inputs = litert.inputs(source, made.content, series)
+        said = litert.as_logits(made.content, interpreter.run(made.content, inputs))
+        assert np.abs(said - target).max() < limit * largest
+        names = {op.name for op in graph.operations(made.content)}
+        assert not names & {"ADD", "SUB", "MUL"}
+    assert kernels.generate(made, tmp_path).arena > 0
 
 
 def test_the_seed_is_chosen_by_validation_images_alone(tmp_path):

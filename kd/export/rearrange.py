@@ -39,12 +39,19 @@ def _rearranged(model: Any, graph: Any) -> Iterator[Any]:
             options = schema.ReshapeOptionsT(newShape=list(y.shape))
             op.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
             op.builtinOptions = options
-        if name == "FULLY_CONNECTED" and len(y.shape) == 2:
-            op.builtinOptions.keepNumDims = False  # says nothing of a flat input
+        if name == "FULLY_CONNECTED" and math.prod(y.shape[:-1]) == 1:
+            op.builtinOptions.keepNumDims = False
             if len(x.shape) != 2:
                 shape = (1, math.prod(x.shape))
-                op.inputs[0], reshape = _reshape(model, graph, op.inputs[0], shape)
+                source, reshape = _reshape(model, graph, op.inputs[0], shape)
+                op.inputs = [source, *op.inputs[1:]]
                 yield reshape
+            if len(y.shape) != 2:
+                flat, target = _tensor(graph, (1, y.shape[-1]), y), op.outputs[0]
+                op.outputs = [flat]
+                yield op
+                yield _reshape(model, graph, flat, tuple(y.shape), target)[1]
+                continue
         yield op
 
 
@@ -52,7 +59,9 @@ def _pooled(model: Any, graph: Any, op: Any) -> tuple[int, int] | None:
     """Height and width of a map over all of which a MEAN goes; None where it goes over something else."""
     x, axes = graph.tensors[op.inputs[0]], _ints(model, graph.tensors[op.inputs[1]])
     rank = len(x.shape)
-    if {axis % rank for axis in axes} != set(range(1, rank - 1)) or rank not in (3, 4):
+    over = {axis % rank for axis in axes}
+    rest = set(range(1, rank - 1)) - over
+    if rank not in (3, 4) or over & {0, rank - 1} or any(x.shape[i] != 1 for i in rest):
         return None
     return int(x.shape[1]), int(x.shape[2]) if rank == 4 else 1
 
