@@ -1,0 +1,48 @@
+"""StableHLO to LiteRT by the bindings inside the `litert_converter` wheel, which no documentation promises: pinned exactly.
+
+They are what its makers call for PyTorch. They take JAX's text as it is, fold BatchNorm into convolutions and fuse ReLU.
+"""
+
+from litert_converter import converter_api_ext as api
+from litert_converter.mlir import ir, passmanager
+
+from kd.errors import InputError
+from kd.export import blame, graph, native
+from kd.export.lower import Lowered
+
+SIGNATURE = "serving_default"
+INPUT, OUTPUT = "image", "logits"
+
+
+def convert(lowered: Lowered) -> bytes:
+    """A `.tflite` file of the program. Raises InputError, with operations and layers, where LiteRT has no equal of it."""
+    try:
+        with native.hear():
+            content = _converted(lowered)
+    except (RuntimeError, ValueError, ir.MLIRError) as error:
+        first = str(error).strip().splitlines()[0].removesuffix(":")
+        raise InputError(_told(lowered, first[:200])) from error
+    for op in graph.operations(content):
+        if op.name == "CUSTOM" or op.name.startswith("STABLEHLO"):
+            raise InputError(_told(lowered, op.name))
+    return content
+
+
+def _converted(lowered: Lowered) -> bytes:
+    context = ir.Context()
+    api.prepare_mlir_context(context)
+    with context:
+        module = ir.Module.parse(lowered.text)
+        api.set_signature(module.operation, SIGNATURE, [INPUT], [OUTPUT])
+        config = api.ConvertToTFLConfig()
+        # Trained scales are legalized for programs of PyTorch alone.
+        config.model_origin_framework = "PYTORCH" if lowered.scales else "JAX"
+        if lowered.scales:
+            config.qdq_conversion_mode = "STATIC"
+        api.run_convert_to_tfl_passes(module, passmanager.PassManager(), config)
+        return bytes(api.export_flatbuffer_to_bytes(module.operation))
+
+
+def _told(lowered: Lowered, why: str) -> str:
+    found = ", ".join(blame.unusual(lowered.text)[:5]) or "an operation"
+    return f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."
