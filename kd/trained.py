@@ -95,8 +95,8 @@ def make_teacher(
     named = groups_of(section)
     found = []
     for group, there in zip(named, workdirs, strict=True):
+        _check_fit(there.read("result.json"), dataset, there)
         trained = load_trained(there, place)
-        _check_fit(trained.result, dataset, there)
         indices = group.indices(len(trained.result["seeds"]), there)
         found.append((trained, indices))
     sizes = [len(indices) for _, indices in found]
