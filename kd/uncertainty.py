@@ -53,18 +53,14 @@ def of_dirichlet(logits: Float[np.ndarray, "n c"]) -> Uncertainty:
     return Uncertainty(total, expected, np.maximum(total - expected, 0.0))
 
 
-def auroc(
-    familiar: Float[np.ndarray, " n"], foreign: Float[np.ndarray, " k"]
-) -> float:
+def auroc(familiar: Float[np.ndarray, " n"], foreign: Float[np.ndarray, " k"]) -> float:
     """The probability that a foreign example's number is larger than a familiar one's, ties counting half."""
     n, k = len(familiar), len(foreign)
     ranks = rankdata(np.concatenate([familiar, foreign]))
     return float((ranks[n:].sum() - k * (k + 1) / 2) / (n * k))
 
 
-def rank_correlation(
-    a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]
-) -> float:
+def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     """Spearman's: whether both order the examples alike. 0 where one of them is constant."""
     ranks = rankdata(a) - (len(a) + 1) / 2, rankdata(b) - (len(b) + 1) / 2
     scale = np.sqrt(np.sum(ranks[0] ** 2) * np.sum(ranks[1] ** 2))

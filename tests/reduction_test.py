@@ -75,7 +75,7 @@ def test_members_of_several_architectures_are_one_mixture(several, how):
 
 
 def test_the_other_reductions_of_several_architectures(several):
-    stacks, batch, logits = several
+    _, batch, logits = several
     mean = target(several, "logits").logits
     np.testing.assert_allclose(mean, np.einsum("m,mbc->bc", WEIGHTS, logits), atol=1e-6)
     even = target(several, "logits", None).logits
@@ -132,7 +132,7 @@ def test_each_teacher_counts_what_its_weight_says(several):
     teacher = target(several, "each")
     view = view_of(teacher, stacks, batch["image"])
     lifted = PerGroup([PerTeacher(KD(2.0), WEIGHTS[:2]), PerTeacher(KD(2.0), WEIGHTS[2:])])  # fmt: skip
-    loss, terms = Weighted({"kd": lifted}, {"kd": 1.0}).apply({}, view)
+    loss, _ = Weighted({"kd": lifted}, {"kd": 1.0}).apply({}, view)
     alone = [distill_kl(view.student.logits, z, 2.0) for z in logits]
     expected = np.mean(np.einsum("m,mb->b", WEIGHTS, alone))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)

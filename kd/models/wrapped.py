@@ -28,5 +28,3 @@ def without(net: nn.Module, layer: str) -> Any:
         return call(*args, **kwargs)
 
     return intercept
-
-

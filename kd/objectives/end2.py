@@ -5,8 +5,8 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 from jax.scipy.special import gammaln
+from jaxtyping import Array, Float
 
 from kd.errors import InputError
 from kd.types import View
