@@ -21,7 +21,7 @@ from kd.machine import Spent, git_commit, hardware
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
-from kd.trained import fingerprint, workdirs_of_teachers
+from kd.trained import check_finished, fingerprint, workdirs_of_teachers
 from kd.types import DistillState
 from kd.workdir import Workdir
 
@@ -54,6 +54,7 @@ def run(
     if not workdir.finished:
         groups.check(config.teacher)
         check_parts(config)  # what is wrong is told before a teacher is trained
+        check_finished(config, root)
     teachers = ensure_teachers(config, root, (*above, str(workdir)))
     if not workdir.finished:
         setup = set_up(config, teachers)

@@ -21,7 +21,7 @@ from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.groups import Group, groups_of, shares
-from kd.parts import make_model
+from kd.parts import make_data, make_model
 from kd.program import make_logits
 from kd.step import make_eval
 from kd.transform import fastest, pick
@@ -206,6 +206,16 @@ def _cached(
     images = sharding.put(dataset.train.image, place)
     ask = make_logits(evaluate, config.eval_batch_size, group.how, place, group.spread)
     return ask(group.variables, images)
+
+
+def check_finished(config: ConfigDict, root: os.PathLike | str) -> None:
+    """Raises InputError where a finished teacher is of other data than the run's, before another teacher is trained."""
+    found = workdirs_of_teachers(config, root)
+    finished = [there for there in found if there.finished]
+    if len(finished) < len(found):
+        dataset = make_data(config)
+        for there in finished:
+            _check_fit(there.read("result.json"), dataset, there)
 
 
 def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:

@@ -158,6 +158,11 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
     other.write("result.json", other.read("result.json") | {"num_classes": 7})
     text = small_config.read_text()
     groups = "(dict(config='small.py:teacher'), dict(run='{run}', members=(1,)))"
+    missing = "dict(config='small.py:teacher', members=(0,)), dict(run='other')"
+    small_config.write_text(text.replace('dict(config="small.py:teacher")', f"dict(groups=({missing}))"))  # fmt: skip
+    assert main(["run", "--config", "small.py", "--runs", "fresh"]) == 2
+    assert "num_classes 7" in capsys.readouterr().err
+    assert not (tmp_path / "fresh").exists()
     for run, arguments, words in (
         ("runs/small-teacher", ["--config.devices.teacher=2"], "the 1 members of config.teacher.groups[1] do not divide"),
         ("other", [], "other was trained with num_classes 7"),
