@@ -73,19 +73,19 @@ def teach(c, a):
     )
     first = lambda n: tuple(range(n))
     count = a["teachers"]
+    how = dict(reduce=a["reduce"], cache=True)
     if a["mixed"]:
         conv = count // 2
         groups = (
             dict(config=of("dense"), members=first(count - conv)),
             dict(config=of("conv"), members=first(conv), weight=a["weight"]),
         )
-        c.teacher = dict(groups=groups)
+        c.teacher = dict(groups=groups, **how)
     else:
-        c.teacher = dict(config=of("dense"), members=first(count))
-    c.teacher.update(reduce=a["reduce"], cache=True)
+        c.teacher = dict(config=of("dense"), members=first(count), **how)
     c.objective = method(a["method"], "", "")
     if a["method"] == "end2":
-        c.objective.end2.update(hold=5, epochs=10)
+        c.objective["end2"].update(hold=5, epochs=10)
         c.optimizer.clip_norm = 10.0
     elif a["method"] == "hydra":
         c.student = dict(name="hydra.Hydra", student=c.student.to_dict(), heads=count)
