@@ -20,7 +20,7 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.groups import Group, groups_of, shares
+from kd.groups import Group, groups_of, known_size, shares
 from kd.parts import make_data, make_model
 from kd.program import make_logits
 from kd.step import make_eval
@@ -208,14 +208,22 @@ def _cached(
     return ask(group.variables, images)
 
 
-def check_finished(config: ConfigDict, root: os.PathLike | str) -> None:
-    """Raises InputError where a finished teacher is of other data than the run's, before another teacher is trained."""
-    found = workdirs_of_teachers(config, root)
-    finished = [there for there in found if there.finished]
-    if len(finished) < len(found):
-        dataset = make_data(config)
-        for there in finished:
-            _check_fit(there.read("result.json"), dataset, there)
+def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
+    """Raises InputError for what `make_teacher` would refuse, as far as it is known while teachers are missing."""
+    named, found = groups_of(config.teacher), workdirs_of_teachers(config, root)
+    if all(there.finished for there in found):
+        return
+    dataset, sizes = make_data(config), []
+    for group, there in zip(named, found, strict=True):
+        size = known_size(group)
+        if there.finished:
+            result = there.read("result.json")
+            _check_fit(result, dataset, there)
+            size = len(group.indices(len(result["seeds"]), there))
+        sizes.append(size)
+    if None not in sizes:
+        shares(named, sizes)
+        _places(config, named, sizes, tactic.make_mesh(config))
 
 
 def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:

@@ -136,6 +136,7 @@ def test_devices_and_a_cache_change_nothing(mixed, reduce):
         ("dict(config='mixed.py:narrow', weights=(1, 2, 3))", "3 weights for 2 members"),
         ("dict(config='mixed.py:narrow', weight=0)", "nobody teaches"),
         ("dict(config='mixed.py:narrow', members=(0, 2))", "members 0 to 1"),
+        ("dict(config='mixed.py:narrow'), dict(config='mixed.py:wide', members=1)", "the 1 members of config.teacher.groups[1] do not"),
         ("dict(config='mixed.py:narrow'), dict(run='nowhere')", "nowhere is no finished run"),
     ],
 )  # fmt: skip
@@ -143,7 +144,7 @@ def test_what_cannot_be_is_told_before_a_teacher_is_trained(mixed, capsys, secti
     text = (mixed / "mixed.py").read_text()
     text = text.partition("GROUPS = (dict")[0] + f"GROUPS = ({section},)\n"
     (mixed / "mixed.py").write_text(text)
-    assert main(["run", "--config", "mixed.py"]) == 2
+    assert main(["run", "--config", "mixed.py", "--config.devices.teacher=2"]) == 2
     error = capsys.readouterr().err
     assert words in error and len(error.splitlines()) == 1
     assert not (mixed / "runs").exists()
