@@ -75,7 +75,9 @@ def get_config(arg=None):
     c.optimizer = dict(name="sgd", learning_rate=0.1)
     c.objective = dict(ce=dict(name="ce.CE"))
     if arg not in ("narrow", "wide"):
-        c.teacher = dict(reduce=arg or "probs", groups=GROUPS)
+        even = arg == "confidence"  # which weighs the members itself
+        groups = tuple(dict(g, weight=1.0) for g in GROUPS) if even else GROUPS
+        c.teacher = dict(reduce=arg or "probs", groups=groups)
         c.objective.kd = dict(name="kd.KD", temperature=2.0)
     return c
 
