@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kd import groups, metrics, parts
+from kd import experiment, groups, metrics, parts, plan
 from kd.config import ConfigDict, complete
 from kd.errors import InputError
 from kd.main import main
@@ -175,3 +175,14 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
         error = capsys.readouterr().err
         assert words in error and len(error.splitlines()) == 1
         assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("kind", ["", ":smoke", ":cifar100"])
+def test_the_tables_of_ensembles_are_whole(kind, tmp_path):
+    """Every config loads, and on two cores the whole takes at most an hour and a half."""
+    runs = plan.make(experiment.load(f"experiments/ensembles.py{kind}"), tmp_path)
+    runs = {run.identity: run for run in runs.values()}
+    for run in runs.values():
+        parts.spell_out(run.config)
+    budgets = [max(c.budget or 0 for c in run.cells) for run in runs.values() if run.cells]  # fmt: skip
+    assert len(budgets) > 10 and sum(budgets) <= 90
