@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding
 
 from kd import config as configs
-from kd import sharding, tactic
+from kd import precision, sharding, tactic
 from kd import teacher as teachers
 from kd.checkpoint import load_student
 from kd.config import ConfigDict
@@ -95,7 +95,7 @@ def make_teacher(
     named = groups_of(section)
     found = []
     for group, there in zip(named, workdirs, strict=True):
-        _check_fit(there.read("result.json"), dataset, there)
+        check_fit(there.read("result.json"), dataset, f"the teacher in {there}")
         trained = load_trained(there, place)
         indices = group.indices(len(trained.result["seeds"]), there)
         found.append((trained, indices))
@@ -114,10 +114,15 @@ def make_teacher(
         how = _how(section.how, trained.model, stacked, dataset)
         stacked = sharding.put(stacked, apart)
         group = Members(trained.model, stacked, how, spread)
-        cached = _cached(config, group, dataset, place) if section.cache else None
         groups.append(group)
-        singles.append(teachers.frozen(group.model) if cached is None else teachers.cached())  # fmt: skip
-        weights.append(stacked if cached is None else sharding.put(cached, apart))
+        if section.cache:
+            singles.append(teachers.cached())
+            cached = _cached(config, group, dataset, place)
+            weights.append(sharding.put(cached, apart))
+        else:
+            network = precision.network(group.model, config.precision)
+            singles.append(teachers.frozen(network))
+            weights.append(stacked)
     origin = _origin(records, counts)
     taught = Taught(singles[0], weights[0], tuple(groups), tuple(counts), origin=origin)
     if section.members == "paired":
@@ -193,9 +198,9 @@ def _cached(
     config: ConfigDict, group: Members, dataset: Dataset, place: NamedSharding
 ) -> np.ndarray:
     """The members' logits on the training images, [m, n, c]. Raises InputError where they would have to be asked each epoch."""
-    if config.augment:
+    if augment := config.augment or config.second_view:
         raise InputError(
-            f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
+            f"config.teacher.cache: with augment = {augment!r} no two epochs show the teacher the same images. "
             "Leave one of the two out."
         )
     if isinstance(dataset.train.image, Pictures):
@@ -203,6 +208,7 @@ def _cached(
             "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
         )
     evaluate = make_eval(group.model, make_normalize(dataset.mean, dataset.std))
+    evaluate = precision.evaluation(evaluate, config.precision)
     images = sharding.put(dataset.train.image, place)
     ask = make_logits(evaluate, config.eval_batch_size, group.how, place, group.spread)
     return ask(group.variables, images)
@@ -218,7 +224,7 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
         size = known_size(group)
         if there.finished:
             result = there.read("result.json")
-            _check_fit(result, dataset, there)
+            check_fit(result, dataset, f"the teacher in {there}")
             size = len(group.indices(len(result["seeds"]), there))
         sizes.append(size)
     if None not in sizes:
@@ -226,7 +232,8 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
         _places(config, named, sizes, tactic.make_mesh(config))
 
 
-def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:
+def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
+    """Raises InputError where the run with this result, `what` in words, saw other data than this run will."""
     ours = {
         "num_classes": dataset.num_classes,
         "shape": list(dataset.train.image.shape[1:]),
@@ -236,11 +243,11 @@ def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) ->
     for key, value in ours.items():
         if result[key] != value:
             raise InputError(
-                f"the teacher in {workdir} was trained with {key} {result[key]}, the data here have {value}."
+                f"{what} was trained with {key} {result[key]}, the data here have {value}."
             )
     if result["evaluated"] != fingerprint(dataset.test):
         raise InputError(
-            f"the teacher in {workdir} was evaluated on other examples ({result['split']}) than this run will be: it may have "
+            f"{what} was evaluated on other examples ({result['split']}) than this run will be: it may have "
             "been trained on these. Give both the same data and the same config.holdout."
         )
 
@@ -263,3 +270,10 @@ def workdirs_of_teachers(
         Workdir(group.run or configs.default_workdir(group.config, root))
         for group in groups_of(config.teacher)
     )
+
+
+def workdir_of(section: ConfigDict, root: os.PathLike | str) -> Workdir | None:
+    """Where the run that `config.init` names is, or is to be; None where it names none."""
+    if not (section.run or section.config):
+        return None
+    return Workdir(section.run or configs.default_workdir(section.config, root))
