@@ -320,6 +320,34 @@ ALL = (
         labels="yes",
         more="exits",
     ),
+    Method(
+        ("kd.KD",),
+        ("camkd",),
+        "Confidence-aware multi-teacher, Zhang et al.",
+        "https://arxiv.org/abs/2201.00007",
+        2022,
+        logits="of each member",
+        labels="yes",
+        more="an ensemble, `teacher.reduce = 'confidence'`",
+    ),
+    Method(
+        ("end2.END2",),
+        ("end2",),
+        "Ensemble distribution distillation, Malinin et al.",
+        "https://arxiv.org/abs/1905.00076",
+        2020,
+        logits="of each member",
+        more="an ensemble",
+    ),
+    Method(
+        ("hydra.Hydra",),
+        ("hydra",),
+        "Hydra, Tran et al.",
+        "https://arxiv.org/abs/2001.04694",
+        2020,
+        logits="of each member",
+        more="an ensemble; deploys a head for each member",
+    ),
 )
 
 

@@ -115,7 +115,7 @@ def step_of(
     student = precision.network(parts.make_model(section, problem.num_classes), policy)
     big = parts.make_model(problem.teacher, problem.num_classes)
     steps = -(-problem.examples // problem.batch_size)
-    objective = parts.make_objective(config.objective.to_dict(), False, steps, 240)
+    objective = parts.make_objective(config.objective.to_dict(), (), steps, 240)
     tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.05, momentum=0.9))
     two = any("batch.views" in needs for needs in parts.needs(config).values())
     example = batch(problem, 2 if two else 1)

@@ -79,7 +79,7 @@ def _make(network: Mapping[str, Any], updates: int) -> Made:
     c.optimizer = dict(name="sgd", learning_rate=0.01)
     c.batch_size, c.epochs, c.steps_per_call = SIZE, EPOCHS, updates
     c.eval_every = EPOCHS
-    setup = set_up(spell_out(configs.complete(c)), None)
+    setup = set_up(spell_out(configs.complete(c)))
     parts = {"alone": partial(_alone, setup), "loop": partial(_loop, setup, home)}
     return Made(parts, {"updates": setup.plan.steps})
 

@@ -5,9 +5,10 @@
 
 `method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair where they tuned them;
 `method=labels` has no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
-`run=DIRECTORY`. `epochs` shortens student and teacher in proportion, `teacher_epochs` the teacher alone; `holdout=0.1`
-evaluates both on a share of train, for choices. `precision` is that of training, see kd/precision.py; `data` another set of
-images by the same recipe. Not run here in full: 240 epochs want a GPU, which experiments/launch/gpu.sh drives.
+`run=DIRECTORY`. `teachers=3` learns from an ensemble of three, reduced as `reduce` says. `epochs` shortens student and teacher
+in proportion, `teacher_epochs` the teacher alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is
+that of training, see kd/precision.py; `data` another set of images by the same recipe. Not run here in full: 240 epochs want a
+GPU, which experiments/launch/gpu.sh drives.
 
 FSP, AB, FT and the two stages of FitNets (`method=fitnet_second`) are two runs. The first, `method=fsp_first` and so on, is
 trained where it is missing, an eighth of the epochs at a constant rate.
@@ -16,6 +17,7 @@ trained where it is missing, an eighth of the epochs at a constant rate.
 from configs.common import (
     FIRST,
     SECOND_VIEW,
+    SEVERAL,
     deployed,
     first_run,
     method,
@@ -30,6 +32,8 @@ DEFAULTS = dict(
     student="resnet8x4",
     method="kd",
     run="",
+    teachers=0,  # 0: as many as the method needs
+    reduce="probs",
     seeds=1,
     epochs=EPOCHS,
     teacher_epochs=0,  # 0: as many as the student
@@ -44,7 +48,8 @@ def get_config(arg=None):
     teacher, student = network(a["teacher"]), network(a["student"])
     c = recipe(a["student"], a["seeds"], a["epochs"], a["holdout"])
     c.precision, c.data.name = a["precision"], a["data"]
-    c.student = deployed(a["method"], teacher, student)
+    members = a["teachers"] or (5 if a["method"] in SEVERAL else 1)
+    c.student = deployed(a["method"], teacher, student, members)
     c.objective = method(a["method"], a["teacher"], a["student"])
     if a["method"] in SECOND_VIEW:
         c.second_view = SECOND_VIEW[a["method"]]
@@ -61,10 +66,11 @@ def get_config(arg=None):
     if a["method"] == "labels":
         return c
     if a["run"]:
-        c.teacher = dict(run=a["run"])
+        c.teacher = dict(run=a["run"], reduce=a["reduce"])
     else:
         own = dict(
             model=a["teacher"],
+            seeds=members,
             epochs=a["teacher_epochs"] or a["epochs"],
             holdout=a["holdout"],
             precision=a["precision"],
@@ -73,10 +79,12 @@ def get_config(arg=None):
         # The model is always named: all tables then share one run of it.
         known = dict(
             model="",
+            seeds=1,
             epochs=EPOCHS,
             holdout=0.0,
             precision="default",
             data="cifar100",
         )
-        c.teacher = dict(config=reference("configs/cifar100_teacher.py", own, known))
+        ref = reference("configs/cifar100_teacher.py", own, known)
+        c.teacher = dict(config=ref, reduce=a["reduce"])
     return c

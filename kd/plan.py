@@ -12,6 +12,7 @@ from kd import derived, identity
 from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.experiment import Cell, Experiment
+from kd.groups import groups_of
 from kd.workdir import Workdir
 
 
@@ -66,23 +67,20 @@ def _add(
     if reference in above:
         raise InputError(f"{reference} would be its own teacher, or start from itself.")
     config = configs.load(reference)
-    teacher, first = (_below(config[key]) for key in ("teacher", "init"))
-    below = [need for need in (teacher, first) if need]
-    needs = (*below, *config.compare.values())
+    # A run in a directory of its own choice is left to `kd run`.
+    taught = [g.config for g in groups_of(config.teacher) if g.config and not g.run]
+    first = "" if config.init.run else config.init.config
+    below = [*taught, *([first] if first else [])]
+    needs = tuple(dict.fromkeys([*below, *config.compare.values()]))
     for need in needs:
         _add(need, root, runs, (*above, reference))
     said = _said(config)
-    chain = [said, runs[teacher].identity if teacher else ""]
+    chain = [said, *([runs[teacher].identity for teacher in taught] or [""])]
     chain += [runs[first].identity] if first else []
     digest = hashlib.sha256(json.dumps(chain, sort_keys=True).encode())
     workdir = Workdir(configs.default_workdir(reference, root))
     _check_owner(workdir, config)
     runs[reference] = Run(reference, config, workdir, needs, digest.hexdigest()[:12])
-
-
-def _below(section: ConfigDict) -> str:
-    """The config of the run that `config.teacher` or `config.init` names; one in a directory of its own choice is left to `kd run`."""
-    return "" if section.run else section.config
 
 
 def _said(config: ConfigDict) -> dict[str, Any]:

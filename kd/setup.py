@@ -1,7 +1,7 @@
 """All that a run needs before it starts, made from its config: parts that fit, arrays on the devices, programs."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -26,7 +26,7 @@ from kd.program import (
 )
 from kd.start import Start, make_start
 from kd.step import Augment, make_eval, make_init, make_step
-from kd.trained import Taught, make_teacher
+from kd.trained import Members, Taught, make_teacher
 from kd.transform import fastest, loops_are_slow, pick
 from kd.types import Batch, DistillState, PyTree
 from kd.workdir import Workdir
@@ -112,20 +112,20 @@ class Setup:
 
 
 def set_up(
-    config: ConfigDict, teacher: Workdir | None, first: Workdir | None = None
+    config: ConfigDict, teachers: Sequence[Workdir] = (), first: Workdir | None = None
 ) -> Setup:
     """The setup of a run. Raises InputError where parts do not fit.
 
     Args:
       config: of the run.
-      teacher: the finished run of its teacher.
+      teachers: the finished runs of its teachers, one for each group.
       first: the finished run that its students start from.
     """
     dataset = parts.make_data(config)
     mesh = tactic.make_mesh(config)
     place, states = sharding.everywhere(mesh), tactic.place_of_states(config, mesh)
     plan = make_plan(config, dataset)
-    taught = make_teacher(config, teacher, dataset, mesh)
+    taught = make_teacher(config, teachers, dataset, mesh)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     objective = parts.make_objective(
         config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
@@ -172,7 +172,7 @@ def set_up(
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
-        way = tactic.choose(config, mesh, size, bool(taught.spread), taught.paired)
+        way = tactic.choose(config, mesh, size, taught.spread, taught.paired)
         view = _placed(augment, way.seen)
         made = trainee, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
@@ -258,18 +258,21 @@ def _ways(
     if isinstance(dataset.train.image, Pictures):
         return how, "host"
     if loop == "auto":
-        slow = loops_are_slow(forward, one, image) or _teacher_convolves(taught, image)
+        asked = not config.teacher.cache and _teachers_convolve(taught, image)
+        slow = loops_are_slow(forward, one, image) or asked
         loop = "host" if slow else "device"
     return how, loop
 
 
-def _teacher_convolves(taught: Taught, image: jax.ShapeDtypeStruct) -> bool:
-    """Whether it does, on a CPU."""
-    if taught.model is None:
-        return False
-    forward = lambda v, x: taught.model.apply(v, x, train=False)  # pyrefly: ignore
-    one = jax.eval_shape(lambda members: pick(members, 0), taught.members)
-    return loops_are_slow(forward, one, image)
+def _teachers_convolve(taught: Taught, image: jax.ShapeDtypeStruct) -> bool:
+    """Whether one of them does, on a CPU."""
+
+    def slow(group: Members) -> bool:
+        forward = lambda v, x: group.model.apply(v, x, train=False)
+        one = jax.eval_shape(lambda members: pick(members, 0), group.variables)
+        return loops_are_slow(forward, one, image)
+
+    return any(slow(group) for group in taught.groups)
 
 
 def _target(
@@ -280,16 +283,18 @@ def _target(
     place: Sharding,
 ) -> np.ndarray | None:
     """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
-    if taught.model is None:
+    if not taught.groups:
         return None
-    evaluate = precision.evaluation(
-        make_eval(taught.model, normalize), config.precision
-    )
-    size = config.eval_batch_size
-    logits = make_logits(evaluate, size, taught.how, place, taught.spread)
-    members = logits(taught.members, test)
+    found = []
+    for group in taught.groups:
+        evaluate = make_eval(group.model, normalize)
+        evaluate = precision.evaluation(evaluate, config.precision)
+        size = config.eval_batch_size
+        logits = make_logits(evaluate, size, group.how, place, group.spread)
+        found.append(logits(group.variables, test))
+    members = np.concatenate(found)
     if taught.paired:
         return members
     if config.teacher.reduce == "logits":
-        return members.mean(axis=0)
-    return metrics.mean_probs(members)
+        return np.average(members, axis=0, weights=taught.shares)
+    return metrics.mean_probs(members, taught.shares)

@@ -3,7 +3,7 @@
 import io
 import os
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,19 @@ from kd import cost, distributed, parts
 from kd.checkpoint import Checkpoints
 from kd.config import ConfigDict
 from kd.errors import InputError
+from kd.groups import groups_of
 from kd.identity import fingerprint as config_hash
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
-from kd.trained import fingerprint, workdir_of
+from kd.trained import (
+    check_teachers,
+    fingerprint,
+    workdir_of,
+    workdirs_of_teachers,
+)
 from kd.types import DistillState
 from kd.workdir import Workdir
 
@@ -53,12 +59,14 @@ def run(
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
         check_parts(config)  # what is wrong is told before a teacher is trained
-    for key in ("teacher",) if workdir.finished else ("teacher", "init"):
-        _require(config, key, root)
+        check_teachers(config, root)
+    taught, first = teachers_of(config, root), first_of(config, root)
+    for source in taught if workdir.finished else (*taught, *first):
+        _require(source)
     below = root, (*above, str(workdir))
-    teacher = ensure(config.teacher, *below)
+    teachers = [ensure(source, *below) for source in taught]
     if not workdir.finished:
-        setup = set_up(config, teacher, ensure(config.init, *below))
+        setup = set_up(config, teachers, *(ensure(source, *below) for source in first))
         with workdir.lock() if distributed.is_writer() else nullcontext():
             _train(setup, workdir)
     return workdir
@@ -72,27 +80,48 @@ def _on_devices(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def _require(config: ConfigDict, key: str, root: os.PathLike | str) -> None:
-    """Raises InputError where the run that section `key` names is not there and nothing says how to make it."""
+class Source(NamedTuple):
+    """A finished run that another builds on."""
+
+    where: str  # of the config that names it
+    config: str  # that makes it, or ""
+    workdir: Workdir
+
+
+def teachers_of(config: ConfigDict, root: os.PathLike | str) -> tuple[Source, ...]:
+    """The runs of the config's teachers, one for each group."""
+    groups, there = groups_of(config.teacher), workdirs_of_teachers(config, root)
+    return tuple(
+        Source(group.where, group.config, workdir)
+        for group, workdir in zip(groups, there, strict=True)
+    )
+
+
+def first_of(config: ConfigDict, root: os.PathLike | str) -> tuple[Source, ...]:
+    """The run that the config's students start from, or none."""
+    there = workdir_of(config.init, root)
+    return () if there is None else (Source("config.init", config.init.config, there),)
+
+
+def _require(source: Source) -> None:
+    """Raises InputError where the run is not there and nothing says how to make it."""
     from kd import imported  # which stands on this module
 
-    there = workdir_of(config[key], root)
-    if there is None or config[key].config or there.finished:
-        return
-    if not imported.waits(there):
+    where, config, there = source
+    if not (config or there.finished or imported.waits(there)):
         raise InputError(
-            f"config.{key}.run: {there} is no finished run, and config.{key}.config does not say how to make it."
+            f"{where}.run: {there} is no finished run, and {where}.config does not say how to make it."
         )
 
 
 def ensure(
-    section: ConfigDict, root: os.PathLike | str, above: tuple[str, ...] = ()
-) -> Workdir | None:
-    """The finished run that `config.teacher` or `config.init` names, trained now where it is missing; None where it names none."""
-    there = workdir_of(section, root)
-    if there is not None and section.config:
-        return run(configs.load(section.config), there, root, above)
-    if there is not None and not there.finished:
+    source: Source, root: os.PathLike | str, above: tuple[str, ...] = ()
+) -> Workdir:
+    """The run, finished: trained now where it is missing, or evaluated where it was imported and waited for its data."""
+    there = source.workdir
+    if source.config:
+        return run(configs.load(source.config), there, root, above)
+    if not there.finished:
         from kd import imported
 
         imported.evaluate(there)
@@ -157,6 +186,9 @@ def _origin(setup: Setup) -> dict[str, Any]:
     """What a run must go on from: contents, wherever they lie."""
     teacher = dict(setup.taught.origin or {})
     teacher.pop("run", None)
+    if "groups" in teacher:
+        own = [{k: v for k, v in g.items() if k != "run"} for g in teacher["groups"]]
+        teacher["groups"] = own
     splits = {"train": setup.dataset.train, "test": setup.dataset.test}
     first = {"init": setup.start.origin["weights"]} if setup.start.origin else {}
     return {"teacher": teacher, "data": fingerprint(splits), **first}

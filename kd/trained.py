@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, Sharding
+from jax.sharding import Mesh, NamedSharding, Sharding
 
 from kd import config as configs
 from kd import precision, sharding, tactic
@@ -20,7 +20,8 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.parts import make_model
+from kd.groups import Group, groups_of, known_size, shares
+from kd.parts import make_data, make_model
 from kd.program import make_logits
 from kd.step import make_eval
 from kd.transform import fastest, pick
@@ -53,83 +54,150 @@ def load_trained(workdir: Workdir, place: Sharding | None = None) -> Trained:
     return Trained(model, load_student(workdir.checkpoints, stacked), result)
 
 
+class Members(NamedTuple):
+    """Members of one architecture, to evaluate them."""
+
+    model: nn.Module
+    variables: PyTree  # [m, ...]
+    how: str  # over the members
+    spread: Callable | None = None  # them over devices, see `kd.sharding.spread`
+
+
 class Taught(NamedTuple):
     """A teacher for the step, its weights, and what a run records of it."""
 
     teacher: Teacher
     weights: PyTree
-    model: nn.Module | None = None
-    members: PyTree = None  # their variables [m, ...], to evaluate the ensemble
-    how: str = "vmap"  # over the members
+    groups: tuple[Members, ...] = ()  # of each run
+    shares: tuple[float, ...] = ()  # what each member counts, over all groups
     paired: bool = False  # whether student i learns from member i alone
-    each: bool = False  # whether the objective sees the members side by side
+    each: tuple[Sequence[float] | None, ...] = ()  # see `kd.parts.make_objective`
     origin: dict[str, Any] | None = None
-    spread: Callable | None = None  # members over devices, see `kd.sharding.spread`
+
+    @property
+    def spread(self) -> bool:
+        """Whether members are spread over the devices."""
+        return any(group.spread for group in self.groups)
 
 
 def make_teacher(
-    config: ConfigDict, workdir: Workdir | None, dataset: Dataset, mesh: Mesh
+    config: ConfigDict, workdirs: Sequence[Workdir], dataset: Dataset, mesh: Mesh
 ) -> Taught:
-    """The teacher of a run, from the finished run in `workdir`; none where that is None. Members are spread over the mesh.
+    """The teacher of a run, from the finished runs in `workdirs`, one for each group; none where there are none.
 
     Raises:
       InputError: members that do not exist or do not divide among devices, pairs that do not match the seeds, other classes,
-        inputs or normalisation than the data's.
+        inputs or normalisation than the data's, weights that do not fit.
     """
-    if workdir is None:
+    if not workdirs:
         return Taught(teachers.none(), ())
-    section = config.teacher
-    place = sharding.everywhere(mesh)
-    trained = load_trained(workdir, place)
-    check_fit(trained.result, dataset, f"the teacher in {workdir}")
-    members = _members(section.members, len(trained.result["seeds"]), workdir)
-    if section.members == "paired" and len(members) != config.seeds:
+    section, place = config.teacher, sharding.everywhere(mesh)
+    named = groups_of(section)
+    found = []
+    for group, there in zip(named, workdirs, strict=True):
+        check_fit(there.read("result.json"), dataset, f"the teacher in {there}")
+        trained = load_trained(there, place)
+        indices = group.indices(len(trained.result["seeds"]), there)
+        found.append((trained, indices))
+    sizes = [len(indices) for _, indices in found]
+    if section.members == "paired" and sizes[0] != config.seeds:
         raise InputError(
-            f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdir} has {len(members)}, "
+            f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdirs[0]} has {sizes[0]}, "
             f"config.seeds is {config.seeds}."
         )
-    spread = None
-    if section.members != "paired" and len(members) > 1:
-        apart = sharding.members(mesh, len(members))
-        spread = sharding.spread(mesh) if tactic.spreads(config) else None
-    elif mesh.shape["teacher"] > 1:
-        raise InputError(
-            f"config.devices.teacher = {mesh.shape['teacher']}: each student here has one teacher, which is not divided. "
-            "Use config.devices.data."
-        )
-    else:
-        apart = place
-    stacked = pick(trained.variables, np.asarray(members))
-    origin = {
-        "run": str(workdir),
-        "members": members,
-        "weights": fingerprint(stacked),
-    }
-    model, how = trained.model, section.how
-    if how == "auto":
-        image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
-        forward = lambda v, x: model.apply(v, x, train=False)
-        how = fastest(forward, pick(stacked, 0), image)
-    stacked = sharding.put(stacked, apart)
-    single = teachers.frozen(precision.network(model, config.precision))
-    weights = stacked
-    if section.cache:
-        single = teachers.cached()
-        evaluate = _evaluate(config, model, dataset)
-        images = sharding.put(dataset.train.image, place)
-        logits = make_logits(evaluate, config.eval_batch_size, how, place, spread)
-        weights = sharding.put(logits(stacked, images), apart)
-    taught = Taught(single, weights, model, stacked, how, origin=origin, spread=spread)
+    counts = shares(named, sizes)
+    apart, spread = _places(config, named, sizes, mesh)
+    groups, records, singles, weights = [], [], [], []
+    for (trained, indices), there in zip(found, workdirs, strict=True):
+        stacked = pick(trained.variables, np.asarray(indices))
+        records.append({"run": str(there), "members": indices, "weights": fingerprint(stacked)})  # fmt: skip
+        how = _how(section.how, trained.model, stacked, dataset)
+        stacked = sharding.put(stacked, apart)
+        group = Members(trained.model, stacked, how, spread)
+        groups.append(group)
+        if section.cache:
+            singles.append(teachers.cached())
+            cached = _cached(config, group, dataset, place)
+            weights.append(sharding.put(cached, apart))
+        else:
+            network = precision.network(group.model, config.precision)
+            singles.append(teachers.frozen(network))
+            weights.append(stacked)
+    origin = _origin(records, counts)
+    taught = Taught(singles[0], weights[0], tuple(groups), tuple(counts), origin=origin)
     if section.members == "paired":
         return taught._replace(paired=True)
-    if len(members) == 1:
-        return taught._replace(weights=pick(weights, 0))
-    teacher = teachers.ensemble(single, section.reduce, how, spread)
-    return taught._replace(teacher=teacher, each=section.reduce == "each")
+    if sum(sizes) == 1:
+        return taught._replace(weights=pick(weights[0], 0))
+    made = [
+        teachers.Group(single, group.how, spread)
+        for single, group in zip(singles, groups, strict=True)
+    ]
+    each = _by_group(counts, sizes) if section.reduce == "each" else ()
+    if len(made) == 1:
+        teacher = teachers.ensemble(*made[0][:1], section.reduce, *made[0][1:], counts)
+        return taught._replace(teacher=teacher, each=each)
+    teacher = teachers.grouped(made, section.reduce, counts)
+    return taught._replace(teacher=teacher, each=each, weights=tuple(weights))
 
 
-def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callable:
-    """What asks a cached teacher once. Raises InputError where it would have to be asked each epoch."""
+def _places(
+    config: ConfigDict, named: Sequence[Group], sizes: Sequence[int], mesh: Mesh
+) -> tuple[NamedSharding, Callable | None]:
+    """Where the members of every group lie, and what spreads their work; None where each device runs all that it needs."""
+    teacher = mesh.shape["teacher"]
+    if config.teacher.members == "paired" or sum(sizes) == 1:
+        if teacher > 1:
+            raise InputError(
+                f"config.devices.teacher = {teacher}: each student here has one teacher, which is not divided. "
+                "Use config.devices.data."
+            )
+        return sharding.everywhere(mesh), None
+    for group, size in zip(named, sizes, strict=True):
+        sharding.members(mesh, size, group.where)  # refuses
+    apart = sharding.members(mesh, teacher)
+    # One member that is drawn is run by all devices; where members have devices of their own, all are run and one is taken.
+    alone = config.teacher.reduce == "random" and teacher == 1
+    spread = sharding.spread(mesh) if tactic.spreads(config) and not alone else None
+    return apart, spread
+
+
+def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:
+    """The way over members: as the config says, or the fastest here."""
+    if how != "auto":
+        return how
+    image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
+    forward = lambda v, x: model.apply(v, x, train=False)
+    return fastest(forward, pick(stacked, 0), image)
+
+
+def _by_group(
+    counts: Sequence[float], sizes: Sequence[int]
+) -> tuple[Sequence[float] | None, ...]:
+    """What the members count, by group; None where all are one group and count the same."""
+    if len(sizes) == 1 and len(set(counts)) == 1:
+        return (None,)
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return tuple(
+        tuple(counts[end - size : end]) for end, size in zip(ends, sizes, strict=True)
+    )
+
+
+def _origin(
+    records: Sequence[dict[str, Any]], counts: Sequence[float]
+) -> dict[str, Any]:
+    """What `result.json` has of the teacher, see `kd.groups.recorded`; shares are left out where all members count the same."""
+    if len(set(counts)) > 1:
+        sizes = [len(record["members"]) for record in records]
+        by_group = _by_group(counts, sizes)
+        records = [{**r, "shares": list(c or ())} for r, c in zip(records, by_group, strict=True)]  # fmt: skip
+    return records[0] if len(records) == 1 else {"groups": list(records)}
+
+
+def _cached(
+    config: ConfigDict, group: Members, dataset: Dataset, place: NamedSharding
+) -> np.ndarray:
+    """The members' logits on the training images, [m, n, c]. Raises InputError where they would have to be asked each epoch."""
     if augment := config.augment or config.second_view:
         raise InputError(
             f"config.teacher.cache: with augment = {augment!r} no two epochs show the teacher the same images. "
@@ -139,19 +207,29 @@ def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callabl
         raise InputError(
             "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
         )
-    evaluate = make_eval(model, make_normalize(dataset.mean, dataset.std))
-    return precision.evaluation(evaluate, config.precision)
+    evaluate = make_eval(group.model, make_normalize(dataset.mean, dataset.std))
+    evaluate = precision.evaluation(evaluate, config.precision)
+    images = sharding.put(dataset.train.image, place)
+    ask = make_logits(evaluate, config.eval_batch_size, group.how, place, group.spread)
+    return ask(group.variables, images)
 
 
-def _members(text: str, size: int, workdir: Workdir) -> list[int]:
-    if text in ("all", "paired"):
-        return list(range(size))
-    members = [int(i) for i in text.split(",")]
-    if max(members) >= size:
-        raise InputError(
-            f"config.teacher.members = {text!r}: {workdir} has members 0 to {size - 1}."
-        )
-    return members
+def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
+    """Raises InputError for what `make_teacher` would refuse, as far as it is known while teachers are missing."""
+    named, found = groups_of(config.teacher), workdirs_of_teachers(config, root)
+    if all(there.finished for there in found):
+        return
+    dataset, sizes = make_data(config), []
+    for group, there in zip(named, found, strict=True):
+        size = known_size(group)
+        if there.finished:
+            result = there.read("result.json")
+            check_fit(result, dataset, f"the teacher in {there}")
+            size = len(group.indices(len(result["seeds"]), there))
+        sizes.append(size)
+    if None not in sizes:
+        shares(named, sizes)
+        _places(config, named, sizes, tactic.make_mesh(config))
 
 
 def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
@@ -184,9 +262,18 @@ def fingerprint(variables: PyTree) -> str:
     return digest.hexdigest()[:16]
 
 
+def workdirs_of_teachers(
+    config: ConfigDict, root: os.PathLike | str
+) -> tuple[Workdir, ...]:
+    """Where the runs of the teachers are, or are to be, one for each group; none without a teacher."""
+    return tuple(
+        Workdir(group.run or configs.default_workdir(group.config, root))
+        for group in groups_of(config.teacher)
+    )
+
+
 def workdir_of(section: ConfigDict, root: os.PathLike | str) -> Workdir | None:
-    """Where the run that `config.teacher` or `config.init` names is, or is to be; None where it names none."""
-    if section.get("name") == "none" or not (section.run or section.config):
+    """Where the run that `config.init` names is, or is to be; None where it names none."""
+    if not (section.run or section.config):
         return None
-    path = section.run or configs.default_workdir(section.config, root)
-    return Workdir(path)
+    return Workdir(section.run or configs.default_workdir(section.config, root))

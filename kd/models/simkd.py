@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from kd import build
 from kd.errors import InputError
 from kd.features import final_map, pool
 from kd.models import init, layers
 from kd.models.norm import BatchNorm
+from kd.models.wrapped import make, without
 from kd.types import Outputs
 
 
@@ -54,8 +54,8 @@ class SimKD(nn.Module):
         height, width, channels = _shape(section, self.num_classes, image.shape[1:])
         told = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
         own = {**self.student, **told}
-        body = _make(own, self.num_classes, "student", name="student")
-        with nn.intercept_methods(_without(body, "head")):
+        body = make(own, self.num_classes, "student", name="student")
+        with nn.intercept_methods(without(body, "head")):
             outputs = body(image, train)
         x = final_map(outputs)
         size = min(x.shape[1], height), min(x.shape[2], width)
@@ -84,31 +84,10 @@ class _Inherited(nn.Module):
         return x @ kernel.value + bias.value[None, :]
 
 
-def _make(
-    section: Mapping[str, Any], num_classes: int, role: str, **flax: Any
-) -> nn.Module:
-    """The network of a section, a child of the module being called, or on its own with parent=None."""
-    name = section.get("name", "")
-    settings = {k: v for k, v in section.items() if k != "name"}
-    maker = partial(build.find("kd.models", name), **flax)
-    return build.make(maker, {**settings, "num_classes": num_classes}, f"{role} {name}")
-
-
-def _without(net: nn.Module, layer: str) -> Any:
-    """An interceptor that passes by the child `layer` of a network: it has no parameters, and gives what it is given."""
-
-    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if context.module.path == (*net.path, layer):
-            return args[0]
-        return call(*args, **kwargs)
-
-    return intercept
-
-
 @lru_cache
 def _shape(section: str, num_classes: int, image: tuple[int, ...]) -> tuple[int, ...]:
     """Height, width and channels of the map that the teacher's classifier reads the mean of."""
-    net = _make(json.loads(section), num_classes, "teacher", parent=None)
+    net = make(json.loads(section), num_classes, "teacher", parent=None)
 
     def look(x: Array) -> tuple[Array, Array]:
         outputs = net.init_with_output(jax.random.key(0), x)[0]

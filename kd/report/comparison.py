@@ -1,12 +1,18 @@
 """Several runs side by side: accuracy against bytes, and paired differences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kd.errors import InputError
-from kd.report.stored import Stored, difference, interval, same_examples
+from kd.report.stored import (
+    Stored,
+    costs_of,
+    difference,
+    interval,
+    same_examples,
+)
 from kd.workdir import Workdir
 
 
@@ -49,16 +55,18 @@ def points(runs: Sequence[Stored], others: Sequence[str]) -> list[Point]:
     for run in runs:
         _add(found, str(run.workdir), run.result, run.right)
     for run in runs:
-        if run.teacher is None or run.target is None or run.taught is None:
+        if run.target is None:
             continue
-        members = run.result["teacher"]["members"]
-        logits = run.teacher.predictions()["logits"]
-        right = (logits.argmax(-1) == run.label).astype(float)
-        _add(found, str(run.teacher), run.taught, right)
-        if len(members) > 1:
-            name = f"ensemble of {len(members)}: {run.teacher}"
+        for teacher in run.teachers:
+            logits = teacher.workdir.predictions()["logits"]
+            right = (logits.argmax(-1) == run.label).astype(float)
+            _add(found, str(teacher.workdir), teacher.result, right)
+        networks = sum(len(teacher.members) for teacher in run.teachers)
+        if networks > 1:
+            where = " and ".join(str(teacher.workdir) for teacher in run.teachers)
+            name = f"ensemble of {networks}: {where}"
             right = (run.target.argmax(-1) == run.label).astype(float)[None]
-            _add(found, name, run.taught, right, len(members))
+            _add(found, name, costs_of(run.teachers), right, networks)
     for path in others:
         there = Workdir(path)
         arrays = there.predictions()
@@ -70,12 +78,12 @@ def points(runs: Sequence[Stored], others: Sequence[str]) -> list[Point]:
 def _add(
     found: dict[str, Point],
     name: str,
-    result: dict[str, Any],
+    costs: Mapping[str, Any],
     right: np.ndarray,
     networks: int = 1,
 ) -> None:
     if name not in found:
-        cost = networks * result["bytes"], networks * result["macs"]
+        cost = costs["bytes"], costs["macs"]
         found[name] = Point(name, networks, *cost, *interval(right))
 
 

@@ -119,9 +119,8 @@ def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str
         f"Loss against the teacher: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
         f"95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
     )
-    own, big = content["costs"]["student"], content["costs"]["teacher"]
-    m = len(taught["members"])
-    bought = f"{_times(m * big['bytes'], own['bytes'])} fewer bytes and {_times(m * big['macs'], own['macs'])} fewer multiply-accumulates"
+    own, big, m = content["costs"]["student"], taught["costs"], taught["networks"]
+    bought = f"{_times(big['bytes'], own['bytes'])} fewer bytes and {_times(big['macs'], own['macs'])} fewer multiply-accumulates"
     whom = f"the {m} networks that taught it" if m > 1 else "its teacher"
     yield f"That buys {bought} than {whom}."
     yield f"It gives its teacher's answer on {100 * taught['agreement']:.2f} % of the images."

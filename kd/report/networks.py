@@ -65,7 +65,7 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
       InputError: the teacher's weights are not those that the student learned from.
     """
     nets = {"student": load_net(load_trained(stored.workdir))}
-    if stored.teacher is not None:
+    if len(stored.teachers) == 1:  # what is compared below is of one architecture
         nets["teacher"] = _teacher(stored)
     cost = sum(len(net.members) * net.macs for net in nets.values())
     budget = BUDGET * (1 if jax.default_backend() == "cpu" else 100)

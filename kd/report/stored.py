@@ -1,5 +1,6 @@
 """What the stored predictions of one finished run say, as plain data: nothing is trained and no network runs."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from kd import metrics
 from kd.config import default_workdir
 from kd.errors import InputError
+from kd.groups import recorded
 from kd.record import read_rows
 from kd.report import calibration, fidelity, significance
 from kd.statistics import paired_difference
@@ -15,15 +17,22 @@ from kd.workdir import Workdir
 COSTS = ("parameters", "bytes", "macs")
 
 
+class Teacher(NamedTuple):
+    """Members of one run that taught together with all others."""
+
+    workdir: Workdir
+    result: dict[str, Any]
+    members: list[int]
+
+
 class Stored(NamedTuple):
-    """A finished run and, where it has one, its teacher's run, read from disk."""
+    """A finished run and, where it has some, its teachers' runs, read from disk."""
 
     workdir: Workdir
     config: dict[str, Any]
     result: dict[str, Any]
     arrays: dict[str, np.ndarray]  # of predictions.npz
-    teacher: Workdir | None = None
-    taught: dict[str, Any] | None = None  # the teacher's result
+    teachers: tuple[Teacher, ...] = ()
     target: np.ndarray | None = None  # [n, c], logits of the ensemble of members
 
     @property
@@ -54,23 +63,31 @@ def read(workdir: Workdir) -> Stored:
             f"{workdir} is not finished: it has no result.json. The `kd run` that began it goes on from its checkpoint."
         )
     own = Stored(workdir, config, workdir.read("result.json"), workdir.predictions())
-    origin = own.result["teacher"]
-    if origin is None:
+    groups = recorded(own.result["teacher"])
+    if not groups:
         return own
-    there = Workdir(origin["run"])
-    if not there.finished:
-        raise InputError(
-            f"the teacher's run {there} is not there. Run `kd report` where `kd run` ran, or put that run back."
-        )
-    found, taught = there.predictions(), there.read("result.json")
-    if not same_examples(own, taught, found["label"]):
-        raise InputError(
-            f"the teacher in {there} was evaluated on other examples than {workdir}. Train the student again."
-        )
-    members = found["logits"][np.asarray(origin["members"])]
-    return own._replace(
-        teacher=there, taught=taught, target=metrics.mean_probs(members)
-    )
+    teachers, logits = [], []
+    for group in groups:
+        there = Workdir(group.run)
+        if not there.finished:
+            raise InputError(
+                f"the teacher's run {there} is not there. Run `kd report` where `kd run` ran, or put that run back."
+            )
+        found, taught = there.predictions(), there.read("result.json")
+        if not same_examples(own, taught, found["label"]):
+            raise InputError(
+                f"the teacher in {there} was evaluated on other examples than {workdir}. Train the student again."
+            )
+        teachers.append(Teacher(there, taught, group.members))
+        logits.append(found["logits"][np.asarray(group.members)])
+    shares = [share for group in groups for share in group.shares]
+    target = metrics.mean_probs(np.concatenate(logits), shares)
+    return own._replace(teachers=tuple(teachers), target=target)
+
+
+def costs_of(teachers: Sequence[Teacher]) -> dict[str, int]:
+    """Of all members together."""
+    return {k: sum(len(t.members) * t.result[k] for t in teachers) for k in COSTS}
 
 
 def same_examples(own: Stored, result: dict[str, Any], label: np.ndarray) -> bool:
@@ -105,9 +122,17 @@ def describe(stored: Stored, root: str) -> dict[str, Any]:
         },
         "acceptance": stored.config.get("acceptance") or {},
     }
-    if stored.taught is not None and stored.target is not None:
-        content["costs"]["teacher"] = {k: stored.taught[k] for k in COSTS}
-        content["teacher"] = _against(logits, label, stored.target, result["teacher"])
+    if stored.target is not None:
+        several = len(stored.teachers) > 1
+        for teacher in stored.teachers:
+            name = f"teacher in {teacher.workdir}" if several else "teacher"
+            content["costs"][name] = {k: teacher.result[k] for k in COSTS}
+        content["teacher"] = {
+            "groups": [group._asdict() for group in recorded(result["teacher"])],
+            "networks": sum(len(teacher.members) for teacher in stored.teachers),
+            "costs": costs_of(stored.teachers),
+            **_against(logits, label, stored.target),
+        }
     return content
 
 
@@ -145,13 +170,11 @@ def _wilson(logits: np.ndarray, label: np.ndarray) -> list[float]:
 
 
 def _against(
-    logits: np.ndarray, label: np.ndarray, target: np.ndarray, origin: dict[str, Any]
+    logits: np.ndarray, label: np.ndarray, target: np.ndarray
 ) -> dict[str, Any]:
     right, taught = logits.argmax(-1) == label, target.argmax(-1) == label
     loss = paired_difference(taught[None].astype(float), right.astype(float))
     return {
-        "run": origin["run"],
-        "members": origin["members"],
         "accuracy": _mean(taught),
         "wilson_95": _wilson(target, label),
         "loss": loss._asdict(),

@@ -17,7 +17,7 @@ def accuracy(run: dict[str, Any]) -> list[Block]:
     if taught:
         lines[0].append("McNemar p against the teacher")
         tests = taught["mcnemar_p"]
-        m = len(taught["members"])
+        m = taught["networks"]
         name = f"teacher, ensemble of {m}" if m > 1 else "teacher"
         lines.append([name, *words.share(taught["wilson_95"]), ""])
     last = [""] if taught else []
