@@ -79,7 +79,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
     distilled = Row(
         "distilled student" if runs.teacher else "student", own["logits"], result
     )
-    rows += [*others, distilled]
+    rows += [*others, *_peers(distilled)]
     taught = _learned_from(config, result["teacher"])
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
@@ -92,6 +92,22 @@ def table(config: ConfigDict, runs: Runs) -> str:
         lines += _verdict(config, others, distilled, reference, label)
     lines += ["Results:", *(f"  {there}" for there in _places(runs))]
     return "\n".join(lines)
+
+
+def _peers(row: Row) -> list[Row]:
+    """The row; of a cohort of students, one for each place in it and one for them together."""
+    costs = row.result.get("peers", ())
+    if not costs:
+        return [row]
+    k, of = len(costs), row.logits
+    rows = [
+        Row(f"{row.name}, peer {i}", of[i::k], {**row.result, **cost})
+        for i, cost in enumerate(costs)
+    ]
+    cohorts = of.reshape(-1, k, *of.shape[1:])
+    together = np.stack([metrics.mean_probs(cohort) for cohort in cohorts])
+    total = {key: sum(cost[key] for cost in costs) for key in costs[0]}
+    return [*rows, Row(f"ensemble of its {k} peers", together, row.result | total)]
 
 
 def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[str]:
@@ -113,8 +129,11 @@ def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[st
 
 
 def _members(teacher: Workdir, result: dict[str, Any]) -> tuple[np.ndarray, dict]:
-    logits = teacher.predictions()["logits"]
-    return logits[np.asarray(result["teacher"]["members"])], teacher.read("result.json")
+    logits, taught = teacher.predictions()["logits"], teacher.read("result.json")
+    members = result["teacher"]["members"]
+    if peers := taught.get("peers"):
+        taught |= peers[members[0] % len(peers)]
+    return logits[np.asarray(members)], taught
 
 
 def _same_examples(label: np.ndarray, there: Workdir) -> None:

@@ -24,11 +24,18 @@ UNITS = {
 }
 """Unit and usual digits of each metric. The last three are read from a run's result and take no keywords."""
 
-KEYWORDS = {"of": None, "bias": None, "chosen_on": "validation", "ensemble": False}
+KEYWORDS = {
+    "of": None,
+    "bias": None,
+    "chosen_on": "validation",
+    "ensemble": False,
+    "peer": None,
+}
 """What a metric may be asked for.
 
 `of`: the examples of these classes alone. `bias`: after a number was added to the logits of these classes, the same for all
 examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability.
+`peer`: of this peer alone, from 0, where students were trained as cohorts; without it each seed has the mean of its peers.
 """
 
 
@@ -40,6 +47,7 @@ class Metric(NamedTuple):
     bias: tuple[int, ...] = ()
     chosen_on: str = "validation"
     ensemble: bool = False
+    peer: int | None = None
 
     @property
     def peeks(self) -> bool:
@@ -76,7 +84,12 @@ def parse(text: str) -> Metric:
         _classes(given.get("bias"), text),
         given.get("chosen_on", "validation"),
         bool(given.get("ensemble", False)),
+        given.get("peer"),
     )
+    if metric.peer is not None and (type(metric.peer) is not int or metric.peer < 0):
+        raise InputError(
+            f"metric {text!r}: a peer is a number from 0, not {metric.peer!r}."
+        )
     if metric.chosen_on not in ("validation", "test"):
         raise unknown(
             "value of chosen_on", str(metric.chosen_on), ("validation", "test")
@@ -94,15 +107,34 @@ def _classes(value: Any, text: str) -> tuple[int, ...]:
 
 
 def evaluate(metric: Metric, predictions: Mapping[str, np.ndarray]) -> list[float]:
-    """The metric of each seed, or of the ensemble alone.
+    """The metric of each seed, of cohorts the mean of a seed's peers or one peer's; or of the ensemble alone.
 
     Args:
       metric: from `parse`.
       predictions: content of a run's `predictions.npz`.
 
     Raises:
-      InputError: classes that the data do not have, or no validation predictions to choose from.
+      InputError: classes or a peer that there are not, or no validation predictions to choose from.
     """
+    k = 1 if metric.ensemble else int(predictions.get("peers", 1))
+    values = _of_each(metric, predictions)
+    if metric.peer is None:
+        return per_seed(values, k)
+    if metric.peer >= k:
+        raise InputError(
+            f"there is no peer {metric.peer}: the run has {k} network{'s' * (k > 1)} for each seed."
+        )
+    return values[metric.peer :: k]
+
+
+def per_seed(values: Sequence[float], peers: int) -> list[float]:
+    """The mean of the peers of each seed."""
+    means = np.reshape(values, (-1, peers)).mean(axis=1)
+    return [float(v) for v in means]
+
+
+def _of_each(metric: Metric, predictions: Mapping[str, np.ndarray]) -> list[float]:
+    """The metric of each network."""
     logits, label = _of_split(predictions, "", metric)
     for k in (*metric.of, *metric.bias):
         if k >= logits.shape[-1]:

@@ -50,18 +50,20 @@ def of_run(run: Run) -> Result | None:
 
 
 def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
-    metric = derived.parse(cell.metric)
+    metric, peers = derived.parse(cell.metric), len(result.get("peers", [1]))
     if cell.select == "best_test":
         if "best_test" not in result:
             raise InputError(f"{run.workdir} was not evaluated on the test set.")
-        return [100 * v for v in result["best_test"]["accuracy"]]
+        best = [100 * v for v in result["best_test"]["accuracy"]]
+        return derived.per_seed(best, peers)
     if metric.name in ("nll", "agreement", "kl"):
         if metric.name not in result["final"]:
             raise InputError(
                 f"{run.workdir} has no {metric.name}: that of a run without a teacher is not defined."
             )
         scale = 100 if metric.name == "agreement" else 1
-        return [scale * v for v in result["final"][metric.name]]
+        final = [scale * v for v in result["final"][metric.name]]
+        return derived.per_seed(final, peers)
     try:
         return derived.evaluate(metric, run.workdir.predictions())
     except InputError as error:

@@ -17,6 +17,7 @@ from kd.data.base import Dataset, class_tables
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.loop import Plan
+from kd.peers import in_turns
 from kd.program import (
     make_logits,
     make_order,
@@ -99,8 +100,11 @@ class Setup:
         return "validation" if self.config.holdout else "test"
 
     def scores(self, logits: np.ndarray) -> dict[str, list[float]]:
-        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each."""
-        return metrics.evaluate(logits, self.dataset.test.label, self.target)
+        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each; over all peers where there are some."""
+        target = self.target
+        if target is not None and target.ndim == 3:
+            target = np.repeat(target, len(logits) // len(target), axis=0)
+        return metrics.evaluate(logits, self.dataset.test.label, target)
 
 
 def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
@@ -158,6 +162,7 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         view = _placed(augment, way.seen)
         made = student, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
+        step = in_turns(step, student, taught.teacher)
         update = make_update(step, size, how, taught.paired, way.place)
         updates[size] = make_updates(
             update,

@@ -3,6 +3,7 @@
 import io
 import os
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from kd.errors import InputError
 from kd.identity import fingerprint as config_hash
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
+from kd.peers import peers, variables_of
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
@@ -130,6 +132,8 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     examples = epochs * plan.examples_per_epoch * config.seeds
     logits = setup.logits(state.student)
     predictions = {"logits": logits, "label": setup.dataset.test.label}
+    if (k := len(peers(setup.student))) > 1:
+        predictions["peers"] = np.asarray(k)
     if validation := setup.dataset.validation:
         predictions["validation_logits"] = setup.logits(state.student, "validation")
         predictions["validation_label"] = validation.label
@@ -166,11 +170,8 @@ VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_byt
 def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
     """Content of `result.json` but for the times and the best evaluation, from logits [s, n, c] of the evaluated split."""
     config, dataset = setup.config, setup.dataset
-    one = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), setup.shapes.student
-    )
     shape = dataset.train.image.shape[1:]
-    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    costs = _costs(setup, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     return {
         "split": setup.split,
         "examples": len(dataset.test.label),
@@ -179,11 +180,8 @@ def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
         "epochs": config.epochs,
         "steps": setup.plan.steps,
         "final": setup.scores(logits),
-        "parameters": cost.parameters(one),
-        "bytes": cost.nbytes(one),
-        "macs": cost.macs(
-            lambda v, x: setup.student.apply(v, x, train=False), one, image
-        ),
+        **costs[0],
+        **({"peers": costs} if len(costs) > 1 else {}),
         "num_classes": dataset.num_classes,
         "class_names": list(dataset.class_names),
         "shape": list(shape),
@@ -196,6 +194,25 @@ def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
         "git_commit": git_commit(),
         "hardware": hardware(),
     }
+
+
+def _costs(setup: Setup, image: jax.ShapeDtypeStruct) -> list[dict[str, int]]:
+    """What one network costs; of each peer, where the student is several."""
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), setup.shapes.student
+    )
+    costs = []
+    for i, net in enumerate(peers(setup.student)):
+        own = jax.eval_shape(partial(variables_of, setup.student, peer=i), one)
+        forward = lambda v, x, net=net: net.apply(v, x, train=False)
+        costs.append(
+            {
+                "parameters": cost.parameters(own),
+                "bytes": cost.nbytes(own),
+                "macs": cost.macs(forward, own, image),
+            }
+        )
+    return costs
 
 
 def _best(workdir: Workdir, split: str) -> dict[str, list]:

@@ -21,6 +21,8 @@ from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.parts import make_model
+from kd.peers import peers
+from kd.peers import stacked as networks_of
 from kd.program import make_logits
 from kd.step import make_eval
 from kd.transform import fastest, pick
@@ -29,15 +31,23 @@ from kd.workdir import Workdir
 
 
 class Trained(NamedTuple):
-    """The networks of a finished run: one architecture, variables stacked over its seeds [s, ...]."""
+    """Networks of a finished run: one architecture, variables stacked [m, ...], and which of the run's they are."""
 
     model: nn.Module
     variables: PyTree
     result: dict[str, Any]
+    members: list[int]
 
 
-def load_trained(workdir: Workdir, place: Sharding | None = None) -> Trained:
-    """Networks of a finished run. Raises InputError where it is not finished or not a run."""
+def load_trained(
+    workdir: Workdir, place: Sharding | None = None, members: str = "all"
+) -> Trained:
+    """Networks of a finished run, `members` as `config.teacher.members` has it: one for each seed, or where the students were
+    cohorts of k peers, k for each: peers of the first, then those of the second, ...
+
+    Raises:
+      InputError: the run is not finished or not a run, has no such members, or they are of several architectures.
+    """
     config = workdir.read("config.json")
     result = workdir.read("result.json")
     model = make_model(config["student"], result["num_classes"])
@@ -50,7 +60,20 @@ def load_trained(workdir: Workdir, place: Sharding | None = None) -> Trained:
         ),
         shapes,
     )
-    return Trained(model, load_student(workdir.checkpoints, stacked), result)
+    variables = load_student(workdir.checkpoints, stacked)
+    nets = peers(model) * len(result["seeds"])
+    chosen = _members(members, len(nets), workdir)
+    if any(nets[i] != nets[chosen[0]] for i in chosen):
+        kinds = {}
+        for i, net in enumerate(nets):
+            kinds.setdefault(nets.index(net), []).append(i)
+        alike = " or ".join(str(tuple(own)) for own in kinds.values())
+        raise InputError(
+            f"config.teacher.members = {members!r}: {workdir} has networks of several architectures. Those of one are {alike}."
+        )
+    return Trained(
+        nets[chosen[0]], networks_of(model, variables, chosen), result, chosen
+    )
 
 
 class Taught(NamedTuple):
@@ -80,9 +103,9 @@ def make_teacher(
         return Taught(teachers.none(), ())
     section = config.teacher
     place = sharding.everywhere(mesh)
-    trained = load_trained(workdir, place)
+    trained = load_trained(workdir, place, section.members)
+    members = trained.members
     _check_fit(trained.result, dataset, workdir)
-    members = _members(section.members, len(trained.result["seeds"]), workdir)
     if section.members == "paired" and len(members) != config.seeds:
         raise InputError(
             f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdir} has {len(members)}, "
@@ -99,7 +122,7 @@ def make_teacher(
         )
     else:
         apart = place
-    stacked = pick(trained.variables, np.asarray(members))
+    stacked = trained.variables
     origin = {
         "run": str(workdir),
         "members": members,

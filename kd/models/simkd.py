@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd import build
 from kd.errors import InputError
 from kd.features import final_map, pool
 from kd.models import init, layers
+from kd.models.nested import network
 from kd.models.norm import BatchNorm
 from kd.types import Outputs
 
@@ -49,7 +49,7 @@ class SimKD(nn.Module):
             raise InputError(f"student.factor: expected 1 or more, got {self.factor}.")
         section = json.dumps(dict(self.teacher), sort_keys=True)
         height, width, channels = _shape(section, self.num_classes, image.shape[1:])
-        body = _make(self.student, self.num_classes, "student", name="student")
+        body = network(self.student, self.num_classes, "student", name="student")
         with nn.intercept_methods(_without(body, "head")):
             outputs = body(image, train)
         x = final_map(outputs)
@@ -78,16 +78,6 @@ class _Inherited(nn.Module):
         return x @ kernel.value + bias.value[None, :]
 
 
-def _make(
-    section: Mapping[str, Any], num_classes: int, role: str, **flax: Any
-) -> nn.Module:
-    """The network of a section, a child of the module being called, or on its own with parent=None."""
-    name = section.get("name", "")
-    settings = {k: v for k, v in section.items() if k != "name"}
-    maker = partial(build.find("kd.models", name), **flax)
-    return build.make(maker, {**settings, "num_classes": num_classes}, f"{role} {name}")
-
-
 def _without(net: nn.Module, layer: str) -> Any:
     """An interceptor that passes by the child `layer` of a network: it has no parameters, and gives what it is given."""
 
@@ -102,7 +92,7 @@ def _without(net: nn.Module, layer: str) -> Any:
 @lru_cache
 def _shape(section: str, num_classes: int, image: tuple[int, ...]) -> tuple[int, ...]:
     """Height, width and channels of the map that the teacher's classifier reads the mean of."""
-    net = _make(json.loads(section), num_classes, "teacher", parent=None)
+    net = network(json.loads(section), num_classes, "teacher", parent=None)
 
     def look(x: Array) -> tuple[Array, Array]:
         outputs = net.init_with_output(jax.random.key(0), x)[0]
