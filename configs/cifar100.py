@@ -4,12 +4,12 @@
     uv run kd run --config configs/cifar100.py:teacher=resnet32x4,student=resnet8x4,method=kd
 
 `method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair where they tuned them;
-`method=labels` has no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
+`labels`, `tf_kd_reg` and `pskd` have no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
 `run=DIRECTORY`. `epochs` shortens student and teacher in proportion, `teacher_epochs` the teacher alone; `holdout=0.1`
 evaluates both on a share of train, for choices. Not run here in full: 240 epochs want a GPU.
 """
 
-from configs.common import METHODS, deployed, method, parse_arg, reference
+from configs.common import TEACHER_FREE, deployed, method, parse_arg, reference
 from configs.crd import EPOCHS, network, recipe
 
 DEFAULTS = dict(
@@ -39,7 +39,7 @@ def get_config(arg=None):
     c = recipe(a["student"], a["seeds"], a["epochs"], a["holdout"])
     c.student = deployed(a["method"], teacher, student)
     c.objective = objective
-    if objective == METHODS["labels"]:
+    if a["method"] in TEACHER_FREE:
         return c
     if a["run"]:
         c.teacher = dict(run=a["run"])

@@ -80,6 +80,8 @@ def table(config: ConfigDict, runs: Runs) -> str:
         "distilled student" if runs.teacher else "student", own["logits"], result
     )
     rows += [*others, *_peers(distilled)]
+    if "teacher_logits" in own:
+        rows.append(Row("mean of its weights", own["teacher_logits"], result))
     taught = _learned_from(config, result["teacher"])
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",

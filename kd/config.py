@@ -67,7 +67,8 @@ DEVICES = {
 """Keys of `config.devices`; all change where a run happens, and not what it learns."""
 
 TEACHER = {
-    "name": "",  # "frozen": one or more trained networks; "none"; empty: what the rest says
+    "name": "",  # "frozen": one or more trained networks; "ema"; "none"; empty: what the rest says
+    "decay": 0.999,  # of "ema", the mean of the student's own weights
     "run": "",  # directory of the run that trained it
     "config": "",  # config that makes that run where it is missing
     "members": "all",  # "all" | "paired" (student i learns from member i) | such as "0,2"
@@ -199,8 +200,16 @@ def _teacher(section: ConfigDict) -> ConfigDict:
     whole = _over(TEACHER, ConfigDict(given), "teacher")
     known = bool(whole.run or whole.config)
     whole.name = whole.name or ("frozen" if known else "none")
-    if whole.name not in ("frozen", "none"):
-        raise unknown("value of config.teacher.name", whole.name, ("frozen", "none"))
+    if whole.name not in ("frozen", "ema", "none"):
+        raise unknown("value of config.teacher.name", whole.name, ("frozen", "ema", "none"))  # fmt: skip
+    if whole.name == "ema" and known:
+        raise InputError(
+            "config.teacher.name = 'ema' is a mean of the student's own weights: it has no run and no config. Leave them out."
+        )
+    if not 0 <= whole.decay < 1:
+        raise InputError(
+            f"config.teacher.decay: expected a number from 0 up to 1, without 1, got {whole.decay}."
+        )
     if whole.name == "frozen" and not known:
         raise InputError(
             "config.teacher: give run (the directory of a finished run) or config (what makes it)."

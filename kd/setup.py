@@ -99,8 +99,27 @@ class Setup:
         """Name of the evaluated split."""
         return "validation" if self.config.holdout else "test"
 
-    def scores(self, logits: np.ndarray) -> dict[str, list[float]]:
-        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each; over all peers where there are some."""
+    def evaluate(self, state: DistillState) -> dict[str, list[float]]:
+        """Metrics of all students on the evaluated split, see `scores`."""
+        return self.scores(self.logits(state.student), self.mean_logits(state))
+
+    def mean_logits(self, state: DistillState) -> np.ndarray | None:
+        """Logits [s, n, c] of teachers that follow their students, on the evaluated split; None where there are none."""
+        own = self.taught.own
+        return None if own is None else self.logits(own(state.teacher))
+
+    def scores(
+        self, logits: np.ndarray, means: np.ndarray | None = None
+    ) -> dict[str, list[float]]:
+        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each; over all peers where there are some.
+
+        Logits of teachers that follow their students have an accuracy and nll of their own, `teacher_accuracy`, `teacher_nll`.
+        """
+        if means is not None:
+            label = self.dataset.test.label
+            own = metrics.evaluate(means, label, None)
+            teacher = {f"teacher_{name}": values for name, values in own.items()}
+            return metrics.evaluate(logits, label, means) | teacher
         target = self.target
         if target is not None and target.ndim == 3:
             target = np.repeat(target, len(logits) // len(target), axis=0)

@@ -41,6 +41,40 @@ def cached() -> Teacher:
     return Teacher(apply)
 
 
+def ema(model: nn.Module, decay: float = 0.999) -> Teacher:
+    """The mean of the student's own weights over its updates. `frozen["teacher"]` is `()`; the mean is in the state.
+
+    Tarvainen, Valpola. Mean teachers are better role models. NeurIPS 2017. https://arxiv.org/abs/1703.01780, Eq. 2: after update
+    t the mean moves by 1 - min(decay, 1 - 1 / (t + 1)) of its way to the student. So it is the plain mean of all weights so far
+    until 1 - 1 / (t + 1) reaches `decay`, as in the authors' code, and does not remember the first ones for long.
+
+    BatchNorm's statistics are averaged as the parameters are. It predicts in evaluation mode, on the view that the student sees;
+    in the paper its dropout and augmentation are drawn anew.
+    """
+
+    def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs:
+        del weights
+        return model.apply(state["mean"], batch["image"], train=False)  # pyrefly: ignore
+
+    def init(student: PyTree) -> PyTree:
+        # Copies: the step donates both.
+        mean = jax.tree.map(jnp.copy, student)
+        return {"mean": mean, "updates": jnp.zeros((), jnp.int32)}
+
+    def update(state: PyTree, student: PyTree) -> PyTree:
+        updates = state["updates"] + 1
+        keep = jnp.minimum(decay, 1 - 1 / (updates + 1))
+
+        def move(mean: jax.Array, own: jax.Array) -> jax.Array:
+            if not jnp.issubdtype(own.dtype, jnp.floating):
+                return own
+            return (keep * mean + (1 - keep) * own).astype(own.dtype)
+
+        return {"mean": jax.tree.map(move, state["mean"], student), "updates": updates}
+
+    return Teacher(apply, init, update)
+
+
 def ensemble(
     model: nn.Module | Teacher,
     reduce: str = "probs",

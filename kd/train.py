@@ -115,7 +115,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
                 profile.watch(setup.updates),
                 setup.order,
                 setup.inputs,
-                lambda state: setup.scores(setup.logits(state.student)),
+                setup.evaluate,
                 record,
                 checkpoints,
                 progress,
@@ -130,15 +130,17 @@ def _train(setup: Setup, workdir: Workdir) -> None:
             setup.close()
     epochs = (plan.steps - at) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
-    logits = setup.logits(state.student)
+    logits, means = setup.logits(state.student), setup.mean_logits(state)
     predictions = {"logits": logits, "label": setup.dataset.test.label}
+    if means is not None:
+        predictions["teacher_logits"] = means
     if (k := len(peers(setup.student))) > 1:
         predictions["peers"] = np.asarray(k)
     if validation := setup.dataset.validation:
         predictions["validation_logits"] = setup.logits(state.student, "validation")
         predictions["validation_label"] = validation.label
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
-    result = describe(setup, logits)
+    result = describe(setup, logits, means)
 
     def finish() -> None:
         best = {f"best_{setup.split}": _best(workdir, setup.split)}
@@ -167,8 +169,13 @@ VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_byt
 """Keys of `result.json` in which a resumed run differs from an uninterrupted one."""
 
 
-def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
-    """Content of `result.json` but for the times and the best evaluation, from logits [s, n, c] of the evaluated split."""
+def describe(
+    setup: Setup, logits: np.ndarray, means: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Content of `result.json` but for the times and the best evaluation, from logits [s, n, c] of the evaluated split.
+
+    `means` are those of teachers that follow their students.
+    """
     config, dataset = setup.config, setup.dataset
     shape = dataset.train.image.shape[1:]
     costs = _costs(setup, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
@@ -179,7 +186,7 @@ def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         "epochs": config.epochs,
         "steps": setup.plan.steps,
-        "final": setup.scores(logits),
+        "final": setup.scores(logits, means),
         **costs[0],
         **({"peers": costs} if len(costs) > 1 else {}),
         "num_classes": dataset.num_classes,

@@ -88,20 +88,29 @@ class Taught(NamedTuple):
     each: bool = False  # whether the objective sees the members side by side
     origin: dict[str, Any] | None = None
     spread: Callable | None = None  # members over devices, see `kd.sharding.spread`
+    own: Callable[[PyTree], PyTree] | None = (
+        None  # its variables of `DistillState.teacher`
+    )
 
 
 def make_teacher(
     config: ConfigDict, workdir: Workdir | None, dataset: Dataset, mesh: Mesh
 ) -> Taught:
-    """The teacher of a run, from the finished run in `workdir`; none where that is None. Members are spread over the mesh.
+    """The teacher of a run, from the finished run in `workdir`; without one the mean of its own student, or none.
+
+    Members are spread over the mesh.
 
     Raises:
       InputError: members that do not exist or do not divide among devices, pairs that do not match the seeds, other classes,
         inputs or normalisation than the data's.
     """
+    section = config.teacher
+    if section.name == "ema":
+        student = make_model(config.student.to_dict(), dataset.num_classes)
+        mean = teachers.ema(student, section.decay)
+        return Taught(mean, (), own=lambda state: state["mean"])
     if workdir is None:
         return Taught(teachers.none(), ())
-    section = config.teacher
     place = sharding.everywhere(mesh)
     trained = load_trained(workdir, place, section.members)
     members = trained.members
@@ -205,9 +214,9 @@ def fingerprint(variables: PyTree) -> str:
 
 
 def workdir_of_teacher(config: ConfigDict, root: os.PathLike | str) -> Workdir | None:
-    """Where the run of the teacher is, or is to be; None without a teacher."""
+    """Where the run of the teacher is, or is to be; None without a teacher that was trained before."""
     section = config.teacher
-    if section.get("name") == "none":
+    if section.get("name") != "frozen":
         return None
     path = section.run or configs.default_workdir(section.config, root)
     return Workdir(path)
