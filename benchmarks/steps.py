@@ -113,7 +113,7 @@ def step_of(
     student = parts.make_model(section, problem.num_classes)
     big = parts.make_model(problem.teacher, problem.num_classes)
     steps = -(-problem.examples // problem.batch_size)
-    objective = parts.make_objective(config.objective.to_dict(), False, steps, 240)
+    objective = parts.make_objective(config.objective.to_dict(), (), steps, 240)
     tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.05, momentum=0.9))
     example = batch(problem)
     labels = np.arange(problem.examples) % problem.num_classes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kd import config as configs
-from kd import metrics
+from kd import groups, metrics
 from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.statistics import Interval, paired_difference
@@ -20,14 +20,14 @@ class Runs:
     """Finished runs that belong together: this one, its teacher, and those of `config.compare` by label."""
 
     own: Workdir
-    teacher: Workdir | None
+    teachers: tuple[Workdir, ...]  # one for each group
     others: dict[str, Workdir]
 
 
 def ensure(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Runs:
     """Trains what is missing of this run, its teacher and the runs of `config.compare`."""
     from kd.train import run
-    from kd.trained import workdir_of_teacher
+    from kd.trained import workdirs_of_teachers
 
     others = {
         label: (
@@ -39,18 +39,17 @@ def ensure(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Run
     own = run(config, workdir, root)
     for other, there in others.values():
         run(other, there, root)
-    teacher = workdir_of_teacher(config, root)
-    return Runs(own, teacher, {label: there for label, (_, there) in others.items()})
+    teachers = workdirs_of_teachers(config, root)
+    return Runs(own, teachers, {label: there for label, (_, there) in others.items()})
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of the table: one network, or several of one kind."""
+    """A line of the table: one network, or several that predict together."""
 
     name: str
     logits: np.ndarray  # [s, n, c]
-    result: dict[str, Any]
-    networks: int = 1  # that run together to predict
+    results: list[dict[str, Any]]  # of each network that runs to predict
 
     def scores(self, label: np.ndarray) -> np.ndarray:
         """1.0 where a seed is right, [s, n]."""
@@ -62,26 +61,26 @@ def table(config: ConfigDict, runs: Runs) -> str:
     own = runs.own.predictions()
     label, result = own["label"], runs.own.read("result.json")
     rows, reference = [], None
-    if runs.teacher is not None:
-        members, taught = _members(runs.teacher, result)
-        _same_examples(label, runs.teacher)
-        reference = metrics.mean_probs(members)
-        what = "teacher" if len(members) == 1 else f"teacher, mean of {len(members)}"
-        rows.append(Row(what, members, taught))
+    if runs.teachers:
+        taught = _taught(runs.teachers, groups.recorded(result["teacher"]), label)
+        rows += taught
+        members = np.concatenate([row.logits for row in taught])
+        reference = metrics.mean_probs(members, _shares(result["teacher"]))
         if len(members) > 1:
             what = f"ensemble of {len(members)}"
-            rows.append(Row(what, reference[None], taught, len(members)))
+            every = [r for row in taught for r in row.results * len(row.logits)]
+            rows.append(Row(what, reference[None], every))
     others = []
     for name, there in runs.others.items():
         _same_examples(label, there)
         logits = there.predictions()["logits"]
-        others.append(Row(name, logits, there.read("result.json")))
+        others.append(Row(name, logits, [there.read("result.json")]))
     distilled = Row(
-        "distilled student" if runs.teacher else "student", own["logits"], result
+        "distilled student" if runs.teachers else "student", own["logits"], [result]
     )
     rows += [*others, *_peers(distilled)]
     if "teacher_logits" in own:
-        rows.append(Row("mean of its weights", own["teacher_logits"], result))
+        rows.append(Row("mean of its weights", own["teacher_logits"], [result]))
     taught = _learned_from(config, result["teacher"])
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
@@ -98,44 +97,61 @@ def table(config: ConfigDict, runs: Runs) -> str:
 
 def _peers(row: Row) -> list[Row]:
     """The row; of a cohort of students, one for each place in it and one for them together."""
-    costs = row.result.get("peers", ())
+    costs = row.results[0].get("peers", ())
     if not costs:
         return [row]
     k, of = len(costs), row.logits
     rows = [
-        Row(f"{row.name}, peer {i}", of[i::k], {**row.result, **cost})
-        for i, cost in enumerate(costs)
+        Row(f"{row.name}, peer {i}", of[i::k], [cost]) for i, cost in enumerate(costs)
     ]
     cohorts = of.reshape(-1, k, *of.shape[1:])
     together = np.stack([metrics.mean_probs(cohort) for cohort in cohorts])
-    total = {key: sum(cost[key] for cost in costs) for key in costs[0]}
-    return [*rows, Row(f"ensemble of its {k} peers", together, row.result | total)]
+    return [*rows, Row(f"ensemble of its {k} peers", together, costs)]
 
 
 def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[str]:
     """A line on who taught whom, where there is a teacher."""
     if teacher is None:
         return []
-    members, section = teacher["members"], config.teacher
+    found, section = groups.recorded(teacher), config.teacher
     if section.members == "paired":
-        return [f"student i learned from member i of {teacher['run']}"]
+        return [f"student i learned from member i of {found[0].run}"]
+    named = [f"{', '.join(map(str, g.members))} of {g.run}" for g in found]
+    if sum(len(group.members) for group in found) == 1:
+        return [f"every student learned from member {named[0]}"]
     how = {
         "probs": "the mean of their probabilities",
         "logits": "the mean of their logits",
         "each": "each of them",
+        "random": "one of them at a time, drawn anew for each update",
+        "confidence": "the mean of their probabilities, each example's nearest to the label counting most",
     }[section.reduce]
-    if len(members) == 1:
-        return [f"every student learned from member {members[0]} of {teacher['run']}"]
-    numbers = ", ".join(map(str, members))
-    return [f"every student learned from {how}: members {numbers} of {teacher['run']}"]
+    weighed = _shares(teacher)
+    if len(set(weighed)) > 1:
+        how += f", weighed {' : '.join(f'{share:.3g}' for share in weighed)}"
+    return [f"every student learned from {how}: members {', and '.join(named)}"]
 
 
-def _members(teacher: Workdir, result: dict[str, Any]) -> tuple[np.ndarray, dict]:
-    logits, taught = teacher.predictions()["logits"], teacher.read("result.json")
-    members = result["teacher"]["members"]
-    if peers := taught.get("peers"):
-        taught |= peers[members[0] % len(peers)]
-    return logits[np.asarray(members)], taught
+def _shares(teacher: dict[str, Any] | None) -> list[float]:
+    """What each member counts."""
+    return [share for group in groups.recorded(teacher) for share in group.shares]
+
+
+def _taught(
+    teachers: Sequence[Workdir], found: Sequence[groups.Recorded], label: np.ndarray
+) -> list[Row]:
+    """A row for the members of each group."""
+    rows = []
+    for there, group in zip(teachers, found, strict=True):
+        _same_examples(label, there)
+        logits = there.predictions()["logits"][np.asarray(group.members)]
+        what = "teacher" if len(logits) == 1 else f"teacher, mean of {len(logits)}"
+        if len(found) > 1:
+            what += f", {there.path.name}"
+        result = there.read("result.json")
+        peers = result.get("peers") or [result]
+        rows.append(Row(what, logits, [peers[group.members[0] % len(peers)]]))
+    return rows
 
 
 def _same_examples(label: np.ndarray, there: Workdir) -> None:
@@ -148,7 +164,7 @@ def _same_examples(label: np.ndarray, there: Workdir) -> None:
 def _places(runs: Runs) -> list[str]:
     places = [
         runs.own,
-        *([runs.teacher] if runs.teacher else []),
+        *runs.teachers,
         *runs.others.values(),
     ]
     return [str(place.path) for place in places]
@@ -161,7 +177,7 @@ def _grid(
     head = ("", "accuracy %", "parameters", "bytes", "MACs", *fidelity)
     cells: list[tuple[str, ...]] = [head]
     for row in rows:
-        cost = [row.networks * row.result[k] for k in ("parameters", "bytes", "macs")]
+        cost = [sum(r[k] for r in row.results) for k in ("parameters", "bytes", "macs")]
         line = [row.name, _spread(100 * metrics.accuracy(row.logits, label))]
         line += [f"{c:,}" for c in cost]
         if reference is not None:

@@ -72,7 +72,9 @@ TEACHER = {
     "run": "",  # directory of the run that trained it
     "config": "",  # config that makes that run where it is missing
     "members": "all",  # "all" | "paired" (student i learns from member i) | such as "0,2"
-    "reduce": "probs",  # of several: "probs" | "logits" (their mean) | "each" (PerTeacher)
+    "weights": (),  # what each member counts, to be divided by their sum; (): all the same
+    "groups": (),  # or members of several runs: dicts as `kd.groups.GROUP` has them
+    "reduce": "probs",  # of several: probs | logits | each | random | confidence, see kd.reduction
     "cache": False,  # its logits are computed once; where nothing is augmented: equal results
     "how": "auto",  # of several: vmap | map | unroll | auto: equal results
 }
@@ -191,14 +193,10 @@ def _over(
 def _teacher(section: ConfigDict) -> ConfigDict:
     """The section `teacher`, whole; what it lacks or has too much of is an InputError."""
     given = dict(section.items())
-    members = given.get("members")
-    if isinstance(members, int | tuple | list) and not isinstance(members, bool):
-        members = (members,) if isinstance(members, int) else members
-        given["members"] = ",".join(str(i) for i in members)
-    elif isinstance(members, str):  # "(0, 2)" of a command line
-        given["members"] = re.sub(r"[()\[\]\s]", "", members).strip(",")
+    if "members" in given:
+        given["members"] = members_text(given["members"])
     whole = _over(TEACHER, ConfigDict(given), "teacher")
-    known = bool(whole.run or whole.config)
+    known = bool(whole.run or whole.config or whole.groups)
     whole.name = whole.name or ("frozen" if known else "none")
     if whole.name not in ("frozen", "ema", "none"):
         raise unknown("value of config.teacher.name", whole.name, ("frozen", "ema", "none"))  # fmt: skip
@@ -212,9 +210,30 @@ def _teacher(section: ConfigDict) -> ConfigDict:
         )
     if whole.name == "frozen" and not known:
         raise InputError(
-            "config.teacher: give run (the directory of a finished run) or config (what makes it)."
+            "config.teacher: give run (the directory of a finished run) or config (what makes it), or groups of such."
         )
     return whole
+
+
+def members_text(members: Any) -> Any:
+    """Members as a config holds them, "0,2", from an index, several, or the "(0, 2)" of a command line."""
+    if isinstance(members, int) and not isinstance(members, bool):
+        return str(members)
+    if isinstance(members, tuple | list):
+        return ",".join(str(i) for i in members)
+    if isinstance(members, str):
+        return re.sub(r"[()\[\]\s]", "", members).strip(",")
+    return members
+
+
+def check_members(where: str, members: str) -> None:
+    """Raises InputError where `members` is no such text, or names one twice."""
+    if not re.fullmatch(r"all|paired|\d+(,\d+)*", members):
+        raise InputError(
+            f"{where}.members: expected 'all', 'paired' or indices such as (0, 2), got {members!r}."
+        )
+    if len(set(members.split(","))) < len(members.split(",")):
+        raise InputError(f"{where}.members: {members!r} names a member twice.")
 
 
 def of_type(key: str, standard: Any, value: Any) -> Any:
@@ -268,7 +287,7 @@ def _check_values(config: ConfigDict) -> None:
     choices = {
         "seeds_how": ("auto", "vmap", "map", "unroll"),
         "loop": ("auto", "device", "host"),
-        "teacher.reduce": ("probs", "logits", "each"),
+        "teacher.reduce": ("probs", "logits", "each", "random", "confidence"),
         "teacher.how": ("auto", "vmap", "map", "unroll"),
         "devices.transform": ("jit", "pmap"),
     }
@@ -277,13 +296,7 @@ def _check_values(config: ConfigDict) -> None:
         value = (config[section] if section else config).get(last, known[0])
         if value not in known:
             raise unknown(f"value of config.{key}", str(value), known)
-    members = config.teacher.get("members", "all")
-    if not re.fullmatch(r"all|paired|\d+(,\d+)*", members):
-        raise InputError(
-            f"config.teacher.members: expected 'all', 'paired' or indices such as (0, 2), got {members!r}."
-        )
-    if len(set(members.split(","))) < len(members.split(",")):
-        raise InputError(f"config.teacher.members: {members!r} names a member twice.")
+    check_members("config.teacher", config.teacher.get("members", "all"))
     for label, reference in config.compare.items():
         if not isinstance(reference, str):
             raise InputError(

@@ -3,6 +3,8 @@
 Logits are [..., n, c] with any leading axes (seeds, members); each function reduces the n examples.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -17,11 +19,15 @@ def log_softmax(logits: Logits) -> Logits:
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
 
 
-def mean_probs(logits: Float[np.ndarray, "m n c"]) -> Float[np.ndarray, "n c"]:
-    """Log of the members' mean probability: logits of the ensemble."""
+def mean_probs(
+    logits: Float[np.ndarray, "m n c"], weights: Sequence[float] | None = None
+) -> Float[np.ndarray, "n c"]:
+    """Log of the members' mean probability, with these weights [m] or all the same: logits of the ensemble."""
     log_p = log_softmax(logits)
+    if weights is not None:  # a member that does not count may be the surest
+        log_p, weights = log_p[np.asarray(weights) > 0], [w for w in weights if w > 0]
     top = log_p.max(axis=0)
-    return top + np.log(np.mean(np.exp(log_p - top), axis=0))
+    return top + np.log(np.average(np.exp(log_p - top), axis=0, weights=weights))
 
 
 def accuracy(logits: Logits, label: Int[np.ndarray, " n"]) -> Values:

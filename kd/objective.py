@@ -1,4 +1,4 @@
-"""Combinators of objectives: a weighted sum of named terms, and the lift of one term to many teachers.
+"""Combinators of objectives: a weighted sum of named terms, and the lift of one term to many teachers, of one kind or several.
 
 An objective is a Flax module, `__call__(view) -> [b]` (or a scalar where the method compares examples). What it trains (a
 regressor, a variance) are its params; what it remembers (a memory bank, BatchNorm) are its other collections.
@@ -6,7 +6,7 @@ regressor, a variance) are its params; what it remembers (a memory bank, BatchNo
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -44,9 +44,15 @@ class Weighted(nn.Module):
 
 
 class PerTeacher(nn.Module):
-    """Mean over m stacked teachers of an objective of one teacher, each with parameters and memory of its own."""
+    """Mean over m stacked teachers of an objective of one teacher, each with parameters and memory of its own.
+
+    Attributes:
+      objective: of one teacher.
+      weights: what each teacher counts, [m]; None: all the same, of sum one.
+    """
 
     objective: nn.Module
+    weights: Sequence[float] | None = None
 
     def __call__(self, view: View) -> Float[Array, "*b"]:
         def one(module: nn.Module, teacher, variables) -> Array:
@@ -59,6 +65,24 @@ class PerTeacher(nn.Module):
             variable_axes={True: 0},
             split_rngs={True: True},
         )
-        return jnp.mean(
-            lifted(self.objective, view.teacher, view.teacher_variables), axis=0
-        )
+        losses = lifted(self.objective, view.teacher, view.teacher_variables)
+        if self.weights is None:
+            return jnp.mean(losses, axis=0)
+        weights = jnp.asarray(self.weights, jnp.float32)
+        return jnp.tensordot(weights, losses.astype(jnp.float32), axes=1)
+
+
+class PerGroup(nn.Module):
+    """Sum over groups of teachers, one for each architecture, of a lifted objective of each: their features differ in shape."""
+
+    objectives: Sequence[PerTeacher]
+
+    def __call__(self, view: View) -> Float[Array, "*b"]:
+        groups = zip(self.objectives, view.teacher, view.teacher_variables, strict=True)  # pyrefly: ignore
+        losses = [
+            objective(
+                dataclasses.replace(view, teacher=teacher, teacher_variables=variables)
+            )
+            for objective, teacher, variables in groups
+        ]
+        return jnp.sum(jnp.stack(losses), axis=0)

@@ -1,19 +1,20 @@
 """The parts of a run, made from its config: data, student, objective, optimizer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import optax
 
-from kd import build, optim
+from kd import build, groups, optim
 from kd import config as configs
 from kd.config import ConfigDict, of_type
 from kd.data import load as load_data
 from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError
 from kd.loop import Plan
-from kd.objective import PerTeacher, Weighted
+from kd.objective import PerGroup, PerTeacher, Weighted
 
 RESERVED = ("loss", "accuracy", "grad_norm")
 """Names of metrics that every step reports."""
@@ -39,6 +40,7 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     maker = build.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
     )
+    config.teacher = groups.spelled(config.teacher)
     own = dict.fromkeys(optim.EXTRA, 0.0)
     config.optimizer = _spelled(maker, config.optimizer, "optimizer", own)
     config.schedule = _curve(config.schedule, "schedule")
@@ -125,16 +127,25 @@ def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
 
 
 def make_objective(
-    section: Mapping[str, Any], each: bool, steps_per_epoch: int, epochs: int
+    section: Mapping[str, Any],
+    each: Sequence[Sequence[float] | None],
+    steps_per_epoch: int,
+    epochs: int,
 ) -> Weighted:
-    """The weighted sum of a section `objective`; where each of several teachers counts on its own, its terms are lifted."""
+    """The weighted sum of a section `objective`.
+
+    Where each of several teachers counts on its own, its terms are lifted: `each` has what the members of each group count, None
+    where all teachers count the same and are one group.
+    """
     terms, weights = {}, {}
     for term, spec in section.items():
         maker = build.find("kd.objectives", spec["name"])
-        objective = build.make(
-            maker, _settings(spec, "weight"), f"objective {spec['name']}"
+        make = partial(
+            build.make, maker, _settings(spec, "weight"), f"objective {spec['name']}"
         )
-        terms[term] = PerTeacher(objective) if each else objective
+        lifted = [PerTeacher(make(), counts) for counts in each]
+        several = len(lifted) > 1
+        terms[term] = PerGroup(lifted) if several else lifted[0] if lifted else make()
         weight = spec["weight"]
         scheduled = isinstance(weight, Mapping)
         weights[term] = (

@@ -12,6 +12,7 @@ from kd import derived, identity
 from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.experiment import Cell, Experiment
+from kd.groups import groups_of
 from kd.workdir import Workdir
 
 
@@ -67,13 +68,12 @@ def _add(
         raise InputError(f"{reference} would be its own teacher.")
     config = configs.load(reference)
     # A teacher in a directory of its own choice is left to `kd run`.
-    own = config.teacher.get("run", "")
-    teacher = "" if own else config.teacher.get("config", "")
-    needs = (*([teacher] if teacher else []), *config.compare.values())
+    taught = [g.config for g in groups_of(config.teacher) if g.config and not g.run]
+    needs = (*dict.fromkeys([*taught, *config.compare.values()]),)
     for need in needs:
         _add(need, root, runs, (*above, reference))
     said = _said(config)
-    chain = [said, runs[teacher].identity if teacher else ""]
+    chain = [said, *([runs[teacher].identity for teacher in taught] or [""])]
     digest = hashlib.sha256(json.dumps(chain, sort_keys=True).encode())
     workdir = Workdir(configs.default_workdir(reference, root))
     _check_owner(workdir, config)

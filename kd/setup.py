@@ -1,7 +1,7 @@
 """All that a run needs before it starts, made from its config: parts that fit, arrays on the devices, programs."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -126,13 +126,13 @@ class Setup:
         return metrics.evaluate(logits, self.dataset.test.label, target)
 
 
-def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
-    """The setup of a run whose teacher is the finished run in `teacher`. Raises InputError where parts do not fit."""
+def set_up(config: ConfigDict, teachers: Sequence[Workdir]) -> Setup:
+    """The setup of a run whose teachers are the finished runs in `teachers`. Raises InputError where parts do not fit."""
     dataset = parts.make_data(config)
     mesh = tactic.make_mesh(config)
     place, states = sharding.everywhere(mesh), tactic.place_of_states(config, mesh)
     plan = make_plan(config, dataset)
-    taught = make_teacher(config, teacher, dataset, mesh)
+    taught = make_teacher(config, teachers, dataset, mesh)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     objective = parts.make_objective(
         config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
@@ -177,7 +177,7 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
-        way = tactic.choose(config, mesh, size, bool(taught.spread), taught.paired)
+        way = tactic.choose(config, mesh, size, taught.spread, taught.paired)
         view = _placed(augment, way.seen)
         made = student, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
@@ -255,7 +255,8 @@ def _ways(
     if isinstance(dataset.train.image, Pictures):
         return how, "host"
     if loop == "auto":
-        slow = loops_are_slow(forward, one, image) or taught.how == "unroll"
+        unrolled = any(group.how == "unroll" for group in taught.groups)
+        slow = loops_are_slow(forward, one, image) or unrolled
         loop = "host" if slow else "device"
     return how, loop
 
@@ -268,14 +269,17 @@ def _target(
     place: Sharding,
 ) -> np.ndarray | None:
     """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
-    if taught.model is None:
+    if not taught.groups:
         return None
-    evaluate = make_eval(taught.model, normalize)
-    size = config.eval_batch_size
-    logits = make_logits(evaluate, size, taught.how, place, taught.spread)
-    members = logits(taught.members, test)
+    found = []
+    for group in taught.groups:
+        evaluate = make_eval(group.model, normalize)
+        size = config.eval_batch_size
+        logits = make_logits(evaluate, size, group.how, place, group.spread)
+        found.append(logits(group.variables, test))
+    members = np.concatenate(found)
     if taught.paired:
         return members
     if config.teacher.reduce == "logits":
-        return members.mean(axis=0)
-    return metrics.mean_probs(members)
+        return np.average(members, axis=0, weights=taught.shares)
+    return metrics.mean_probs(members, taught.shares)

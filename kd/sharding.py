@@ -80,12 +80,12 @@ def fetch(x: Any) -> np.ndarray:
     return np.asarray(jax.device_get(x))
 
 
-def members(mesh: Mesh, count: int) -> NamedSharding:
+def members(mesh: Mesh, count: int, whose: str = "the teacher") -> NamedSharding:
     """Arrays [m, ...] of `count` members, each with its own part of the devices. Raises InputError where they do not divide."""
     teacher = mesh.shape["teacher"]
     if count % teacher:
         raise InputError(
-            f"config.devices.teacher = {teacher}: the {count} members of the teacher do not divide among as many. "
+            f"config.devices.teacher = {teacher}: the {count} members of {whose} do not divide among as many. "
             f"Expected a divisor of {count}."
         )
     return NamedSharding(mesh, P("teacher"))

@@ -53,7 +53,7 @@ def make_init(
 
     def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch) -> DistillState:
         key, k_student, k_objective, k_augment = jax.random.split(key, 4)
-        batch = augment(k_augment, batch)
+        batch = {**augment(k_augment, batch), "key": k_augment}
         variables = student.init(
             {"params": k_student, "dropout": k_student}, batch["image"], train=False
         )
@@ -118,12 +118,12 @@ def make_step(
     def step(
         state: DistillState, frozen: PyTree, batch: Batch
     ) -> tuple[DistillState, dict[str, Array]]:
-        k_student, k_objective = jax.random.split(
-            jax.random.fold_in(state.key, state.step)
+        k_student, k_objective, k_teacher = jax.random.split(
+            jax.random.fold_in(state.key, state.step), 3
         )
         if axis_name:  # other units are dropped for the examples of another device
             k_student = jax.random.fold_in(k_student, jax.lax.axis_index(axis_name))
-        batch = augment(state.key, batch)
+        batch = {**augment(state.key, batch), "key": k_teacher}
         target = jax.lax.stop_gradient(
             teacher.apply(frozen["teacher"], state.teacher, batch)
         )
@@ -203,6 +203,8 @@ def _gather(axis_name: str | None, tree: Any) -> Any:
     """Outputs or a batch of all devices on each, examples in their order. Raises InputError where it knows no axis of examples."""
     if axis_name is None or tree is None:
         return tree
+    if isinstance(tree, tuple) and tree and isinstance(tree[0], Outputs):
+        return tuple(_gather(axis_name, group) for group in tree)
     if isinstance(tree, Mixture):
         axis = tree.members.ndim - 2
     elif isinstance(tree, Outputs):

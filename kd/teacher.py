@@ -1,16 +1,18 @@
 """Teachers: where the target outputs come from. Each is three pure functions, see `kd.types.Teacher`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from kd.errors import unknown
-from kd.transform import over
-from kd.types import Batch, Mixture, Outputs, PyTree, Teacher
-
-REDUCE = ("probs", "logits", "each")
+from kd.reduction import REDUCE, reduce_members
+from kd.transform import over, pick
+from kd.types import Batch, Outputs, PyTree, Teacher
 
 
 def none() -> Teacher:
@@ -75,35 +77,116 @@ def ema(model: nn.Module, decay: float = 0.999) -> Teacher:
     return Teacher(apply, init, update)
 
 
+class Group(NamedTuple):
+    """Members of one architecture, of whose variables a stack [m, ...] is given.
+
+    Attributes:
+      member: the architecture, or a teacher of one such as `cached()`.
+      how: vmap, map or unroll over the members, see `kd.transform.over`.
+      spread: makes `each(weights, state, batch) -> outputs [m, b, ...]` run on several devices, see `kd.sharding.spread`.
+    """
+
+    member: nn.Module | Teacher
+    how: str = "vmap"
+    spread: Callable[[Callable], Callable] | None = None
+
+    @property
+    def one(self) -> Callable[[PyTree, PyTree, Batch], Outputs]:
+        """`one(variables, state, batch) -> outputs [b, ...]` of a member."""
+        member = self.member
+        teacher = member if isinstance(member, Teacher) else frozen(member)
+        return teacher.apply  # pyrefly: ignore
+
+    @property
+    def each(self) -> Callable[[PyTree, PyTree, Batch], Outputs]:
+        """`each(stack, state, batch) -> outputs [m, b, ...]` of all members."""
+        each = over(self.one, self.how, (0, None, None))
+        return self.spread(each) if self.spread else each
+
+
+def grouped(
+    groups: Sequence[Group],
+    reduce: str = "probs",
+    weights: Sequence[float] | None = None,
+) -> Teacher:
+    """Trained networks of several architectures. `frozen["teacher"]` is a tuple with a stack of variables [m, ...] for each group.
+
+    Args:
+      groups: one for each architecture.
+      reduce: `probs`, the mean of the members' probabilities at the objective's temperature; `logits`, the mean of their
+        logits; `each`, a tuple with the outputs of each group's members side by side, for `kd.objective.PerGroup`; `random`, the
+        logits of one member, drawn for the update; `confidence`, the mean of their probabilities, weighted by how near each
+        member is to the label of each example (`kd.reduction.confidence`).
+      weights: what each member counts, or how often it is drawn, over all groups, of sum one; None: all the same.
+    """
+    if reduce not in REDUCE:
+        raise unknown("reduction of an ensemble", reduce, REDUCE)
+
+    def apply(stacks: PyTree, state: PyTree, batch: Batch) -> Any:
+        sizes = [jax.tree.leaves(stack)[0].shape[0] for stack in stacks]
+        counts = (1 / sum(sizes),) * sum(sizes) if weights is None else weights
+        share = jnp.asarray(counts, jnp.float32)
+        if reduce == "random":
+            drawn = jax.random.categorical(batch["key"], jnp.log(share))
+            return Outputs(_drawn(groups, sizes, drawn, stacks, state, batch))
+        outputs = _all(groups, stacks, state, batch)
+        if reduce == "each":
+            return outputs
+        logits = jnp.concatenate([one.logits for one in outputs])
+        return reduce_members(reduce, logits, share, batch["label"])
+
+    return Teacher(apply)
+
+
+def _all(
+    groups: Sequence[Group], stacks: PyTree, state: PyTree, batch: Batch
+) -> tuple[Outputs, ...]:
+    return tuple(
+        group.each(stack, state, batch)
+        for group, stack in zip(groups, stacks, strict=True)
+    )
+
+
+def _drawn(
+    groups: Sequence[Group],
+    sizes: Sequence[int],
+    drawn: Int[Array, ""],
+    stacks: PyTree,
+    state: PyTree,
+    batch: Batch,
+) -> Float[Array, "b c"]:
+    """Logits of one member of all. No other is computed, but where members live on devices of their own, or students run side by
+    side under vmap and draw from several groups."""
+    if any(group.spread for group in groups):
+        outputs = _all(groups, stacks, state, batch)
+        return jnp.concatenate([one.logits for one in outputs])[drawn]
+    group_of = jnp.asarray(np.repeat(np.arange(len(sizes)), sizes))
+    place = jnp.concatenate([jnp.arange(size) for size in sizes])
+
+    def branch(group: Group, stack: PyTree) -> Callable[[Array], Array]:
+        one = lambda i: group.one(pick(stack, i), state, batch).logits
+        return lambda i: one(i).astype(jnp.float32)
+
+    branches = [branch(*pair) for pair in zip(groups, stacks, strict=True)]
+    return jax.lax.switch(group_of[drawn], branches, place[drawn])
+
+
 def ensemble(
     model: nn.Module | Teacher,
     reduce: str = "probs",
     how: str = "vmap",
     spread: Callable[[Callable], Callable] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Teacher:
-    """m trained networks of one architecture. `frozen["teacher"]` is their variables, stacked on a leading axis.
+    """m trained networks of one architecture: `grouped` of one group, whose stack of variables `frozen["teacher"]` is.
 
-    Args:
-      model: the architecture, or a teacher of one such as `cached()`, whose `frozen["teacher"]` are then stacked.
-      reduce: `probs`, the mean of the members' probabilities at the objective's temperature; `logits`, the mean of their
-        logits; `each`, the m outputs side by side, for `kd.objective.PerTeacher`.
-      how: vmap, map or unroll, see `kd.transform.over`.
-      spread: makes `each(weights, state, batch) -> outputs [m, b, ...]` run on several devices, see `kd.sharding.spread`.
+    With `reduce` `each` its outputs are [m, b, ...], for `kd.objective.PerTeacher`.
     """
-    if reduce not in REDUCE:
-        raise unknown("reduction of an ensemble", reduce, REDUCE)
-    member = (model if isinstance(model, Teacher) else frozen(model)).apply
-    each = over(member, how, (0, None, None))
-    each = spread(each) if spread else each
+    several = grouped((Group(model, how, spread),), reduce, weights)
 
-    def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs | Mixture:
-        outputs = each(weights, state, batch)
-        m = outputs.logits.shape[0]
-        if reduce == "each":
-            return outputs
-        if reduce == "logits":
-            return Outputs(jnp.mean(outputs.logits.astype(jnp.float32), axis=0))
-        return Mixture(outputs.logits, jnp.full((m,), 1 / m))
+    def apply(stack: PyTree, state: PyTree, batch: Batch) -> Any:
+        target = several.apply((stack,), state, batch)
+        return target[0] if isinstance(target, tuple) else target
 
     return Teacher(apply)
 

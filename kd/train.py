@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from kd import config as configs
-from kd import cost, distributed, parts
+from kd import cost, distributed, groups, parts
 from kd.checkpoint import Checkpoints
 from kd.config import ConfigDict
 from kd.errors import InputError
@@ -23,7 +23,7 @@ from kd.peers import peers, variables_of
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
-from kd.trained import fingerprint, workdir_of_teacher
+from kd.trained import fingerprint, workdirs_of_teachers
 from kd.types import DistillState
 from kd.workdir import Workdir
 
@@ -54,10 +54,11 @@ def run(
     config = _on_devices(parts.spell_out(config))
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
+        groups.check(config.teacher)
         check_parts(config)  # what is wrong is told before a teacher is trained
-    teacher = ensure_teacher(config, root, (*above, str(workdir)))
+    teachers = ensure_teachers(config, root, (*above, str(workdir)))
     if not workdir.finished:
-        setup = set_up(config, teacher)
+        setup = set_up(config, teachers)
         with workdir.lock() if distributed.is_writer() else nullcontext():
             _train(setup, workdir)
     return workdir
@@ -71,25 +72,36 @@ def _on_devices(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def ensure_teacher(
+def ensure_teachers(
     config: ConfigDict, root: os.PathLike | str, above: tuple[str, ...] = ()
-) -> Workdir | None:
-    """The finished run of the config's teacher, trained now where it is missing; None without a teacher."""
-    there = workdir_of_teacher(config, root)
-    if there is None:
-        return None
-    if config.teacher.config:
-        return run(configs.load(config.teacher.config), there, root, above)
-    if not there.finished:
-        from kd import imported  # which stands on this module
+) -> tuple[Workdir, ...]:
+    """The finished runs of the config's teachers, one for each group, trained now where they are missing.
 
-        if imported.waits(there):
-            imported.evaluate(there)
-            return there
+    Raises:
+      InputError: a run that is not finished and that no config makes; this is told before another is trained.
+    """
+    named = groups.groups_of(config.teacher)
+    found = workdirs_of_teachers(config, root)
+    for group, there in zip(named, found, strict=True):
+        if not group.config:
+            _ensure_there(there, group.where)
+    for group, there in zip(named, found, strict=True):
+        if group.config:
+            run(configs.load(group.config), there, root, above)
+    return found
+
+
+def _ensure_there(there: Workdir, where: str) -> None:
+    """Raises InputError where the run is not finished; one that was imported and waits for its data is evaluated now."""
+    if there.finished:
+        return
+    from kd import imported  # which stands on this module
+
+    if not imported.waits(there):
         raise InputError(
-            f"config.teacher.run: {there} is no finished run, and config.teacher.config does not say how to make it."
+            f"{where}.run: {there} is no finished run, and {where}.config does not say how to make it."
         )
-    return there
+    imported.evaluate(there)
 
 
 def _train(setup: Setup, workdir: Workdir) -> None:
@@ -154,6 +166,9 @@ def _origin(setup: Setup) -> dict[str, Any]:
     """What a run must go on from: contents, wherever they lie."""
     teacher = dict(setup.taught.origin or {})
     teacher.pop("run", None)
+    if "groups" in teacher:
+        own = [{k: v for k, v in g.items() if k != "run"} for g in teacher["groups"]]
+        teacher["groups"] = own
     splits = {"train": setup.dataset.train, "test": setup.dataset.test}
     return {"teacher": teacher, "data": fingerprint(splits)}
 

@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, Sharding
+from jax.sharding import Mesh, NamedSharding, Sharding
 
 from kd import config as configs
 from kd import sharding, tactic
@@ -20,6 +20,7 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
+from kd.groups import ALL, Group, groups_of, shares
 from kd.parts import make_model
 from kd.peers import peers
 from kd.peers import stacked as networks_of
@@ -40,10 +41,10 @@ class Trained(NamedTuple):
 
 
 def load_trained(
-    workdir: Workdir, place: Sharding | None = None, members: str = "all"
+    workdir: Workdir, place: Sharding | None = None, group: Group = ALL
 ) -> Trained:
-    """Networks of a finished run, `members` as `config.teacher.members` has it: one for each seed, or where the students were
-    cohorts of k peers, k for each: peers of the first, then those of the second, ...
+    """Networks of a finished run, those that a group takes: of one for each seed, or where the students were cohorts of k peers,
+    of k for each: peers of the first, then those of the second, ...
 
     Raises:
       InputError: the run is not finished or not a run, has no such members, or they are of several architectures.
@@ -62,18 +63,27 @@ def load_trained(
     )
     variables = load_student(workdir.checkpoints, stacked)
     nets = peers(model) * len(result["seeds"])
-    chosen = _members(members, len(nets), workdir)
+    chosen = group.indices(len(nets), workdir)
     if any(nets[i] != nets[chosen[0]] for i in chosen):
         kinds = {}
         for i, net in enumerate(nets):
             kinds.setdefault(nets.index(net), []).append(i)
         alike = " or ".join(str(tuple(own)) for own in kinds.values())
         raise InputError(
-            f"config.teacher.members = {members!r}: {workdir} has networks of several architectures. Those of one are {alike}."
+            f"{group.where}.members = {group.members!r}: {workdir} has networks of several architectures. Those of one are {alike}."
         )
     return Trained(
         nets[chosen[0]], networks_of(model, variables, chosen), result, chosen
     )
+
+
+class Members(NamedTuple):
+    """Members of one architecture, to evaluate them."""
+
+    model: nn.Module
+    variables: PyTree  # [m, ...]
+    how: str  # over the members
+    spread: Callable | None = None  # them over devices, see `kd.sharding.spread`
 
 
 class Taught(NamedTuple):
@@ -81,86 +91,136 @@ class Taught(NamedTuple):
 
     teacher: Teacher
     weights: PyTree
-    model: nn.Module | None = None
-    members: PyTree = None  # their variables [m, ...], to evaluate the ensemble
-    how: str = "vmap"  # over the members
+    groups: tuple[Members, ...] = ()  # of each run
+    shares: tuple[float, ...] = ()  # what each member counts, over all groups
     paired: bool = False  # whether student i learns from member i alone
-    each: bool = False  # whether the objective sees the members side by side
+    each: tuple[Sequence[float] | None, ...] = ()  # see `kd.parts.make_objective`
     origin: dict[str, Any] | None = None
-    spread: Callable | None = None  # members over devices, see `kd.sharding.spread`
-    own: Callable[[PyTree], PyTree] | None = (
-        None  # its variables of `DistillState.teacher`
-    )
+    own: Callable[[PyTree], PyTree] | None = None  # variables in its state
+
+    @property
+    def spread(self) -> bool:
+        """Whether members are spread over the devices."""
+        return any(group.spread for group in self.groups)
 
 
 def make_teacher(
-    config: ConfigDict, workdir: Workdir | None, dataset: Dataset, mesh: Mesh
+    config: ConfigDict, workdirs: Sequence[Workdir], dataset: Dataset, mesh: Mesh
 ) -> Taught:
-    """The teacher of a run, from the finished run in `workdir`; without one the mean of its own student, or none.
-
-    Members are spread over the mesh.
+    """The teacher of a run, from the finished runs in `workdirs`, one for each group; without any the student's own mean, or none.
 
     Raises:
       InputError: members that do not exist or do not divide among devices, pairs that do not match the seeds, other classes,
-        inputs or normalisation than the data's.
+        inputs or normalisation than the data's, weights that do not fit.
     """
-    section = config.teacher
+    section, place = config.teacher, sharding.everywhere(mesh)
     if section.name == "ema":
         student = make_model(config.student.to_dict(), dataset.num_classes)
         mean = teachers.ema(student, section.decay)
         return Taught(mean, (), own=lambda state: state["mean"])
-    if workdir is None:
+    if not workdirs:
         return Taught(teachers.none(), ())
-    place = sharding.everywhere(mesh)
-    trained = load_trained(workdir, place, section.members)
-    members = trained.members
-    _check_fit(trained.result, dataset, workdir)
-    if section.members == "paired" and len(members) != config.seeds:
+    named = groups_of(section)
+    found = [
+        load_trained(there, place, group)
+        for group, there in zip(named, workdirs, strict=True)
+    ]
+    for trained, there in zip(found, workdirs, strict=True):
+        _check_fit(trained.result, dataset, there)
+    sizes = [len(trained.members) for trained in found]
+    if section.members == "paired" and sizes[0] != config.seeds:
         raise InputError(
-            f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdir} has {len(members)}, "
+            f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdirs[0]} has {sizes[0]}, "
             f"config.seeds is {config.seeds}."
         )
-    spread = None
-    if section.members != "paired" and len(members) > 1:
-        apart = sharding.members(mesh, len(members))
-        spread = sharding.spread(mesh) if tactic.spreads(config) else None
-    elif mesh.shape["teacher"] > 1:
-        raise InputError(
-            f"config.devices.teacher = {mesh.shape['teacher']}: each student here has one teacher, which is not divided. "
-            "Use config.devices.data."
-        )
-    else:
-        apart = place
-    stacked = trained.variables
-    origin = {
-        "run": str(workdir),
-        "members": members,
-        "weights": fingerprint(stacked),
-    }
-    model, how = trained.model, section.how
-    if how == "auto":
-        image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
-        forward = lambda v, x: model.apply(v, x, train=False)
-        how = fastest(forward, pick(stacked, 0), image)
-    stacked = sharding.put(stacked, apart)
-    single, weights = teachers.frozen(model), stacked
-    if section.cache:
-        single = teachers.cached()
-        evaluate = _evaluate(config, model, dataset)
-        images = sharding.put(dataset.train.image, place)
-        logits = make_logits(evaluate, config.eval_batch_size, how, place, spread)
-        weights = sharding.put(logits(stacked, images), apart)
-    taught = Taught(single, weights, model, stacked, how, origin=origin, spread=spread)
+    counts = shares(named, sizes)
+    apart, spread = _places(config, named, sizes, mesh)
+    groups, records, singles, weights = [], [], [], []
+    for trained, there in zip(found, workdirs, strict=True):
+        stacked = trained.variables
+        records.append({"run": str(there), "members": trained.members, "weights": fingerprint(stacked)})  # fmt: skip
+        how = _how(section.how, trained.model, stacked, dataset)
+        stacked = sharding.put(stacked, apart)
+        group = Members(trained.model, stacked, how, spread)
+        cached = _cached(config, group, dataset, place) if section.cache else None
+        groups.append(group)
+        singles.append(teachers.frozen(group.model) if cached is None else teachers.cached())  # fmt: skip
+        weights.append(stacked if cached is None else sharding.put(cached, apart))
+    origin = _origin(records, counts)
+    taught = Taught(singles[0], weights[0], tuple(groups), tuple(counts), origin=origin)
     if section.members == "paired":
         return taught._replace(paired=True)
-    if len(members) == 1:
-        return taught._replace(weights=pick(weights, 0))
-    teacher = teachers.ensemble(single, section.reduce, how, spread)
-    return taught._replace(teacher=teacher, each=section.reduce == "each")
+    if sum(sizes) == 1:
+        return taught._replace(weights=pick(weights[0], 0))
+    made = [
+        teachers.Group(single, group.how, spread)
+        for single, group in zip(singles, groups, strict=True)
+    ]
+    each = _by_group(counts, sizes) if section.reduce == "each" else ()
+    if len(made) == 1:
+        teacher = teachers.ensemble(*made[0][:1], section.reduce, *made[0][1:], counts)
+        return taught._replace(teacher=teacher, each=each)
+    teacher = teachers.grouped(made, section.reduce, counts)
+    return taught._replace(teacher=teacher, each=each, weights=tuple(weights))
 
 
-def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callable:
-    """What asks a cached teacher once. Raises InputError where it would have to be asked each epoch."""
+def _places(
+    config: ConfigDict, named: Sequence[Group], sizes: Sequence[int], mesh: Mesh
+) -> tuple[NamedSharding, Callable | None]:
+    """Where the members of every group lie, and what spreads their work; None where each device runs all that it needs."""
+    teacher = mesh.shape["teacher"]
+    if config.teacher.members == "paired" or sum(sizes) == 1:
+        if teacher > 1:
+            raise InputError(
+                f"config.devices.teacher = {teacher}: each student here has one teacher, which is not divided. "
+                "Use config.devices.data."
+            )
+        return sharding.everywhere(mesh), None
+    for group, size in zip(named, sizes, strict=True):
+        sharding.members(mesh, size, group.where)  # refuses
+    apart = sharding.members(mesh, teacher)
+    # One member that is drawn is run by all devices; where members have devices of their own, all are run and one is taken.
+    alone = config.teacher.reduce == "random" and teacher == 1
+    spread = sharding.spread(mesh) if tactic.spreads(config) and not alone else None
+    return apart, spread
+
+
+def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:
+    """The way over members: as the config says, or the fastest here."""
+    if how != "auto":
+        return how
+    image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
+    forward = lambda v, x: model.apply(v, x, train=False)
+    return fastest(forward, pick(stacked, 0), image)
+
+
+def _by_group(
+    counts: Sequence[float], sizes: Sequence[int]
+) -> tuple[Sequence[float] | None, ...]:
+    """What the members count, by group; None where all are one group and count the same."""
+    if len(sizes) == 1 and len(set(counts)) == 1:
+        return (None,)
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return tuple(
+        tuple(counts[end - size : end]) for end, size in zip(ends, sizes, strict=True)
+    )
+
+
+def _origin(
+    records: Sequence[dict[str, Any]], counts: Sequence[float]
+) -> dict[str, Any]:
+    """What `result.json` has of the teacher, see `kd.groups.recorded`; shares are left out where all members count the same."""
+    if len(set(counts)) > 1:
+        sizes = [len(record["members"]) for record in records]
+        by_group = _by_group(counts, sizes)
+        records = [{**r, "shares": list(c or ())} for r, c in zip(records, by_group, strict=True)]  # fmt: skip
+    return records[0] if len(records) == 1 else {"groups": list(records)}
+
+
+def _cached(
+    config: ConfigDict, group: Members, dataset: Dataset, place: NamedSharding
+) -> np.ndarray:
+    """The members' logits on the training images, [m, n, c]. Raises InputError where they would have to be asked each epoch."""
     if config.augment:
         raise InputError(
             f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
@@ -170,18 +230,10 @@ def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callabl
         raise InputError(
             "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
         )
-    return make_eval(model, make_normalize(dataset.mean, dataset.std))
-
-
-def _members(text: str, size: int, workdir: Workdir) -> list[int]:
-    if text in ("all", "paired"):
-        return list(range(size))
-    members = [int(i) for i in text.split(",")]
-    if max(members) >= size:
-        raise InputError(
-            f"config.teacher.members = {text!r}: {workdir} has members 0 to {size - 1}."
-        )
-    return members
+    evaluate = make_eval(group.model, make_normalize(dataset.mean, dataset.std))
+    images = sharding.put(dataset.train.image, place)
+    ask = make_logits(evaluate, config.eval_batch_size, group.how, place, group.spread)
+    return ask(group.variables, images)
 
 
 def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:
@@ -213,10 +265,11 @@ def fingerprint(variables: PyTree) -> str:
     return digest.hexdigest()[:16]
 
 
-def workdir_of_teacher(config: ConfigDict, root: os.PathLike | str) -> Workdir | None:
-    """Where the run of the teacher is, or is to be; None without a teacher that was trained before."""
-    section = config.teacher
-    if section.get("name") != "frozen":
-        return None
-    path = section.run or configs.default_workdir(section.config, root)
-    return Workdir(path)
+def workdirs_of_teachers(
+    config: ConfigDict, root: os.PathLike | str
+) -> tuple[Workdir, ...]:
+    """Where the runs of the teachers are, or are to be, one for each group; none without a teacher."""
+    return tuple(
+        Workdir(group.run or configs.default_workdir(group.config, root))
+        for group in groups_of(config.teacher)
+    )

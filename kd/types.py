@@ -21,7 +21,8 @@ type Leaf = Any
 cannot be checked as arrays. Functions can, and are."""
 
 type Batch = dict[str, Any]
-"""A minibatch. `image` [b, ...], `label` int [b], `index` int [b] (place in the training set), `epoch` int [], from 0."""
+"""A minibatch. `image` [b, ...], `label` int [b], `index` int [b] (place in the training set), `epoch` int [], from 0, and
+`key` [] of this update, for a teacher that draws."""
 
 
 @struct.dataclass
@@ -49,14 +50,14 @@ class Outputs:
 
 @struct.dataclass
 class Mixture:
-    """An ensemble whose prediction is the weighted mean of its members' probabilities.
+    """An ensemble whose prediction is the weighted mean of its members' probabilities, each example's own or the same for all.
 
     The mean of softened probabilities depends on the temperature, so the objective asks for it: softmax(at(T) / T) is exactly
     sum_m w_m softmax(z_m / T), the soft target of Hinton et al. (2015, https://arxiv.org/abs/1503.02531, section 3).
     """
 
     members: Leaf  # float [m, b, c]
-    weights: Leaf  # float [m], of sum one
+    weights: Leaf  # float [m] or [m, b], of sum one over m
     features: dict[str, Leaf] = struct.field(default_factory=dict)
 
     @property
@@ -67,9 +68,8 @@ class Mixture:
     def at(self, temperature: float) -> Float[Array, "b c"]:
         """T log sum_m w_m softmax(z_m / T), [b, c]."""
         log_p = jax.nn.log_softmax(self.members.astype(jnp.float32) / temperature)
-        return temperature * jax.nn.logsumexp(
-            log_p, axis=0, b=self.weights[:, None, None]
-        )
+        weights = self.weights if self.weights.ndim == 2 else self.weights[:, None]
+        return temperature * jax.nn.logsumexp(log_p, axis=0, b=weights[..., None])
 
     def feature(self, name: str) -> Array:
         """Features of different networks have no common axes, so a mean of them means nothing."""
@@ -84,7 +84,8 @@ class View:
 
     Attributes:
       student: outputs of the student on the batch, in training mode.
-      teacher: outputs of the teacher on the same batch, without gradient; None where there is no teacher.
+      teacher: outputs of the teacher on the same batch, without gradient; None where there is no teacher. Teachers that count on
+        their own are stacked, [m, b, ...], those of several architectures a tuple of such: see `kd.objective`.
       batch: the minibatch after augmentation, as both networks saw it.
       tables: facts of the whole training set, such as `order`, `start` and `count` of its classes.
       step: update counter, int [], from 0.
@@ -92,7 +93,7 @@ class View:
     """
 
     student: Outputs
-    teacher: Outputs | Mixture | None
+    teacher: Outputs | Mixture | tuple[Outputs, ...] | None
     batch: Batch
     tables: dict[str, Leaf]
     step: Leaf
@@ -104,6 +105,11 @@ class View:
             raise InputError(
                 "this objective learns from a teacher and the run has none. "
                 "Name one in config.teacher, or take the term out of config.objective."
+            )
+        if isinstance(self.teacher, tuple):
+            raise InputError(
+                "teachers of several architectures side by side have no one target: lift the objective with "
+                "kd.objective.PerGroup."
             )
         return self.teacher.at(temperature)
 
@@ -131,7 +137,9 @@ class Teacher(NamedTuple):
     `update(state, student)` follows each update of the student; they live in `DistillState`.
     """
 
-    apply: Callable[[PyTree, PyTree, Batch], Outputs | Mixture | None]
+    apply: Callable[
+        [PyTree, PyTree, Batch], Outputs | Mixture | tuple[Outputs, ...] | None
+    ]
     init: Callable[[PyTree], PyTree] = _no_state
     update: Callable[[PyTree, PyTree], PyTree] = _unchanged
 

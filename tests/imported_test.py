@@ -134,7 +134,7 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     tmp_path, weights, capsys, monkeypatch
 ):
     """The set is prepared between two of the same command; a run with this teacher would come to the same."""
-    from kd.train import ensure_teacher
+    from kd.train import ensure_teachers
 
     checkpoint, out = tmp_path / "resnet8.safetensors", tmp_path / "teacher"
     write_safetensors(checkpoint, weights)
@@ -148,7 +148,7 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     c = configs.load("configs/digits.py:role=labels,seeds=1")
     c.teacher.name, c.teacher.run = "frozen", str(out)
     with pytest.raises(InputError, match="cifar10 is not prepared"):
-        ensure_teacher(c, tmp_path)
+        ensure_teachers(c, tmp_path)
 
     r = np.random.RandomState(0)
     arrays = {
@@ -159,8 +159,8 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
         for split, n in (("train", 20), ("test", 10))
     }
     prepare.write("cifar10", tmp_path / "tfds", arrays)
-    there = ensure_teacher(c, tmp_path)
-    assert there is not None and there.read("result.json")["examples"] == 10
+    (there,) = ensure_teachers(c, tmp_path)
+    assert there.read("result.json")["examples"] == 10
     assert main(command) == 2  # it is finished: left alone
     assert "exists already" in capsys.readouterr().err
 

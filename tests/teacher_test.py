@@ -43,7 +43,8 @@ def network():
     image = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
     init = lambda key: model.init(key, image)
     weights = jax.vmap(init)(jax.random.split(jax.random.key(2), 3))
-    return model, weights, {"image": image}
+    batch = {"image": image, "label": jnp.arange(4) % 3, "key": jax.random.key(3)}
+    return model, weights, batch
 
 
 @pytest.mark.parametrize("reduce", teachers.REDUCE)

@@ -7,6 +7,7 @@ import numpy as np
 from kd import metrics
 from kd.config import default_workdir
 from kd.errors import InputError
+from kd.groups import recorded
 from kd.record import read_rows
 from kd.report import calibration, fidelity, significance
 from kd.report.conclusions import conclude
@@ -33,7 +34,7 @@ def make_content(workdir: Workdir, root: str = "runs") -> dict[str, Any]:
         )
     result, stored = workdir.read("result.json"), workdir.predictions()
     logits, label = stored["logits"], stored["label"]
-    teacher, target = _teacher(result, label)
+    teachers, target = _teachers(result, label)
     content = {
         "run": str(workdir),
         "split": result["split"],
@@ -50,31 +51,38 @@ def make_content(workdir: Workdir, root: str = "runs") -> dict[str, Any]:
             for name, reference in (config.get("compare") or {}).items()
         },
     }
-    if teacher is not None and target is not None:
-        content["costs"]["teacher"] = {k: teacher[k] for k in COSTS}
+    if target is not None:
+        for name, teacher in teachers.items():
+            content["costs"][name] = {k: teacher[k] for k in COSTS}
         content["teacher"] = _against(logits, label, target, result["teacher"])
     content["conclusions"] = conclude(content, config.get("acceptance") or {})
     return content
 
 
-def _teacher(
+def _teachers(
     result: dict[str, Any], label: np.ndarray
-) -> tuple[dict[str, Any] | None, np.ndarray | None]:
-    """The teacher's result, and logits [n, c] of the mean of its members."""
-    if result["teacher"] is None:
-        return None, None
-    there = Workdir(result["teacher"]["run"])
-    if not there.finished:
-        raise InputError(
-            f"the teacher's run {there} is not there. Run `kd report` where `kd run` ran, or put that run back."
-        )
-    found = there.predictions()
-    if not np.array_equal(found["label"], label):
-        raise InputError(
-            f"the teacher in {there} was evaluated on other examples than this run. Train the student again."
-        )
-    members = found["logits"][np.asarray(result["teacher"]["members"])]
-    return there.read("result.json"), metrics.mean_probs(members)
+) -> tuple[dict[str, dict[str, Any]], np.ndarray | None]:
+    """The result of each teacher's run by a name for it, and logits [n, c] of the mean of all members."""
+    groups = recorded(result["teacher"])
+    results, members, shares = {}, [], []
+    for group in groups:
+        there = Workdir(group.run)
+        if not there.finished:
+            raise InputError(
+                f"the teacher's run {there} is not there. Run `kd report` where `kd run` ran, or put that run back."
+            )
+        found = there.predictions()
+        if not np.array_equal(found["label"], label):
+            raise InputError(
+                f"the teacher in {there} was evaluated on other examples than this run. Train the student again."
+            )
+        name = "teacher" if len(groups) == 1 else f"teacher in {there}"
+        results[name] = there.read("result.json")
+        members.append(found["logits"][np.asarray(group.members)])
+        shares += group.shares
+    if not groups:
+        return {}, None
+    return results, metrics.mean_probs(np.concatenate(members), shares)
 
 
 def _gain(
@@ -109,8 +117,7 @@ def _against(
     right, taught = logits.argmax(-1) == label, target.argmax(-1) == label
     loss = paired_difference(taught[None].astype(float), right.astype(float))
     return {
-        "run": origin["run"],
-        "members": origin["members"],
+        "groups": [group._asdict() for group in recorded(origin)],
         "accuracy": _mean(taught),
         "wilson_95": _wilson(target, label),
         "loss": loss._asdict(),

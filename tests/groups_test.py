@@ -1,0 +1,110 @@
+"""Teachers of several runs: how a config names them, and a run that learns from networks of different architectures."""
+
+import numpy as np
+import pytest
+
+from kd import groups, metrics, parts
+from kd.config import ConfigDict, complete
+from kd.errors import InputError
+from kd.main import main
+from kd.workdir import Workdir
+
+RUN = dict(
+    data=dict(name="digits"),
+    student=dict(name="mlp.MLP"),
+    objective=dict(ce=dict(name="ce.CE")),
+)
+
+
+def teacher(**section) -> ConfigDict:
+    """The section `teacher` of a whole config."""
+    return parts.spell_out(complete(ConfigDict(dict(RUN, teacher=section)))).teacher
+
+
+def test_members_of_several_runs_count_what_their_weights_say():
+    """By hand: 2 x (1, 3) and 1 x 2 members make 2, 6, 1, 1 of 10."""
+    section = teacher(
+        groups=(
+            dict(run="a", members=(0, 2), weight=2, weights=(1, 3)),
+            dict(run="b"),
+        )
+    )
+    assert section.groups[1] == dict(groups.GROUP, run="b")
+    found = groups.groups_of(section)
+    assert found[0].indices(3, "a") == [0, 2] and found[1].indices(2, "b") == [0, 1]
+    np.testing.assert_allclose(groups.shares(found, [2, 2]), [0.2, 0.6, 0.1, 0.1])
+
+
+def test_a_teacher_of_one_run_is_one_group():
+    (alone,) = groups.groups_of(teacher(run="a", members="(0, 2)", weights=(3, 1)))
+    assert (alone.run, alone.members) == ("a", "0,2")
+    np.testing.assert_allclose(groups.shares([alone], [2]), [0.75, 0.25])
+    assert groups.groups_of(teacher()) == ()
+
+
+@pytest.mark.parametrize(
+    "section, words",
+    [
+        (dict(run="a", groups=(dict(run="b"),)), "run = 'a' speaks of one run"),
+        (dict(groups=(dict(members=(0,)),)), r"groups\[0\]: give run"),
+        (dict(groups=("runs/a",)), "expected a dict"),
+        (dict(groups=(dict(run="a", wieght=2.0),)), "Did you mean 'weight'"),
+        (dict(groups=(dict(run="a", members="paired"),)), "paired with the members of one"),
+        (dict(groups=(dict(run="a", members=(1, 1)),)), "twice"),
+        (dict(run="a", weights=(1, -1)), "numbers from 0, got -1"),
+        (dict(run="a", weights=(float("nan"),)), "numbers from 0"),
+        (dict(run="a", weights=("much",)), "numbers from 0, got 'much'"),
+        (dict(run="a", weights=(1, 2), members="paired"), "nothing to weigh"),
+        (dict(run="a", weights=(1, 2), reduce="confidence"), "weighs the members"),
+    ],
+)  # fmt: skip
+def test_sections_that_cannot_be_say_why(section, words):
+    with pytest.raises(InputError, match=words):
+        teacher(**section)
+
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config(arg=None):
+    c = ConfigDict()
+    c.data = dict(name="arrays", path="{data}")
+    c.seeds, c.batch_size, c.epochs = 2, 32, 2
+    widths = dict(narrow=(4,), wide=(8, 8)).get(arg, (8,))
+    c.student = dict(name="mlp.MLP", widths=widths)
+    c.optimizer = dict(name="sgd", learning_rate=0.1)
+    c.objective = dict(ce=dict(name="ce.CE"))
+    if arg not in ("narrow", "wide"):
+        c.teacher = dict(reduce=arg or "probs", groups=GROUPS)
+        c.objective.kd = dict(name="kd.KD", temperature=2.0)
+    return c
+
+GROUPS = (dict(config="mixed.py:narrow", weight=2.0), dict(config="mixed.py:wide", members=(1,)))
+"""
+
+
+@pytest.fixture
+def mixed(tmp_path, small_data, monkeypatch):
+    """The working directory with `mixed.py`: two narrow networks and one wide teach."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mixed.py").write_text(CONFIG.replace("{data}", str(small_data)))
+    return tmp_path
+
+
+def test_networks_of_two_architectures_teach_together(mixed, capsys):
+    assert main(["run", "--config", "mixed.py"]) == 0
+    printed = capsys.readouterr().out
+    assert "weighed 0.4 : 0.4 : 0.2" in printed
+    assert "members 0, 1 of runs/mixed-narrow, and 1 of runs/mixed-wide" in printed
+    assert "ensemble of 3" in printed
+    result = Workdir("runs/mixed").read("result.json")
+    found = groups.recorded(result["teacher"])
+    assert [g.members for g in found] == [[0, 1], [1]]
+    narrow, wide = (Workdir(g.run).predictions()["logits"] for g in found)
+    members = np.concatenate([narrow, wide[1:]])
+    target = metrics.mean_probs(members, [0.4, 0.4, 0.2])
+    own = Workdir("runs/mixed").predictions()["logits"]
+    np.testing.assert_allclose(result["final"]["kl"], metrics.kl(own, target), atol=1e-5)  # fmt: skip
+    costs = [Workdir(g.run).read("result.json")["parameters"] for g in found]
+    assert f"{2 * costs[0] + costs[1]:,}" in printed
+    assert main(["report", "runs/mixed"]) == 0
