@@ -39,7 +39,7 @@ def check_parts(config: ConfigDict) -> None:
     tactic.make_mesh(config)
     if isinstance(dataset.train.image, Pictures):
         tactic.check_streamed(config)
-    make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    _augment(config, dataset)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     tx = parts.make_tx(config, plan)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
@@ -65,6 +65,12 @@ def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
         config.steps_per_call,
         config.drop_last,
     )
+
+
+def _augment(config: ConfigDict, dataset: Dataset) -> Augment:
+    moments = dataset.mean, dataset.std
+    window = config.teacher.cache_window
+    return make_augment(config.augment, *moments, _example(dataset), window)
 
 
 def _example(dataset: Dataset) -> jax.ShapeDtypeStruct:
@@ -138,7 +144,7 @@ def set_up(config: ConfigDict, teachers: Sequence[Workdir]) -> Setup:
         config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
     )
     tx = parts.make_tx(config, plan)
-    augment = make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    augment = _augment(config, dataset)
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     splits = {"test": dataset.test, "validation": dataset.validation}
@@ -162,7 +168,7 @@ def set_up(config: ConfigDict, teachers: Sequence[Workdir]) -> Setup:
     image, batches = dataset.train.image, None
     if isinstance(image, Pictures):
         seeds = range(config.seed, config.seed + config.seeds)
-        batches = Batches(image, seeds, plan, place)
+        batches = Batches(image, seeds, plan, place, config.teacher.cache_window)
         # Initial weights and statistics see the first examples, as they do of any set.
         first = sharding.put(image.centered(range(plan.batch_sizes[0])), place)
         data, initial = {"label": label}, {"image": first, "label": label}
@@ -172,17 +178,17 @@ def set_up(config: ConfigDict, teachers: Sequence[Workdir]) -> Setup:
         compiled = jax.jit(make_order(plan.examples), out_shardings=states)
         order = lambda epoch: compiled(keys, epoch)
     made = make_init(student, objective, taught.teacher, tx, augment)
-    start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
+    start = jax.jit(_init_all(made, plan, taught.apiece), out_shardings=states)
     shapes = jax.eval_shape(start, keys, frozen, initial)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
-        way = tactic.choose(config, mesh, size, taught.spread, taught.paired)
+        way = tactic.choose(config, mesh, size, taught.spread, taught.apiece)
         view = _placed(augment, way.seen)
         made = student, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
         step = in_turns(step, student, taught.teacher)
-        update = make_update(step, size, how, taught.paired, way.place)
+        update = make_update(step, size, how, taught.apiece, way.place)
         updates[size] = make_updates(
             update,
             size,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from kd.codec import decode
 from kd.errors import unknown
 from kd.reduction import REDUCE, reduce_members
 from kd.transform import over, pick
@@ -30,15 +31,17 @@ def frozen(model: nn.Module) -> Teacher:
     return Teacher(apply)
 
 
-def cached() -> Teacher:
-    """One trained network that was asked once. `frozen["teacher"]` is its logits on the training images, [n, c].
-
-    It sees each image as it is, whatever the student sees: the same only where nothing is augmented. It has no features.
+def cached(num_classes: int) -> Teacher:
+    """One trained network that was asked before. `frozen["teacher"]` are its logits on the training images in each of w epochs of
+    augmentation, which repeat: arrays [w, n, ...] as `kd.codec` stores them. It has no features.
     """
 
-    def apply(logits: PyTree, state: PyTree, batch: Batch) -> Outputs:
+    def apply(stored: PyTree, state: PyTree, batch: Batch) -> Outputs:
         del state
-        return Outputs(logits[batch["index"]])
+        epochs = jax.tree.leaves(stored)[0].shape[0]
+        epoch = jnp.asarray(batch["epoch"]) % epochs
+        at = jax.tree.map(lambda x: x[epoch, batch["index"]], stored)
+        return Outputs(decode(at, num_classes))
 
     return Teacher(apply)
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from kd import cache, cost, distributed, groups, parts
 from kd import config as configs
-from kd import cost, distributed, groups, parts
 from kd.checkpoint import Checkpoints
 from kd.config import ConfigDict
 from kd.errors import InputError
@@ -55,6 +55,7 @@ def run(
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
         groups.check(config.teacher)
+        cache.check(config)
         check_parts(config)  # what is wrong is told before a teacher is trained
     teachers = ensure_teachers(config, root, (*above, str(workdir)))
     if not workdir.finished:

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding
+from jax.sharding import PartitionSpec as P
 
+from kd import cache, sharding, tactic
 from kd import config as configs
-from kd import sharding, tactic
 from kd import teacher as teachers
 from kd.checkpoint import load_student
 from kd.config import ConfigDict
-from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
@@ -24,9 +24,8 @@ from kd.groups import ALL, Group, groups_of, shares
 from kd.parts import make_model
 from kd.peers import peers
 from kd.peers import stacked as networks_of
-from kd.program import make_logits
 from kd.step import make_eval
-from kd.transform import fastest, pick
+from kd.transform import fastest, over, pick
 from kd.types import PyTree, Teacher
 from kd.workdir import Workdir
 
@@ -94,6 +93,9 @@ class Taught(NamedTuple):
     groups: tuple[Members, ...] = ()  # of each run
     shares: tuple[float, ...] = ()  # what each member counts, over all groups
     paired: bool = False  # whether student i learns from member i alone
+    apiece: bool = (
+        False  # whether each student has weights, or what is in their place, of its own
+    )
     each: tuple[Sequence[float] | None, ...] = ()  # see `kd.parts.make_objective`
     origin: dict[str, Any] | None = None
     own: Callable[[PyTree], PyTree] | None = None  # variables in its state
@@ -135,23 +137,38 @@ def make_teacher(
         )
     counts = shares(named, sizes)
     apart, spread = _places(config, named, sizes, mesh)
-    groups, records, singles, weights = [], [], [], []
+    groups, records = [], []
     for trained, there in zip(found, workdirs, strict=True):
         stacked = trained.variables
         records.append({"run": str(there), "members": trained.members, "weights": fingerprint(stacked)})  # fmt: skip
         how = _how(section.how, trained.model, stacked, dataset)
         stacked = sharding.put(stacked, apart)
-        group = Members(trained.model, stacked, how, spread)
-        cached = _cached(config, group, dataset, place) if section.cache else None
-        groups.append(group)
-        singles.append(teachers.frozen(group.model) if cached is None else teachers.cached())  # fmt: skip
-        weights.append(stacked if cached is None else sharding.put(cached, apart))
+        groups.append(Members(trained.model, stacked, how, spread))
+    singles = [teachers.frozen(group.model) for group in groups]
+    weights = [group.variables for group in groups]
+    apiece = cache.per_seed(config)
+    if section.cache:
+        weights = _answers(config, groups, records, dataset, place)
+        singles = [teachers.cached(dataset.num_classes) for _ in groups]
+        if apiece and section.members == "paired":
+            weights = [_one_each(config, weights[0])]
+        elif apiece:
+            apart = NamedSharding(mesh, P(None, *apart.spec))
+        weights = sharding.put(weights, apart)
     origin = _origin(records, counts)
-    taught = Taught(singles[0], weights[0], tuple(groups), tuple(counts), origin=origin)
+    taught = Taught(
+        singles[0],
+        weights[0],
+        tuple(groups),
+        tuple(counts),
+        apiece=apiece or section.members == "paired",
+        origin=origin,
+    )
     if section.members == "paired":
         return taught._replace(paired=True)
     if sum(sizes) == 1:
-        return taught._replace(weights=pick(weights[0], 0))
+        first = (slice(None), 0) if apiece else 0
+        return taught._replace(weights=pick(weights[0], first))
     made = [
         teachers.Group(single, group.how, spread)
         for single, group in zip(singles, groups, strict=True)
@@ -217,23 +234,32 @@ def _origin(
     return records[0] if len(records) == 1 else {"groups": list(records)}
 
 
-def _cached(
-    config: ConfigDict, group: Members, dataset: Dataset, place: NamedSharding
-) -> np.ndarray:
-    """The members' logits on the training images, [m, n, c]. Raises InputError where they would have to be asked each epoch."""
-    if config.augment:
-        raise InputError(
-            f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
-            "Leave one of the two out."
-        )
-    if isinstance(dataset.train.image, Pictures):
-        raise InputError(
-            "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
-        )
-    evaluate = make_eval(group.model, make_normalize(dataset.mean, dataset.std))
-    images = sharding.put(dataset.train.image, place)
-    ask = make_logits(evaluate, config.eval_batch_size, group.how, place, group.spread)
-    return ask(group.variables, images)
+def _answers(
+    config: ConfigDict,
+    groups: Sequence[Members],
+    records: Sequence[Mapping[str, Any]],
+    dataset: Dataset,
+    place: NamedSharding,
+) -> list[PyTree]:
+    """What the members of each group said about the training images, see `kd.cache`: arrays [m, ...], or [s, m, ...]."""
+    found = []
+    data = fingerprint(dataset.train)
+    for group, record, name in zip(groups, records, cache.names(len(groups)), strict=True):  # fmt: skip
+        evaluate = make_eval(group.model)
+        logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
+        each = over(logits, group.how, (0, None, None))
+        each = group.spread(each) if group.spread else each
+        ask = cache.make_ask(each, group.variables, config, dataset, place)
+        made = cache.facts(config, record["weights"], data)
+        run = Workdir(record["run"]).path
+        found.append(cache.answers(ask, config, made, run, name))
+    return found
+
+
+def _one_each(config: ConfigDict, stored: PyTree) -> PyTree:
+    """Of answers [s, m, ...] those of member i to student i alone, where students are paired with members."""
+    own = np.arange(config.seeds)
+    return jax.tree.map(lambda x: x[own, own], stored)
 
 
 def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:

@@ -122,6 +122,7 @@ def make_augment(
     mean: Sequence[float],
     std: Sequence[float],
     example: jax.ShapeDtypeStruct | None = None,
+    window: int = 0,
 ) -> Augment:
     """`augment(key, batch) -> batch`: the operations of `text`, in order, then normalisation as for evaluation.
 
@@ -131,6 +132,7 @@ def make_augment(
       mean: see `make_normalize`.
       std: see `make_normalize`.
       example: shape and dtype of one raw image: then all operations are tried on it now rather than when training compiles.
+      window: epochs after which what happens to the images repeats; 0: never.
 
     The batch holds `image` (raw, [b, ...]), `index` int [b] and `epoch` int [] or [b].
 
@@ -148,6 +150,7 @@ def make_augment(
     def augment(key: PRNGKeyArray, batch: Batch) -> Batch:
         if operations:
             index, epoch = jnp.asarray(batch["index"]), jnp.asarray(batch["epoch"])
+            epoch = epoch % window if window else epoch
             fold, each = jax.random.fold_in, 0 if epoch.ndim else None
             of_epoch = jax.vmap(fold, (None, 0)) if epoch.ndim else fold
             keys = of_epoch(fold(key, DOMAIN), epoch)
