@@ -21,8 +21,13 @@ UNITS = {
     "nll": ("nats", 4),
     "agreement": ("%", 2),
     "kl": ("nats", 4),
+    "teacher_accuracy": ("%", 2),
 }
-"""Unit and usual digits of each metric. The last three are read from a run's result and take no keywords."""
+"""Unit and usual digits of each metric."""
+
+OF_RESULT = ("nll", "agreement", "kl", "teacher_accuracy")
+"""Metrics that are not of the stored predictions alone, see `kd.results`; they take no keywords. `teacher_accuracy` is that of
+what taught: of several members their mean probability, of a mean teacher each seed's."""
 
 KEYWORDS = {
     "of": None,
@@ -30,12 +35,14 @@ KEYWORDS = {
     "chosen_on": "validation",
     "ensemble": False,
     "peer": None,
+    "together": False,
 }
 """What a metric may be asked for.
 
 `of`: the examples of these classes alone. `bias`: after a number was added to the logits of these classes, the same for all
 examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability.
-`peer`: of this peer alone, from 0, where students were trained as cohorts; without it each seed has the mean of its peers.
+Where students were trained as cohorts each seed has the mean of its peers; `peer`: that of this one alone, from 0; `together`: that
+of their mean probability.
 """
 
 
@@ -48,6 +55,7 @@ class Metric(NamedTuple):
     chosen_on: str = "validation"
     ensemble: bool = False
     peer: int | None = None
+    together: bool = False
 
     @property
     def peeks(self) -> bool:
@@ -73,7 +81,7 @@ def parse(text: str) -> Metric:
     name = call.func.id
     if name not in UNITS:
         raise unknown("metric", name, UNITS)
-    if name in ("nll", "agreement", "kl") and given:
+    if name in OF_RESULT and given:
         raise InputError(f"metric {text!r}: {name} takes no keywords.")
     for key in given:
         if key not in KEYWORDS:
@@ -85,6 +93,7 @@ def parse(text: str) -> Metric:
         given.get("chosen_on", "validation"),
         bool(given.get("ensemble", False)),
         given.get("peer"),
+        bool(given.get("together", False)),
     )
     if metric.peer is not None and (type(metric.peer) is not int or metric.peer < 0):
         raise InputError(
@@ -116,7 +125,8 @@ def evaluate(metric: Metric, predictions: Mapping[str, np.ndarray]) -> list[floa
     Raises:
       InputError: classes or a peer that there are not, or no validation predictions to choose from.
     """
-    k = 1 if metric.ensemble else int(predictions.get("peers", 1))
+    joined = metric.ensemble or metric.together
+    k = 1 if joined else int(predictions.get("peers", 1))
     values = _of_each(metric, predictions)
     if metric.peer is None:
         return per_seed(values, k)
@@ -165,10 +175,14 @@ def _of_split(
         raise InputError(
             "a bias chosen on validation needs validation predictions, and the run kept none: set config.validation."
         )
-    logits = predictions[f"{prefix}logits"]
-    return (mean_probs(logits)[None] if metric.ensemble else logits), predictions[
-        f"{prefix}label"
-    ]
+    logits, label = predictions[f"{prefix}logits"], predictions[f"{prefix}label"]
+    if metric.ensemble:
+        return mean_probs(logits)[None], label
+    if metric.together:
+        k = int(predictions.get("peers", 1))
+        cohorts = [mean_probs(logits[i : i + k]) for i in range(0, len(logits), k)]
+        return np.stack(cohorts), label
+    return logits, label
 
 
 def best_bias(
