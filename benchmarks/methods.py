@@ -346,6 +346,24 @@ ALL = (
         labels="yes",
         more="a memory of n x c",
     ),
+    Method(
+        ("end2.END2",),
+        ("end2",),
+        "Ensemble distribution distillation, Malinin et al.",
+        "https://arxiv.org/abs/1905.00076",
+        2020,
+        logits="of each member",
+        more="an ensemble",
+    ),
+    Method(
+        ("hydra.Hydra",),
+        ("hydra",),
+        "Hydra, Tran et al.",
+        "https://arxiv.org/abs/2001.04694",
+        2020,
+        logits="of each member",
+        more="an ensemble; deploys a head for each member",
+    ),
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from benchmarks.record import Case, Made, Row
 from benchmarks.steps import CIFAR, TOY, Stepper, step_of
 from benchmarks.timer import Ratio, ratio
-from configs.common import METHODS
+from configs.common import METHODS, SEVERAL
 
 TITLE = "step of each method over plain KD, wrn_40_2 to wrn_16_2, batch 64"
 REPEATS = 5
@@ -18,7 +18,9 @@ SECOND = ("fsp", "ab")
 def cases(toy: bool) -> Sequence[Case]:
     """Every method, labels alone too; KD against itself shows the noise."""
     problem = TOY if toy else CIFAR
-    names = ["at", "simkd"] if toy else [m for m in METHODS if m not in SECOND]
+    names = (
+        ["at", "simkd"] if toy else [m for m in METHODS if m not in (*SECOND, *SEVERAL)]
+    )
     made: list[Stepper] = []  # plain KD, compiled once, when it is first needed
 
     def make(name: str) -> Made:

@@ -184,7 +184,14 @@ METHODS: dict[str, dict[str, Any]] = {
     ),
     # Hao840/OFAKD train.py: all weights 1, T 1, exponent 1; 1.5 in its ImageNet command.
     "ofa": _with(1.0, "ofa.OFA", exponent=1.0, temperature=1.0),
+    # KaosEngineer/PriorNetworks-EnD2: no labels, T from 10 down to 1 over 60 epochs after 30; clips the gradient's norm at 10.
+    "end2": dict(end2=dict(name="end2.END2", temperature=10.0, hold=30, epochs=60)),
+    # Tran et al. 2020 learn from the heads' teachers alone.
+    "hydra": dict(hydra=dict(name="hydra.Hydra", temperature=1.0)),
 }
+
+SEVERAL = ("end2", "hydra")
+"""Methods that learn from each member of an ensemble at once, and so need several."""
 
 
 TEACHER_FREE = ("labels", "tf_kd_reg", "pskd")
@@ -326,9 +333,12 @@ DEPLOYED: dict[str, str] = {"simkd": "simkd.SimKD"}
 
 
 def deployed(
-    name: str, teacher: dict[str, Any], student: dict[str, Any]
+    name: str, teacher: dict[str, Any], student: dict[str, Any], members: int = 1
 ) -> dict[str, Any]:
-    """The section `student` of a method for a pair of sections: the student as it is, or as DEPLOYED wraps it."""
+    """The section `student` of a method for a pair of sections: the student as it is, as DEPLOYED wraps it, or with a head for each
+    of so many members."""
+    if name == "hydra":
+        return dict(name="hydra.Hydra", student=student, heads=members)
     if name not in DEPLOYED:
         return student
     return dict(name=DEPLOYED[name], student=student, teacher=teacher)

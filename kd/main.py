@@ -191,6 +191,20 @@ def _parser() -> argparse.ArgumentParser:
         help="where the runs to compare with lie (default: %(default)s)",
     )
     report.set_defaults(act=_report)
+
+    uncertainty = verbs.add_parser(
+        "uncertainty",
+        help="what a finished student and its ensemble do not know, and whether it shows on foreign images",
+        description="Splits the uncertainty of a finished student, and of the ensemble that taught it, into what the data leave "
+        "open and what the members disagree about, and says how well each tells the test images of another set from its own.",
+        allow_abbrev=False,
+    )
+    uncertainty.add_argument("run", metavar="RUN", help="directory of a finished run")
+    uncertainty.add_argument(
+        "--foreign", required=True, metavar="NAME", help="a data set, such as mnist"
+    )
+    uncertainty.add_argument("--foreign_path", help="of `--foreign arrays`")
+    uncertainty.set_defaults(act=_uncertainty)
     return parser
 
 
@@ -271,4 +285,12 @@ def _report(options: argparse.Namespace, rest: list[str]) -> int:
     from kd.report import page
 
     print(page.write(options.run, options.out, options.runs))
+    return 0
+
+
+def _uncertainty(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd import foreign
+
+    path = {} if options.foreign_path is None else {"path": options.foreign_path}
+    print(foreign.write(options.run, {"name": options.foreign, **path}))
     return 0

@@ -123,12 +123,10 @@ def make_teacher(
     if not workdirs:
         return Taught(teachers.none(), ())
     named = groups_of(section)
-    found = [
-        load_trained(there, place, group)
-        for group, there in zip(named, workdirs, strict=True)
-    ]
-    for trained, there in zip(found, workdirs, strict=True):
-        _check_fit(trained.result, dataset, there)
+    found = []
+    for group, there in zip(named, workdirs, strict=True):
+        _check_fit(there.read("result.json"), dataset, there)
+        found.append(load_trained(there, place, group))
     sizes = [len(trained.members) for trained in found]
     if section.members == "paired" and sizes[0] != config.seeds:
         raise InputError(

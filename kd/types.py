@@ -113,6 +113,15 @@ class View:
             )
         return self.teacher.at(temperature)
 
+    def members(self) -> Mixture:
+        """The members of the ensemble that teaches. Raises InputError where their mean is not what the objective is given."""
+        if isinstance(self.teacher, Mixture):
+            return self.teacher
+        raise InputError(
+            "this objective learns from each member of an ensemble at once: give config.teacher several members and leave "
+            "teacher.reduce at 'probs'."
+        )
+
     @property
     def epoch(self) -> Int[Array, ""]:
         """Epoch of this batch, int [], from 0."""

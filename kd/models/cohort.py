@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from kd.errors import InputError
 from kd.models import layers
-from kd.models.nested import network
+from kd.models.wrapped import make
 from kd.types import Outputs, PyTree
 
 
@@ -111,7 +111,7 @@ def _peer(section: Mapping[str, Any], num_classes: int, **flax: Any) -> nn.Modul
     name = section.get("name", "")
     if name.partition(".")[0] == "cohort":
         raise InputError(f"config.student: a cohort has networks as peers, not {name}.")
-    return network(section, num_classes, "peer", **flax)
+    return make(section, num_classes, "peer", **flax)
 
 
 def _check(size: int) -> None:

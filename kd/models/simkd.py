@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 from kd.errors import InputError
 from kd.features import final_map, pool
 from kd.models import init, layers
-from kd.models.nested import network
 from kd.models.norm import BatchNorm
+from kd.models.wrapped import make, without
 from kd.types import Outputs
 
 
@@ -49,8 +49,8 @@ class SimKD(nn.Module):
             raise InputError(f"student.factor: expected 1 or more, got {self.factor}.")
         section = json.dumps(dict(self.teacher), sort_keys=True)
         height, width, channels = _shape(section, self.num_classes, image.shape[1:])
-        body = network(self.student, self.num_classes, "student", name="student")
-        with nn.intercept_methods(_without(body, "head")):
+        body = make(self.student, self.num_classes, "student", name="student")
+        with nn.intercept_methods(without(body, "head")):
             outputs = body(image, train)
         x = final_map(outputs)
         size = min(x.shape[1], height), min(x.shape[2], width)
@@ -78,21 +78,10 @@ class _Inherited(nn.Module):
         return x @ kernel.value + bias.value[None, :]
 
 
-def _without(net: nn.Module, layer: str) -> Any:
-    """An interceptor that passes by the child `layer` of a network: it has no parameters, and gives what it is given."""
-
-    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if context.module.path == (*net.path, layer):
-            return args[0]
-        return call(*args, **kwargs)
-
-    return intercept
-
-
 @lru_cache
 def _shape(section: str, num_classes: int, image: tuple[int, ...]) -> tuple[int, ...]:
     """Height, width and channels of the map that the teacher's classifier reads the mean of."""
-    net = network(json.loads(section), num_classes, "teacher", parent=None)
+    net = make(json.loads(section), num_classes, "teacher", parent=None)
 
     def look(x: Array) -> tuple[Array, Array]:
         outputs = net.init_with_output(jax.random.key(0), x)[0]

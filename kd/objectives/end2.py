@@ -1,0 +1,86 @@
+"""Ensemble distribution distillation: a student that says how much the members of its ensemble would disagree."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+from jaxtyping import Array, Float
+
+from kd.errors import InputError
+from kd.types import View
+
+
+def dirichlet_nll(
+    student: Float[Array, "b c"],
+    members: Float[Array, "m b c"],
+    weights: Float[Array, "m *b"],
+    temperature: float | Float[Array, ""] = 1.0,
+    smoothing: float = 1e-7,
+) -> Float[Array, " b"]:
+    """-sum_m w_m log Dirichlet(p_m; a), p_m = softmax(z_m / T) and a = exp(student / T), in nats.
+
+    Malinin, Mlodozeniec, Gales. Ensemble Distribution Distillation. ICLR 2020. https://arxiv.org/abs/1905.00076, the negative log
+    likelihood of the members' predictions, section 4. As in the public code, p is drawn towards 1 / c by `smoothing`, so that a
+    sure member has a finite logarithm, and the loss is not multiplied by T^2.
+
+    The student's prediction, the Dirichlet's mean, is softmax(student). Of concentrations above some 1e5 float32 keeps the
+    gradient and loses the value's last digits.
+    """
+    student = student.astype(jnp.float32) / temperature
+    log_p = jax.nn.log_softmax(members.astype(jnp.float32) / temperature)
+    even = jnp.log(jnp.float32(smoothing / student.shape[-1]))
+    log_p = jnp.logaddexp(log_p + jnp.log1p(-jnp.float32(smoothing)), even)
+    weights = weights if weights.ndim == 2 else weights[:, None]
+    mean = jnp.sum(weights[..., None] * log_p, axis=0)
+    concentration = jnp.exp(student)
+    precision = jnp.sum(concentration, axis=-1)
+    likelihood = jnp.sum((concentration - 1) * mean - gammaln(concentration), axis=-1)
+    return -likelihood - gammaln(precision)
+
+
+def annealed(
+    epoch: Float[Array, ""], temperature: float, hold: int, epochs: int
+) -> Float[Array, ""]:
+    """`temperature` for `hold` epochs, then down to 1 along a line of `epochs`."""
+    done = jnp.clip((epoch - hold) / max(epochs, 1), 0.0, 1.0)
+    return temperature + (1.0 - temperature) * done
+
+
+class END2(nn.Module):
+    """`dirichlet_nll` of the members' probabilities at a temperature that falls to 1.
+
+    A high temperature brings the members together first: the likelihood of predictions near the corners of the simplex is
+    hard to climb. The public code has T = 10 and anneals over 60 epochs after 30. Gradients can be large: clip them
+    (config.optimizer.clip_norm), as it does.
+
+    Attributes:
+      temperature: at the start.
+      hold: epochs at that temperature.
+      epochs: over which it falls to 1.
+      smoothing: see `dirichlet_nll`.
+    """
+
+    temperature: float = 10.0
+    hold: int = 30
+    epochs: int = 60
+    smoothing: float = 1e-7
+
+    DIRICHLET: ClassVar[bool] = True  # exp(logits) of its student are concentrations
+
+    def __call__(self, view: View) -> Float[Array, " b"]:
+        if self.temperature < 1 or not 0 < self.smoothing < 1:
+            raise InputError(
+                f"end2.END2: expected a temperature from 1 and a smoothing in (0, 1), got {self.temperature} and {self.smoothing}."
+            )
+        ensemble = view.members()
+        epoch = view.epoch.astype(jnp.float32)
+        temperature = annealed(epoch, self.temperature, self.hold, self.epochs)
+        return dirichlet_nll(
+            view.student.logits,
+            ensemble.members,
+            ensemble.weights,
+            temperature,
+            self.smoothing,
+        )

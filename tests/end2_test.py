@@ -1,0 +1,72 @@
+"""Ensemble distribution distillation: the likelihood of the members under the student's Dirichlet."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import dirichlet
+
+from kd.errors import InputError
+from kd.objectives.end2 import END2, annealed, dirichlet_nll
+from kd.types import Mixture, Outputs, View
+
+WEIGHTS = jnp.array([0.5, 0.3, 0.2])
+
+
+def test_by_hand():
+    """Dirichlet(1, 1) has density 1 everywhere, Dirichlet(2, 1) has 2 p_1: at p_1 = 3/4 that is 3/2."""
+    members = jnp.array([[[np.log(3.0), 0.0]]])
+    one = jnp.ones(1)
+    flat = dirichlet_nll(jnp.zeros((1, 2)), members, one)
+    np.testing.assert_allclose(flat, 0.0, atol=1e-5)
+    tilted = jnp.array([[np.log(2.0), 0.0]])
+    np.testing.assert_allclose(dirichlet_nll(tilted, members, one), -np.log(1.5), atol=1e-5)  # fmt: skip
+    # At T = 2 both are softened: a = (sqrt 2, 1), p_1 = sqrt 3 / (1 + sqrt 3).
+    p = np.sqrt(3) / (1 + np.sqrt(3))
+    expected = -dirichlet.logpdf([p, 1 - p], [np.sqrt(2), 1.0])
+    np.testing.assert_allclose(dirichlet_nll(tilted, members, one, 2.0), expected, atol=1e-5)  # fmt: skip
+
+
+def test_it_is_the_weighted_mean_of_the_likelihoods():
+    keys = jax.random.split(jax.random.key(0), 2)
+    members = jax.random.normal(keys[0], (3, 4, 5))
+    student = 2 * jax.random.normal(keys[1], (4, 5))
+    p = np.asarray(jax.nn.softmax(members), np.float64)
+    p = p / p.sum(-1, keepdims=True)
+    a = np.exp(np.asarray(student, np.float64))
+    alone = [[-dirichlet.logpdf(p[m, b], a[b]) for b in range(4)] for m in range(3)]
+    found = dirichlet_nll(student, members, WEIGHTS)
+    np.testing.assert_allclose(found, np.einsum("m,mb->b", WEIGHTS, alone), rtol=1e-4)
+
+
+def test_sure_members_and_a_sure_student_stay_finite():
+    members = jnp.array([[[1e3, -1e3]], [[1e3, -1e3]]])
+    loss = lambda s: dirichlet_nll(s, members, jnp.ones(2) / 2).sum()
+    value, gradient = jax.value_and_grad(loss)(jnp.array([[12.0, -12.0]]))
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_the_temperature_waits_and_then_falls_to_one():
+    epochs = jnp.array([0.0, 2.0, 4.0, 6.0, 9.0])
+    found = [float(annealed(e, 10.0, 2, 4)) for e in epochs]
+    np.testing.assert_allclose(found, [10, 10, 5.5, 1, 1])
+    assert float(annealed(jnp.float32(3), 1.0, 0, 0)) == 1.0
+
+
+def view(teacher, epoch=0):
+    batch = {"image": jnp.ones((2, 1)), "epoch": jnp.int32(epoch)}
+    student = Outputs(jnp.array([[1.0, 0.0], [0.0, 2.0]]))
+    return View(student, teacher, batch, {}, jnp.int32(0))
+
+
+def test_the_module_anneals_and_asks_for_members():
+    members = jnp.array([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 3.0]]])
+    mixture = Mixture(members, jnp.ones(2) / 2)
+    module = END2(temperature=3.0, hold=0, epochs=2)
+    for epoch, temperature in ((0, 3.0), (1, 2.0), (2, 1.0)):
+        expected = dirichlet_nll(view(mixture).student.logits, members, mixture.weights, temperature)  # fmt: skip
+        np.testing.assert_allclose(module.apply({}, view(mixture, epoch)), expected, rtol=1e-5)  # fmt: skip
+    with pytest.raises(InputError, match="several members"):
+        module.apply({}, view(Outputs(members[0])))
+    with pytest.raises(InputError, match="temperature from 1"):
+        END2(temperature=0.5).apply({}, view(mixture))

@@ -1,0 +1,65 @@
+"""Uncertainty taken apart, by hand, and what tells foreign images from familiar ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kd import uncertainty
+from kd.main import main
+from kd.workdir import Workdir
+
+LN2 = np.log(2)
+
+
+def test_members_that_contradict_one_another_know_nothing_together():
+    """Two sure members of opposite opinion, and two that both say half and half: total ln 2 in both cases, of different kinds."""
+    opposed = np.array([[[40.0, -40.0]], [[-40.0, 40.0]]])
+    unsure = np.zeros((2, 1, 2))
+    found = uncertainty.of_members(np.concatenate([opposed, unsure], axis=1))
+    np.testing.assert_allclose(found.total, [LN2, LN2])
+    np.testing.assert_allclose(found.expected, [0, LN2], atol=1e-12)
+    np.testing.assert_allclose(found.mutual, [LN2, 0], atol=1e-12)
+    alone = uncertainty.of_members(opposed, [1.0, 0.0])
+    np.testing.assert_allclose([*alone.total, *alone.mutual], 0, atol=1e-12)
+
+
+def test_a_dirichlet_by_hand_and_by_many_draws():
+    """Of a uniform p the expected entropy is 1/2: the integral of -2 p log p."""
+    found = uncertainty.of_dirichlet(np.zeros((1, 2)))
+    np.testing.assert_allclose([*found.total, *found.expected], [LN2, 0.5])
+    logits = np.array([[1.0, 0.2, -0.5]])
+    p = np.random.default_rng(0).dirichlet(np.exp(logits[0]), 200_000)
+    drawn = uncertainty.of_members(np.log(np.maximum(p, 1e-300))[:, None])
+    own = uncertainty.of_dirichlet(logits)
+    np.testing.assert_allclose(np.ravel(own), np.ravel(drawn), atol=5e-3)
+
+
+def test_auroc_by_hand():
+    """Of four pairs three are in order and one is a tie."""
+    assert uncertainty.auroc(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == 3.5 / 4
+    assert uncertainty.auroc(np.zeros(3), np.zeros(2)) == 0.5
+
+
+def test_orders_that_agree_and_that_do_not():
+    a = np.array([1.0, 2.0, 3.0])
+    assert uncertainty.rank_correlation(a, a**3) == 1
+    assert uncertainty.rank_correlation(a, -a) == -1
+    assert uncertainty.rank_correlation(a, np.zeros(3)) == 0
+
+
+def test_a_student_of_one_prediction_claims_no_disagreement(finished, small_config, small_data, capsys):  # fmt: skip
+    command = ["uncertainty", "runs/small", "--foreign", "arrays"]
+    assert main([*command, "--foreign_path", str(small_data)]) == 0
+    assert "ensemble of 2" in capsys.readouterr().out
+    content = json.loads((Workdir("runs/small").path / "uncertainty-arrays.json").read_text())  # fmt: skip
+    student, ensemble = content["networks"]["student"], content["networks"]["ensemble of 2"]  # fmt: skip
+    assert "auroc_mutual" not in student and ensemble["mutual"][0] > 0
+    assert student["auroc_total"] == [0.5, 0.5]  # the set itself is not foreign
+    accuracy = Workdir("runs/small").read("result.json")["final"]["accuracy"]
+    assert student["accuracy"] == pytest.approx(accuracy)
+    assert main(["uncertainty", "nowhere", "--foreign", "mnist"]) == 2
+    image, label = np.zeros((4, 5, 5, 1), np.uint8), np.arange(4) % 2
+    np.savez("5x5.npz", x_train=image, y_train=label, x_test=image, y_test=label)
+    assert main([*command, "--foreign_path", "5x5.npz"]) == 2
+    assert "are [5, 5, 1], those of runs/small [8, 8, 1]" in capsys.readouterr().err
