@@ -10,7 +10,11 @@ Columns are the two peers. Budgets are minutes on two CPU cores, five seeds.
 
 PAPER = "Zhang et al. 2018 (DML), Table 2"
 
-PAIRS = {"8 and 8 channels": "8-8", "8 and 2 channels": "8-2"}
+PAIRS = {
+    "4 and 4 channels": ("4-4", (6, 6, 10)),
+    "4 and 2 channels": ("4-2", (5, 5, 8)),
+}
+"""Title -> peers, and minutes of each row."""
 
 COLUMNS = {
     "first peer": dict(metric="accuracy(peer=0)"),
@@ -48,9 +52,9 @@ def get_experiment(arg=None):
         dict(
             title=title,
             columns=COLUMNS,
-            rows=rows(dict(peers=peers), (8, 8, 14)),
+            rows=rows(dict(peers=peers), budgets),
         )
-        for title, peers in PAIRS.items()
+        for title, (peers, budgets) in PAIRS.items()
     ]
     return dict(
         **common,
