@@ -71,14 +71,20 @@ def per_seed(config: ConfigDict) -> bool:
 
 
 def facts(config: ConfigDict, weights: str, data: str) -> dict[str, Any]:
-    """Content of `cache.json`: all that answers depend on but the seed. `weights` and `data` are fingerprints of the networks and
-    of the training images."""
+    """Content of `cache.json`: all that answers depend on but the seed; of jax because another version may draw other views.
+
+    Args:
+      config: of the run.
+      weights: fingerprint of the networks.
+      data: of the training images.
+    """
     return {
         "teacher": weights,
         "data": data,
         "augmentation": config.augment,
         "window": window(config),
         "precision": precision(config),
+        "jax": jax.__version__,
     }
 
 

@@ -158,8 +158,11 @@ def _known_size(group: Group) -> int | None:
 
 def _networks(config: ConfigDict) -> int:
     """How many networks a run leaves: one for each seed, or the peers of a cohort, see `kd.models.cohort`."""
-    student = config.student
-    peers = len(student.get("members", ())) or student.get("size", 1 + ("member" in student))  # fmt: skip
+    student, peers = config.student, 1
+    if isinstance(student.get("members"), tuple | list):
+        peers = len(student.members)
+    elif "member" in student:
+        peers = student.get("size", 2)
     return config.seeds * peers
 
 

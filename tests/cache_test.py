@@ -126,6 +126,18 @@ def test_caches_that_cannot_be_are_refused(small_config, capsys, value, words):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("devices", ["seeds=2", "teacher=2"])
+def test_devices_take_their_own_answers(finished, small_config, devices):
+    """Each device those for its own seeds, or those of its own members: as on one device."""
+    common = ["--config.teacher.cache_window=2", "--config.teacher.cache=float16"]
+    for name, options in (("one", []), ("several", [f"--config.devices.{devices}"])):
+        command = ["run", "--config", "small.py", *common, *options, "--workdir", name]
+        assert main(command) == 0
+    found = [Workdir(name).predictions()["logits"] for name in ("one", "several")]
+    np.testing.assert_allclose(*found, atol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("members", ["all", "paired", "1"])
 def test_a_student_learns_from_the_cache_as_from_the_live_teacher(
     finished, small_config, capsys, members
