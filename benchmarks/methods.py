@@ -347,6 +347,16 @@ ALL = (
         more="a memory of n x c",
     ),
     Method(
+        ("kd.KD",),
+        ("camkd",),
+        "Confidence-aware multi-teacher, Zhang et al.",
+        "https://arxiv.org/abs/2201.00007",
+        2022,
+        logits="of each member",
+        labels="yes",
+        more="an ensemble, `teacher.reduce = 'confidence'`",
+    ),
+    Method(
         ("end2.END2",),
         ("end2",),
         "Ensemble distribution distillation, Malinin et al.",

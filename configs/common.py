@@ -184,14 +184,17 @@ METHODS: dict[str, dict[str, Any]] = {
     ),
     # Hao840/OFAKD train.py: all weights 1, T 1, exponent 1; 1.5 in its ImageNet command.
     "ofa": _with(1.0, "ofa.OFA", exponent=1.0, temperature=1.0),
+    # Rorozhl/CA-MKD scripts/run.sh with teacher.reduce = "confidence": CE 1, and KD 1 at T = 4 of three teachers, whose number the code
+    # divides by. Without its loss on features (weight 50).
+    "camkd": _with(1 / 3, "kd.KD", temperature=4.0),
     # KaosEngineer/PriorNetworks-EnD2: no labels, T from 10 down to 1 over 60 epochs after 30; clips the gradient's norm at 10.
     "end2": dict(end2=dict(name="end2.END2", temperature=10.0, hold=30, epochs=60)),
     # Tran et al. 2020 learn from the heads' teachers alone.
     "hydra": dict(hydra=dict(name="hydra.Hydra", temperature=1.0)),
 }
 
-SEVERAL = ("end2", "hydra")
-"""Methods that learn from each member of an ensemble at once, and so need several."""
+SEVERAL = ("camkd", "end2", "hydra")
+"""Methods that learn from the members of an ensemble, and so need several."""
 
 
 TEACHER_FREE = ("labels", "tf_kd_reg", "pskd")

@@ -141,9 +141,9 @@ def _figures(
     rows = []
     for answer in answers:
         familiar, foreign = answer["familiar"], answer["foreign"]
+        scores = metrics.evaluate(familiar.logits[None], label, None)
         row = {
-            "accuracy": metrics.accuracy(familiar.logits, label),
-            "nll": metrics.nll(familiar.logits, label),
+            **{name: values[0] for name, values in scores.items()},
             "total": familiar.uncertainty.total.mean(),
             "expected": familiar.uncertainty.expected.mean(),
             "mutual": familiar.uncertainty.mutual.mean(),

@@ -140,15 +140,7 @@ def spelled(section: ConfigDict) -> ConfigDict:
     return section
 
 
-def check(section: ConfigDict) -> None:
-    """Raises InputError for members and weights that cannot be, as far as configs tell: before a teacher is trained."""
-    groups = groups_of(section)
-    sizes = [_known_size(group) for group in groups]
-    if groups and None not in sizes:
-        shares(groups, sizes)  # pyrefly: ignore
-
-
-def _known_size(group: Group) -> int | None:
+def known_size(group: Group) -> int | None:
     """How many members a group has, as far as its config tells. Raises InputError where it lacks one."""
     if group.config:
         size = _networks(configs.load(group.config))

@@ -262,7 +262,8 @@ def _ways(
         return how, "host"
     if loop == "auto":
         unrolled = any(group.how == "unroll" for group in taught.groups)
-        slow = loops_are_slow(forward, one, image) or unrolled
+        asked = unrolled and not config.teacher.cache  # in each update
+        slow = loops_are_slow(forward, one, image) or asked
         loop = "host" if slow else "device"
     return how, loop
 

@@ -23,7 +23,7 @@ from kd.peers import peers, variables_of
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
-from kd.trained import fingerprint, workdirs_of_teachers
+from kd.trained import check_teachers, fingerprint, workdirs_of_teachers
 from kd.types import DistillState
 from kd.workdir import Workdir
 
@@ -54,9 +54,9 @@ def run(
     config = _on_devices(parts.spell_out(config))
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
-        groups.check(config.teacher)
         cache.check(config)
         check_parts(config)  # what is wrong is told before a teacher is trained
+        check_teachers(config, root)
     teachers = ensure_teachers(config, root, (*above, str(workdir)))
     if not workdir.finished:
         setup = set_up(config, teachers)

@@ -20,8 +20,8 @@ from kd.config import ConfigDict
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.groups import ALL, Group, groups_of, shares
-from kd.parts import make_model
+from kd.groups import ALL, Group, groups_of, known_size, shares
+from kd.parts import make_data, make_model
 from kd.peers import peers
 from kd.peers import stacked as networks_of
 from kd.step import make_eval
@@ -258,6 +258,25 @@ def _one_each(config: ConfigDict, stored: PyTree) -> PyTree:
     """Of answers [s, m, ...] those of member i to student i alone, where students are paired with members."""
     own = np.arange(config.seeds)
     return jax.tree.map(lambda x: x[own, own], stored)
+
+
+def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
+    """Raises InputError for what `make_teacher` would refuse, as far as it is known while teachers are missing."""
+    named, found = groups_of(config.teacher), workdirs_of_teachers(config, root)
+    if all(there.finished for there in found):
+        return
+    dataset, sizes = make_data(config), []
+    for group, there in zip(named, found, strict=True):
+        size = known_size(group)
+        if there.finished:
+            result = there.read("result.json")
+            _check_fit(result, dataset, there)
+            networks = len(result["seeds"]) * len(result.get("peers", [1]))
+            size = len(group.indices(networks, there))
+        sizes.append(size)
+    if None not in sizes:
+        shares(named, sizes)
+        _places(config, named, sizes, tactic.make_mesh(config))
 
 
 def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:

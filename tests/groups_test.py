@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kd import groups, metrics, parts
+from kd import experiment, groups, metrics, parts, plan
 from kd.config import ConfigDict, complete
 from kd.errors import InputError
 from kd.main import main
@@ -75,7 +75,9 @@ def get_config(arg=None):
     c.optimizer = dict(name="sgd", learning_rate=0.1)
     c.objective = dict(ce=dict(name="ce.CE"))
     if arg not in ("narrow", "wide"):
-        c.teacher = dict(reduce=arg or "probs", groups=GROUPS)
+        even = arg == "confidence"  # which weighs the members itself
+        groups = tuple(dict(g, weight=1.0) for g in GROUPS) if even else GROUPS
+        c.teacher = dict(reduce=arg or "probs", groups=groups)
         c.objective.kd = dict(name="kd.KD", temperature=2.0)
     return c
 
@@ -136,6 +138,7 @@ def test_devices_and_a_cache_change_nothing(mixed, reduce):
         ("dict(config='mixed.py:narrow', weights=(1, 2, 3))", "3 weights for 2 members"),
         ("dict(config='mixed.py:narrow', weight=0)", "nobody teaches"),
         ("dict(config='mixed.py:narrow', members=(0, 2))", "members 0 to 1"),
+        ("dict(config='mixed.py:narrow'), dict(config='mixed.py:wide', members=1)", "the 1 members of config.teacher.groups[1] do not"),
         ("dict(config='mixed.py:narrow'), dict(run='nowhere')", "nowhere is no finished run"),
     ],
 )  # fmt: skip
@@ -143,7 +146,7 @@ def test_what_cannot_be_is_told_before_a_teacher_is_trained(mixed, capsys, secti
     text = (mixed / "mixed.py").read_text()
     text = text.partition("GROUPS = (dict")[0] + f"GROUPS = ({section},)\n"
     (mixed / "mixed.py").write_text(text)
-    assert main(["run", "--config", "mixed.py"]) == 2
+    assert main(["run", "--config", "mixed.py", "--config.devices.teacher=2"]) == 2
     error = capsys.readouterr().err
     assert words in error and len(error.splitlines()) == 1
     assert not (mixed / "runs").exists()
@@ -158,6 +161,11 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
     other.write("result.json", other.read("result.json") | {"num_classes": 7})
     text = small_config.read_text()
     groups = "(dict(config='small.py:teacher'), dict(run='{run}', members=(1,)))"
+    missing = "dict(config='small.py:teacher', members=(0,)), dict(run='other')"
+    small_config.write_text(text.replace('dict(config="small.py:teacher")', f"dict(groups=({missing}))"))  # fmt: skip
+    assert main(["run", "--config", "small.py", "--runs", "fresh"]) == 2
+    assert "num_classes 7" in capsys.readouterr().err
+    assert not (tmp_path / "fresh").exists()
     for run, arguments, words in (
         ("runs/small-teacher", ["--config.devices.teacher=2"], "the 1 members of config.teacher.groups[1] do not divide"),
         ("other", [], "other was trained with num_classes 7"),
@@ -167,3 +175,14 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
         error = capsys.readouterr().err
         assert words in error and len(error.splitlines()) == 1
         assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("kind", ["", ":smoke", ":cifar100"])
+def test_the_tables_of_ensembles_are_whole(kind, tmp_path):
+    """Every config loads, and on two cores the whole takes at most an hour and a half."""
+    runs = plan.make(experiment.load(f"experiments/ensembles.py{kind}"), tmp_path)
+    runs = {run.identity: run for run in runs.values()}
+    for run in runs.values():
+        parts.spell_out(run.config)
+    budgets = [max(c.budget or 0 for c in run.cells) for run in runs.values() if run.cells]  # fmt: skip
+    assert len(budgets) > 10 and sum(budgets) <= 90

@@ -15,12 +15,17 @@ from kd.types import Mixture, Outputs, View
 WEIGHTS = jnp.array([0.5, 0.3, 0.2])
 
 
+def normal(*shape):
+    """Numbers to test with. NumPy's: a draw of jax would be compiled."""
+    return jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
+
+
 @pytest.fixture(scope="module")
 def student():
     net = Heads({"name": "mlp.MLP", "widths": (6,)}, 4, heads=3)
-    image = jax.random.normal(jax.random.key(0), (5, 7))
-    variables = net.init(jax.random.key(1), image)
-    return net, variables, image
+    image = normal(5, 7)
+    outputs, variables = jax.jit(net.init_with_output)(jax.random.key(1), image)
+    return outputs, variables, image
 
 
 def view(outputs, members):
@@ -29,8 +34,7 @@ def view(outputs, members):
 
 
 def test_it_predicts_the_mean_of_its_heads(student):
-    net, variables, image = student
-    outputs = net.apply(variables, image)
+    outputs, _, _ = student
     assert outputs.features["heads"].shape == (5, 3, 4)
     p = jax.nn.softmax(outputs.features["heads"]).mean(axis=1)
     np.testing.assert_allclose(jax.nn.softmax(outputs.logits), p, rtol=1e-5)
@@ -39,32 +43,30 @@ def test_it_predicts_the_mean_of_its_heads(student):
 
 def test_it_costs_its_heads_and_the_body_without_its_own(student):
     count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
-    body = MLP(4, (6,)).init(jax.random.key(0), student[2])["params"]
+    body = jax.eval_shape(MLP(4, (6,)).init, jax.random.key(0), student[2])["params"]
     assert count(student[1]) == count(body) - count(body["head"]) + 3 * count(body["head"])  # fmt: skip
 
 
 def test_each_head_learns_from_its_own_teacher(student):
     """The loss is the weighted mean of KD's, and what one teacher says moves one head alone."""
-    net, variables, image = student
-    outputs = net.apply(variables, image)
-    members = jax.random.normal(jax.random.key(2), (3, 5, 4))
+    outputs, _, _ = student
+    members = normal(3, 5, 4)
     heads = outputs.features["heads"]
     alone = [distill_kl(heads[:, m], members[m], 2.0) for m in range(3)]
-    found = Hydra(temperature=2.0).apply({}, view(outputs, members))
+    found = jax.jit(Hydra(temperature=2.0).apply)({}, view(outputs, members))
     np.testing.assert_allclose(found, np.einsum("m,mb->b", WEIGHTS, alone), rtol=1e-5)
 
     def loss(heads, members):
         given = Outputs(outputs.logits, {"heads": heads})
         return Hydra().apply({}, view(given, members)).sum()
 
-    gradient = jax.grad(loss)
+    gradient = jax.jit(jax.grad(loss))
     moved = gradient(heads, members) - gradient(heads, members.at[1].add(jnp.arange(4.0)))  # fmt: skip
     assert (moved[:, 1] != 0).any() and (moved[:, [0, 2]] == 0).all()
 
 
 def test_what_does_not_fit_is_refused(student):
-    net, variables, image = student
-    outputs = net.apply(variables, image)
+    outputs, _, image = student
     with pytest.raises(InputError, match="3 heads and 2 teachers"):
         Hydra().apply({}, view(outputs, jnp.zeros((2, 5, 4))))
     with pytest.raises(InputError, match=r"hydra\.Hydra"):

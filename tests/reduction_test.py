@@ -11,7 +11,6 @@ from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.objectives.fitnet import FitNet
 from kd.objectives.kd import KD, distill_kl
 from kd.reduction import confidence
-from kd.transform import pick
 from kd.types import Mixture, Outputs, View
 
 WEIGHTS = (0.5, 0.2, 0.3)
@@ -19,28 +18,34 @@ NETS = MLP(3, (4,)), MLP(3, (6, 5))
 SIZES = 2, 1
 
 
+def normal(*shape):
+    """Numbers to test with. NumPy's: a draw of jax would be compiled."""
+    return jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
+
+
 @pytest.fixture(scope="module")
 def several():
     """Stacks of two narrow networks and of one wide, a batch, and the logits of all three [m, b, c]."""
-    image = jax.random.normal(jax.random.key(1), (4, 5))
-    keys = jax.random.split(jax.random.key(2), 2)
-    stacks = tuple(
-        jax.vmap(lambda key, net=net: net.init(key, image))(keys[:m])
-        for net, m in zip(NETS, SIZES, strict=True)
-    )
+    image, keys = normal(4, 5), jax.random.split(jax.random.key(2), 2)
     batch = {"image": image, "label": jnp.array([0, 1, 2, 0]), "key": jax.random.key(3)}
-    logits = [
-        net.apply(pick(stack, i), image).logits
-        for net, stack, m in zip(NETS, stacks, SIZES, strict=True)
-        for i in range(m)
-    ]
-    return stacks, batch, jnp.stack(logits)
+
+    @jax.jit
+    def make(keys):
+        stacks, logits = [], []
+        for net, m in zip(NETS, SIZES, strict=True):
+            alone = [net.init_with_output(key, image) for key in keys[:m]]
+            logits += [outputs.logits for outputs, _ in alone]
+            stacks.append(teachers.stack([variables for _, variables in alone]))
+        return tuple(stacks), jnp.stack(logits)
+
+    stacks, logits = make(keys)
+    return stacks, batch, logits
 
 
-def target(several, reduce, weights=WEIGHTS, how="vmap"):
+def target(several, reduce, weights=WEIGHTS, how="map"):
     stacks, batch, _ = several
     groups = [teachers.Group(net, how) for net in NETS]
-    return teachers.grouped(groups, reduce, weights).apply(stacks, (), batch)
+    return jax.jit(teachers.grouped(groups, reduce, weights).apply)(stacks, (), batch)
 
 
 def test_confidence_by_hand():
@@ -57,18 +62,15 @@ def test_confidence_by_hand():
 
 def test_weights_of_each_example_learn_as_the_weighted_losses_of_the_members():
     """The gradient of KL to the mixture is that of sum_m w_m KL to each member: what CA-MKD trains with."""
-    keys = jax.random.split(jax.random.key(0), 2)
-    members = jax.random.normal(keys[0], (3, 4, 5))
-    student = jax.random.normal(keys[1], (4, 5))
-    weights = confidence(members, jnp.arange(4))
+    members, student = normal(3, 4, 5), normal(4, 5)
+    weights = jax.jit(confidence)(members, jnp.arange(4))
     mixed = lambda s: distill_kl(s, Mixture(members, weights).at(2.0), 2.0).sum()
     apart = lambda s: (weights * jax.vmap(lambda z: distill_kl(s, z, 2.0))(members)).sum()  # fmt: skip
-    np.testing.assert_allclose(jax.grad(mixed)(student), jax.grad(apart)(student), atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(jax.jit(jax.grad(mixed))(student), jax.jit(jax.grad(apart))(student), atol=1e-6)  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["vmap", "map", "unroll"])
-def test_members_of_several_architectures_are_one_mixture(several, how):
-    mixture = target(several, "probs", how=how)
+def test_members_of_several_architectures_are_one_mixture(several):
+    mixture = target(several, "probs")
     np.testing.assert_allclose(mixture.members, several[2], atol=1e-6)
     p = np.einsum("m,mbc->bc", WEIGHTS, jax.nn.softmax(several[2] / 4))
     np.testing.assert_allclose(jax.nn.softmax(mixture.at(4.0) / 4), p, atol=1e-6)
@@ -107,18 +109,17 @@ def test_the_one_that_is_drawn_comes_as_often_as_it_counts(several, groups):
 
 
 def test_no_other_member_is_computed_than_the_one_that_is_drawn():
-    """The step of one of eight costs as many operations as that of one."""
+    """Of eight, an eighth of the operations."""
     net, image = MLP(3, (64, 64)), jnp.ones((16, 5))
-    weights = jax.vmap(lambda key: net.init(key, image))(jax.random.split(jax.random.key(0), 8))  # fmt: skip
+    one = jax.eval_shape(net.init, jax.random.key(0), image)
+    weights = jax.tree.map(lambda x: jnp.zeros((8, *x.shape)), one)
     batch = {"image": image, "label": jnp.zeros(16, int), "key": jax.random.key(0)}
 
-    def flops(teacher, weights):
-        f = lambda w, b: teacher.apply(w, (), b).logits
+    def flops(reduce):
+        f = lambda w, b: teachers.ensemble(net, reduce).apply(w, (), b).logits
         return jax.jit(f).lower(weights, batch).compile().cost_analysis()["flops"]
 
-    alone = flops(teachers.frozen(net), pick(weights, 0))
-    assert flops(teachers.ensemble(net, "random"), weights) < 1.1 * alone
-    assert flops(teachers.ensemble(net, "probs"), weights) > 7 * alone
+    assert 7 * flops("random") < flops("probs")
 
 
 def view_of(teacher, variables, image):
@@ -132,7 +133,7 @@ def test_each_teacher_counts_what_its_weight_says(several):
     teacher = target(several, "each")
     view = view_of(teacher, stacks, batch["image"])
     lifted = PerGroup([PerTeacher(KD(2.0), WEIGHTS[:2]), PerTeacher(KD(2.0), WEIGHTS[2:])])  # fmt: skip
-    loss, _ = Weighted({"kd": lifted}, {"kd": 1.0}).apply({}, view)
+    loss, _ = jax.jit(Weighted({"kd": lifted}, {"kd": 1.0}).apply)({}, view)
     alone = [distill_kl(view.student.logits, z, 2.0) for z in logits]
     expected = np.mean(np.einsum("m,mb->b", WEIGHTS, alone))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
@@ -143,7 +144,8 @@ def test_each_teacher_has_a_regressor_of_its_own_width():
     logits = jnp.zeros((1, 4, 3))
     teacher = (Outputs(jnp.zeros((2, 4, 3)), maps(2, 3)), Outputs(logits, maps(1, 5)))
     lifted = PerGroup([PerTeacher(FitNet("stage1"), (0.2, 0.3)), PerTeacher(FitNet("stage1"), (0.5,))])  # fmt: skip
-    variables = lifted.init(jax.random.key(0), view_of(teacher, ({}, {}), None))
+    view = view_of(teacher, ({}, {}), None)
+    variables = jax.eval_shape(lifted.init, jax.random.key(0), view)
     shapes = sorted(x.shape for x in jax.tree.leaves(variables) if x.ndim > 2)
     assert shapes[0][0] == 1 and shapes[0][-1] == 5
     assert shapes[1][0] == 2 and shapes[1][-1] == 3

@@ -41,8 +41,8 @@ def dirichlet_nll(
 
 
 def annealed(
-    epoch: Float[Array, ""], temperature: float, hold: int, epochs: int
-) -> Float[Array, ""]:
+    epoch: Float[Array, "*e"], temperature: float, hold: int, epochs: int
+) -> Float[Array, "*e"]:
     """`temperature` for `hold` epochs, then down to 1 along a line of `epochs`."""
     done = jnp.clip((epoch - hold) / max(epochs, 1), 0.0, 1.0)
     return temperature + (1.0 - temperature) * done
