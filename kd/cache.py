@@ -47,8 +47,13 @@ def window(config: ConfigDict) -> int:
     """Epochs of views that there are to store, 1 where all are the same.
 
     Raises:
-      InputError: they do not repeat.
+      InputError: they do not repeat, or a batch shows two of each image.
     """
+    if config.second_view:
+        raise InputError(
+            f"config.teacher.cache: second_view = {config.second_view!r} shows the teacher two views of each image, and answers are about "
+            "one. Leave one of the two out."
+        )
     if not config.augment:
         return 1
     if not config.teacher.cache_window:
@@ -84,6 +89,7 @@ def facts(config: ConfigDict, weights: str, data: str) -> dict[str, Any]:
         "augmentation": config.augment,
         "window": window(config),
         "precision": precision(config),
+        "networks": config.precision,
         "jax": jax.__version__,
     }
 

@@ -17,17 +17,18 @@ from kd.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """Finished runs that belong together: this one, its teacher, and those of `config.compare` by label."""
+    """Finished runs that belong together: this one, its teacher, the one it started from, and those of `config.compare` by label."""
 
     own: Workdir
     teachers: tuple[Workdir, ...]  # one for each group
+    first: Workdir | None
     others: dict[str, Workdir]
 
 
 def ensure(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Runs:
-    """Trains what is missing of this run, its teacher and the runs of `config.compare`."""
+    """Trains what is missing of this run, of those that it builds on and of those in `config.compare`."""
     from kd.train import run
-    from kd.trained import workdirs_of_teachers
+    from kd.trained import workdir_of, workdirs_of_teachers
 
     others = {
         label: (
@@ -39,8 +40,9 @@ def ensure(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Run
     own = run(config, workdir, root)
     for other, there in others.values():
         run(other, there, root)
-    teachers = workdirs_of_teachers(config, root)
-    return Runs(own, teachers, {label: there for label, (_, there) in others.items()})
+    teachers, first = workdirs_of_teachers(config, root), workdir_of(config.init, root)
+    labelled = {label: there for label, (_, there) in others.items()}
+    return Runs(own, teachers, first, labelled)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
     rows += [*others, *_peers(distilled)]
     if "teacher_logits" in own:
         rows.append(Row("mean of its weights", own["teacher_logits"], [result]))
-    taught = _learned_from(config, result["teacher"])
+    taught = _learned_from(config, result["teacher"]) + _started_from(result)
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
         *taught,
@@ -137,6 +139,14 @@ def _shares(teacher: dict[str, Any] | None) -> list[float]:
     return [share for group in groups.recorded(teacher) for share in group.shares]
 
 
+def _started_from(result: dict[str, Any]) -> list[str]:
+    """A line on the run that the students started from, where there is one."""
+    first = result.get("init")  # results from before there was any lack it
+    if first is None:
+        return []
+    return [f"every student started from what {first['run']} had learnt"]
+
+
 def _taught(
     teachers: Sequence[Workdir], found: Sequence[groups.Recorded], label: np.ndarray
 ) -> list[Row]:
@@ -165,6 +175,7 @@ def _places(runs: Runs) -> list[str]:
     places = [
         runs.own,
         *runs.teachers,
+        *([runs.first] if runs.first else []),
         *runs.others.values(),
     ]
     return [str(place.path) for place in places]

@@ -110,7 +110,7 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
         raise InputError(
             f"{origin['checkpoint']}: the network looks at images of 3 channels, those of data set {name} have {channels}. Give its own with --data."
         )
-    setup = set_up(config, ())
+    setup = set_up(config)
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.place),
         setup.shapes.student,

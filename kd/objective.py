@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -33,10 +34,11 @@ class Weighted(nn.Module):
     weights: Mapping[str, Weight]
 
     def __call__(self, view: View) -> tuple[Float[Array, ""], dict[str, Array]]:
-        losses = {
-            name: jnp.mean(term(view).astype(jnp.float32))
-            for name, term in self.terms.items()
-        }
+        with jax.default_matmul_precision("float32"):  # whatever the networks' is
+            losses = {
+                name: jnp.mean(term(view).astype(jnp.float32))
+                for name, term in self.terms.items()
+            }
         weight = lambda w: w(view.step) if callable(w) else w
         total = sum(weight(self.weights[name]) * loss for name, loss in losses.items())
         peers = view.student.logits.shape[:-2]

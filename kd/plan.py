@@ -1,4 +1,4 @@
-"""What must be run for a table, and in which order: the cells' runs and, before them, their teachers. Imports no jax."""
+"""What must be run for a table, and in which order: the cells' runs and, before them, those that they build on. Imports no jax."""
 
 import dataclasses
 import hashlib
@@ -20,7 +20,7 @@ from kd.workdir import Workdir
 class Run:
     """A run that cells or other runs need.
 
-    `identity` is a hash of what its config files and those of its teachers say: what differs from the defaults, so that it
+    `identity` is a hash of what its config files and those of the runs that it builds on say: what differs from the defaults, so that it
     stays when a default is added.
     """
 
@@ -65,15 +65,18 @@ def _add(
     if reference in runs:
         return
     if reference in above:
-        raise InputError(f"{reference} would be its own teacher.")
+        raise InputError(f"{reference} would be its own teacher, or start from itself.")
     config = configs.load(reference)
-    # A teacher in a directory of its own choice is left to `kd run`.
+    # A run in a directory of its own choice is left to `kd run`.
     taught = [g.config for g in groups_of(config.teacher) if g.config and not g.run]
-    needs = (*dict.fromkeys([*taught, *config.compare.values()]),)
+    first = "" if config.init.run else config.init.config
+    below = [*taught, *([first] if first else [])]
+    needs = tuple(dict.fromkeys([*below, *config.compare.values()]))
     for need in needs:
         _add(need, root, runs, (*above, reference))
     said = _said(config)
     chain = [said, *([runs[teacher].identity for teacher in taught] or [""])]
+    chain += [runs[first].identity] if first else []
     digest = hashlib.sha256(json.dumps(chain, sort_keys=True).encode())
     workdir = Workdir(configs.default_workdir(reference, root))
     _check_owner(workdir, config)

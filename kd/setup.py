@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import metrics, parts, sharding, tactic
+from kd import metrics, parts, precision, sharding, start, tactic
 from kd.batches import Batches, Evaluated
 from kd.config import ConfigDict
 from kd.data.augment import make_augment, make_normalize
@@ -25,9 +25,10 @@ from kd.program import (
     make_updates,
     seed_keys,
 )
+from kd.start import Start, make_start
 from kd.step import Augment, make_eval, make_init, make_step
-from kd.trained import Taught, make_teacher
-from kd.transform import fastest, loops_are_slow
+from kd.trained import Members, Taught, make_teacher
+from kd.transform import fastest, loops_are_slow, pick
 from kd.types import Batch, DistillState, PyTree
 from kd.workdir import Workdir
 
@@ -39,13 +40,16 @@ def check_parts(config: ConfigDict) -> None:
     tactic.make_mesh(config)
     if isinstance(dataset.train.image, Pictures):
         tactic.check_streamed(config)
+    parts.check_views(config)
     _augment(config, dataset)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
+    precision.network(student, config.precision)
     tx = parts.make_tx(config, plan)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
     try:
         init = lambda x: student.init(jax.random.key(0), x, train=False)
-        jax.eval_shape(tx.init, jax.eval_shape(init, image)["params"])
+        variables = jax.eval_shape(init, image)
+        jax.eval_shape(tx.init, variables["params"])
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -54,6 +58,7 @@ def check_parts(config: ConfigDict) -> None:
             f"config.student {config.student.to_dict()} cannot be built for images "
             f"{list(image.shape[1:])}: {first}"
         ) from error
+    start.check(config, variables, image, dataset.num_classes)
 
 
 def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
@@ -68,15 +73,12 @@ def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
 
 
 def _augment(config: ConfigDict, dataset: Dataset) -> Augment:
-    moments = dataset.mean, dataset.std
-    window = config.teacher.cache_window
-    return make_augment(config.augment, *moments, _example(dataset), window)
-
-
-def _example(dataset: Dataset) -> jax.ShapeDtypeStruct:
-    """Shape and type of one raw image."""
+    """What the networks see of the raw images in training, tried on the shape of one."""
     image = dataset.train.image
-    return jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
+    example = jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
+    unit = dataset.mean, dataset.std
+    window = config.teacher.cache_window
+    return make_augment(config.augment, *unit, example, config.second_view, window)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Setup:
     plan: Plan
     student: nn.Module
     taught: Taught
+    start: Start
     place: Sharding  # of the states
     how: str  # over seeds
     inputs: tuple[PyTree, dict[str, jax.Array]]  # frozen, data
@@ -132,8 +135,16 @@ class Setup:
         return metrics.evaluate(logits, self.dataset.test.label, target)
 
 
-def set_up(config: ConfigDict, teachers: Sequence[Workdir]) -> Setup:
-    """The setup of a run whose teachers are the finished runs in `teachers`. Raises InputError where parts do not fit."""
+def set_up(
+    config: ConfigDict, teachers: Sequence[Workdir] = (), first: Workdir | None = None
+) -> Setup:
+    """The setup of a run. Raises InputError where parts do not fit.
+
+    Args:
+      config: of the run.
+      teachers: the finished runs of its teachers, one for each group.
+      first: the finished run that its students start from.
+    """
     dataset = parts.make_data(config)
     mesh = tactic.make_mesh(config)
     place, states = sharding.everywhere(mesh), tactic.place_of_states(config, mesh)
@@ -177,16 +188,19 @@ def set_up(config: ConfigDict, teachers: Sequence[Workdir]) -> Setup:
         data = initial = {"image": sharding.put(image, place), "label": label}
         compiled = jax.jit(make_order(plan.examples), out_shardings=states)
         order = lambda epoch: compiled(keys, epoch)
-    made = make_init(student, objective, taught.teacher, tx, augment)
-    start = jax.jit(_init_all(made, plan, taught.apiece), out_shardings=states)
-    shapes = jax.eval_shape(start, keys, frozen, initial)
+    trainee = precision.network(student, config.precision)
+    made = make_init(trainee, objective, taught.teacher, tx, augment)
+    begin = jax.jit(_init_all(made, plan, taught.apiece), out_shardings=states)
+    shapes = jax.eval_shape(begin, keys, frozen, initial, {})
+    given = make_start(config, first, dataset, shapes, place)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
         way = tactic.choose(config, mesh, size, taught.spread, taught.apiece)
         view = _placed(augment, way.seen)
-        made = student, objective, taught.teacher, tx, view
+        made = trainee, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
+        step = precision.training(step, config.precision)
         step = in_turns(step, student, taught.teacher)
         update = make_update(step, size, how, taught.apiece, way.place)
         updates[size] = make_updates(
@@ -195,9 +209,10 @@ def set_up(config: ConfigDict, teachers: Sequence[Workdir]) -> Setup:
             plan.steps_per_call,
             loop,
             way.compile,
-            batches.views if batches else None,
+            batches.pictures if batches else None,
         )
-    evaluate, eval_size = make_eval(student, normalize), config.eval_batch_size
+    evaluate = precision.evaluation(make_eval(student, normalize), config.precision)
+    eval_size = config.eval_batch_size
     spread = tactic.spread_students(config, mesh)
     logits = make_logits(evaluate, eval_size, how, place, spread)
     return Setup(
@@ -206,11 +221,14 @@ def set_up(config: ConfigDict, teachers: Sequence[Workdir]) -> Setup:
         plan=plan,
         student=student,
         taught=taught,
+        start=given,
         place=states,
         how=how,
         inputs=(frozen, data),
         keys=keys,
-        init=lambda: start(keys, frozen, initial),
+        init=lambda: begin(
+            keys, frozen, initial, sharding.put(given.variables, states)
+        ),
         shapes=shapes,
         order=order,
         updates=updates,
@@ -226,17 +244,21 @@ def _placed(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:
 
 
 def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
-    """`init` for all seeds, on the first examples: (keys [s], frozen, data) -> states [s]."""
+    """`init` for all seeds, on the first examples: (keys [s], frozen, data, given [s]) -> states [s]."""
 
-    def start(keys: jax.Array, frozen: PyTree, data: PyTree) -> DistillState:
+    def start(
+        keys: jax.Array, frozen: PyTree, data: PyTree, given: PyTree
+    ) -> DistillState:
         size = plan.batch_sizes[0]
         batch = {name: values[:size] for name, values in data.items()}
         batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
 
-        def one(key: jax.Array, teacher: PyTree) -> DistillState:
-            return init(key, {"teacher": teacher, "tables": frozen["tables"]}, batch)
+        def one(key: jax.Array, teacher: PyTree, given: PyTree) -> DistillState:
+            frozen_of_one = {"teacher": teacher, "tables": frozen["tables"]}
+            return init(key, frozen_of_one, batch, given)
 
-        return jax.vmap(one, (0, 0 if paired else None))(keys, frozen["teacher"])
+        axes = (0, 0 if paired else None, 0)
+        return jax.vmap(one, axes)(keys, frozen["teacher"], given)
 
     return start
 
@@ -261,11 +283,21 @@ def _ways(
     if isinstance(dataset.train.image, Pictures):
         return how, "host"
     if loop == "auto":
-        unrolled = any(group.how == "unroll" for group in taught.groups)
-        asked = unrolled and not config.teacher.cache  # in each update
+        asked = not config.teacher.cache and _teachers_convolve(taught, image)
         slow = loops_are_slow(forward, one, image) or asked
         loop = "host" if slow else "device"
     return how, loop
+
+
+def _teachers_convolve(taught: Taught, image: jax.ShapeDtypeStruct) -> bool:
+    """Whether one of them does, on a CPU."""
+
+    def slow(group: Members) -> bool:
+        forward = lambda v, x: group.model.apply(v, x, train=False)
+        one = jax.eval_shape(lambda members: pick(members, 0), group.variables)
+        return loops_are_slow(forward, one, image)
+
+    return any(slow(group) for group in taught.groups)
 
 
 def _target(
@@ -281,6 +313,7 @@ def _target(
     found = []
     for group in taught.groups:
         evaluate = make_eval(group.model, normalize)
+        evaluate = precision.evaluation(evaluate, config.precision)
         size = config.eval_batch_size
         logits = make_logits(evaluate, size, group.how, place, group.spread)
         found.append(logits(group.variables, test))

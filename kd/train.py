@@ -4,18 +4,19 @@ import io
 import os
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import cache, cost, distributed, groups, parts
+from kd import cache, cost, distributed, parts
 from kd import config as configs
 from kd.checkpoint import Checkpoints
 from kd.config import ConfigDict
 from kd.errors import InputError
+from kd.groups import groups_of
 from kd.identity import fingerprint as config_hash
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
@@ -23,7 +24,12 @@ from kd.peers import peers, variables_of
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
-from kd.trained import check_teachers, fingerprint, workdirs_of_teachers
+from kd.trained import (
+    check_teachers,
+    fingerprint,
+    workdir_of,
+    workdirs_of_teachers,
+)
 from kd.types import DistillState
 from kd.workdir import Workdir
 
@@ -34,7 +40,7 @@ def run(
     root: os.PathLike | str = "runs",
     above: tuple[str, ...] = (),
 ) -> Workdir:
-    """Trains what the config describes, in `workdir`; first the teacher, where its run is not there.
+    """Trains what the config describes, in `workdir`; first the teacher and the run that it starts from, where they are not there.
 
     A finished run is left as it is, an interrupted one goes on.
 
@@ -50,16 +56,20 @@ def run(
       kd.loop.Stopped: SIGTERM came and the state is saved.
     """
     if str(workdir) in above:
-        raise InputError(f"{workdir} would be its own teacher.")
+        raise InputError(f"{workdir} would be its own teacher, or start from itself.")
     config = _on_devices(parts.spell_out(config))
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
         cache.check(config)
         check_parts(config)  # what is wrong is told before a teacher is trained
         check_teachers(config, root)
-    teachers = ensure_teachers(config, root, (*above, str(workdir)))
+    taught, first = teachers_of(config, root), first_of(config, root)
+    for source in taught if workdir.finished else (*taught, *first):
+        _require(source)
+    below = root, (*above, str(workdir))
+    teachers = [ensure(source, *below) for source in taught]
     if not workdir.finished:
-        setup = set_up(config, teachers)
+        setup = set_up(config, teachers, *(ensure(source, *below) for source in first))
         with workdir.lock() if distributed.is_writer() else nullcontext():
             _train(setup, workdir)
     return workdir
@@ -73,36 +83,52 @@ def _on_devices(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def ensure_teachers(
-    config: ConfigDict, root: os.PathLike | str, above: tuple[str, ...] = ()
-) -> tuple[Workdir, ...]:
-    """The finished runs of the config's teachers, one for each group, trained now where they are missing.
+class Source(NamedTuple):
+    """A finished run that another builds on."""
 
-    Raises:
-      InputError: a run that is not finished and that no config makes; this is told before another is trained.
-    """
-    named = groups.groups_of(config.teacher)
-    found = workdirs_of_teachers(config, root)
-    for group, there in zip(named, found, strict=True):
-        if not group.config:
-            _ensure_there(there, group.where)
-    for group, there in zip(named, found, strict=True):
-        if group.config:
-            run(configs.load(group.config), there, root, above)
-    return found
+    where: str  # of the config that names it
+    config: str  # that makes it, or ""
+    workdir: Workdir
 
 
-def _ensure_there(there: Workdir, where: str) -> None:
-    """Raises InputError where the run is not finished; one that was imported and waits for its data is evaluated now."""
-    if there.finished:
-        return
+def teachers_of(config: ConfigDict, root: os.PathLike | str) -> tuple[Source, ...]:
+    """The runs of the config's teachers, one for each group."""
+    groups, there = groups_of(config.teacher), workdirs_of_teachers(config, root)
+    return tuple(
+        Source(group.where, group.config, workdir)
+        for group, workdir in zip(groups, there, strict=True)
+    )
+
+
+def first_of(config: ConfigDict, root: os.PathLike | str) -> tuple[Source, ...]:
+    """The run that the config's students start from, or none."""
+    there = workdir_of(config.init, root)
+    return () if there is None else (Source("config.init", config.init.config, there),)
+
+
+def _require(source: Source) -> None:
+    """Raises InputError where the run is not there and nothing says how to make it."""
     from kd import imported  # which stands on this module
 
-    if not imported.waits(there):
+    where, config, there = source
+    if not (config or there.finished or imported.waits(there)):
         raise InputError(
             f"{where}.run: {there} is no finished run, and {where}.config does not say how to make it."
         )
-    imported.evaluate(there)
+
+
+def ensure(
+    source: Source, root: os.PathLike | str, above: tuple[str, ...] = ()
+) -> Workdir:
+    """The run, finished: trained now where it is missing, or evaluated where it was imported and waited for its data."""
+    there = source.workdir
+    if source.config:
+        return run(configs.load(source.config), there, root, above)
+    if not there.finished:
+        from kd import imported
+
+        imported.evaluate(there)
+    return there
 
 
 def _train(setup: Setup, workdir: Workdir) -> None:
@@ -171,7 +197,8 @@ def _origin(setup: Setup) -> dict[str, Any]:
         own = [{k: v for k, v in g.items() if k != "run"} for g in teacher["groups"]]
         teacher["groups"] = own
     splits = {"train": setup.dataset.train, "test": setup.dataset.test}
-    return {"teacher": teacher, "data": fingerprint(splits)}
+    first = {"init": setup.start.origin["weights"]} if setup.start.origin else {}
+    return {"teacher": teacher, "data": fingerprint(splits), **first}
 
 
 def _placed(shapes: DistillState, place: Sharding) -> DistillState:
@@ -211,6 +238,7 @@ def describe(
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "teacher": setup.taught.origin,
+        "init": setup.start.origin,
         "seeds_how": setup.how,
         "config_hash": config_hash(config.to_dict()),
         "jax_version": jax.__version__,

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
-from kd import cache, sharding, tactic
+from kd import cache, precision, sharding, tactic
 from kd import config as configs
 from kd import teacher as teachers
 from kd.checkpoint import load_student
@@ -118,14 +118,15 @@ def make_teacher(
     section, place = config.teacher, sharding.everywhere(mesh)
     if section.name == "ema":
         student = make_model(config.student.to_dict(), dataset.num_classes)
-        mean = teachers.ema(student, section.decay)
+        network = precision.network(student, config.precision)
+        mean = teachers.ema(network, section.decay)
         return Taught(mean, (), own=lambda state: state["mean"])
     if not workdirs:
         return Taught(teachers.none(), ())
     named = groups_of(section)
     found = []
     for group, there in zip(named, workdirs, strict=True):
-        _check_fit(there.read("result.json"), dataset, there)
+        check_fit(there.read("result.json"), dataset, f"the teacher in {there}")
         found.append(load_trained(there, place, group))
     sizes = [len(trained.members) for trained in found]
     if section.members == "paired" and sizes[0] != config.seeds:
@@ -142,7 +143,8 @@ def make_teacher(
         how = _how(section.how, trained.model, stacked, dataset)
         stacked = sharding.put(stacked, apart)
         groups.append(Members(trained.model, stacked, how, spread))
-    singles = [teachers.frozen(group.model) for group in groups]
+    networks = [precision.network(group.model, config.precision) for group in groups]
+    singles = [teachers.frozen(network) for network in networks]
     weights = [group.variables for group in groups]
     apiece = cache.per_seed(config)
     if section.cache:
@@ -243,7 +245,7 @@ def _answers(
     found = []
     data = fingerprint(dataset.train)
     for group, record, name in zip(groups, records, cache.names(len(groups)), strict=True):  # fmt: skip
-        evaluate = make_eval(group.model)
+        evaluate = precision.evaluation(make_eval(group.model), config.precision)
         logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
         each = over(logits, group.how, (0, None, None))
         each = group.spread(each) if group.spread else each
@@ -270,7 +272,7 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
         size = known_size(group)
         if there.finished:
             result = there.read("result.json")
-            _check_fit(result, dataset, there)
+            check_fit(result, dataset, f"the teacher in {there}")
             networks = len(result["seeds"]) * len(result.get("peers", [1]))
             size = len(group.indices(networks, there))
         sizes.append(size)
@@ -279,7 +281,8 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
         _places(config, named, sizes, tactic.make_mesh(config))
 
 
-def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:
+def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
+    """Raises InputError where the run with this result, `what` in words, saw other data than this run will."""
     ours = {
         "num_classes": dataset.num_classes,
         "shape": list(dataset.train.image.shape[1:]),
@@ -289,11 +292,11 @@ def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) ->
     for key, value in ours.items():
         if result[key] != value:
             raise InputError(
-                f"the teacher in {workdir} was trained with {key} {result[key]}, the data here have {value}."
+                f"{what} was trained with {key} {result[key]}, the data here have {value}."
             )
     if result["evaluated"] != fingerprint(dataset.test):
         raise InputError(
-            f"the teacher in {workdir} was evaluated on other examples ({result['split']}) than this run will be: it may have "
+            f"{what} was evaluated on other examples ({result['split']}) than this run will be: it may have "
             "been trained on these. Give both the same data and the same config.holdout."
         )
 
@@ -316,3 +319,10 @@ def workdirs_of_teachers(
         Workdir(group.run or configs.default_workdir(group.config, root))
         for group in groups_of(config.teacher)
     )
+
+
+def workdir_of(section: ConfigDict, root: os.PathLike | str) -> Workdir | None:
+    """Where the run that `config.init` names is, or is to be; None where it names none."""
+    if not (section.run or section.config):
+        return None
+    return Workdir(section.run or configs.default_workdir(section.config, root))

@@ -89,6 +89,17 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
     stored = Workdir(out).predictions()["logits"]
     np.testing.assert_allclose(stored[0], own.logits, rtol=1e-4, atol=1e-4)
 
+    small = tmp_path / "weights" / "resnet8.safetensors"
+    assert main(["pack", str(out), "--out", str(small)]) == 0
+    assert capsys.readouterr().out == f"{importer.sha256(small)}  {small}\n"
+    sums = small.with_name("SHA256SUMS").read_text()
+    assert sums == f"{importer.sha256(small)}  resnet8.safetensors\n"
+    again, _ = importer.import_checkpoint(small, "resnet8")
+    jax.tree.map(np.testing.assert_array_equal, again, expected)
+    assert main(["pack", str(out), "--out", str(small)]) == 2
+    assert main(["pack", str(out), "--out", str(small), "--member", "1"]) == 2
+    assert main(["pack", str(tmp_path), "--out", f"{small}.safetensors"]) == 2
+
     c = configs.load("configs/digits.py:role=labels,seeds=1")
     c.data = dict(name="arrays", path=str(data))
     c.student = dict(name="mlp.MLP", widths=(4,))
@@ -134,7 +145,7 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     tmp_path, weights, capsys, monkeypatch
 ):
     """The set is prepared between two of the same command; a run with this teacher would come to the same."""
-    from kd.train import ensure_teachers
+    from kd.train import ensure, teachers_of
 
     checkpoint, out = tmp_path / "resnet8.safetensors", tmp_path / "teacher"
     write_safetensors(checkpoint, weights)
@@ -148,7 +159,7 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     c = configs.load("configs/digits.py:role=labels,seeds=1")
     c.teacher.name, c.teacher.run = "frozen", str(out)
     with pytest.raises(InputError, match="cifar10 is not prepared"):
-        ensure_teachers(c, tmp_path)
+        ensure(teachers_of(c, tmp_path)[0], tmp_path)
 
     r = np.random.RandomState(0)
     arrays = {
@@ -159,7 +170,7 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
         for split, n in (("train", 20), ("test", 10))
     }
     prepare.write("cifar10", tmp_path / "tfds", arrays)
-    (there,) = ensure_teachers(c, tmp_path)
+    there = ensure(teachers_of(c, tmp_path)[0], tmp_path)
     assert there.read("result.json")["examples"] == 10
     assert main(command) == 2  # it is finished: left alone
     assert "exists already" in capsys.readouterr().err

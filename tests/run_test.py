@@ -352,7 +352,7 @@ def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
     from kd.parts import spell_out
 
     config = spell_out(configs.load("small.py:teacher"))
-    setup = setups.set_up(config, ())
+    setup = setups.set_up(config)
     run = Workdir("run")
     with run.lock():
         train._train(setup, run)

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from kd.errors import InputError
 from kd.models import layers
@@ -26,6 +27,7 @@ class Hydra(nn.Module):
       student: section of a network, such as `{"name": "cnn.CNN"}`, with its settings; its own classifier is left out.
       num_classes: c.
       heads: m, as many as the ensemble has members.
+      dtype: of the body; parameters, statistics, heads and logits stay float32.
 
     Features: the body's, and `heads` [b, m, c]. The logits are log mean_m softmax(head_m).
     """
@@ -33,12 +35,16 @@ class Hydra(nn.Module):
     student: Mapping[str, Any]
     num_classes: int
     heads: int = 5
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
         if self.heads < 1:
             raise InputError(f"student.heads: expected 1 or more, got {self.heads}.")
-        body = make(self.student, self.num_classes, "student", name="student")
+        told = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
+        body = make(
+            {**self.student, **told}, self.num_classes, "student", name="student"
+        )
         with nn.intercept_methods(without(body, "head")):
             outputs = body(image, train)
         x = outputs.feature("pooled").astype(jnp.float32)
