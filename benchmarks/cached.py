@@ -1,4 +1,4 @@
-"""A step of KD with a teacher that was asked once over one with the live teacher."""
+"""A step of KD with a teacher that was asked before, its answers stored in several ways, over one with the live teacher."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,9 +10,11 @@ from benchmarks.record import Case, Made, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
 from kd import teacher
+from kd.codec import encode
 
 TITLE = "step of KD with cached logits of the teacher over the live teacher"
 REPEATS = 15
+PRECISIONS = ("float32", "float16", "top16")
 
 
 def cases(toy: bool) -> Sequence[Case]:
@@ -28,18 +30,32 @@ def cases(toy: bool) -> Sequence[Case]:
 
 
 def _make(problem: Problem) -> Made:
-    logits = jnp.zeros((problem.examples, problem.num_classes))
-    live, cached = step_of("kd", problem), step_of("kd", problem, teacher.cached(), logits)  # fmt: skip
-    facts = {"memory": {"live": live.memory, "cached": cached.memory}}
-    return Made({"live": live, "cached": cached}, facts)
+    """The stored answers are of one epoch of augmentation: a window of w takes w times their memory, and the same time."""
+    logits = jnp.zeros((1, problem.examples, problem.num_classes))
+    cached = teacher.cached(problem.num_classes)
+    steps = {"live": step_of("kd", problem)}
+    for precision in PRECISIONS:
+        stored = encode(logits, precision)
+        steps[precision] = step_of("kd", problem, cached, stored)
+    facts = {"memory": {name: step.memory for name, step in steps.items()}}
+    return Made(dict(steps), facts)
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Times as median [smallest, largest] of the rounds."""
-    head = ["pair", "time", "memory"]
+    """Times as median [smallest, largest] of the rounds; memory of the program and its arguments, answers included."""
+    head = ["pair"]
+    for precision in PRECISIONS:
+        head += [f"time, {precision}", f"memory, {precision}"]
     lines = []
     for row in rows:
-        time = ratio(row["seconds"]["cached"], row["seconds"]["live"])
-        cached, live = (sum(row["memory"][k].values()) for k in ("cached", "live"))
-        lines.append([row["case"], str(time), f"{cached / live:.2f}"])
+        line = [row["case"]]
+        live = sum(row["memory"]["live"].values())
+        for precision in PRECISIONS:
+            if precision not in row["seconds"]:
+                line += ["", ""]
+                continue
+            time = ratio(row["seconds"][precision], row["seconds"]["live"])
+            memory = sum(row["memory"][precision].values())
+            line += [str(time), f"{memory / live:.2f}"]
+        lines.append(line)
     return [head, *lines]

@@ -321,6 +321,32 @@ ALL = (
         more="exits",
     ),
     Method(
+        ("mutual.Mutual",),
+        (),
+        "Deep mutual learning, Zhang et al.",
+        "https://arxiv.org/abs/1706.00384",
+        2018,
+        more="a cohort of students; configs/dml.py",
+    ),
+    Method(
+        ("tfkd.VirtualTeacher",),
+        ("tf_kd_self", "tf_kd_reg"),
+        "Teacher-free KD, Yuan et al.",
+        "https://arxiv.org/abs/1909.11723",
+        2020,
+        labels="yes",
+        more="`self`: a run of the student as its teacher",
+    ),
+    Method(
+        ("pskd.PSKD",),
+        ("pskd",),
+        "Progressive self-distillation, Kim et al.",
+        "https://arxiv.org/abs/2006.12000",
+        2021,
+        labels="yes",
+        more="a memory of n x c",
+    ),
+    Method(
         ("kd.KD",),
         ("camkd",),
         "Confidence-aware multi-teacher, Zhang et al.",
@@ -404,6 +430,12 @@ def short() -> list[list[str]]:
     """The table of the README."""
     measured = _measured()
     return [["method", "paper", "year", "needs", "step time", "memory"]] + [
-        [_code(m.methods), _paper(m), str(m.year), needs(m), *_cost(m, measured)]
+        [
+            _code(m.methods or m.objectives),
+            _paper(m),
+            str(m.year),
+            needs(m),
+            *_cost(m, measured),
+        ]
         for m in ALL
     ]

@@ -4,7 +4,7 @@
     uv run kd run --config configs/cifar100.py:teacher=resnet32x4,student=resnet8x4,method=kd
 
 `method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair where they tuned them;
-`method=labels` has no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
+`labels`, `tf_kd_reg` and `pskd` have no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
 `run=DIRECTORY`. `teachers=3` learns from an ensemble of three, reduced as `reduce` says. `epochs` shortens student and teacher
 in proportion, `teacher_epochs` the teacher alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is
 that of training, see kd/precision.py; `data` another set of images by the same recipe. Not run here in full: 240 epochs want a
@@ -18,6 +18,7 @@ from configs.common import (
     FIRST,
     SECOND_VIEW,
     SEVERAL,
+    TEACHER_FREE,
     deployed,
     first_run,
     method,
@@ -63,7 +64,7 @@ def get_config(arg=None):
             config=reference("configs/cifar100.py", a, DEFAULTS, method=first),
             take=taken_over(a["method"], beyond(a["student"])),
         )
-    if a["method"] == "labels":
+    if a["method"] in TEACHER_FREE:
         return c
     if a["run"]:
         c.teacher = dict(run=a["run"], reduce=a["reduce"])

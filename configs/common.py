@@ -175,6 +175,24 @@ METHODS: dict[str, dict[str, Any]] = {
     "cwd": _with(50.0, "cwd.CWD", temperature=4.0),
     # ADLab-AutoDrive/ICKD Cifar100/train_student.sh.
     "ickd": _with(4.0, "ickd.ICKD"),
+    # Yuan et al. 2020, from a run of the student itself (`teacher` and `student` of the same name); weight and temperature, which
+    # they tuned per network, are not at hand: these are of the size that their public code shows.
+    "tf_kd_self": dict(
+        ce=dict(name="ce.CE", weight=0.1),
+        kd=dict(name="kd.KD", weight=0.9, temperature=20.0),
+    ),
+    # The same paper without any teacher: alpha 0.1 and T 20 as in its public code, whose `multiplier`, tuned per network, is left out.
+    "tf_kd_reg": dict(
+        ce=dict(name="ce.CE", weight=0.9),
+        tfkd=dict(
+            name="tfkd.VirtualTeacher", weight=0.1, correct=0.99, temperature=20.0
+        ),
+    ),
+    # Kim et al. 2021, section 4: alpha grows to 0.8 with the epoch.
+    "pskd": dict(
+        ce=dict(name="ce.CE", weight=dict(name="by_epoch", start=1.0, end=0.2)),
+        pskd=dict(name="pskd.PSKD", weight=dict(name="by_epoch", end=0.8)),
+    ),
     # Hao840/OFAKD train.py: all weights 1, T 1, exponent 1; 1.5 in its ImageNet command.
     "ofa": _with(1.0, "ofa.OFA", exponent=1.0, temperature=1.0),
     # Rorozhl/CA-MKD scripts/run.sh with teacher.reduce = "confidence": CE 1, and KD 1 at T = 4 of three teachers, whose number the code
@@ -188,6 +206,10 @@ METHODS: dict[str, dict[str, Any]] = {
 
 SEVERAL = ("camkd", "end2", "hydra")
 """Methods that learn from the members of an ensemble, and so need several."""
+
+
+TEACHER_FREE = ("labels", "tf_kd_reg", "pskd")
+"""Methods whose runs have no teacher."""
 
 
 def _kd_ls(temperature: float, weight: float) -> dict[str, Any]:

@@ -19,6 +19,25 @@ from configs.common import parse_arg, reference
 DEFAULTS = dict(role="student", width=8, seeds=5, epochs=15, holdout=0.0)
 
 
+def recipe(seeds, epochs, smoke=False):
+    """The run that trains a small network from labels; `smoke`, one epoch on the embedded 8 x 8 digits, takes seconds."""
+    c = ConfigDict()
+    c.data = dict(name="digits" if smoke else "fashion_mnist")
+    c.seeds = seeds
+    c.epochs = 1 if smoke else epochs
+    c.batch_size = 128
+    c.optimizer = dict(name="sgd", learning_rate=0.1, nesterov=True, weight_decay=5e-4)
+    c.schedule = dict(name="cosine", warmup=1.0)
+    c.steps_per_call = 20
+    c.objective = dict(ce=dict(name="ce.CE"))
+    return c
+
+
+def network(width):
+    """The section `student` of a small network, by the channels of its first stage."""
+    return dict(name="cnn.CNN", widths=(width, 2 * width, 4 * width))
+
+
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     if a["role"] not in ("student", "teacher", "labels"):
@@ -27,23 +46,14 @@ def get_config(arg=None):
     ref = lambda role, **changes: reference(
         "configs/fashion_mnist.py", a, DEFAULTS, role=role, **changes
     )
-    c = ConfigDict()
-    c.data = dict(name="fashion_mnist")
-    c.seeds = a["seeds"]
+    c = recipe(a["seeds"], a["epochs"])
     c.holdout = a["holdout"]
-    c.epochs = a["epochs"]
-    c.batch_size = 128
-    c.optimizer = dict(name="sgd", learning_rate=0.1, nesterov=True, weight_decay=5e-4)
-    c.schedule = dict(name="cosine", warmup=1.0)
-    c.steps_per_call = 20
-    c.objective = dict(ce=dict(name="ce.CE"))
     if a["role"] == "teacher":
         c.seed = 1000  # another order and another start than any student's
         c.augment = "crop(2)|flip"
         c.student = dict(name="cnn.CNN", widths=(16, 32, 64), depth=2)
         return c
-    w = a["width"]
-    c.student = dict(name="cnn.CNN", widths=(w, 2 * w, 4 * w))
+    c.student = network(a["width"])
     if a["role"] == "student":
         c.teacher = dict(config=ref("teacher", width=DEFAULTS["width"]), cache=True)
         c.objective.ce.weight = 0.1

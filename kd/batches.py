@@ -34,6 +34,7 @@ class Steps:
     pictures: Pictures
     seeds: tuple[int, ...]
     plan: Plan
+    window: int = 0  # epochs after which what is cropped repeats; 0: never
 
     def __len__(self) -> int:
         return self.plan.steps
@@ -45,7 +46,8 @@ class Steps:
         for seed in self.seeds:
             order = shuffled(seed, epoch, len(self.pictures))
             chosen = order[first : first + self.plan.batch_size]
-            batch.append(self.pictures.cropped(chosen, seed, epoch))
+            view = epoch % self.window if self.window else epoch
+            batch.append(self.pictures.cropped(chosen, seed, view))
         return np.stack(batch)
 
 
@@ -71,9 +73,14 @@ class Batches:
     """Training images for the loop, and the order in which they come."""
 
     def __init__(
-        self, pictures: Pictures, seeds: Sequence[int], plan: Plan, place: Sharding
+        self,
+        pictures: Pictures,
+        seeds: Sequence[int],
+        plan: Plan,
+        place: Sharding,
+        window: int = 0,
     ):
-        self._steps = Steps(pictures, tuple(seeds), plan)
+        self._steps = Steps(pictures, tuple(seeds), plan, window)
         self._place = place
         self._iterator: Any = None
         self._next = 0

@@ -80,7 +80,9 @@ def table(config: ConfigDict, runs: Runs) -> str:
     distilled = Row(
         "distilled student" if runs.teachers else "student", own["logits"], [result]
     )
-    rows += [*others, distilled]
+    rows += [*others, *_peers(distilled)]
+    if "teacher_logits" in own:
+        rows.append(Row("mean of its weights", own["teacher_logits"], [result]))
     taught = _learned_from(config, result["teacher"]) + _started_from(result)
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
@@ -93,6 +95,20 @@ def table(config: ConfigDict, runs: Runs) -> str:
         lines += _verdict(config, others, distilled, reference, label)
     lines += ["Results:", *(f"  {there}" for there in _places(runs))]
     return "\n".join(lines)
+
+
+def _peers(row: Row) -> list[Row]:
+    """The row; of a cohort of students, one for each place in it and one for them together."""
+    costs = row.results[0].get("peers", ())
+    if not costs:
+        return [row]
+    k, of = len(costs), row.logits
+    rows = [
+        Row(f"{row.name}, peer {i}", of[i::k], [cost]) for i, cost in enumerate(costs)
+    ]
+    cohorts = of.reshape(-1, k, *of.shape[1:])
+    together = np.stack([metrics.mean_probs(cohort) for cohort in cohorts])
+    return [*rows, Row(f"ensemble of its {k} peers", together, costs)]
 
 
 def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[str]:
@@ -142,7 +158,9 @@ def _taught(
         what = "teacher" if len(logits) == 1 else f"teacher, mean of {len(logits)}"
         if len(found) > 1:
             what += f", {there.path.name}"
-        rows.append(Row(what, logits, [there.read("result.json")]))
+        result = there.read("result.json")
+        peers = result.get("peers") or [result]
+        rows.append(Row(what, logits, [peers[group.members[0] % len(peers)]]))
     return rows
 
 

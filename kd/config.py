@@ -72,17 +72,24 @@ DEVICES = {
 """Keys of `config.devices`; all change where a run happens, and not what it learns."""
 
 TEACHER = {
-    "name": "",  # "frozen": one or more trained networks; "none"; empty: what the rest says
+    "name": "",  # "frozen": one or more trained networks; "ema"; "none"; empty: what the rest says
+    "decay": 0.999,  # of "ema", the mean of the student's own weights
     "run": "",  # directory of the run that trained it
     "config": "",  # config that makes that run where it is missing
     "members": "all",  # "all" | "paired" (student i learns from member i) | such as "0,2"
     "weights": (),  # what each member counts, to be divided by their sum; (): all the same
     "groups": (),  # or members of several runs: dicts as `kd.groups.GROUP` has them
     "reduce": "probs",  # of several: probs | logits | each | random | confidence, see kd.reduction
-    "cache": False,  # its logits are computed once; where nothing is augmented: equal results
+    # Its logits are computed once: True in memory, "float32", "float16" or the k largest as in "top16" on disk; see kd.cache.
+    "cache": False,
+    "cache_window": 0,  # epochs after which the augmentation repeats, with a cache or without; 0: never
+    "cache_dir": "",  # where the cache lies; "": in the directory of the teacher's run
     "how": "auto",  # of several: vmap | map | unroll | auto: equal results
 }
 """Keys of `config.teacher`."""
+
+CACHE = r"float(32|16)|top[1-9]\d*"
+"""Values of `config.teacher.cache` beside True and False."""
 
 INIT = {
     "run": "",  # directory of a finished run, whose variables the students start with
@@ -206,16 +213,38 @@ def _teacher(section: ConfigDict) -> ConfigDict:
     given = dict(section.items())
     if "members" in given:
         given["members"] = members_text(given["members"])
+    cache = _cache(given.pop("cache", False))
     whole = _over(TEACHER, ConfigDict(given), "teacher")
+    with whole.ignore_type():
+        whole.cache = cache
     known = bool(whole.run or whole.config or whole.groups)
     whole.name = whole.name or ("frozen" if known else "none")
-    if whole.name not in ("frozen", "none"):
-        raise unknown("value of config.teacher.name", whole.name, ("frozen", "none"))
+    if whole.name not in ("frozen", "ema", "none"):
+        raise unknown("value of config.teacher.name", whole.name, ("frozen", "ema", "none"))  # fmt: skip
+    if whole.name == "ema" and known:
+        raise InputError(
+            "config.teacher.name = 'ema' is a mean of the student's own weights: it has no run and no config. Leave them out."
+        )
+    if not 0 <= whole.decay < 1:
+        raise InputError(
+            f"config.teacher.decay: expected a number from 0 up to 1, without 1, got {whole.decay}."
+        )
     if whole.name == "frozen" and not known:
         raise InputError(
             "config.teacher: give run (the directory of a finished run) or config (what makes it), or groups of such."
         )
     return whole
+
+
+def _cache(value: Any) -> bool | str:
+    """`teacher.cache` as a config holds it, from the "true" of a command line, too."""
+    words = {"true": True, "false": False}
+    value = words.get(value.lower(), value) if isinstance(value, str) else value
+    if isinstance(value, bool) or re.fullmatch(CACHE, str(value)):
+        return value
+    raise InputError(
+        f"config.teacher.cache: expected True, False, 'float32', 'float16', or the k largest logits as in 'top16', got {value!r}."
+    )
 
 
 def members_text(members: Any) -> Any:
@@ -277,6 +306,10 @@ def _check_values(config: ConfigDict) -> None:
     if config.checkpoint.keep < 1:
         raise InputError(
             f"config.checkpoint.keep: expected 1 or more, got {config.checkpoint.keep}."
+        )
+    if config.teacher.cache_window < 0:
+        raise InputError(
+            f"config.teacher.cache_window: expected a number of epochs, 0 for none, got {config.teacher.cache_window}."
         )
     if config.profile < 0:
         raise InputError(

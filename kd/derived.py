@@ -21,14 +21,28 @@ UNITS = {
     "nll": ("nats", 4),
     "agreement": ("%", 2),
     "kl": ("nats", 4),
+    "teacher_accuracy": ("%", 2),
 }
-"""Unit and usual digits of each metric. The last three are read from a run's result and take no keywords."""
+"""Unit and usual digits of each metric."""
 
-KEYWORDS = {"of": None, "bias": None, "chosen_on": "validation", "ensemble": False}
+OF_RESULT = ("nll", "agreement", "kl", "teacher_accuracy")
+"""Metrics that are not of the stored predictions alone, see `kd.results`; they take no keywords. `teacher_accuracy` is that of
+what taught: of several members their mean probability, of a mean teacher each seed's."""
+
+KEYWORDS = {
+    "of": None,
+    "bias": None,
+    "chosen_on": "validation",
+    "ensemble": False,
+    "peer": None,
+    "together": False,
+}
 """What a metric may be asked for.
 
 `of`: the examples of these classes alone. `bias`: after a number was added to the logits of these classes, the same for all
 examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability.
+Where students were trained as cohorts each seed has the mean of its peers; `peer`: that of this one alone, from 0; `together`: that
+of their mean probability.
 """
 
 
@@ -40,6 +54,8 @@ class Metric(NamedTuple):
     bias: tuple[int, ...] = ()
     chosen_on: str = "validation"
     ensemble: bool = False
+    peer: int | None = None
+    together: bool = False
 
     @property
     def peeks(self) -> bool:
@@ -65,7 +81,7 @@ def parse(text: str) -> Metric:
     name = call.func.id
     if name not in UNITS:
         raise unknown("metric", name, UNITS)
-    if name in ("nll", "agreement", "kl") and given:
+    if name in OF_RESULT and given:
         raise InputError(f"metric {text!r}: {name} takes no keywords.")
     for key in given:
         if key not in KEYWORDS:
@@ -76,7 +92,13 @@ def parse(text: str) -> Metric:
         _classes(given.get("bias"), text),
         given.get("chosen_on", "validation"),
         bool(given.get("ensemble", False)),
+        given.get("peer"),
+        bool(given.get("together", False)),
     )
+    if metric.peer is not None and (type(metric.peer) is not int or metric.peer < 0):
+        raise InputError(
+            f"metric {text!r}: a peer is a number from 0, not {metric.peer!r}."
+        )
     if metric.chosen_on not in ("validation", "test"):
         raise unknown(
             "value of chosen_on", str(metric.chosen_on), ("validation", "test")
@@ -94,15 +116,35 @@ def _classes(value: Any, text: str) -> tuple[int, ...]:
 
 
 def evaluate(metric: Metric, predictions: Mapping[str, np.ndarray]) -> list[float]:
-    """The metric of each seed, or of the ensemble alone.
+    """The metric of each seed, of cohorts the mean of a seed's peers or one peer's; or of the ensemble alone.
 
     Args:
       metric: from `parse`.
       predictions: content of a run's `predictions.npz`.
 
     Raises:
-      InputError: classes that the data do not have, or no validation predictions to choose from.
+      InputError: classes or a peer that there are not, or no validation predictions to choose from.
     """
+    joined = metric.ensemble or metric.together
+    k = 1 if joined else int(predictions.get("peers", 1))
+    values = _of_each(metric, predictions)
+    if metric.peer is None:
+        return per_seed(values, k)
+    if metric.peer >= k:
+        raise InputError(
+            f"there is no peer {metric.peer}: the run has {k} network{'s' * (k > 1)} for each seed."
+        )
+    return values[metric.peer :: k]
+
+
+def per_seed(values: Sequence[float], peers: int) -> list[float]:
+    """The mean of the peers of each seed."""
+    means = np.reshape(values, (-1, peers)).mean(axis=1)
+    return [float(v) for v in means]
+
+
+def _of_each(metric: Metric, predictions: Mapping[str, np.ndarray]) -> list[float]:
+    """The metric of each network."""
     logits, label = _of_split(predictions, "", metric)
     for k in (*metric.of, *metric.bias):
         if k >= logits.shape[-1]:
@@ -133,10 +175,14 @@ def _of_split(
         raise InputError(
             "a bias chosen on validation needs validation predictions, and the run kept none: set config.validation."
         )
-    logits = predictions[f"{prefix}logits"]
-    return (mean_probs(logits)[None] if metric.ensemble else logits), predictions[
-        f"{prefix}label"
-    ]
+    logits, label = predictions[f"{prefix}logits"], predictions[f"{prefix}label"]
+    if metric.ensemble:
+        return mean_probs(logits)[None], label
+    if metric.together:
+        k = int(predictions.get("peers", 1))
+        cohorts = [mean_probs(logits[i : i + k]) for i in range(0, len(logits), k)]
+        return np.stack(cohorts), label
+    return logits, label
 
 
 def best_bias(

@@ -61,6 +61,10 @@ class Group(NamedTuple):
         return [self.weight * float(weight) for weight in weights]
 
 
+ALL = Group("config.teacher", "", "")
+"""All networks of a run."""
+
+
 def groups_of(section: ConfigDict) -> tuple[Group, ...]:
     """The groups of a section `teacher`; none without a teacher.
 
@@ -68,7 +72,7 @@ def groups_of(section: ConfigDict) -> tuple[Group, ...]:
       InputError: a key, a value or a weight that cannot be, or groups beside a run.
     """
     name, given = section.get("name", ""), section.get("groups", ())
-    if name == "none":
+    if name in ("none", "ema"):
         return ()
     if not given:
         own: Any = {key: section.get(key, GROUP[key]) for key in ALONE}
@@ -139,9 +143,19 @@ def spelled(section: ConfigDict) -> ConfigDict:
 def known_size(group: Group) -> int | None:
     """How many members a group has, as far as its config tells. Raises InputError where it lacks one."""
     if group.config:
-        seeds = configs.load(group.config).seeds
-        return len(group.indices(seeds, group.config))
+        size = _networks(configs.load(group.config))
+        return len(group.indices(size, group.config))
     return None if group.members in ("all", "paired") else len(group.members.split(","))
+
+
+def _networks(config: ConfigDict) -> int:
+    """How many networks a run leaves: one for each seed, or the peers of a cohort, see `kd.models.cohort`."""
+    student, peers = config.student, 1
+    if isinstance(student.get("members"), tuple | list):
+        peers = len(student.members)
+    elif "member" in student:
+        peers = student.get("size", 2)
+    return config.seeds * peers
 
 
 def shares(groups: Sequence[Group], sizes: Sequence[int]) -> list[float]:

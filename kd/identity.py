@@ -22,13 +22,18 @@ REPORTING = (
 PLACE = ("data_dir", "workers")
 """Keys of section `data` that say where it lies and how it is read, not what it is."""
 
+PLACE_OF_CACHE = "cache_dir"
+"""Key of section `teacher` that says where its answers lie."""
+
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config decides what is learned, as JSON data with sorted keys."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
     kept = {k: v for k, v in config.items() if k not in REPORTING}
     data = {k: v for k, v in kept.get("data", {}).items() if k not in PLACE}
-    return json.loads(json.dumps({**kept, "data": data}, sort_keys=True))
+    teacher = {k: v for k, v in kept.get("teacher", {}).items() if k != PLACE_OF_CACHE}
+    kept |= {"data": data, "teacher": teacher}
+    return json.loads(json.dumps(kept, sort_keys=True))
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ regressor, a variance) are its params; what it remembers (a memory bank, BatchNo
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
@@ -25,7 +26,8 @@ class Weighted(nn.Module):
       weights: {name: float or schedule}; a schedule maps the step, int [], to a weight.
 
     Returns:
-      The loss, a scalar in float32, and the mean of each term before its weight.
+      The loss, a scalar in float32, and the mean of each term before its weight. Of a cohort of students, logits [k, b, c], it
+      is the sum of the peers' losses, so that the gradient of each is that of its own loss; the terms are means over them.
     """
 
     terms: Mapping[str, nn.Module]
@@ -39,7 +41,8 @@ class Weighted(nn.Module):
             }
         weight = lambda w: w(view.step) if callable(w) else w
         total = sum(weight(self.weights[name]) * loss for name, loss in losses.items())
-        return jnp.asarray(total, jnp.float32), losses
+        peers = view.student.logits.shape[:-2]
+        return jnp.asarray(math.prod(peers) * total, jnp.float32), losses
 
 
 class PerTeacher(nn.Module):

@@ -125,6 +125,15 @@ def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
     return lambda epoch, epochs: start + (end - start) * jnp.clip(epoch / over, 0, 1)
 
 
+def by_epoch(start: float = 0.0, end: float = 1.0) -> Curve:
+    """From `start` to `end` over the run, the same within an epoch: start + (end - start) (e + 1) / E in epoch e of E, e from 0.
+
+    Kim et al. (2021, PS-KD, https://arxiv.org/abs/2006.12000, Eq. 3) let the share of past predictions grow so.
+    """
+    share = lambda epoch, epochs: (jnp.floor(epoch) + 1) / epochs
+    return lambda epoch, epochs: start + (end - start) * share(epoch, epochs)
+
+
 def cosine(warmup: float = 0.0, end: float = 0.0) -> Curve:
     """Linear warm-up from 0 over `warmup` epochs, then half a cosine from 1 to `end` at the last epoch.
 

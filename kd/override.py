@@ -8,6 +8,9 @@ from ml_collections import config_dict
 from kd.config import OPEN, ConfigDict, complete
 from kd.errors import InputError, unknown
 
+FREE = ("cache",)
+"""Keys whose values may be of several types."""
+
 KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value")
 """Settings of a section that stay when it names another thing."""
 
@@ -63,11 +66,14 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
 
 
 def _fillable(tree: Mapping[str, Any]) -> ConfigDict:
-    """A copy in which None may be replaced by any literal or text: ml_collections refuses to replace a bare None."""
+    """A copy in which None, and what FREE names, may be replaced by any literal or text, which ml_collections else refuses."""
     filled = ConfigDict()
     for key, value in tree.items():
         if isinstance(value, Mapping):
             value = _fillable(value)
+        if key in FREE:
+            filled[key] = config_dict.FieldReference(value, field_type=object)
+            continue
         filled[key] = config_dict.placeholder(object) if value is None else value
     return filled
 

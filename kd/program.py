@@ -198,6 +198,8 @@ def make_logits(
 ) -> Callable[[PyTree, Any], Float[np.ndarray, "s n c"]]:
     """`logits(variables, images) -> [s, n, c]` of stacked networks on a whole split, an array or `kd.batches.Evaluated`.
 
+    Of stacked cohorts of k peers each it is [s * k, n, c]: those of the first cohort, then those of the second, ...
+
     Images are taken `batch_size` at a time by one program; the last batch is filled up with the last image, which in
     evaluation mode touches no other example's result, and the filling is cut off.
 
@@ -228,9 +230,17 @@ def make_logits(
                 jax.device_get(batch(variables, filled, jnp.int32(0), size))
                 for filled in images.batches(size)
             ]
-            return np.concatenate(parts, axis=1)[:, :n]
+            return _networks(parts, n)
         starts = [jnp.int32(first) for first in range(0, n, size)]
         parts = [batch(variables, images, first, size) for first in starts]
-        return np.concatenate(jax.device_get(parts), axis=1)[:, :n]
+        return _networks(jax.device_get(parts), n)
 
     return logits
+
+
+def _networks(
+    parts: list[Float[np.ndarray, "s *k b c"]], n: int
+) -> Float[np.ndarray, "_ n c"]:
+    """The batches of all images joined, the filling cut off, and the peers of cohorts one after the other."""
+    whole = np.concatenate(parts, axis=-2)[..., :n, :]
+    return whole.reshape(-1, *whole.shape[-2:])

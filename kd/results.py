@@ -11,10 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kd import __version__, derived
+import numpy as np
+
+from kd import __version__, derived, metrics
 from kd.errors import InputError
 from kd.experiment import Cell
+from kd.groups import recorded
 from kd.plan import Run
+from kd.workdir import Workdir
 
 FACTS = (
     "config_hash",
@@ -50,22 +54,42 @@ def of_run(run: Run) -> Result | None:
 
 
 def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
-    metric = derived.parse(cell.metric)
+    metric, peers = derived.parse(cell.metric), len(result.get("peers", [1]))
     if cell.select == "best_test":
         if "best_test" not in result:
             raise InputError(f"{run.workdir} was not evaluated on the test set.")
-        return [100 * v for v in result["best_test"]["accuracy"]]
-    if metric.name in ("nll", "agreement", "kl"):
+        best = [100 * v for v in result["best_test"]["accuracy"]]
+        return derived.per_seed(best, peers)
+    if metric.name == "teacher_accuracy":
+        return _of_teacher(run, result)
+    if metric.name in derived.OF_RESULT:
         if metric.name not in result["final"]:
             raise InputError(
                 f"{run.workdir} has no {metric.name}: that of a run without a teacher is not defined."
             )
         scale = 100 if metric.name == "agreement" else 1
-        return [scale * v for v in result["final"][metric.name]]
+        final = [scale * v for v in result["final"][metric.name]]
+        return derived.per_seed(final, peers)
     try:
         return derived.evaluate(metric, run.workdir.predictions())
     except InputError as error:
         raise InputError(f"row {cell.row!r}, {run.workdir}: {error}") from error
+
+
+def _of_teacher(run: Run, result: Mapping[str, Any]) -> list[float]:
+    """Accuracy in % of what taught: of the members' mean probability, or of each where student i had member i or its own mean."""
+    stored = run.workdir.predictions()
+    logits = stored.get("teacher_logits")
+    if logits is None:
+        groups = recorded(result["teacher"])
+        if not groups:
+            raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
+        found = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]  # fmt: skip
+        logits = np.concatenate(found)
+        if run.config.teacher.members != "paired":
+            shares = [share for g in groups for share in g.shares]
+            logits = metrics.mean_probs(logits, shares)[None]
+    return [100 * float(v) for v in metrics.accuracy(logits, stored["label"])]
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from kd.data.base import Dataset, class_tables
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.loop import Plan
+from kd.peers import in_turns
 from kd.program import (
     make_logits,
     make_order,
@@ -76,7 +77,8 @@ def _augment(config: ConfigDict, dataset: Dataset) -> Augment:
     image = dataset.train.image
     example = jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
     unit = dataset.mean, dataset.std
-    return make_augment(config.augment, *unit, example, config.second_view)
+    window = config.teacher.cache_window
+    return make_augment(config.augment, *unit, example, config.second_view, window)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +108,31 @@ class Setup:
         """Name of the evaluated split."""
         return "validation" if self.config.holdout else "test"
 
-    def scores(self, logits: np.ndarray) -> dict[str, list[float]]:
-        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each."""
-        return metrics.evaluate(logits, self.dataset.test.label, self.target)
+    def evaluate(self, state: DistillState) -> dict[str, list[float]]:
+        """Metrics of all students on the evaluated split, see `scores`."""
+        return self.scores(self.logits(state.student), self.mean_logits(state))
+
+    def mean_logits(self, state: DistillState) -> np.ndarray | None:
+        """Logits [s, n, c] of teachers that follow their students, on the evaluated split; None where there are none."""
+        own = self.taught.own
+        return None if own is None else self.logits(own(state.teacher))
+
+    def scores(
+        self, logits: np.ndarray, means: np.ndarray | None = None
+    ) -> dict[str, list[float]]:
+        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each; over all peers where there are some.
+
+        Logits of teachers that follow their students have an accuracy and nll of their own, `teacher_accuracy`, `teacher_nll`.
+        """
+        if means is not None:
+            label = self.dataset.test.label
+            own = metrics.evaluate(means, label, None)
+            teacher = {f"teacher_{name}": values for name, values in own.items()}
+            return metrics.evaluate(logits, label, means) | teacher
+        target = self.target
+        if target is not None and target.ndim == 3:
+            target = np.repeat(target, len(logits) // len(target), axis=0)
+        return metrics.evaluate(logits, self.dataset.test.label, target)
 
 
 def set_up(
@@ -155,7 +179,7 @@ def set_up(
     image, batches = dataset.train.image, None
     if isinstance(image, Pictures):
         seeds = range(config.seed, config.seed + config.seeds)
-        batches = Batches(image, seeds, plan, place)
+        batches = Batches(image, seeds, plan, place, config.teacher.cache_window)
         # Initial weights and statistics see the first examples, as they do of any set.
         shown = sharding.put(image.centered(range(plan.batch_sizes[0])), place)
         data, initial = {"label": label}, {"image": shown, "label": label}
@@ -166,18 +190,19 @@ def set_up(
         order = lambda epoch: compiled(keys, epoch)
     trainee = precision.network(student, config.precision)
     made = make_init(trainee, objective, taught.teacher, tx, augment)
-    begin = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
+    begin = jax.jit(_init_all(made, plan, taught.apiece), out_shardings=states)
     shapes = jax.eval_shape(begin, keys, frozen, initial, {})
     given = make_start(config, first, dataset, shapes, place)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
-        way = tactic.choose(config, mesh, size, taught.spread, taught.paired)
+        way = tactic.choose(config, mesh, size, taught.spread, taught.apiece)
         view = _placed(augment, way.seen)
         made = trainee, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
         step = precision.training(step, config.precision)
-        update = make_update(step, size, how, taught.paired, way.place)
+        step = in_turns(step, student, taught.teacher)
+        update = make_update(step, size, how, taught.apiece, way.place)
         updates[size] = make_updates(
             update,
             size,

@@ -42,6 +42,11 @@ def _split(variables: PyTree) -> tuple[PyTree, PyTree]:
     }
 
 
+def own_key(key: PRNGKeyArray) -> PRNGKeyArray:
+    """The key that a student keeps in its state, from which its augmentation and all else is drawn, of the key of its seed."""
+    return jax.random.split(key, 4)[0]
+
+
 def make_init(
     student: nn.Module,
     objective: nn.Module,
@@ -58,7 +63,7 @@ def make_init(
         key: PRNGKeyArray, frozen: PyTree, batch: Batch, given: PyTree = None
     ) -> DistillState:
         given = given or {}
-        key, k_student, k_objective, k_augment = jax.random.split(key, 4)
+        _, k_student, k_objective, k_augment = jax.random.split(key, 4)
         batch = {**augment(k_augment, batch), "key": k_augment}
         variables = student.init(
             {"params": k_student, "dropout": k_student}, batch["image"], train=False
@@ -87,7 +92,7 @@ def make_init(
         params = {"student": student_params, "objective": own_params}
         return DistillState(
             step=jnp.zeros((), jnp.int32),
-            key=key,
+            key=own_key(key),
             params=params,
             stats={"student": student_stats, "objective": own_stats},
             opt=tx.init(params),

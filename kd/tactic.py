@@ -121,6 +121,7 @@ def _over_seeds(mesh: Mesh, paired: bool) -> Callable[[Callable], Callable]:
                 mesh=_seed_axis(mesh),
                 in_specs=(P("seed"), frozen, P(), P("seed"), *[P()] * len(numbers)),
                 out_specs=P("seed"),
+                check_vma=False,  # a loop over updates begins with logs that are the same everywhere
             )(states, given, data, order, *numbers)
 
         return jax.jit(updates, donate_argnums=0)

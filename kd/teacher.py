@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from kd.codec import decode
 from kd.errors import unknown
 from kd.reduction import REDUCE, reduce_members
 from kd.transform import over, pick
@@ -30,17 +31,53 @@ def frozen(model: nn.Module) -> Teacher:
     return Teacher(apply)
 
 
-def cached() -> Teacher:
-    """One trained network that was asked once. `frozen["teacher"]` is its logits on the training images, [n, c].
-
-    It sees each image as it is, whatever the student sees: the same only where nothing is augmented. It has no features.
+def cached(num_classes: int) -> Teacher:
+    """One trained network that was asked before. `frozen["teacher"]` are its logits on the training images in each of w epochs of
+    augmentation, which repeat: arrays [w, n, ...] as `kd.codec` stores them. It has no features.
     """
 
-    def apply(logits: PyTree, state: PyTree, batch: Batch) -> Outputs:
+    def apply(stored: PyTree, state: PyTree, batch: Batch) -> Outputs:
         del state
-        return Outputs(logits[batch["index"]])
+        epochs = jax.tree.leaves(stored)[0].shape[0]
+        epoch = jnp.asarray(batch["epoch"]) % epochs
+        at = jax.tree.map(lambda x: x[epoch, batch["index"]], stored)
+        return Outputs(decode(at, num_classes))
 
     return Teacher(apply)
+
+
+def ema(model: nn.Module, decay: float = 0.999) -> Teacher:
+    """The mean of the student's own weights over its updates. `frozen["teacher"]` is `()`; the mean is in the state.
+
+    Tarvainen, Valpola. Mean teachers are better role models. NeurIPS 2017. https://arxiv.org/abs/1703.01780, Eq. 2: after update
+    t the mean moves by 1 - min(decay, 1 - 1 / (t + 1)) of its way to the student. So it is the plain mean of all weights so far
+    until 1 - 1 / (t + 1) reaches `decay`, as in the authors' code, and does not remember the first ones for long.
+
+    BatchNorm's statistics are averaged as the parameters are. It predicts in evaluation mode, on the view that the student sees;
+    in the paper its dropout and augmentation are drawn anew.
+    """
+
+    def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs:
+        del weights
+        return model.apply(state["mean"], batch["image"], train=False)  # pyrefly: ignore
+
+    def init(student: PyTree) -> PyTree:
+        # Copies: the step donates both.
+        mean = jax.tree.map(jnp.copy, student)
+        return {"mean": mean, "updates": jnp.zeros((), jnp.int32)}
+
+    def update(state: PyTree, student: PyTree) -> PyTree:
+        updates = state["updates"] + 1
+        keep = jnp.minimum(decay, 1 - 1 / (updates + 1))
+
+        def move(mean: jax.Array, own: jax.Array) -> jax.Array:
+            if not jnp.issubdtype(own.dtype, jnp.floating):
+                return own
+            return (keep * mean + (1 - keep) * own).astype(own.dtype)
+
+        return {"mean": jax.tree.map(move, state["mean"], student), "updates": updates}
+
+    return Teacher(apply, init, update)
 
 
 class Group(NamedTuple):

@@ -3,6 +3,7 @@
 import io
 import os
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from kd import cache, cost, distributed, parts
 from kd import config as configs
-from kd import cost, distributed, parts
 from kd.checkpoint import Checkpoints
 from kd.config import ConfigDict
 from kd.errors import InputError
@@ -19,6 +20,7 @@ from kd.groups import groups_of
 from kd.identity import fingerprint as config_hash
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
+from kd.peers import peers, variables_of
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
@@ -58,6 +60,7 @@ def run(
     config = _on_devices(parts.spell_out(config))
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
+        cache.check(config)
         check_parts(config)  # what is wrong is told before a teacher is trained
         check_teachers(config, root)
     taught, first = teachers_of(config, root), first_of(config, root)
@@ -151,7 +154,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
                 profile.watch(setup.updates),
                 setup.order,
                 setup.inputs,
-                lambda state: setup.scores(setup.logits(state.student)),
+                setup.evaluate,
                 record,
                 checkpoints,
                 progress,
@@ -166,13 +169,17 @@ def _train(setup: Setup, workdir: Workdir) -> None:
             setup.close()
     epochs = (plan.steps - at) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
-    logits = setup.logits(state.student)
+    logits, means = setup.logits(state.student), setup.mean_logits(state)
     predictions = {"logits": logits, "label": setup.dataset.test.label}
+    if means is not None:
+        predictions["teacher_logits"] = means
+    if (k := len(peers(setup.student))) > 1:
+        predictions["peers"] = np.asarray(k)
     if validation := setup.dataset.validation:
         predictions["validation_logits"] = setup.logits(state.student, "validation")
         predictions["validation_label"] = validation.label
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
-    result = describe(setup, logits)
+    result = describe(setup, logits, means)
 
     def finish() -> None:
         best = {f"best_{setup.split}": _best(workdir, setup.split)}
@@ -205,14 +212,16 @@ VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_byt
 """Keys of `result.json` in which a resumed run differs from an uninterrupted one."""
 
 
-def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
-    """Content of `result.json` but for the times and the best evaluation, from logits [s, n, c] of the evaluated split."""
+def describe(
+    setup: Setup, logits: np.ndarray, means: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Content of `result.json` but for the times and the best evaluation, from logits [s, n, c] of the evaluated split.
+
+    `means` are those of teachers that follow their students.
+    """
     config, dataset = setup.config, setup.dataset
-    one = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), setup.shapes.student
-    )
     shape = dataset.train.image.shape[1:]
-    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    costs = _costs(setup, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     return {
         "split": setup.split,
         "examples": len(dataset.test.label),
@@ -220,12 +229,9 @@ def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         "epochs": config.epochs,
         "steps": setup.plan.steps,
-        "final": setup.scores(logits),
-        "parameters": cost.parameters(one),
-        "bytes": cost.nbytes(one),
-        "macs": cost.macs(
-            lambda v, x: setup.student.apply(v, x, train=False), one, image
-        ),
+        "final": setup.scores(logits, means),
+        **costs[0],
+        **({"peers": costs} if len(costs) > 1 else {}),
         "num_classes": dataset.num_classes,
         "class_names": list(dataset.class_names),
         "shape": list(shape),
@@ -239,6 +245,25 @@ def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
         "git_commit": git_commit(),
         "hardware": hardware(),
     }
+
+
+def _costs(setup: Setup, image: jax.ShapeDtypeStruct) -> list[dict[str, int]]:
+    """What one network costs; of each peer, where the student is several."""
+    one = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), setup.shapes.student
+    )
+    costs = []
+    for i, net in enumerate(peers(setup.student)):
+        own = jax.eval_shape(partial(variables_of, setup.student, peer=i), one)
+        forward = lambda v, x, net=net: net.apply(v, x, train=False)
+        costs.append(
+            {
+                "parameters": cost.parameters(own),
+                "bytes": cost.nbytes(own),
+                "macs": cost.macs(forward, own, image),
+            }
+        )
+    return costs
 
 
 def _best(workdir: Workdir, split: str) -> dict[str, list]:

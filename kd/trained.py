@@ -10,35 +10,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding
+from jax.sharding import PartitionSpec as P
 
+from kd import cache, precision, sharding, tactic
 from kd import config as configs
-from kd import precision, sharding, tactic
 from kd import teacher as teachers
 from kd.checkpoint import load_student
 from kd.config import ConfigDict
-from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.groups import Group, groups_of, known_size, shares
+from kd.groups import ALL, Group, groups_of, known_size, shares
 from kd.parts import make_data, make_model
-from kd.program import make_logits
+from kd.peers import peers
+from kd.peers import stacked as networks_of
 from kd.step import make_eval
-from kd.transform import fastest, pick
+from kd.transform import fastest, over, pick
 from kd.types import PyTree, Teacher
 from kd.workdir import Workdir
 
 
 class Trained(NamedTuple):
-    """The networks of a finished run: one architecture, variables stacked over its seeds [s, ...]."""
+    """Networks of a finished run: one architecture, variables stacked [m, ...], and which of the run's they are."""
 
     model: nn.Module
     variables: PyTree
     result: dict[str, Any]
+    members: list[int]
 
 
-def load_trained(workdir: Workdir, place: Sharding | None = None) -> Trained:
-    """Networks of a finished run. Raises InputError where it is not finished or not a run."""
+def load_trained(
+    workdir: Workdir, place: Sharding | None = None, group: Group = ALL
+) -> Trained:
+    """Networks of a finished run, those that a group takes: of one for each seed, or where the students were cohorts of k peers,
+    of k for each: peers of the first, then those of the second, ...
+
+    Raises:
+      InputError: the run is not finished or not a run, has no such members, or they are of several architectures.
+    """
     config = workdir.read("config.json")
     result = workdir.read("result.json")
     model = make_model(config["student"], result["num_classes"])
@@ -51,7 +60,20 @@ def load_trained(workdir: Workdir, place: Sharding | None = None) -> Trained:
         ),
         shapes,
     )
-    return Trained(model, load_student(workdir.checkpoints, stacked), result)
+    variables = load_student(workdir.checkpoints, stacked)
+    nets = peers(model) * len(result["seeds"])
+    chosen = group.indices(len(nets), workdir)
+    if any(nets[i] != nets[chosen[0]] for i in chosen):
+        kinds = {}
+        for i, net in enumerate(nets):
+            kinds.setdefault(nets.index(net), []).append(i)
+        alike = " or ".join(str(tuple(own)) for own in kinds.values())
+        raise InputError(
+            f"{group.where}.members = {group.members!r}: {workdir} has networks of several architectures. Those of one are {alike}."
+        )
+    return Trained(
+        nets[chosen[0]], networks_of(model, variables, chosen), result, chosen
+    )
 
 
 class Members(NamedTuple):
@@ -71,8 +93,12 @@ class Taught(NamedTuple):
     groups: tuple[Members, ...] = ()  # of each run
     shares: tuple[float, ...] = ()  # what each member counts, over all groups
     paired: bool = False  # whether student i learns from member i alone
+    apiece: bool = (
+        False  # whether each student has weights, or what is in their place, of its own
+    )
     each: tuple[Sequence[float] | None, ...] = ()  # see `kd.parts.make_objective`
     origin: dict[str, Any] | None = None
+    own: Callable[[PyTree], PyTree] | None = None  # variables in its state
 
     @property
     def spread(self) -> bool:
@@ -83,23 +109,26 @@ class Taught(NamedTuple):
 def make_teacher(
     config: ConfigDict, workdirs: Sequence[Workdir], dataset: Dataset, mesh: Mesh
 ) -> Taught:
-    """The teacher of a run, from the finished runs in `workdirs`, one for each group; none where there are none.
+    """The teacher of a run, from the finished runs in `workdirs`, one for each group; without any the student's own mean, or none.
 
     Raises:
       InputError: members that do not exist or do not divide among devices, pairs that do not match the seeds, other classes,
         inputs or normalisation than the data's, weights that do not fit.
     """
+    section, place = config.teacher, sharding.everywhere(mesh)
+    if section.name == "ema":
+        student = make_model(config.student.to_dict(), dataset.num_classes)
+        network = precision.network(student, config.precision)
+        mean = teachers.ema(network, section.decay)
+        return Taught(mean, (), own=lambda state: state["mean"])
     if not workdirs:
         return Taught(teachers.none(), ())
-    section, place = config.teacher, sharding.everywhere(mesh)
     named = groups_of(section)
     found = []
     for group, there in zip(named, workdirs, strict=True):
         check_fit(there.read("result.json"), dataset, f"the teacher in {there}")
-        trained = load_trained(there, place)
-        indices = group.indices(len(trained.result["seeds"]), there)
-        found.append((trained, indices))
-    sizes = [len(indices) for _, indices in found]
+        found.append(load_trained(there, place, group))
+    sizes = [len(trained.members) for trained in found]
     if section.members == "paired" and sizes[0] != config.seeds:
         raise InputError(
             f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdirs[0]} has {sizes[0]}, "
@@ -107,28 +136,39 @@ def make_teacher(
         )
     counts = shares(named, sizes)
     apart, spread = _places(config, named, sizes, mesh)
-    groups, records, singles, weights = [], [], [], []
-    for (trained, indices), there in zip(found, workdirs, strict=True):
-        stacked = pick(trained.variables, np.asarray(indices))
-        records.append({"run": str(there), "members": indices, "weights": fingerprint(stacked)})  # fmt: skip
+    groups, records = [], []
+    for trained, there in zip(found, workdirs, strict=True):
+        stacked = trained.variables
+        records.append({"run": str(there), "members": trained.members, "weights": fingerprint(stacked)})  # fmt: skip
         how = _how(section.how, trained.model, stacked, dataset)
         stacked = sharding.put(stacked, apart)
-        group = Members(trained.model, stacked, how, spread)
-        groups.append(group)
-        if section.cache:
-            singles.append(teachers.cached())
-            cached = _cached(config, group, dataset, place)
-            weights.append(sharding.put(cached, apart))
-        else:
-            network = precision.network(group.model, config.precision)
-            singles.append(teachers.frozen(network))
-            weights.append(stacked)
+        groups.append(Members(trained.model, stacked, how, spread))
+    networks = [precision.network(group.model, config.precision) for group in groups]
+    singles = [teachers.frozen(network) for network in networks]
+    weights = [group.variables for group in groups]
+    apiece = cache.per_seed(config)
+    if section.cache:
+        weights = _answers(config, groups, records, dataset, place)
+        singles = [teachers.cached(dataset.num_classes) for _ in groups]
+        if apiece and section.members == "paired":
+            weights = [_one_each(config, weights[0])]
+        elif apiece:
+            apart = NamedSharding(mesh, P(None, *apart.spec))
+        weights = sharding.put(weights, apart)
     origin = _origin(records, counts)
-    taught = Taught(singles[0], weights[0], tuple(groups), tuple(counts), origin=origin)
+    taught = Taught(
+        singles[0],
+        weights[0],
+        tuple(groups),
+        tuple(counts),
+        apiece=apiece or section.members == "paired",
+        origin=origin,
+    )
     if section.members == "paired":
         return taught._replace(paired=True)
     if sum(sizes) == 1:
-        return taught._replace(weights=pick(weights[0], 0))
+        first = (slice(None), 0) if apiece else 0
+        return taught._replace(weights=pick(weights[0], first))
     made = [
         teachers.Group(single, group.how, spread)
         for single, group in zip(singles, groups, strict=True)
@@ -194,24 +234,32 @@ def _origin(
     return records[0] if len(records) == 1 else {"groups": list(records)}
 
 
-def _cached(
-    config: ConfigDict, group: Members, dataset: Dataset, place: NamedSharding
-) -> np.ndarray:
-    """The members' logits on the training images, [m, n, c]. Raises InputError where they would have to be asked each epoch."""
-    if augment := config.augment or config.second_view:
-        raise InputError(
-            f"config.teacher.cache: with augment = {augment!r} no two epochs show the teacher the same images. "
-            "Leave one of the two out."
-        )
-    if isinstance(dataset.train.image, Pictures):
-        raise InputError(
-            "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
-        )
-    evaluate = make_eval(group.model, make_normalize(dataset.mean, dataset.std))
-    evaluate = precision.evaluation(evaluate, config.precision)
-    images = sharding.put(dataset.train.image, place)
-    ask = make_logits(evaluate, config.eval_batch_size, group.how, place, group.spread)
-    return ask(group.variables, images)
+def _answers(
+    config: ConfigDict,
+    groups: Sequence[Members],
+    records: Sequence[Mapping[str, Any]],
+    dataset: Dataset,
+    place: NamedSharding,
+) -> list[PyTree]:
+    """What the members of each group said about the training images, see `kd.cache`: arrays [m, ...], or [s, m, ...]."""
+    found = []
+    data = fingerprint(dataset.train)
+    for group, record, name in zip(groups, records, cache.names(len(groups)), strict=True):  # fmt: skip
+        evaluate = precision.evaluation(make_eval(group.model), config.precision)
+        logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
+        each = over(logits, group.how, (0, None, None))
+        each = group.spread(each) if group.spread else each
+        ask = cache.make_ask(each, group.variables, config, dataset, place)
+        made = cache.facts(config, record["weights"], data)
+        run = Workdir(record["run"]).path
+        found.append(cache.answers(ask, config, made, run, name))
+    return found
+
+
+def _one_each(config: ConfigDict, stored: PyTree) -> PyTree:
+    """Of answers [s, m, ...] those of member i to student i alone, where students are paired with members."""
+    own = np.arange(config.seeds)
+    return jax.tree.map(lambda x: x[own, own], stored)
 
 
 def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
@@ -225,7 +273,8 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
         if there.finished:
             result = there.read("result.json")
             check_fit(result, dataset, f"the teacher in {there}")
-            size = len(group.indices(len(result["seeds"]), there))
+            networks = len(result["seeds"]) * len(result.get("peers", [1]))
+            size = len(group.indices(networks, there))
         sizes.append(size)
     if None not in sizes:
         shares(named, sizes)

@@ -20,10 +20,12 @@ BELOW = {
     "objective": {"types", "errors"},
     "groups": {"config", "errors"},
     "reduction": {"types"},
-    "teacher": {"types", "errors", "reduction", "transform"},
+    "codec": set(),
+    "teacher": {"types", "errors", "codec", "reduction", "transform"},
     "optim": {"types", "errors", "build"},
     "inherited": {"types", "errors"},
     "step": {"types", "errors", "inherited"},
+    "peers": {"types", "step"},
     "program": {"types", "step", "transform"},
     "checkpoint": {"types", "errors"},
 }

@@ -48,6 +48,8 @@ TERMS = {
     "ft.FT": (10.0, {}),
     "crd.CRD": (0.1, {"dim": 4, "num_negatives": 8, "temperature": 0.5}),
     "reviewkd.ReviewKD": (1.0, {}),
+    "tfkd.VirtualTeacher": (1.0, {}),
+    "pskd.PSKD": (1.0, {}),
     "nkd.NKD": (1.0, {}),
     "wsld.WSLD": (0.1, {}),
     "ttm.TTM": (1.0, {}),

@@ -144,6 +144,7 @@ def make_augment(
     std: Sequence[float],
     example: jax.ShapeDtypeStruct | None = None,
     second: str = "",
+    window: int = 0,
 ) -> Augment:
     """`augment(key, batch) -> batch`: the operations of `text`, in order, then normalisation as for evaluation.
 
@@ -158,6 +159,7 @@ def make_augment(
       std: see `make_normalize`.
       example: shape and dtype of one raw image: then all operations are tried on it now rather than when training compiles.
       second: operations of the second view, like `text`. Empty: one view.
+      window: epochs after which what happens to the images repeats; 0: never.
 
     The batch holds `image` (raw, [b, ...]), `index` int [b] and `epoch` int [] or [b].
 
@@ -168,10 +170,11 @@ def make_augment(
     normalize = make_normalize(mean, std)
 
     def augment(key: PRNGKeyArray, batch: Batch) -> Batch:
-        seen = []
+        seen, epoch = [], jnp.asarray(batch.get("epoch", 0))
+        shown = {**batch, "epoch": epoch % window if window else epoch}
         for view, chain in enumerate(chains):
             keys = jax.random.fold_in(key, DOMAIN + view)
-            seen.append(chain(keys, batch))
+            seen.append(chain(keys, shown))
         batch = {**batch, "image": seen[0]} if len(seen) == 1 else _both(batch, seen)
         return normalize(key, batch)
 

@@ -11,11 +11,11 @@ from kd.types import View
 
 
 def distill_kl(
-    student: Float[Array, "*m b c"],
-    teacher: Float[Array, "*m b c"],
+    student: Float[Array, "... b c"],
+    teacher: Float[Array, "... b c"],
     temperature: float | Float[Array, ""],
-) -> Float[Array, "*m b"]:
-    """T^2 KL(softmax(teacher / T) || softmax(student / T)), in nats.
+) -> Float[Array, "... b"]:
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), in nats. Leading axes broadcast.
 
     Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015.
     https://arxiv.org/abs/1503.02531, Eq. 1; T^2 keeps the size of the gradient, section 2.

@@ -1,6 +1,6 @@
 """The networks of a finished run, to look at their outputs on raw images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -58,12 +58,11 @@ def _stages(outputs: Outputs) -> list[str]:
     return ["stem", *names] if "stem" in features else names
 
 
-def load_net(trained: Trained, members: Sequence[int] | None = None) -> Net:
-    """The networks of a finished run, all or those of these places."""
+def load_net(trained: Trained) -> Net:
+    """Networks of a finished run."""
     result = trained.result
     evaluate = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
     apply = jax.jit(lambda v, image: evaluate(v, {"image": image}))
     logits_of = jax.jit(lambda v, image: evaluate(v, {"image": image}).logits)
-    places = range(len(result["seeds"])) if members is None else members
-    weights = [pick(trained.variables, i) for i in places]
+    weights = [pick(trained.variables, i) for i in range(len(trained.members))]
     return Net(apply, logits_of, weights, result["macs"])

@@ -14,6 +14,7 @@ from kd.config import ConfigDict, complete
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError, MissingData
+from kd.groups import ALL, Group
 from kd.machine import hardware
 from kd.parts import make_data, spell_out
 from kd.report.capacity import Capacity, capacity
@@ -22,7 +23,6 @@ from kd.report.net import Net, load_net
 from kd.report.similarity import centred_gram, cka
 from kd.report.stored import Stored
 from kd.trained import fingerprint, load_trained
-from kd.transform import pick
 from kd.workdir import Workdir
 
 BUDGET = 1e12
@@ -64,7 +64,10 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
     Raises:
       InputError: the teacher's weights are not those that the student learned from.
     """
-    nets = {"student": load_net(load_trained(stored.workdir))}
+    # Of cohorts the first peers, for others may be of another architecture.
+    peers = len(stored.result.get("peers", [1]))
+    first = [i * peers for i in range(len(stored.result["seeds"]))]
+    nets = {"student": load_net(load_trained(stored.workdir, group=_only(first)))}
     if len(stored.teachers) == 1:  # what is compared below is of one architecture
         nets["teacher"] = _teacher(stored)
     cost = sum(len(net.members) * net.macs for net in nets.values())
@@ -94,14 +97,17 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
 
 def _teacher(stored: Stored) -> Net:
     origin = stored.result["teacher"]
-    trained = load_trained(Workdir(origin["run"]))
-    weights = pick(trained.variables, np.asarray(origin["members"]))
-    if fingerprint(weights) != origin["weights"]:
+    trained = load_trained(Workdir(origin["run"]), group=_only(origin["members"]))
+    if fingerprint(trained.variables) != origin["weights"]:
         raise InputError(
             f"the weights in {origin['run']} are not those that {stored.workdir} learned from. "
             "`--stored` reports what the run has stored alone."
         )
-    return load_net(trained, origin["members"])
+    return load_net(trained)
+
+
+def _only(members: Sequence[int]) -> Group:
+    return ALL._replace(members=",".join(map(str, members)))
 
 
 def _spread(n: int, count: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What the stored predictions of one finished run say, as plain data: nothing is trained and no network runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,7 +108,7 @@ def describe(stored: Stored, root: str) -> dict[str, Any]:
         "data": stored.config["data"]["name"],
         "split": result["split"],
         "examples": len(label),
-        "seeds": result["seeds"],
+        "seeds": _networks(result),
         "accuracy": _mean(metrics.accuracy(logits, label)),
         "interval_95": list(interval(stored.right)),
         "wilson_95": [_wilson(own, label) for own in logits],
@@ -158,6 +158,14 @@ def _gain(own: Stored, there: Workdir) -> dict[str, Any] | None:
             f"{there} was evaluated on other examples than {own.workdir}, so that the two cannot be compared."
         )
     return {"run": str(there), **difference(own.right, other.right)}
+
+
+def _networks(result: Mapping[str, Any]) -> list[Any]:
+    """What to call each network: by its seed, where students were trained as cohorts also by its place in one."""
+    peers = len(result.get("peers", [1]))
+    if peers == 1:
+        return result["seeds"]
+    return [f"{seed}, peer {i}" for seed in result["seeds"] for i in range(peers)]
 
 
 def _mean(values: np.ndarray) -> float:

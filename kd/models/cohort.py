@@ -1,0 +1,119 @@
+"""Several students as one module, for objectives in which they learn from one another; see `kd.objectives.mutual`.
+
+What such a module is, to what trains it and reads it back, says `kd.peers`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from kd.errors import InputError
+from kd.models import layers
+from kd.models.wrapped import make
+from kd.types import Outputs, PyTree
+
+
+class Cohort(nn.Module):
+    """`size` students of one architecture, each with its own weights, by `vmap` over them.
+
+    On a CPU, where `vmap` over the weights of a convolution is slow, `MixedCohort` of equal members is the same, quicker.
+
+    Attributes:
+      member: section of a network, such as `{"name": "cnn.CNN", "widths": (8, 16)}`.
+      num_classes: c.
+      size: k, how many.
+      alternate: whether the peers are updated one after the other on each batch, see `kd.peers.in_turns`.
+
+    Returns:
+      Outputs with a leading axis of peers: logits [k, b, c], the member's features [k, b, ...].
+    """
+
+    member: Mapping[str, Any]
+    num_classes: int
+    size: int = 2
+    alternate: bool = False
+
+    @nn.compact
+    def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
+        _check(self.size)
+        lifted = nn.vmap(
+            lambda module, image: module(image, train),
+            in_axes=None,
+            axis_size=self.size,
+            variable_axes={True: 0},
+            split_rngs={True: True},
+        )
+        member = _peer(self.member, self.num_classes, name="member")
+        return lifted(member, image)
+
+    def peers(self) -> tuple[nn.Module, ...]:
+        """The networks on their own."""
+        return (_peer(self.member, self.num_classes, parent=None),) * self.size
+
+    def variables_of(self, variables: PyTree, peer: int) -> PyTree:
+        """Variables of one of them, out of the cohort's."""
+        return {
+            name: jax.tree.map(lambda x: x[peer], tree["member"])
+            for name, tree in variables.items()
+        }
+
+    def take(self, path: tuple[str, ...], old: Array, new: Array, peer: int) -> Array:
+        """The leaf `old` of the cohort's variables with what belongs to one peer out of `new`."""
+        del path
+        return old.at[peer].set(new[peer])
+
+
+class MixedCohort(nn.Module):
+    """Students of several architectures, or of one without `vmap`. What they have in common are their logits.
+
+    Attributes:
+      members: sections of networks.
+      num_classes: c.
+      alternate: see `Cohort`.
+
+    Returns:
+      Outputs with a leading axis of peers, logits [k, b, c], and no features.
+    """
+
+    members: Sequence[Mapping[str, Any]]
+    num_classes: int
+    alternate: bool = False
+
+    @nn.compact
+    def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
+        _check(len(self.members))
+        nets = [
+            _peer(section, self.num_classes, name=f"member{i}")
+            for i, section in enumerate(self.members)
+        ]
+        return Outputs(jnp.stack([net(image, train).logits for net in nets]))
+
+    def peers(self) -> tuple[nn.Module, ...]:
+        """The networks on their own."""
+        make = lambda section: _peer(section, self.num_classes, parent=None)
+        return tuple(make(section) for section in self.members)
+
+    def variables_of(self, variables: PyTree, peer: int) -> PyTree:
+        """Variables of one of them, out of the cohort's."""
+        name = f"member{peer}"
+        return {kind: tree[name] for kind, tree in variables.items() if name in tree}
+
+    def take(self, path: tuple[str, ...], old: Array, new: Array, peer: int) -> Array:
+        """The leaf `old` of the cohort's variables, or `new` where it belongs to this peer."""
+        return new if f"member{peer}" in path else old
+
+
+def _peer(section: Mapping[str, Any], num_classes: int, **flax: Any) -> nn.Module:
+    name = section.get("name", "")
+    if name.partition(".")[0] == "cohort":
+        raise InputError(f"config.student: a cohort has networks as peers, not {name}.")
+    return make(section, num_classes, "peer", **flax)
+
+
+def _check(size: int) -> None:
+    if size < 2:
+        raise InputError(f"config.student: a cohort has two peers or more, not {size}.")

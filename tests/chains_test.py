@@ -1,0 +1,68 @@
+"""Chains of teachers as configs: who learns from whom, and what the tables of them need and may take."""
+
+import pytest
+
+from kd import config as configs
+from kd import experiment, plan
+from kd.errors import InputError
+from kd.groups import groups_of
+
+
+def taught_by(reference):
+    """The configs of those who teach, and how they are reduced."""
+    section = configs.load(reference).teacher
+    return [group.config for group in groups_of(section)], section.reduce
+
+
+def test_each_in_a_chain_learns_from_the_one_before_it():
+    path = lambda names, length: f"configs/takd.py:path={names},seeds=1,seed=100{length}"  # fmt: skip
+    assert taught_by("configs/takd.py:path=16-8-4-2")[0] == [path("16-8-4", 3)]
+    assert taught_by(path("16-8-4", 3))[0] == [path("16-8", 2)]  # fmt: skip
+    assert taught_by(path("16-8", 2))[0] == [path("16", 1)]
+    assert taught_by(path("16", 1))[0] == []
+    widths = configs.load("configs/takd.py:path=16-8-4-2").student.widths
+    assert tuple(widths) == (2, 4, 8)
+    with pytest.raises(InputError, match="numbers of channels"):
+        configs.load("configs/takd.py:path=resnet8")
+
+
+def test_all_before_the_last_teach_it_where_the_chain_is_dense():
+    """Each counts on its own; an assistant of two teachers has both, one of one teacher is that of the plain chain."""
+    found, reduce = taught_by("configs/takd.py:path=16-8-4-2,dense")
+    own = "seeds=1,seed=100"
+    assert found == [
+        f"configs/takd.py:path=16,{own}1",
+        f"configs/takd.py:path=16-8,{own}2",
+        f"configs/takd.py:path=16-8-4,dense=True,{own}3",
+    ]
+    assert reduce == "each"
+    assert len(taught_by(found[2])[0]) == 2 and len(taught_by(found[1])[0]) == 1
+    assert taught_by("configs/takd.py:path=16-8-4-2,dense,reduce=random")[1] == "random"
+
+
+def test_generations_descend_from_one_another():
+    second = configs.load("configs/born_again.py:generation=2")
+    assert second.teacher.config == "configs/born_again.py"
+    assert second.teacher.members == "paired" and second.seed == 2000
+    assert set(second.objective) == {"ce", "kd"}
+    alone = configs.load("configs/born_again.py:generation=1,labels=0")
+    assert set(alone.objective) == {"kd"}
+    together = configs.load("configs/born_again.py:generation=3,ensemble").teacher
+    assert [group.members for group in groups_of(together)] == ["0", "0", "0"]
+    with pytest.raises(InputError, match="with ensemble 2"):
+        configs.load("configs/born_again.py:ensemble")
+
+
+@pytest.mark.parametrize("name", ["takd", "born_again", "dml"])
+def test_the_tables_are_whole_and_take_an_hour_at_most(name, tmp_path):
+    """Every run's config can be read, in miniature and as the paper had it, too. Numbers from memory are marked unsure."""
+    ours = experiment.load(f"experiments/{name}.py")
+    runs = {run.reference: run for run in plan.make(ours, tmp_path).values()}
+    budgets = [max(c.budget for c in run.cells) for run in runs.values() if run.cells]
+    assert 30 <= sum(budgets) <= 45
+    small = plan.make(experiment.load(f"experiments/{name}.py:smoke"), tmp_path)
+    assert all(run.config.data.name == "digits" for run in small.values())
+    published = experiment.load(f"experiments/{name}.py:cifar")
+    on = {run.config.data.name for run in plan.make(published, tmp_path).values()}
+    assert on <= {"cifar10", "cifar100"}
+    assert all(c.paper is None or c.paper.unsure for c in published.cells())

@@ -1,0 +1,175 @@
+"""Students that learn together: deep mutual learning by hand, in turns and at once, and what a run leaves of its peers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kd import derived, peers
+from kd import teacher as teachers
+from kd.errors import InputError
+from kd.main import main
+from kd.models.cohort import Cohort, MixedCohort
+from kd.models.mlp import MLP
+from kd.objective import Weighted
+from kd.objectives.ce import CE
+from kd.objectives.mutual import Mutual, mutual
+from kd.step import make_init, make_step
+from kd.types import Outputs, View
+from kd.workdir import Workdir
+
+CLASSES, B = 4, 6
+LINEAR = {"name": "mlp.MLP", "widths": ()}
+
+
+def softmax(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    return {
+        "image": jnp.asarray(rng.standard_normal((B, 3)), jnp.float32),
+        "label": jnp.arange(B) % CLASSES,
+        "index": jnp.arange(B),
+        "epoch": jnp.zeros((), jnp.int32),
+    }
+
+
+def test_each_peer_learns_from_the_mean_over_the_others():
+    """KL of each other's prediction to its own, three peers, T = 2; gradients by hand: T (p_i - p_j) / 2 over the others."""
+    z = np.random.default_rng(1).standard_normal((3, 2, CLASSES))
+    p = softmax(z / 2)
+    kl = lambda q, p: (q * np.log(q / p)).sum(-1)
+    expected = [
+        4 * sum(kl(p[j], p[i]) for j in range(3) if j != i) / 2 for i in range(3)
+    ]
+    np.testing.assert_allclose(mutual(jnp.asarray(z), 2.0), expected, atol=1e-5)
+    slope = jax.grad(lambda z: mutual(z, 2.0).sum())(jnp.asarray(z))
+    by_hand = [2 * sum(p[i] - p[j] for j in range(3) if j != i) / 2 for i in range(3)]
+    np.testing.assert_allclose(slope, by_hand, atol=1e-5)
+
+
+def mutual_learning(student, tx, mutual_weight=1.0):
+    objective = Weighted(
+        {"ce": CE(), "mutual": Mutual()}, {"ce": 1.0, "mutual": mutual_weight}
+    )
+    parts = student, objective, teachers.none(), tx
+    frozen = {"teacher": (), "tables": {}}
+    state = jax.jit(make_init(*parts))(jax.random.key(0), frozen, batch())
+    step = jax.jit(peers.in_turns(make_step(*parts), student, teachers.none()))
+    return state, lambda state: step(state, frozen, batch())
+
+
+def kernels(student, state):
+    """Weights [3, c] and biases [c] of each peer."""
+    heads = [peers.variables_of(student, state.student, i)["params"]["head"] for i in (0, 1)]  # fmt: skip
+    return [(np.asarray(h["kernel"], float), np.asarray(h["bias"], float)) for h in heads]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "alternate"), [("vmapped", False), ("vmapped", True), ("mixed", True)]
+)
+def test_two_updates_of_linear_peers_are_those_of_the_paper(kind, alternate):
+    """Softmax regressions with momentum, in NumPy: all at once, or as in Algorithm 1 one after the other."""
+    rate, momentum = 0.5, 0.9
+    student = (
+        Cohort(LINEAR, CLASSES, 2, alternate)
+        if kind == "vmapped"
+        else MixedCohort((LINEAR, LINEAR), CLASSES, alternate)
+    )
+    state, step = mutual_learning(student, optax.sgd(rate, momentum))
+    own = kernels(student, state)
+    assert not np.allclose(own[0][0], own[1][0])  # each starts with weights of its own
+    trace = [(0.0, 0.0), (0.0, 0.0)]
+    x, y = np.asarray(batch()["image"], float), np.eye(CLASSES)[batch()["label"]]
+    for _ in range(2):
+        state, metrics = step(state)
+        seen = list(own)
+        for i in (0, 1):
+            p, q = (softmax(x @ w + b) for w, b in (seen[i], seen[1 - i]))
+            slope = ((p - y) + (p - q)) / B
+            trace[i] = tuple(
+                g + momentum * m
+                for g, m in zip((x.T @ slope, slope.sum(0)), trace[i], strict=True)
+            )
+            own[i] = tuple(v - rate * m for v, m in zip(own[i], trace[i], strict=True))
+            if alternate:
+                seen[i] = own[i]
+    for found, expected in zip(kernels(student, state), own, strict=True):
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    assert int(state.step) == 2 and metrics["loss"].shape == ()
+
+
+def test_without_mutual_learning_a_peer_is_a_student_of_its_own():
+    student = Cohort({"name": "mlp.MLP", "widths": (5,)}, CLASSES)
+    state, step = mutual_learning(student, optax.sgd(0.5), mutual_weight=0.0)
+    start = [peers.variables_of(student, state.student, i) for i in (0, 1)]
+    for _ in range(2):
+        state, _ = step(state)
+    for i, variables in enumerate(start):
+        alone = MLP(CLASSES, (5,)), Weighted({"ce": CE()}, {"ce": 1.0}), teachers.none()
+        init = make_init(*alone, optax.sgd(0.5))
+        frozen = {"teacher": (), "tables": {}}
+        own = jax.jit(init)(jax.random.key(0), frozen, batch())
+        own = own.replace(params={"student": variables["params"], "objective": {}})
+        step = jax.jit(make_step(*alone, optax.sgd(0.5)))
+        for _ in range(2):
+            own, _ = step(own, frozen, batch())
+        found = peers.variables_of(student, state.student, i)["params"]
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+            found,
+            own.params["student"],
+        )
+
+
+def test_one_student_cannot_learn_mutually():
+    outputs = Outputs(jnp.zeros((B, CLASSES)))
+    with pytest.raises(InputError, match=r"cohort\.Cohort"):
+        Mutual().apply({}, View(outputs, None, batch(), {}, jnp.int32(0)))
+
+
+COHORT = """
+    c.student = dict(name="cohort.MixedCohort", members=(
+        dict(name="mlp.MLP", widths=(8,)), dict(name="mlp.MLP", widths=(4,))))
+    c.objective.mutual = dict(name="mutual.Mutual")
+    if arg != "teacher":
+"""
+
+
+@pytest.mark.slow
+def test_peers_are_networks_of_the_run(small_config, capsys):
+    """Their predictions are stored one after the other; tables tell them apart; a run can learn from those of one kind."""
+    text = small_config.read_text().replace('    if arg != "teacher":\n', COHORT)
+    small_config.write_text(text)
+    assert main(["run", "--config", "small.py:teacher"]) == 0
+    cohort_run = Workdir("runs/small-teacher")
+    printed = capsys.readouterr().out
+    assert "student, peer 0" in printed and "ensemble of its 2 peers" in printed
+    stored, result = cohort_run.predictions(), cohort_run.read("result.json")
+    assert stored["logits"].shape == (4, 40, 10) and stored["peers"] == 2
+    sizes = [64 * w + w + 10 * w + 10 for w in (8, 4)]
+    assert [cost["parameters"] for cost in result["peers"]] == sizes
+    right = 100 * (stored["logits"].argmax(-1) == stored["label"]).mean(-1)
+    assert result["final"]["accuracy"] == pytest.approx(list(right / 100))
+    of = lambda text: derived.evaluate(derived.parse(text), stored)
+    assert of("accuracy(peer=1)") == pytest.approx([right[1], right[3]])
+    assert of("accuracy") == pytest.approx([right[:2].mean(), right[2:].mean()])
+    with pytest.raises(InputError, match="no peer 2"):
+        of("accuracy(peer=2)")
+    student = ["--config.student.name=mlp.MLP", "--config.student.widths=(8,)"]
+    text = small_config.read_text().replace(
+        '    if arg != "teacher":\n', '    del c.objective["mutual"]\n    if True:\n'
+    )
+    (small_config.parent / "taught.py").write_text(text)
+    command = ["run", "--config", "taught.py", *student]
+    assert main(command) == 2
+    assert "(0, 2) or (1, 3)" in capsys.readouterr().err
+    assert main([*command, "--config.teacher.members=(1, 3)"]) == 0
+    taught = Workdir("runs/taught").read("result.json")["teacher"]
+    assert taught["members"] == [1, 3]
+    assert f"{sizes[1]:,}" in capsys.readouterr().out
