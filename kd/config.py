@@ -40,6 +40,7 @@ def default() -> ConfigDict:
     c.epochs = 1
     c.student = ConfigDict({"name": ""})  # a class in kd/models, or a dotted path
     c.teacher = ConfigDict(TEACHER)
+    c.init = ConfigDict(INIT)
     c.objective = ConfigDict()  # {term: dict(name=..., weight=..., settings)}
     c.optimizer = ConfigDict({"name": "sgd"})  # see kd.optim
     c.schedule = ConfigDict({"name": "constant"})  # of the learning rate, see kd.optim
@@ -76,6 +77,13 @@ TEACHER = {
     "how": "auto",  # of several: vmap | map | unroll | auto: equal results
 }
 """Keys of `config.teacher`."""
+
+INIT = {
+    "run": "",  # directory of a finished run, whose variables the students start with
+    "config": "",  # config that makes that run where it is missing
+    "take": "",  # regular expression on paths such as student/head/kernel: what is taken over; "": all that both have
+}
+"""Keys of `config.init`; see kd.start."""
 
 ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
 """Keys of `config.acceptance`: loss of accuracy against the teacher, and agreement with it, as fractions."""
@@ -275,6 +283,16 @@ def _check_values(config: ConfigDict) -> None:
         )
     if len(set(members.split(","))) < len(members.split(",")):
         raise InputError(f"config.teacher.members: {members!r} names a member twice.")
+    if config.init.take and not (config.init.run or config.init.config):
+        raise InputError(
+            "config.init.take: nothing to take from. Give config.init.run (the directory of a finished run) or config (what makes it)."
+        )
+    try:
+        re.compile(config.init.take)
+    except re.error as error:
+        raise InputError(
+            f"config.init.take: {config.init.take!r} is no regular expression: {error}."
+        ) from error
     for label, reference in config.compare.items():
         if not isinstance(reference, str):
             raise InputError(

@@ -74,6 +74,15 @@ def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
         return dict(stored)
 
 
+def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
+    """What each term's objective declares as `needs`, beyond logits and features; see `kd.features.require`."""
+    find = lambda spec: build.find("kd.objectives", spec.name)
+    return {
+        term: tuple(getattr(find(spec), "needs", ()))
+        for term, spec in config.objective.items()
+    }
+
+
 def _curve(section: ConfigDict, where: str) -> ConfigDict:
     """The section of a schedule: its curve's settings and the `value` that they multiply."""
     maker = build.find_in(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import metrics, parts, sharding, tactic
+from kd import metrics, parts, sharding, start, tactic
 from kd.batches import Batches, Evaluated
 from kd.config import ConfigDict
 from kd.data.augment import make_augment, make_normalize
@@ -24,6 +24,7 @@ from kd.program import (
     make_updates,
     seed_keys,
 )
+from kd.start import Start, make_start
 from kd.step import Augment, make_eval, make_init, make_step
 from kd.trained import Taught, make_teacher
 from kd.transform import fastest, loops_are_slow
@@ -44,7 +45,8 @@ def check_parts(config: ConfigDict) -> None:
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
     try:
         init = lambda x: student.init(jax.random.key(0), x, train=False)
-        jax.eval_shape(tx.init, jax.eval_shape(init, image)["params"])
+        variables = jax.eval_shape(init, image)
+        jax.eval_shape(tx.init, variables["params"])
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -53,6 +55,7 @@ def check_parts(config: ConfigDict) -> None:
             f"config.student {config.student.to_dict()} cannot be built for images "
             f"{list(image.shape[1:])}: {first}"
         ) from error
+    start.check(config, variables, image, dataset.num_classes)
 
 
 def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
@@ -81,6 +84,7 @@ class Setup:
     plan: Plan
     student: nn.Module
     taught: Taught
+    start: Start
     place: Sharding  # of the states
     how: str  # over seeds
     inputs: tuple[PyTree, dict[str, jax.Array]]  # frozen, data
@@ -103,8 +107,16 @@ class Setup:
         return metrics.evaluate(logits, self.dataset.test.label, self.target)
 
 
-def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
-    """The setup of a run whose teacher is the finished run in `teacher`. Raises InputError where parts do not fit."""
+def set_up(
+    config: ConfigDict, teacher: Workdir | None, first: Workdir | None = None
+) -> Setup:
+    """The setup of a run. Raises InputError where parts do not fit.
+
+    Args:
+      config: of the run.
+      teacher: the finished run of its teacher.
+      first: the finished run that its students start from.
+    """
     dataset = parts.make_data(config)
     mesh = tactic.make_mesh(config)
     place, states = sharding.everywhere(mesh), tactic.place_of_states(config, mesh)
@@ -149,8 +161,9 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         compiled = jax.jit(make_order(plan.examples), out_shardings=states)
         order = lambda epoch: compiled(keys, epoch)
     made = make_init(student, objective, taught.teacher, tx, augment)
-    start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
-    shapes = jax.eval_shape(start, keys, frozen, initial)
+    begin = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
+    shapes = jax.eval_shape(begin, keys, frozen, initial, {})
+    given = make_start(config, first, dataset, shapes, place)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
@@ -176,11 +189,14 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         plan=plan,
         student=student,
         taught=taught,
+        start=given,
         place=states,
         how=how,
         inputs=(frozen, data),
         keys=keys,
-        init=lambda: start(keys, frozen, initial),
+        init=lambda: begin(
+            keys, frozen, initial, sharding.put(given.variables, states)
+        ),
         shapes=shapes,
         order=order,
         updates=updates,
@@ -196,17 +212,21 @@ def _placed(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:
 
 
 def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
-    """`init` for all seeds, on the first examples: (keys [s], frozen, data) -> states [s]."""
+    """`init` for all seeds, on the first examples: (keys [s], frozen, data, given [s]) -> states [s]."""
 
-    def start(keys: jax.Array, frozen: PyTree, data: PyTree) -> DistillState:
+    def start(
+        keys: jax.Array, frozen: PyTree, data: PyTree, given: PyTree
+    ) -> DistillState:
         size = plan.batch_sizes[0]
         batch = {name: values[:size] for name, values in data.items()}
         batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
 
-        def one(key: jax.Array, teacher: PyTree) -> DistillState:
-            return init(key, {"teacher": teacher, "tables": frozen["tables"]}, batch)
+        def one(key: jax.Array, teacher: PyTree, given: PyTree) -> DistillState:
+            frozen_of_one = {"teacher": teacher, "tables": frozen["tables"]}
+            return init(key, frozen_of_one, batch, given)
 
-        return jax.vmap(one, (0, 0 if paired else None))(keys, frozen["teacher"])
+        axes = (0, 0 if paired else None, 0)
+        return jax.vmap(one, axes)(keys, frozen["teacher"], given)
 
     return start
 
