@@ -1,0 +1,74 @@
+"""Running a `.tflite` file as a microcontroller does: the interpreter of TensorFlow Lite for Microcontrollers, on this machine."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+from tflite_micro.python.tflite_micro.runtime import Interpreter
+
+from kd.errors import RunError
+
+ARENA = r"Arena allocation {} (\d+) bytes"
+
+
+class Arena(NamedTuple):
+    """Bytes of working memory: the whole, activations (the head, the same everywhere) and structures (the tail, for 64 bits)."""
+
+    total: int
+    head: int
+    tail: int
+
+
+def run(
+    content: bytes, inputs: Shaped[np.ndarray, "n ..."]
+) -> tuple[Shaped[np.ndarray, "n c"], Arena]:
+    """Outputs of examples, and the working memory that they took.
+
+    Raises:
+      RunError: an operation that the interpreter lacks.
+    """
+    try:
+        interpreter = Interpreter.from_bytes(content, arena_size=_room(content, inputs))
+        outputs = []
+        for example in inputs:
+            interpreter.set_input(example[None], 0)
+            interpreter.invoke()
+            outputs.append(np.array(interpreter.get_output(0)[0]))
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"TFLM does not run this network: {error}") from error
+    told = _printed(interpreter.print_allocations)
+    found = {}
+    for part in Arena._fields:
+        match = re.search(ARENA.format(part), told)
+        if match is None:
+            raise RunError(f"TFLM did not tell its arena's {part}, but: {told[:200]!r}.")
+        found[part] = int(match[1])
+    return np.stack(outputs), Arena(**found)
+
+
+def _room(content: bytes, inputs: np.ndarray) -> int:
+    """Bytes that surely suffice: the interpreter's own guess, ten times the file, does not for small files of large maps."""
+    return 10 * len(content) + 256 * inputs[0].nbytes + 2**20
+
+
+def _printed(act: Callable[[], None]) -> str:
+    """What `act` prints from C, which goes around Python's streams."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+        kept = [os.dup(number) for number in (1, 2)]
+        try:
+            for number in (1, 2):
+                os.dup2(file.fileno(), number)
+            act()
+        finally:
+            for number, copy in zip((1, 2), kept, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)
+        file.seek(0)
+        return file.read().decode(errors="replace")

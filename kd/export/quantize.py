@@ -1,0 +1,47 @@
+"""Post-training quantization to int8 by `ai_edge_quantizer`, on ranges that are measured here."""
+
+import numpy as np
+from ai_edge_quantizer import quantizer, recipe
+from jaxtyping import Float
+
+from kd.export import graph, interpreter
+
+
+def quantize(
+    content: bytes,
+    examples: Float[np.ndarray, "n ..."],
+    input_range: tuple[float, float] | None,
+) -> bytes:
+    """The int8 form of a floating-point file: weights per channel, activations per tensor, input and output too.
+
+    The quantizer's own calibration is a moving average of each example's range, which cuts off the largest logits; here
+    ranges are the least and largest value over all examples.
+
+    Args:
+      content: the floating-point file.
+      examples: its inputs, to measure ranges on.
+      input_range: of the input, where it is known; None measures it, too.
+    """
+    names = graph.activations(content)
+    ranges = _ranges(content, examples, names)
+    if input_range is not None:
+        ranges[names[0]] = input_range
+    statistics = {
+        name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}
+        for name, (low, high) in ranges.items()
+    }
+    made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+    result = made.quantize(
+        statistics, enable_progress_bar=False, enable_progress_report=False
+    )
+    return bytes(result.quantized_model)
+
+
+def _ranges(
+    content: bytes, examples: Float[np.ndarray, "n ..."], names: list[str]
+) -> dict[str, tuple[float, float]]:
+    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    for values in interpreter.tensors(content, examples, names):
+        low = np.minimum(low, [value.min() for value in values])
+        high = np.maximum(high, [value.max() for value in values])
+    return dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
