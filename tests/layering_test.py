@@ -21,6 +21,7 @@ BELOW = {
     "teacher": {"types", "errors", "transform"},
     "optim": {"types", "errors", "build"},
     "inherited": {"types", "errors"},
+    "quantize": {"types", "errors", "quantize"},
     "step": {"types", "errors", "inherited"},
     "program": {"types", "step", "transform"},
     "checkpoint": {"types", "errors"},

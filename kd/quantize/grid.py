@@ -7,7 +7,10 @@ LiteRT: activations -128 to 127 with a zero point, weights -127 to 127 about zer
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+type Kernel = Float[Array | np.ndarray, "*n c"]
 
 LOWEST, HIGHEST = -128, 127
 """Integers of an activation; those of a weight are -127 to 127."""
@@ -35,10 +38,10 @@ def round_activation(
     return _straight_through(x, value, (LOWEST <= integer) & (integer <= HIGHEST))
 
 
-def weight_scale(weight: Float[Array, "*n c"]) -> Float[Array, " c"]:
-    """Scale of each output channel, the last axis: its largest magnitude is 127."""
-    largest = jnp.max(jnp.abs(weight), axis=tuple(range(weight.ndim - 1)))
-    return jnp.maximum(largest, SMALLEST) / HIGHEST
+def weight_scale(weight: Kernel) -> Float[Array | np.ndarray, " c"]:
+    """Scale of each output channel, the last axis: its largest magnitude is 127. Of NumPy's arrays, NumPy's."""
+    largest = abs(weight).max(axis=tuple(range(weight.ndim - 1)))
+    return largest.clip(SMALLEST) / HIGHEST
 
 
 def round_weight(weight: Float[Array, "*n c"]) -> Float[Array, "*n c"]:

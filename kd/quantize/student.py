@@ -45,12 +45,9 @@ class Quantized(nn.Module):
         updates = self.get_variable(COLLECTION, "updates", jnp.zeros((), jnp.int32))
         seen = _Seen(self, before, updates, train)
         outputs = rewrite.rounded(traced, known, image, seen)
-        if self.is_initializing():
-            self.put_variable(COLLECTION, "ranges", jnp.zeros((len(seen.ranges), 2)))
-            self.put_variable(COLLECTION, "updates", updates)
-        elif train and self.is_mutable_collection(COLLECTION):
+        if self.is_mutable_collection(COLLECTION):
             self.put_variable(COLLECTION, "ranges", jnp.stack(seen.ranges))
-            self.put_variable(COLLECTION, "updates", updates + 1)
+            self.put_variable(COLLECTION, "updates", updates + train)
         return outputs
 
 
@@ -78,15 +75,15 @@ class _Seen:
         return grid.round_weight(kernel)
 
     def _range(self, x: Array, place: int) -> Float[Array, "2"]:
-        if self._before is not None and not self._train:
+        if self._before is None:  # the network is being initialised
+            return jnp.zeros(2)
+        if not self._train:
             return self._before[place]
         low, high = jnp.min(x), jnp.max(x)
         if self._axis_name is not None:
             low = jax.lax.pmin(low, self._axis_name)
             high = jax.lax.pmax(high, self._axis_name)
         batch = jnp.stack([low, high])
-        if self._before is None:
-            return batch
         old = self._before[place]
         if place == 0:
             new = jnp.stack([jnp.minimum(old[0], low), jnp.maximum(old[1], high)])
