@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 REFERENCE = OpResolverType.BUILTIN_REF
 """The oracle of microcontrollers: the kernels that TFLM's stem from. The default ones differ from it by up to three units."""
 
-OPTIMIZED = OpResolverType.BUILTIN
+OPTIMIZED = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 def run(

@@ -1,12 +1,13 @@
 """The student as StableHLO text for one example, from the input that the device will see to the logits."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from kd.data.augment import make_normalize
@@ -16,119 +17,135 @@ from kd.types import Outputs
 
 
 class Lowered(NamedTuple):
-    """A program for `kd.export.converter`.
+    """A program for `kd.export.converter`: StableHLO of one example.
 
-    `text` is StableHLO of one example, batch 1: a symbolic batch makes the converter emit a dozen operations around it.
-    `scales` says whether the text carries trained scales, so that what is converted is an int8 network already, and nothing
-    is left to calibrate.
+    `scales` says whether the text carries the scales of integers, as that of a student trained with fake quantization does:
+    then what is converted is an int8 network already, and nothing is left to calibrate.
     """
 
     text: str
     scales: bool = False
 
 
-class Integers(NamedTuple):
-    """What an int8 network is given: `round(raw / scale) + zero`, cut off to int8, and the range that its input has.
-
-    For uint8 pixels that is `pixel - 128`, exactly: the normalisation costs nothing.
+class Front(NamedTuple):
+    """What stands between raw examples and a network whose arithmetic is int8.
 
     Attributes:
-      range: least and largest value of the graph's floating-point input.
-      pixels: whether raw examples are uint8; else they are floats, and the input's own scale and zero point hold.
+      pixels: whether raw examples are uint8. The device is given `pixel - 128`, which is the byte with its highest bit turned.
       normalised: whether the graph's input is normalised already, so that the normalisation lies in its scale and zero point.
+      range: least and largest value of the graph's input; None where the data decide, for raw floats.
     """
 
-    range: tuple[float, float] | None
     pixels: bool
     normalised: bool
+    range: tuple[float, float] | None
 
 
-def raw(source: Source) -> Callable[[Array], Array]:
+def front(source: Source) -> Front:
+    """The front for this run's data.
+
+    One mean and deviation for all channels is an affine map, which is what a scale and a zero point are: it costs nothing.
+    Several are a convolution of one tap a channel, in front of the network.
+    """
+    mean, std = np.array(source.dataset.mean), np.array(source.dataset.std)
+    alike = len(set(zip(mean, std, strict=True))) == 1
+    if source.dataset.train.image.dtype != np.uint8:
+        return Front(False, bool(alike and mean[0] == 0 and std[0] == 1), None)
+    if alike and 0 <= mean[0] <= 1:
+        low, high = -mean[0] / std[0], (1 - mean[0]) / std[0]
+        return Front(True, True, (float(low), float(high)))
+    return Front(True, False, (0.0, 1.0))
+
+
+def encode(
+    source: Source, image: Shaped[np.ndarray, "n ..."]
+) -> Shaped[np.ndarray, "n ..."]:
+    """Raw examples as the device is given them by the file of floats: int8 pixels, and floats as they are."""
+    if front(source).pixels:
+        return (image ^ 0x80).view(np.int8)
+    return image.astype(np.float32)
+
+
+def graph_input(
+    source: Source, image: Shaped[np.ndarray, "n ..."]
+) -> Float[np.ndarray, "n ..."]:
+    """Raw examples as the floating-point input of what `for_integers` gives."""
+    found = front(source)
+    if not found.pixels:
+        return image.astype(np.float32)
+    assert found.range is not None
+    low, high = found.range
+    return (low + image * ((high - low) / 255)).astype(np.float32)
+
+
+def for_raw(source: Source) -> Callable[[Array], Array]:
     """Logits [b, c] of raw examples [b, ...], pixels 0 to 255 or floats as they are stored."""
     normalize = make_normalize(source.dataset.mean, source.dataset.std)
     evaluate = make_eval(source.model, normalize)
     return lambda image: evaluate(source.variables, {"image": image}).logits
 
 
-def integers(source: Source) -> Integers:
-    """How raw examples of this run's data become int8.
+def for_floats(source: Source) -> Lowered:
+    """The network whose arithmetic is floating point, of what `encode` gives: microcontrollers cast int8, not uint8."""
+    image = source.dataset.train.image
+    mean, std = np.float32(source.dataset.mean), np.float32(source.dataset.std)
+    if not front(source).pixels:
+        return _lowered(for_raw(source), image.shape[1:], jnp.float32)
+    per_channel = (1,) * (len(image.shape) - 1) + (-1,)
+    offset = (128 - 255 * mean).reshape(per_channel)
+    factor = (1 / (255 * std)).reshape(per_channel)
 
-    One mean and deviation for all channels is an affine map, which is what a scale and a zero point are. Several are a
-    convolution of one tap a channel, in front of the network.
-    """
-    mean, std = np.array(source.dataset.mean), np.array(source.dataset.std)
-    if source.dataset.train.image.dtype != np.uint8:
-        plain = not mean.any() and bool((std == 1).all())
-        return Integers(None, pixels=False, normalised=plain)
-    if len(set(zip(mean, std, strict=True))) == 1 and 0 <= mean[0] <= 1:
-        low, high = -mean[0] / std[0], (1 - mean[0]) / std[0]
-        return Integers((float(low), float(high)), pixels=True, normalised=True)
-    return Integers((0.0, 1.0), pixels=True, normalised=False)
+    def network(x: Array) -> Array:
+        return _network(source, (x.astype(jnp.float32) + offset) * factor)
 
-
-def graph_input(source: Source, image: np.ndarray) -> Float[np.ndarray, "..."]:
-    """Raw examples as the floating-point input of the program that `for_integers` gives."""
-    how = integers(source)
-    x = image.astype(np.float32)
-    if how.pixels:
-        x = x * np.float32(1 / 255)
-    if how.normalised and how.pixels:
-        mean, std = np.float32(source.dataset.mean), np.float32(source.dataset.std)
-        x = (x - mean) / std
-    return x
-
-
-def for_raw(source: Source) -> Lowered:
-    """The floating-point network of raw examples."""
-    return Lowered(_text(raw(source), _example(source)))
+    return _lowered(network, image.shape[1:], jnp.int8)
 
 
 def for_integers(source: Source) -> Lowered:
-    """The network whose input and arithmetic will be int8: of normalised pixels, or with the normalisation in front."""
-    how = integers(source)
+    """The network whose arithmetic is to be int8: of normalised pixels, or with the normalisation in front; see `Front`.
+
+    This is where a student that brings its own scales is to be lowered otherwise, as `Lowered(text, scales=True)`.
+    """
+    found = front(source)
 
     def network(x: Array) -> Array:
-        if not how.normalised:
-            x = _per_channel(x, source.dataset.mean, source.dataset.std)
-        outputs = source.model.apply(source.variables, x, train=False)
-        return cast(Outputs, outputs).logits
+        if not found.normalised:
+            x = _normalise(x, source.dataset.mean, source.dataset.std)
+        return _network(source, x)
 
-    shape = source.dataset.train.image.shape[1:]
-    return Lowered(_text(network, jax.ShapeDtypeStruct((1, *shape), jnp.float32)))
+    return _lowered(network, source.dataset.train.image.shape[1:], jnp.float32)
 
 
-def _per_channel(
-    x: Float[Array, "1 ..."], mean: tuple[float, ...], std: tuple[float, ...]
+def _network(source: Source, x: Array) -> Array:
+    return cast(Outputs, source.model.apply(source.variables, x, train=False)).logits
+
+
+def _normalise(
+    x: Float[Array, "1 ..."], mean: Sequence[float], std: Sequence[float]
 ) -> Float[Array, "1 ..."]:
-    """(x - mean) / std as a depthwise convolution of 1 x 1, which every int8 runtime has, unlike a product of its own."""
+    """(x - mean) / std as a depthwise convolution of 1 x 1, which every int8 runtime has, unlike a product."""
     shape, channels = x.shape, x.shape[-1]
-    image = x.reshape((1, -1, shape[-2] if x.ndim == 4 else 1, channels))
-    factor = 1 / jnp.asarray(std, jnp.float32)
+    image = x.reshape((1, shape[1], -1, channels))
+    factor = (1 / np.float32(std)).reshape((1, 1, 1, channels))
     scaled = jax.lax.conv_general_dilated(
         image,
-        factor.reshape((1, 1, 1, channels)),
+        factor,
         (1, 1),
         "VALID",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=channels,
     )
-    moved = scaled - (jnp.asarray(mean, jnp.float32) * factor).reshape(
-        (1, 1, 1, channels)
-    )
-    return moved.reshape(shape)
+    return (scaled - np.float32(mean) * factor).reshape(shape)
 
 
-def _example(source: Source) -> jax.ShapeDtypeStruct:
-    image = source.dataset.train.image
-    return jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype)
-
-
-def _text(
-    network: Callable[[Shaped[Array, "1 ..."]], Array], example: jax.ShapeDtypeStruct
-) -> str:
+def _lowered(
+    network: Callable[[Array], Array], shape: Sequence[int], dtype: DTypeLike
+) -> Lowered:
+    # Batch 1: a symbolic one makes the converter emit a dozen operations around it.
+    example = jax.ShapeDtypeStruct((1, *shape), dtype)
     with no_places():
         exported = jax.export.export(jax.jit(network), platforms=["cpu"])(example)
-    return exported.mlir_module()
+    return Lowered(exported.mlir_module())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,271 @@
+"""`kd export`: a finished run's student as files for a device, checked before they are called done."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from kd import __version__, compilation
+from kd.errors import InputError
+from kd.export import card, directory, extras, gates
+from kd.export.source import Source, open_run, pixels
+from kd.workdir import Workdir
+
+PACKAGES = (
+    "jax",
+    "litert-converter",
+    "ai-edge-quantizer",
+    "ai-edge-litert",
+    "tflite-micro",
+    "bakenn",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a user asks for; see `kd export --help`."""
+
+    run: str
+    format: str = "litert"
+    int8: bool = False
+    out: str | None = None
+    seed: int | None = None
+    calibration: int = 1000
+    images: int = 1000
+    gate: Sequence[str] = ()
+    waive: Sequence[str] = ()
+    kernels: str = "bakenn"
+
+    @property
+    def integers(self) -> bool:
+        """Whether the network is to be int8, as that of C always is."""
+        return self.int8 or self.format == "c"
+
+    @property
+    def folder(self) -> Path:
+        """Where the export is to lie."""
+        if self.out is not None:
+            return Path(self.out)
+        if "://" in self.run:
+            raise InputError("a run in a bucket needs --out, a local directory.")
+        int8 = "-int8" if self.int8 and self.format != "c" else ""
+        return Path(self.run) / "export" / f"{self.format}{int8}"
+
+
+def export(options: Options) -> dict[str, Any]:
+    """Writes the export, and returns the content of its `report.json`.
+
+    Raises:
+      InputError: what is asked for cannot be; nothing was written.
+      RunError: a gate failed; what was written is gone.
+    """
+    began = time.monotonic()
+    _check(options)
+    limits = gates.settings(options.gate, options.waive)
+    directory.check(options.folder)
+    source = open_run(Workdir(options.run), options.seed)
+    compilation.keep_programs(source.config["compilation_cache"])
+    with directory.whole(options.folder) as folder:
+        make = _archive if options.format == "stablehlo" else _deployed
+        content, figures = make(source, options, folder)
+        verdicts = gates.judge(figures, limits, options.waive)
+        gates.enforce(verdicts)
+        report = _facts(source, options) | content
+        report["gates"] = [verdict._asdict() for verdict in verdicts]
+        report["files"] = _files(folder)
+        text = card.markdown(report, source.config)
+        (folder / "model_card.md").write_text(text)
+        report["seconds"] = round(time.monotonic() - began, 2)
+        text = json.dumps(report, indent=2) + "\n"
+        (folder / directory.MARK).write_text(text)
+    return report
+
+
+def act(options: Options) -> str:
+    """Exports, and says what came of it."""
+    report = export(options)
+    lines = [
+        f"seed {report['seed']}: {report['seed_chosen']}",
+        *(str(gates.Verdict(**verdict)) for verdict in report["gates"]),
+    ]
+    size = f"{report['flash_bytes']:,} bytes"
+    if "tflm" in report["checks"]:
+        size += f", TFLM arena {report['checks']['tflm']['arena_bytes']:,} bytes"
+    checked = report["checks"][report["split"]]
+    lines.append(
+        f"{size}; accuracy {100 * checked['accuracy']:.2f} % on {checked['images']:,} {report['split']} images, "
+        f"the network itself {100 * checked['float_accuracy']:.2f} %"
+    )
+    return "\n".join([*lines, str(options.folder)])
+
+
+def _check(options: Options) -> None:
+    if options.format == "stablehlo" and options.int8:
+        raise InputError(
+            "--format stablehlo is the archive of the network as it was trained. For int8: --format litert or c."
+        )
+    if options.images < 1:
+        raise InputError(f"--images: expected 1 or more, got {options.images}.")
+    if options.format != "stablehlo":
+        extras.require("tflite", f"--format {options.format}")
+    if options.format == "c" and options.kernels == "bakenn":
+        extras.require("mcu", "--format c")
+
+
+def _archive(
+    source: Source, options: Options, folder: Path
+) -> tuple[dict[str, Any], dict[str, float]]:
+    from kd.export import checks, stablehlo
+
+    split, size = source.dataset.test, source.config["eval_batch_size"]
+    image = pixels(split, np.arange(len(split.label)))
+    content = stablehlo.serialize(source)
+    found = stablehlo.run(content, image, size)
+    target = stablehlo.original(source, image, size)
+    compared = checks.compare(found, target, split.label)
+    (folder / "model.stablehlo").write_bytes(content)
+    few = checks.spread(len(split.label), checks.GOLDEN)
+    golden = checks.Golden(
+        image[few], image[few], found[few], target[few], split.label[few]
+    )
+    np.savez(folder / "golden.npz", **golden._asdict())
+    shape = ["b", *image.shape[1:]]
+    report = {
+        "input": {"shape": shape, "dtype": str(image.dtype), "meaning": "as stored"},
+        "output": {"shape": ["b", found.shape[1]], "dtype": "float32"},
+        "operations": [],
+        "flash_bytes": len(content),
+        "calibration": None,
+        "checks": {source.result["split"]: compared},
+    }
+    return report, {"archive_error": compared["error_max"]}
+
+
+def _deployed(
+    source: Source, options: Options, folder: Path
+) -> tuple[dict[str, Any], dict[str, float]]:
+    from kd.export import checks, graph, litert, lower
+
+    if options.integers:
+        made = litert.integers(source, options.calibration)
+    else:
+        made = litert.floats(source)
+    content = made.content
+    (folder / "model.tflite").write_bytes(content)
+    found = checks.measure(source, content, options.images)
+    np.savez(folder / "golden.npz", **found.golden._asdict())
+    report: dict[str, Any] = {
+        "input": _end(graph.ends(content)[0]),
+        "output": _end(graph.ends(content)[1]),
+        "operations": [op.name for op in graph.operations(content)],
+        "flash_bytes": len(content),
+        "calibration": None,
+        "checks": found.report,
+    }
+    report["input"]["meaning"] = (
+        "pixel - 128" if lower.front(source).pixels else "raw values"
+    )
+    if options.integers:
+        images = min(options.calibration, len(source.dataset.train.label))
+        report["calibration"] = {"images": images}
+    if options.format == "c":
+        return _as_c(source, options, folder, made, report, found)
+    return report, found.figures
+
+
+def _as_c(
+    source: Source,
+    options: Options,
+    folder: Path,
+    made: Any,
+    report: dict[str, Any],
+    found: Any,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    from kd.export import c, host, lower
+
+    title = f"{source.workdir}, seed {source.seed}, by kd {__version__}"
+    facts = c.Facts(
+        lower.front(source).pixels,
+        source.result["class_names"],
+        found.report["tflm"]["arena_bytes"],
+        title,
+    )
+    c.write(folder, made.content, facts, found.golden.input, found.golden.output)
+    report["operators"] = c.operators(made.content)
+    if options.kernels == "none":
+        return report, found.figures
+    from kd.export import kernels
+
+    tool = host.compiler()
+    memory = kernels.generate(made, folder / "kernels")
+    worst = host.check(folder, tool)
+    report["checks"]["kernels"] = {
+        "arena_bytes": memory.arena,
+        "constant_bytes": memory.constants,
+        "vectors": len(found.golden.label),
+        "lsb": worst,
+        "compiler": Path(tool).name,
+    }
+    return report, found.figures | {"c_lsb": float(worst)}
+
+
+def _facts(source: Source, options: Options) -> dict[str, Any]:
+    result = source.result
+    versions = {"kd": __version__}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "run": str(source.workdir),
+        "config_hash": result["config_hash"],
+        "format": options.format,
+        "int8": options.integers,
+        "seed": source.seed,
+        "seed_chosen": source.chosen,
+        "split": result["split"],
+        "teacher": _teacher(result),
+        "epochs": result["epochs"],
+        "classes": result["num_classes"],
+        "parameters": result["parameters"],
+        "macs": result["macs"],
+        "versions": versions,
+    }
+
+
+def _teacher(result: dict[str, Any]) -> dict[str, Any] | None:
+    """What is known of the teacher; its accuracy where its run is still there."""
+    origin = result["teacher"]
+    if origin is None:
+        return None
+    there = Workdir(origin["run"])
+    accuracy = None
+    if there.finished:
+        each = there.read("result.json")["final"]["accuracy"]
+        accuracy = float(np.mean([each[i] for i in origin["members"]]))
+    return {"run": origin["run"], "members": origin["members"], "accuracy": accuracy}
+
+
+def _end(end: Any) -> dict[str, Any]:
+    told = {"shape": list(end.shape), "dtype": end.dtype.lower()}
+    return told | ({"scale": end.scale, "zero_point": end.zero} if end.scale else {})
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        files[str(path.relative_to(folder))] = {
+            "bytes": len(content),
+            "sha256": digest,
+        }
+    return files

@@ -1,0 +1,93 @@
+"""LiteRT files of a student: in floating point, and in int8."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kd.data.base import stratified
+from kd.errors import InputError, RunError
+from kd.export import converter, graph, lower, quantize
+from kd.export.source import Source, pixels
+
+FEWEST = 100
+"""Images below which ranges are a matter of luck."""
+
+
+class Made(NamedTuple):
+    """A LiteRT file, and the same before the names of layers were taken out of it."""
+
+    content: bytes
+    named: bytes
+
+
+def floats(source: Source) -> Made:
+    """The float32 file: int8 pixels (or raw floats) in, logits out. Raises InputError for an operation that has no equal."""
+    content = converter.convert(lower.for_floats(source))
+    graph.check(content, integers=False)
+    return Made(graph.finish(content), content)
+
+
+def integers(source: Source, count: int) -> Made:
+    """The int8 file: int8 pixels in, int8 logits out.
+
+    Args:
+      source: the student.
+      count: training images to measure ranges on, where the student does not bring its scales; a fixed stratified choice.
+
+    Raises:
+      InputError: an operation that has no int8 form, or too few images.
+    """
+    lowered = lower.for_integers(source)
+    content = converter.convert(lowered)
+    graph.check(content, integers=False)
+    found = lower.front(source)
+    if not lowered.scales:
+        image = calibration_images(source, count)
+        content = quantize.quantize(
+            content, lower.graph_input(source, image), found.range
+        )
+    graph.check(content, integers=True)
+    if found.pixels:
+        _check_pixels(source, content)
+    return Made(graph.finish(content), content)
+
+
+def calibration_images(source: Source, count: int) -> np.ndarray:
+    """Raw training images [count, ...], or all where there are fewer. Raises InputError for fewer than `FEWEST`."""
+    label = source.dataset.train.label
+    if min(count, len(label)) < FEWEST:
+        raise InputError(
+            f"int8 needs at least {FEWEST} images to measure ranges on: --calibration is {count}, and the training set of "
+            f"{source.workdir} has {len(label)}."
+        )
+    if count >= len(label):
+        return pixels(source.dataset.train, np.arange(len(label)))
+    chosen = np.flatnonzero(stratified(label, count, seed=0))
+    return pixels(source.dataset.train, chosen)
+
+
+def inputs(source: Source, content: bytes, image: np.ndarray) -> np.ndarray:
+    """Raw examples [n, ...] as this file takes them."""
+    end = graph.ends(content)[0]
+    if lower.front(source).pixels or end.dtype != "INT8":
+        return lower.encode(source, image)
+    return np.clip(np.rint(image / end.scale) + end.zero, -128, 127).astype(np.int8)
+
+
+def as_logits(content: bytes, outputs: np.ndarray) -> np.ndarray:
+    """What the file's outputs [n, c] stand for, float32."""
+    end = graph.ends(content)[1]
+    if end.dtype != "INT8":
+        return outputs
+    return (end.scale * (outputs.astype(np.float32) - end.zero)).astype(np.float32)
+
+
+def _check_pixels(source: Source, content: bytes) -> None:
+    """Raises RunError unless the file's scale and zero point make of each pixel p the integer p - 128."""
+    end, pixel = graph.ends(content)[0], np.arange(256)
+    low, high = lower.front(source).range or (0.0, 0.0)
+    value = low + pixel * ((high - low) / 255)
+    if np.abs(value / end.scale + end.zero - (pixel - 128)).max() > 0.51:
+        raise RunError(
+            f"the input's scale {end.scale:g} and zero point {end.zero} do not make p - 128 of each pixel p."
+        )
