@@ -21,14 +21,10 @@ WIDTHS = {"small": (8, 16, 32), "large": (8, 16, 32, 128)}
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     if a["role"] not in ("teacher", "float", "longer", "int8"):
-        raise ValueError(
-            f"role={a['role']}: expected teacher, float, longer or int8."
-        )
+        raise ValueError(f"role={a['role']}: expected teacher, float, longer or int8.")
     if a["size"] not in WIDTHS:
         raise ValueError(f"size={a['size']}: expected {' or '.join(WIDTHS)}.")
-    ref = lambda **changes: reference(
-        "configs/quantization.py", a, DEFAULTS, **changes
-    )
+    ref = lambda **changes: reference("configs/quantization.py", a, DEFAULTS, **changes)
     c = ConfigDict()
     c.data = dict(name="fashion_mnist")
     c.seeds = a["seeds"]
@@ -50,7 +46,7 @@ def get_config(arg=None):
     c.objective.ce.weight = 0.1
     c.objective.kd = dict(name="kd.KD", weight=0.9, temperature=4.0)
     c.epochs = 6
-    # c.export = "int8"
+    c.export = "int8"
     if a["role"] != "float":
         c.init = dict(config=ref(role="float"))
         c.epochs = 2

@@ -21,14 +21,25 @@ UNITS = {
     "nll": ("nats", 4),
     "agreement": ("%", 2),
     "kl": ("nats", 4),
+    "exported_bytes": ("bytes", 0),
 }
-"""Unit and usual digits of each metric. The last three are read from a run's result and take no keywords."""
+"""Unit and usual digits of each metric. The last four are read from a run's result and take no keywords."""
 
-KEYWORDS = {"of": None, "bias": None, "chosen_on": "validation", "ensemble": False}
+READ = ("nll", "agreement", "kl", "exported_bytes")
+"""Metrics that are read from a run's result."""
+
+KEYWORDS = {
+    "of": None,
+    "bias": None,
+    "chosen_on": "validation",
+    "ensemble": False,
+    "exported": False,
+}
 """What a metric may be asked for.
 
 `of`: the examples of these classes alone. `bias`: after a number was added to the logits of these classes, the same for all
-examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability.
+examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability. `exported`: of the networks' files,
+which a run with `config.export` makes and asks.
 """
 
 
@@ -40,6 +51,7 @@ class Metric(NamedTuple):
     bias: tuple[int, ...] = ()
     chosen_on: str = "validation"
     ensemble: bool = False
+    exported: bool = False
 
     @property
     def peeks(self) -> bool:
@@ -49,6 +61,11 @@ class Metric(NamedTuple):
     @property
     def needs_validation(self) -> bool:
         return bool(self.bias) and self.chosen_on == "validation"
+
+    @property
+    def needs_export(self) -> bool:
+        """Whether it is of the networks' files."""
+        return self.exported or self.name == "exported_bytes"
 
 
 def parse(text: str) -> Metric:
@@ -65,7 +82,7 @@ def parse(text: str) -> Metric:
     name = call.func.id
     if name not in UNITS:
         raise unknown("metric", name, UNITS)
-    if name in ("nll", "agreement", "kl") and given:
+    if name in READ and given:
         raise InputError(f"metric {text!r}: {name} takes no keywords.")
     for key in given:
         if key not in KEYWORDS:
@@ -76,7 +93,10 @@ def parse(text: str) -> Metric:
         _classes(given.get("bias"), text),
         given.get("chosen_on", "validation"),
         bool(given.get("ensemble", False)),
+        bool(given.get("exported", False)),
     )
+    if metric.exported and metric.bias:
+        raise InputError(f"metric {text!r}: a bias is of the network, not of its file.")
     if metric.chosen_on not in ("validation", "test"):
         raise unknown(
             "value of chosen_on", str(metric.chosen_on), ("validation", "test")
@@ -104,6 +124,8 @@ def evaluate(metric: Metric, predictions: Mapping[str, np.ndarray]) -> list[floa
       InputError: classes that the data do not have, or no validation predictions to choose from.
     """
     logits, label = _of_split(predictions, "", metric)
+    if metric.exported:
+        logits = _of_files(predictions, metric)
     for k in (*metric.of, *metric.bias):
         if k >= logits.shape[-1]:
             raise InputError(
@@ -137,6 +159,13 @@ def _of_split(
     return (mean_probs(logits)[None] if metric.ensemble else logits), predictions[
         f"{prefix}label"
     ]
+
+
+def _of_files(predictions: Mapping[str, np.ndarray], metric: Metric) -> np.ndarray:
+    if "exported_logits" not in predictions:
+        raise InputError("the run asked no exported files: set config.export.")
+    logits = predictions["exported_logits"]
+    return mean_probs(logits)[None] if metric.ensemble else logits
 
 
 def best_bias(

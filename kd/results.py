@@ -55,7 +55,11 @@ def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
         if "best_test" not in result:
             raise InputError(f"{run.workdir} was not evaluated on the test set.")
         return [100 * v for v in result["best_test"]["accuracy"]]
-    if metric.name in ("nll", "agreement", "kl"):
+    if metric.name == "exported_bytes":
+        if "exported" not in result:
+            raise InputError(f"{run.workdir} exported nothing: set config.export.")
+        return [float(n) for n in result["exported"]["bytes"]]
+    if metric.name in derived.READ:
         if metric.name not in result["final"]:
             raise InputError(
                 f"{run.workdir} has no {metric.name}: that of a run without a teacher is not defined."

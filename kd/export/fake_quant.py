@@ -44,7 +44,7 @@ def annotated(
     def network(weights: PyTree, x: Array) -> Outputs:
         return student.net.apply(weights, front(x) if front else x, train=False)
 
-    own = np.asarray(ranges(variables), np.float32)
+    own = np.array(ranges(variables), np.float32)
     if front is not None:
         assert seen is not None
         own = np.concatenate([np.float32([seen]), own])
@@ -73,7 +73,9 @@ class _Annotating:
     def weight(self, kernel: Array) -> Array:
         kernel = np.asarray(kernel)
         each = ",".join(f"{s:.9e}:0" for s in grid.weight_scale(kernel).tolist())
-        return _rounded(jnp.asarray(kernel), f"i8<-127:127>:f32:{kernel.ndim - 1}, {{{each}}}")
+        return _rounded(
+            jnp.asarray(kernel), f"i8<-127:127>:f32:{kernel.ndim - 1}, {{{each}}}"
+        )
 
 
 def _rounded(x: Array, kind: str) -> Array:

@@ -35,7 +35,7 @@ def round_activation(
     scale, zero = scale_and_zero(range)
     integer = jnp.round(x / scale) + zero
     value = (jnp.clip(integer, LOWEST, HIGHEST) - zero) * scale
-    return _straight_through(x, value, (LOWEST <= integer) & (integer <= HIGHEST))
+    return _straight_through(x, value, (integer >= LOWEST) & (integer <= HIGHEST))
 
 
 def weight_scale(weight: Kernel) -> Float[Array | np.ndarray, " c"]:

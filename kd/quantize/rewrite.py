@@ -101,7 +101,10 @@ def _inlined(jaxpr: core.Jaxpr, consts: Sequence[Any], leaves: Sequence[Any]) ->
             if inner is None or is_relu(eqn):
                 results = bind(eqn, operands)
             else:
-                jaxpr_, own = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+                jaxpr_, own = (
+                    getattr(inner, "jaxpr", inner),
+                    getattr(inner, "consts", ()),
+                )
                 results = _inlined(jaxpr_, own, operands)
         values |= zip(eqn.outvars, results, strict=True)
     return [_read(values, v) for v in jaxpr.outvars]
