@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kd.quantize import grid, rewrite
+from kd.quantize.rules import Constant
 from kd.quantize.student import Quantized, ranges
 from kd.types import Outputs, PyTree
 
@@ -70,7 +71,7 @@ class _Annotating:
         scale, zero = self._grids[place]
         return _rounded(x, f"i8:f32, {scale:.9e}:{zero}"), place
 
-    def weight(self, kernel: Array) -> Array:
+    def weight(self, kernel: Constant) -> Array:
         kernel = np.asarray(kernel)
         each = ",".join(f"{s:.9e}:0" for s in grid.weight_scale(kernel).tolist())
         return _rounded(

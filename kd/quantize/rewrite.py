@@ -21,7 +21,7 @@ import jax
 from jax.extend import core
 from jaxtyping import Array
 
-from kd.quantize.rules import Rounding, Rules, Signal, bind, is_relu
+from kd.quantize.rules import Constant, Rounding, Rules, Signal, bind, is_relu
 from kd.types import PyTree
 
 
@@ -42,7 +42,7 @@ def trace(network: Callable, variables: PyTree, image: Any) -> Trace:
     return Trace(flat.jaxpr, flat.consts, jax.tree.structure(shapes))
 
 
-def constants(traced: Trace, variables: PyTree) -> dict[core.Var, Array]:
+def constants(traced: Trace, variables: PyTree) -> dict[core.Var, Constant]:
     """Everything in the trace that does not depend on the image."""
     jaxpr = traced.jaxpr
     known = dict(zip(jaxpr.constvars, traced.consts, strict=True))
@@ -55,7 +55,7 @@ def constants(traced: Trace, variables: PyTree) -> dict[core.Var, Array]:
 
 
 def rounded(
-    traced: Trace, known: dict[core.Var, Array], image: Array, rounding: Rounding
+    traced: Trace, known: dict[core.Var, Constant], image: Array, rounding: Rounding
 ) -> Any:
     """What the network returns, computed on grids; its first leaf (the logits of `Outputs`) is rounded, too.
 
@@ -80,7 +80,8 @@ def rounded(
             not isinstance(x, Signal) or uses[v] == 1
             for v, x in zip(eqn.invars, operands, strict=True)
         )
-        values[eqn.outvars[0]] = rules.apply(eqn, operands, alone)
+        results = rules.apply(eqn, operands, alone)
+        values |= zip(eqn.outvars, results, strict=True)
     first, *others = [_read(values, v) for v in jaxpr.outvars]
     leaves = [rules.round(first), *map(rules.best, others)]
     return jax.tree.unflatten(traced.outputs, leaves)

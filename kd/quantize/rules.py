@@ -2,16 +2,22 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 from jaxtyping import Array
 
 from kd.errors import InputError
 
 
+type Constant = Array | np.ndarray
+"""What is known without the image; NumPy's in an export, where scales must be numbers when the program is traced."""
+
+
+@runtime_checkable
 class Rounding(Protocol):
     """What rounds: in training to ranges that are being observed, in an export by operations of the target's language."""
 
@@ -19,7 +25,7 @@ class Rounding(Protocol):
         """x on the grid of a place (None: a new one), and the place. Places are counted in the order of the computation."""
         ...
 
-    def weight(self, kernel: Array) -> Array:
+    def weight(self, kernel: Constant) -> Array:
         """A kernel, output channels last, on its grids."""
         ...
 
@@ -29,7 +35,7 @@ class Product:
     """A convolution or matrix product with what is folded into it: `of(kernel * gain) + offset`."""
 
     of: Callable[[Array], Array]
-    kernel: Array
+    kernel: Constant
     gain: Any = 1.0  # a number, or one for each output channel
     offset: Any = 0.0
 
@@ -66,8 +72,10 @@ class Rules:
     def __init__(self, rounding: Rounding):
         self._rounding = rounding
 
-    def apply(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal:
-        """The result of an equation. Raises InputError where integer kernels have no such operation."""
+    def apply(
+        self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool
+    ) -> list[Signal]:
+        """The results of an equation. Raises InputError where integer kernels have no such operation."""
         rule = RULES.get(eqn.primitive.name)
         found = rule(self, eqn, operands, alone) if rule else None
         if found is None:
@@ -76,7 +84,7 @@ class Rules:
                 f"int8: integer kernels do not have the operation {eqn.primitive.name} as it stands in {where}. Take a network "
                 "of convolutions, dense layers, BatchNorm, ReLU, sums, products and pooling, or leave out student.quantize."
             )
-        return found
+        return found if isinstance(found, list) else [found]
 
     def round(self, signal: Any) -> Array:
         """A signal's values on their grid; a constant as it is."""
@@ -97,8 +105,9 @@ class Rules:
         if signal.value is None:
             assert signal.product is not None
             product = signal.product
-            kernel = self._rounding.weight(product.kernel * product.gain)
-            signal.value = product.of(kernel) + _last(product.offset, kernel)
+            kernel = product.kernel * _last(product.gain, product.kernel)
+            value = product.of(self._rounding.weight(kernel))
+            signal.value = value + _last(product.offset, value)
         return signal.value
 
     def product(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:  # fmt: skip
@@ -152,6 +161,13 @@ class Rules:
         value = bind(eqn, [self.round(x), *rest])[0]
         return Signal(value, place=x.place, rounded=value)
 
+    def split(
+        self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool
+    ) -> list[Signal]:
+        values = bind(eqn, [self.round(operands[0])])
+        place = operands[0].place
+        return [Signal(value, place=place, rounded=value) for value in values]
+
     def join(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal:
         return Signal(bind(eqn, [self.round(x) for x in operands])[0])
 
@@ -180,6 +196,7 @@ RULES: dict[str, Callable] = {
         Rules.still,
     ),
     "concatenate": Rules.join,
+    "split": Rules.split,
 }
 
 
@@ -214,6 +231,6 @@ def _per_channel(constant: Any) -> Any:
     return constant.reshape(shape[-1:]) if shape else constant
 
 
-def _last(vector: Any, kernel: Array) -> Any:
-    """A vector over channels with the rank of what they are the last axis of."""
-    return vector.reshape((1,) * (kernel.ndim - 1) + vector.shape) if jnp.ndim(vector) else vector  # fmt: skip
+def _last(vector: Any, x: Constant) -> Any:
+    """A number as it is, and a vector over channels with the rank of x, whose last axis they are."""
+    return vector.reshape((1,) * (x.ndim - 1) + (-1,)) if jnp.ndim(vector) else vector

@@ -53,7 +53,7 @@ class Quantized(nn.Module):
 
 def _evaluated(net: nn.Module):
     """`net` in evaluation mode, as a function of its variables and an image."""
-    alone = net.clone(parent=None)
+    alone = net.clone(parent=None, name=None)
     return lambda variables, image: alone.apply(variables, image, train=False)
 
 
