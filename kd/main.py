@@ -256,6 +256,25 @@ def _add_export(verbs: argparse._SubParsersAction) -> None:
     )
     export.set_defaults(act=_export)
 
+    select = verbs.add_parser(
+        "select",
+        help="choose the best finished run whose student fits a device",
+        description="Measures the int8 student of each run (its file and TFLM's arena), chooses the most accurate one that fits, "
+        "and says why each other one fell out.",
+        allow_abbrev=False,
+    )
+    select.add_argument("runs", nargs="+", metavar="RUN")
+    select.add_argument("--flash", metavar="SIZE", help="for the file, such as 64KB")
+    select.add_argument("--arena", metavar="SIZE", help="for TFLM's working memory")
+    select.add_argument(
+        "--min_accuracy",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the int8 student on the evaluated images, such as 0.9",
+    )
+    select.set_defaults(act=_select)
+
 
 def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     from kd import config as configs
@@ -342,4 +361,13 @@ def _export(options: argparse.Namespace, rest: list[str]) -> int:
 
     given = {k: v for k, v in vars(options).items() if k not in ("verb", "act")}
     print(command.act(command.Options(**given)))
+    return 0
+
+
+def _select(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd.export import selection
+
+    size = lambda text: None if text is None else selection.size(text)
+    budget = selection.Budget(size(options.flash), size(options.arena), options.min_accuracy)  # fmt: skip
+    print(selection.act(options.runs, budget))
     return 0

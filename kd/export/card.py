@@ -57,7 +57,7 @@ def _end(end: Mapping[str, Any]) -> str:
 def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     data = ", ".join(f"{k} {v}" for k, v in config["data"].items() if k != "name")
     terms = []
-    for name, section in config["objective"].items():
+    for section in config["objective"].values():
         rest = {k: v for k, v in section.items() if k not in ("name", "weight")}
         terms.append(f"{section['weight']} x `{section['name']}`" + (f" {rest}" if rest else ""))  # fmt: skip
     taught = report["teacher"]

@@ -1,5 +1,6 @@
 """`kd export`: a finished run's student as files for a device, checked before they are called done."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from kd import __version__, compilation
@@ -216,16 +216,26 @@ def _as_c(
     return report, found.figures | {"c_lsb": float(worst)}
 
 
+def identity(workdir: Workdir) -> str:
+    """Sixteen hexadecimal digits that another result of the same run would not have."""
+    content = (workdir.path / "result.json").read_bytes()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Of what an export is made with, as far as it is installed."""
+    found = {"kd": __version__}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 def _facts(source: Source, options: Options) -> dict[str, Any]:
     result = source.result
-    versions = {"kd": __version__}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return {
         "run": str(source.workdir),
+        "result": identity(source.workdir),
         "config_hash": result["config_hash"],
         "format": options.format,
         "int8": options.integers,
@@ -237,7 +247,7 @@ def _facts(source: Source, options: Options) -> dict[str, Any]:
         "classes": result["num_classes"],
         "parameters": result["parameters"],
         "macs": result["macs"],
-        "versions": versions,
+        "versions": versions(),
     }
 
 

@@ -7,6 +7,7 @@ from litert_converter import converter_api_ext as api
 from litert_converter.mlir import ir, passmanager
 
 from kd.errors import InputError
+from kd.export import blame, graph, native
 from kd.export.lower import Lowered
 
 SIGNATURE = "serving_default"
@@ -14,11 +15,20 @@ INPUT, OUTPUT = "image", "logits"
 
 
 def convert(lowered: Lowered) -> bytes:
-    """A `.tflite` file of the program.
+    """A `.tflite` file of the program. Raises InputError, with operations and layers, where LiteRT has no equal of it."""
+    try:
+        with native.hear():
+            content = _converted(lowered)
+    except (RuntimeError, ValueError, ir.MLIRError) as error:
+        first = str(error).strip().splitlines()[0].removesuffix(":")
+        raise InputError(_told(lowered, first[:200])) from error
+    for op in graph.operations(content):
+        if op.name == "CUSTOM" or op.name.startswith("STABLEHLO"):
+            raise InputError(_told(lowered, op.name))
+    return content
 
-    Raises:
-      InputError: an operation that has no equal there.
-    """
+
+def _converted(lowered: Lowered) -> bytes:
     context = ir.Context()
     api.prepare_mlir_context(context)
     with context:
@@ -29,8 +39,10 @@ def convert(lowered: Lowered) -> bytes:
         config.model_origin_framework = "PYTORCH" if lowered.scales else "JAX"
         if lowered.scales:
             config.qdq_conversion_mode = "STATIC"
-        try:
-            api.run_convert_to_tfl_passes(module, passmanager.PassManager(), config)
-            return bytes(api.export_flatbuffer_to_bytes(module.operation))
-        except (RuntimeError, ValueError, ir.MLIRError) as error:
-            raise InputError(f"LiteRT has no equal of this network: {error}") from error
+        api.run_convert_to_tfl_passes(module, passmanager.PassManager(), config)
+        return bytes(api.export_flatbuffer_to_bytes(module.operation))
+
+
+def _told(lowered: Lowered, why: str) -> str:
+    found = ", ".join(blame.unusual(lowered.text)[:5]) or "an operation"
+    return f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."

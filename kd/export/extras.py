@@ -1,6 +1,7 @@
 """The optional packages that exports need, asked for before anything is imported."""
 
 import importlib.util
+import os
 
 from kd.errors import InputError
 
@@ -17,8 +18,14 @@ MODULES = {
 
 
 def require(extra: str, purpose: str) -> None:
-    """Raises InputError with the line that installs the extra, where a module of it is missing."""
-    missing = [name for name in MODULES[extra] if importlib.util.find_spec(name) is None]
+    """Raises InputError with the line that installs the extra, where a module of it is missing.
+
+    What is there is told not to use, and so not to announce, kernels that it does not need.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    missing = [
+        name for name in MODULES[extra] if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise InputError(
             f"{purpose} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "

@@ -12,6 +12,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from kd.errors import InputError
+from kd.export import blame
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # what the schema asks of constants; a Cortex-M0 faults on less than 4
@@ -92,7 +93,7 @@ def operations(content: bytes) -> list[Operation]:
     return [
         Operation(
             _name(model, op),
-            _layer(graph.tensors[op.outputs[0]].name),
+            blame.layer(graph.tensors[op.outputs[0]].name.decode(errors="replace")),
             tuple(
                 TYPES[graph.tensors[i].type]
                 for i in (*op.inputs, *op.outputs)
@@ -117,15 +118,13 @@ def ends(content: bytes) -> tuple[Tensor, Tensor]:
     return _end(graph.tensors[graph.inputs[0]]), _end(graph.tensors[graph.outputs[0]])
 
 
-def check(content: bytes, integers: bool) -> None:
-    """Raises InputError, naming operation and layer, where an operation is none of LiteRT's or, with `integers`, not int8."""
+def check_integers(content: bytes) -> None:
+    """Raises InputError, naming operation and layer, where an operation is not int8."""
     for op in operations(content):
-        if op.name == "CUSTOM" or op.name.startswith("STABLEHLO"):
-            raise InputError(f"{op.layer}: LiteRT has no operation for it ({op.name}).")
-        if integers and any("FLOAT" in kind for kind in op.types):
+        if any("FLOAT" in kind for kind in op.types):
             raise InputError(
                 f"{op.layer}: {op.name} has no int8 form, and would run in floating point. "
-                "Change the layer, or export without --int8."
+                "Use another layer there, or export without --int8."
             )
 
 
@@ -221,7 +220,11 @@ def _average(
 
 
 def _reshape(
-    model: Any, graph: Any, source: int, shape: tuple[int, ...], target: int | None = None
+    model: Any,
+    graph: Any,
+    source: int,
+    shape: tuple[int, ...],
+    target: int | None = None,
 ) -> tuple[int, Any]:
     """A RESHAPE of tensor `source`, and the tensor that it gives: `target`, or a new one."""
     if target is None:
@@ -230,7 +233,9 @@ def _reshape(
     options = schema.ReshapeOptionsT()
     options.newShape = list(shape)
     kind = schema.BuiltinOptions.ReshapeOptions
-    return target, _operator(model, "RESHAPE", [source, constant], target, kind, options)
+    return target, _operator(
+        model, "RESHAPE", [source, constant], target, kind, options
+    )
 
 
 def _tensor(graph: Any, shape: Sequence[int], like: Any) -> int:
@@ -244,7 +249,9 @@ def _tensor(graph: Any, shape: Sequence[int], like: Any) -> int:
 def _constant_tensor(model: Any, graph: Any, value: np.ndarray) -> int:
     """Index of a new constant, int8 or int32."""
     kind = "INT8" if value.dtype.itemsize == 1 else "INT32"
-    at = _tensor(graph, value.shape, schema.TensorT(type=getattr(schema.TensorType, kind)))
+    at = _tensor(
+        graph, value.shape, schema.TensorT(type=getattr(schema.TensorType, kind))
+    )
     model.buffers.append(schema.BufferT(value.reshape(-1).view(np.uint8)))
     graph.tensors[at].buffer = len(model.buffers) - 1
     return at
@@ -300,15 +307,6 @@ def _drop_unused(model: Any, graph: Any) -> None:
 def _name(model: Any, op: Any) -> str:
     code = model.operatorCodes[op.opcodeIndex]
     return NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
-
-
-def _layer(name: bytes) -> str:
-    """The layer in a tensor's name, which lists fused JAX operations: `max;jit(f)/CNN/norm1_0/mul;...` is `CNN/norm1_0`."""
-    for part in name.decode(errors="replace").split(";"):
-        path = [word for word in part.split("/") if "(" not in word]
-        if len(path) > 1:
-            return "/".join(path[:-1])
-    return "the output" if "output" in name.decode(errors="replace") else "the network"
 
 
 def _constant(model: Any, tensor: Any) -> bool:

@@ -61,4 +61,3 @@ def _interpreter(
     )
     interpreter.allocate_tensors()
     return interpreter
-

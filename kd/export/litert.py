@@ -23,7 +23,6 @@ class Made(NamedTuple):
 def floats(source: Source) -> Made:
     """The float32 file: int8 pixels (or raw floats) in, logits out. Raises InputError for an operation that has no equal."""
     content = converter.convert(lower.for_floats(source))
-    graph.check(content, integers=False)
     return Made(graph.finish(content), content)
 
 
@@ -39,14 +38,13 @@ def integers(source: Source, count: int) -> Made:
     """
     lowered = lower.for_integers(source)
     content = converter.convert(lowered)
-    graph.check(content, integers=False)
     found = lower.front(source)
     if not lowered.scales:
         image = calibration_images(source, count)
         content = quantize.quantize(
             content, lower.graph_input(source, image), found.range
         )
-    graph.check(content, integers=True)
+    graph.check_integers(content)
     if found.pixels:
         _check_pixels(source, content)
     return Made(graph.finish(content), content)

@@ -94,11 +94,11 @@ def for_floats(source: Source) -> Lowered:
     if not front(source).pixels:
         return _lowered(for_raw(source), image.shape[1:], jnp.float32)
     per_channel = (1,) * (len(image.shape) - 1) + (-1,)
-    offset = (128 - 255 * mean).reshape(per_channel)
-    factor = (1 / (255 * std)).reshape(per_channel)
+    center, spread = (v.reshape(per_channel) for v in (128 / 255 - mean, std))
 
     def network(x: Array) -> Array:
-        return _network(source, (x.astype(jnp.float32) + offset) * factor)
+        scaled = x.astype(jnp.float32) * np.float32(1 / 255)
+        return _network(source, (scaled + center) / spread)
 
     return _lowered(network, image.shape[1:], jnp.int8)
 

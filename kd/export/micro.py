@@ -1,10 +1,6 @@
 """Running a `.tflite` file as a microcontroller does: the interpreter of TensorFlow Lite for Microcontrollers, on this machine."""
 
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +8,7 @@ from jaxtyping import Shaped
 from tflite_micro.python.tflite_micro.runtime import Interpreter
 
 from kd.errors import RunError
+from kd.export import native
 
 ARENA = r"Arena allocation {} (\d+) bytes"
 
@@ -32,21 +29,26 @@ def run(
     Raises:
       RunError: an operation that the interpreter lacks.
     """
+    outputs = []
     try:
-        interpreter = Interpreter.from_bytes(content, arena_size=_room(content, inputs))
-        outputs = []
-        for example in inputs:
-            interpreter.set_input(example[None], 0)
-            interpreter.invoke()
-            outputs.append(np.array(interpreter.get_output(0)[0]))
+        with native.hear() as heard:
+            interpreter = Interpreter.from_bytes(content, arena_size=_room(content, inputs))  # fmt: skip
+            for example in inputs:
+                interpreter.set_input(example[None], 0)
+                interpreter.invoke()
+                outputs.append(np.array(interpreter.get_output(0)[0]))
     except (RuntimeError, ValueError) as error:
-        raise RunError(f"TFLM does not run this network: {error}") from error
-    told = _printed(interpreter.print_allocations)
+        why = " ".join(heard.text.split()) or str(error)
+        raise RunError(f"TFLM does not run this network: {why}") from error
+    with native.hear() as heard:
+        interpreter.print_allocations()
     found = {}
     for part in Arena._fields:
-        match = re.search(ARENA.format(part), told)
+        match = re.search(ARENA.format(part), heard.text)
         if match is None:
-            raise RunError(f"TFLM did not tell its arena's {part}, but: {told[:200]!r}.")
+            raise RunError(
+                f"TFLM did not tell its arena's {part}, but: {heard.text[:200]!r}."
+            )
         found[part] = int(match[1])
     return np.stack(outputs), Arena(**found)
 
@@ -54,21 +56,3 @@ def run(
 def _room(content: bytes, inputs: np.ndarray) -> int:
     """Bytes that surely suffice: the interpreter's own guess, ten times the file, does not for small files of large maps."""
     return 10 * len(content) + 256 * inputs[0].nbytes + 2**20
-
-
-def _printed(act: Callable[[], None]) -> str:
-    """What `act` prints from C, which goes around Python's streams."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
-        kept = [os.dup(number) for number in (1, 2)]
-        try:
-            for number in (1, 2):
-                os.dup2(file.fileno(), number)
-            act()
-        finally:
-            for number, copy in zip((1, 2), kept, strict=True):
-                os.dup2(copy, number)
-                os.close(copy)
-        file.seek(0)
-        return file.read().decode(errors="replace")

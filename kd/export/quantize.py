@@ -1,10 +1,12 @@
 """Post-training quantization to int8 by `ai_edge_quantizer`, on ranges that are measured here."""
 
+import warnings
+
 import numpy as np
 from ai_edge_quantizer import quantizer, recipe
 from jaxtyping import Float
 
-from kd.export import graph, interpreter
+from kd.export import graph, interpreter, native
 
 
 def quantize(
@@ -31,9 +33,12 @@ def quantize(
         for name, (low, high) in ranges.items()
     }
     made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
-    result = made.quantize(
-        statistics, enable_progress_bar=False, enable_progress_report=False
-    )
+    # It opens an interpreter, which warns of memory and tells of its kernels.
+    with warnings.catch_warnings(), native.hear():
+        warnings.simplefilter("ignore")
+        result = made.quantize(
+            statistics, enable_progress_bar=False, enable_progress_report=False
+        )
     return bytes(result.quantized_model)
 
 

@@ -24,7 +24,9 @@ def serialize(source: Source) -> bytes:
 
 def run(content: bytes, image: np.ndarray, size: int) -> np.ndarray:
     """Logits of raw examples, `size` at a time, by the program read back."""
-    return _batched(jax.jit(jax.export.deserialize(bytearray(content)).call), image, size)
+    return _batched(
+        jax.jit(jax.export.deserialize(bytearray(content)).call), image, size
+    )
 
 
 def original(source: Source, image: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,371 @@
+"""Exports of finished runs: the same network in other files, and nothing where it is not."""
+
+import contextlib
+import errno
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kd.data.base import Dataset, Split
+from kd.errors import InputError
+from kd.export import blame, c, converter, gates, graph, interpreter, litert, lower
+from kd.export import source as sources
+from kd.export.selection import size
+from kd.main import main
+from kd.models.cnn import CNN
+from kd.workdir import Workdir
+
+# Forty test images are too few for the default of 98.5 %: one image is 2.5 points.
+LOOSE = ["--gate", "agreement=0.9", "--gate", "accuracy_drop=0.1"]
+STRICT = ["-Wall", "-Wextra", "-Werror"]
+
+
+@pytest.fixture(scope="module")
+def exported(small_run, tmp_path_factory):
+    """A directory with the runs of `small_run` and `{format: (directory, what report.json says)}` of the student."""
+    home = tmp_path_factory.mktemp("exports")
+    shutil.copytree(small_run[0] / "runs", home / "runs")
+    made = {}
+    with contextlib.chdir(home):
+        for form in ("stablehlo", "litert", "c"):
+            arguments = ["export", "runs/small", "--format", form, *LOOSE]
+            assert main(arguments) == 0
+            folder = home / "runs" / "small" / "export" / form
+            made[form] = folder, json.loads((folder / "report.json").read_text())
+    return home, made
+
+
+@pytest.fixture
+def runs(exported, tmp_path, monkeypatch):
+    """A working directory of one's own with the runs, as yet without exports."""
+    ignore = shutil.ignore_patterns("export")
+    shutil.copytree(exported[0] / "runs", tmp_path / "runs", ignore=ignore)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def failure(capsys, *arguments, status=2):
+    """What `kd export` says where it exits with `status`."""
+    assert main(["export", *arguments]) == status
+    return capsys.readouterr().err
+
+
+def stored(home):
+    """Logits of the first seed, and labels, as the run itself stored them."""
+    predictions = Workdir(home / "runs" / "small").predictions()
+    return predictions["logits"][0], predictions["label"]
+
+
+def test_the_archive_says_what_the_run_said(exported, small_data):
+    home, made = exported
+    folder, report = made["stablehlo"]
+    content = (folder / "model.stablehlo").read_bytes()
+    program = jax.export.deserialize(bytearray(content))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    image = np.load(small_data)["x_test"]
+    for some in (image, image[:7]):  # any number of them
+        said = program.call(some)
+        np.testing.assert_allclose(said, stored(home)[0][: len(some)], atol=1e-5)
+    assert report["gates"][0]["name"] == "archive_error"
+    assert report["gates"][0]["value"] == 0
+    assert str(Path(__file__).parents[1]).encode() not in content
+
+
+def test_the_file_of_floats_takes_pixels_less_128(exported, small_data):
+    home, made = exported
+    folder, report = made["litert"]
+    content = (folder / "model.tflite").read_bytes()
+    pixels = (np.load(small_data)["x_test"].astype(int) - 128).astype(np.int8)
+    said = interpreter.run(content, pixels)
+    np.testing.assert_allclose(said, stored(home)[0], atol=1e-5)
+    assert report["checks"]["tflm"]["arena_bytes"] > 64
+    names = [t.name for t in graph.read(content).subgraphs[0].tensors]
+    assert names == [f"t{i}".encode() for i in range(len(names))]
+
+
+def test_constants_are_aligned_for_a_processor_that_faults(exported):
+    folder, _ = exported[1]["c"]
+    content = (folder / "model.tflite").read_bytes()
+    buffers = [b.data for b in graph.read(content).buffers if b.data is not None]
+    assert len(buffers) > 3
+    for data in buffers:
+        # The schema's arrays are views on the file.
+        first = np.asarray(data).__array_interface__["data"][0]
+        start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+        assert (first - start) % 16 == 0
+
+
+def test_the_input_of_int8_is_the_pixel_less_128(exported, small_data):
+    folder, report = exported[1]["c"]
+    image = np.load(small_data)["x_train"]
+    share = image / 255
+    mean, std = round(float(share.mean()), 4), round(float(share.std()), 4)
+    assert report["input"]["scale"] == pytest.approx(1 / (255 * std), rel=1e-5)
+    assert report["input"]["zero_point"] == round(255 * mean) - 128
+    golden = np.load(folder / "golden.npz")
+    assert (golden["input"] == golden["image"].astype(int) - 128).all()
+
+
+def test_no_logit_of_the_calibration_images_is_cut_off(runs, small_data):
+    """The quantizer's own moving average gives a narrower range."""
+    source = sources.open_run(Workdir("runs/small"))
+    target = graph.ends(litert.integers(source, 100).content)[1]
+    logits = sources.logits(source, np.load(small_data)["x_train"])
+    assert target.scale == pytest.approx((logits.max() - logits.min()) / 255, rel=1e-4)
+
+
+def test_the_files_are_the_same_when_exported_again(runs, exported):
+    for form in ("litert", "c"):
+        assert main(["export", "runs/small", "--format", form, *LOOSE]) == 0
+        there = Path("runs/small/export") / form
+        again = json.loads((there / "report.json").read_text())
+        card = again["files"].pop("model_card.md", None)
+        before = dict(exported[1][form][1]["files"])
+        assert card == before.pop("model_card.md", None)
+        assert again["files"] == before
+
+
+def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
+    folder, report = exported[1]["c"]
+    sources = sorted(map(str, folder.rglob("*.c")))
+    assert report["checks"]["kernels"]["lsb"] <= 1
+    program = tmp_path / "check"
+    compiled = ["gcc", "-std=c11", *STRICT, *sources, "-o", str(program)]
+    subprocess.run(compiled, check=True)
+    told = subprocess.run([program], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith("16 vectors, largest difference ")
+
+    # One output moved by three units is one too many.
+    golden = (folder / "kd_golden.c").read_text()
+    head, _, outputs = golden.rpartition("{\n    {\n")
+    first, rest = outputs.split(",", 1)
+    moved = int(first) + (3 if int(first) < 0 else -3)
+    wrong = tmp_path / "kd_golden.c"
+    wrong.write_text(f"{head}{{\n    {{\n{moved},{rest}")
+    others = [s for s in sources if not s.endswith("kd_golden.c")]
+    compiled = ["gcc", "-std=c11", *STRICT, f"-I{folder}", *others, str(wrong)]
+    subprocess.run([*compiled, "-o", str(program)], check=True)
+    assert subprocess.run([program], capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "compiler", [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]], ids="C C++".split()
+)
+def test_the_header_and_the_array_are_c_and_cpp(exported, tmp_path, compiler):
+    folder, report = exported[1]["c"]
+    user = tmp_path / "user.c"
+    user.write_text(
+        '#include "kd_golden.h"\n'
+        "#define ADD(name) int Add##name(void);\n"
+        "KD_OPERATORS(ADD)\n"
+        "static const int shape[] = KD_INPUT_SHAPE;\n"
+        "int user(void);\n"
+        "int user(void) { return KD_FROM_PIXEL(255) + shape[1] + kd_model_data[0] + kd_labels[0][0] + (int)KD_INPUT_SCALE; }\n"
+    )
+    files = [user, folder / "kd_model.c", folder / "kd_golden.c"]
+    for file in files:
+        command = [*compiler, *STRICT, "-pedantic", f"-I{folder}", "-c", str(file)]
+        subprocess.run([*command, "-o", str(tmp_path / "out.o")], check=True)
+    header = (folder / "kd_model.h").read_text()
+    assert f"KD_MODEL_BYTES {report['flash_bytes']}u" in header
+    assert re.findall(r"KD_ADD\((\w+)\)", header)[1:] == report["operators"]
+    assert report["operators"] == ["FullyConnected", "Reshape"]
+
+
+def test_the_array_is_the_file(exported):
+    folder, _ = exported[1]["c"]
+    text = (folder / "kd_model.c").read_text()
+    numbers = text[text.index("= {") + 3 : text.index("};")].split(",")
+    assert bytes(map(int, numbers)) == (folder / "model.tflite").read_bytes()
+
+
+def test_the_card_says_what_was_done(exported):
+    text = (exported[1]["c"][0] / "model_card.md").read_text()
+    for part in (
+        "the first of 2, for the run kept no validation images",
+        "mlp.MLP",
+        "kd.KD",
+        "teacher: runs/small-teacher, members [0, 1]",
+        "| agreement |",
+        "ranges of int8: least and largest values over 100 training images",
+    ):
+        assert part in text
+    assert "WAIVED" not in text
+
+
+def test_a_failed_gate_leaves_nothing_and_tells_the_figures(runs, capsys):
+    told = failure(
+        capsys, "runs/small", "--format", "litert", "--int8", *LOOSE,
+        "--gate", "agreement=1.01", status=1,
+    )  # fmt: skip
+    assert re.search(r"agreement [\d.]+, asked for >= 1.01: FAILED", told)
+    assert "tflm_lsb" in told
+    assert list(Path("runs/small/export").iterdir()) == []
+
+
+def test_a_waived_gate_stands_in_the_card(runs):
+    arguments = ["--gate", "agreement=1.01", "--waive", "agreement", "--out", "out"]
+    form = ["--format", "litert", "--int8", *LOOSE]
+    assert main(["export", "runs/small", *form, *arguments]) == 0
+    text = Path("out/model_card.md").read_text()
+    assert "It failed agreement; whoever exported it waived that." in text
+    assert "**WAIVED**" in text
+
+
+def test_a_disk_that_fills_leaves_the_earlier_export(runs, capsys, monkeypatch):
+    form = ["runs/small", "--format", "stablehlo"]
+    assert main(["export", *form]) == 0
+    before = Path("runs/small/export/stablehlo/report.json").read_text()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    assert "No space left" in failure(capsys, *form, status=1)
+    assert [p.name for p in Path("runs/small/export").iterdir()] == ["stablehlo"]
+    assert Path("runs/small/export/stablehlo/report.json").read_text() == before
+
+
+def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
+    archive = ["--format", "stablehlo"]
+    assert "no config.json" in failure(capsys, "runs", *archive)
+    assert "has the seeds 0, 1" in failure(capsys, "runs/small", *archive, "--seed", "7")
+    assert "For int8" in failure(capsys, "runs/small", *archive, "--int8")
+    few = failure(capsys, "runs/small", "--format", "c", "--calibration", "50")
+    assert "at least 100 images" in few
+    unknown = failure(capsys, "runs/small", *archive, "--gate", "agrement=0.9")
+    assert "Did you mean 'agreement'" in unknown
+    assert "name=number" in failure(capsys, "runs/small", *archive, "--gate", "agreement=a")  # fmt: skip
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").touch()
+    assert "other things" in failure(capsys, "runs/small", *archive, "--out", "mine")
+    Path("runs/small/result.json").unlink()
+    assert "not finished" in failure(capsys, "runs/small", *archive)
+    assert Path("mine").exists() and not Path("runs/small/export").exists()
+
+    real = importlib.util.find_spec
+    lacks = lambda name, *rest: None if name == "bakenn" else real(name, *rest)
+    monkeypatch.setattr(importlib.util, "find_spec", lacks)
+    told = failure(capsys, "runs/small", "--format", "c")
+    assert "pip install 'kd[mcu]'" in told
+
+
+class Sorting(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return jnp.sort(x.reshape(1, -1))
+
+
+class Unusual(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(2, (3, 3), name="usual")(x)
+        return nn.Dense(3, name="last")(Sorting(name="odd")(x))
+
+
+def test_what_litert_lacks_is_named_with_its_layer():
+    net, image = Unusual(), jnp.zeros((1, 4, 4, 1))
+    weights = net.init(jax.random.key(0), image)
+    program = jax.jit(lambda x: net.apply(weights, x))
+    text = jax.export.export(program, platforms=["cpu"])(image).mlir_module()
+    assert blame.unusual(text) == ["sort in Unusual/odd"]
+    with pytest.raises(InputError, match="no equal of sort in Unusual/odd"):
+        converter.convert(lower.Lowered(text))
+
+
+def made_source(model, image, mean, std):
+    """A source without a run: the network with its initial weights, and BatchNorm statistics that are not trivial."""
+    weights = model.init(jax.random.key(0), jnp.zeros((1, *image.shape[1:])))
+    draw = lambda x: np.random.default_rng(x.size).uniform(0.5, 1.5, x.shape)
+    weights = {**weights, "batch_stats": jax.tree.map(draw, weights["batch_stats"])}
+    split = Split(image, np.arange(len(image), dtype=np.int32) % 10)
+    dataset = Dataset(split, split, 10, mean, std)
+    config = {"eval_batch_size": 100}
+    return sources.Source(Workdir("none"), config, {}, model, weights, 0, "", dataset)
+
+
+def test_channels_of_their_own_mean_are_normalised_by_a_convolution():
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (120, 6, 6, 3), np.uint8)
+    model = CNN(10, (4, 8))
+    source = made_source(model, image, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
+    target = sources.logits(source, image)
+    largest = np.abs(target).max()
+    for made, limit in (
+        (litert.floats(source), 1e-5),
+        (litert.integers(source, 120), 0.05),
+    ):
+        inputs = litert.inputs(source, made.content, image)
+        assert (inputs == image.astype(int) - 128).all()
+        said = litert.as_logits(made.content, interpreter.run(made.content, inputs))
+        assert np.abs(said - target).max() < limit * largest
+    names = [op.name for op in graph.operations(made.content)]
+    assert names == ["DEPTHWISE_CONV_2D", "CONV_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"]  # fmt: skip
+    layers = [op.layer for op in graph.operations(made.named)]
+    assert layers[1:3] == ["CNN/norm1_0", "CNN/norm2_0"]
+
+
+def test_the_seed_is_chosen_by_validation_images_alone(tmp_path):
+    workdir, eye = Workdir(tmp_path), np.eye(3, dtype=np.float32)
+    right, wrong = eye[[0, 1, 2]], eye[[1, 2, 0]]
+    label = np.arange(3)
+    result = {"seeds": [4, 5], "split": "test", "final": {"accuracy": [1.0, 0.0]}}
+    stored = {"logits": np.stack([right, wrong]), "label": label}
+    workdir.write("predictions.npz", stored)
+    assert sources._choose(workdir, result, None)[0] == 0
+    kept = {"validation_logits": np.stack([wrong, right]), "validation_label": label}
+    workdir.write("predictions.npz", stored | kept)
+    assert sources._choose(workdir, result, None) == (1, "best of 2 on validation images")  # fmt: skip
+    assert sources._choose(workdir, result, 4) == (0, "asked for")
+
+
+def test_select_says_why_each_run_fell_out(runs, capsys):
+    names = ["runs/small", "runs/small-teacher"]
+    for name in names:
+        form = ["--format", "litert", "--int8", *LOOSE, "--waive", "agreement"]
+        assert main(["export", name, *form]) == 0
+    capsys.readouterr()
+    assert main(["select", "--flash", "64KB", "--arena", "32KB", *names]) == 0
+    told = capsys.readouterr().out
+    accuracy = re.findall(r"accuracy ([\d.]+) %", told)
+    best = names[int(float(accuracy[1]) > float(accuracy[0]))]
+    assert told.splitlines()[-1] == best
+    assert "not all runs kept validation images" in told
+
+    assert main(["select", "--flash", "1KB", "--min_accuracy", "1.0", *names]) == 1
+    told = capsys.readouterr().err
+    assert "none of the runs fits" in told
+    assert len(re.findall(r"bytes too many of flash, accuracy", told)) == 2
+    assert main(["select", "runs"]) == 2
+
+
+def test_sizes_and_names_by_hand():
+    assert [size(text) for text in ("100", "64KB", "1.5 MB")] == [100, 65536, 1572864]
+    with pytest.raises(InputError, match="no size"):
+        size("64 kilos")
+    names = ("CONV_2D", "DEPTHWISE_CONV_2D", "PADV2", "FULLY_CONNECTED", "ADD")
+    said = ["Conv2D", "DepthwiseConv2D", "PadV2", "FullyConnected", "Add"]
+    assert [c._camel(name) for name in names] == said
+    assert c._text('5" é?') == r'"5\042 \303\251\077"'
+    assert [c._number(v) for v in (0.5, 2.0, 1e-8)] == ["0.5f", "2.0f", "9.99999994e-09f"]  # fmt: skip
+
+
+def test_gates_pass_at_their_limits_and_not_without_a_number():
+    limits = gates.settings(["accuracy_drop=0.01"], ["tflm_lsb"])
+    judged = gates.judge(
+        {"accuracy_drop": 0.01, "agreement": 0.985, "tflm_lsb": 2.0, "c_lsb": np.nan},
+        limits,
+        ["tflm_lsb"],
+    )
+    assert [v.passed for v in judged] == [True, True, False, False]
+    assert [v.waived for v in judged] == [False, False, True, False]
+
