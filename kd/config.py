@@ -30,6 +30,7 @@ def default() -> ConfigDict:
     c.loop = "auto"  # over updates: device | host | auto; see kd.program
     c.data = ConfigDict({"name": ""})  # a file of kd/data, or a dotted path
     c.augment = ""  # such as "crop(4)|flip"; see kd.data.augment
+    c.second_view = ""  # of each image, for methods that compare two; likewise
     c.holdout = 0.0  # share of train held out and evaluated in place of test
     c.validation = (
         0.0  # share of train held out beside test: its predictions are stored

@@ -86,7 +86,7 @@ def _add(
 
 def _below(section: ConfigDict) -> str:
     """The config of the run that `config.teacher` or `config.init` names; one in a directory of its own choice is left to `kd run`."""
-    return "" if section.get("run", "") else section.get("config", "")
+    return "" if section.run else section.config
 
 
 def _said(config: ConfigDict) -> dict[str, Any]:

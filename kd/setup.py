@@ -40,7 +40,8 @@ def check_parts(config: ConfigDict) -> None:
     tactic.make_mesh(config)
     if isinstance(dataset.train.image, Pictures):
         tactic.check_streamed(config)
-    make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    parts.check_views(config)
+    _augment(config, dataset)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     tx = parts.make_tx(config, plan)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
@@ -75,10 +76,11 @@ def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
     )
 
 
-def _example(dataset: Dataset) -> jax.ShapeDtypeStruct:
-    """Shape and type of one raw image."""
+def _augment(config: ConfigDict, dataset: Dataset) -> Augment:
     image = dataset.train.image
-    return jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
+    example = jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
+    unit = dataset.mean, dataset.std
+    return make_augment(config.augment, *unit, example, config.second_view)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +135,7 @@ def set_up(
         config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
     )
     tx = parts.make_tx(config, plan)
-    augment = make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    augment = _augment(config, dataset)
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     splits = {"test": dataset.test, "validation": dataset.validation}
@@ -184,7 +186,7 @@ def set_up(
             plan.steps_per_call,
             loop,
             way.compile,
-            batches.views if batches else None,
+            batches.pictures if batches else None,
         )
     evaluate, eval_size = make_eval(student, normalize), config.eval_batch_size
     spread = tactic.spread_students(config, mesh)

@@ -129,9 +129,9 @@ def make_teacher(
 
 def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callable:
     """What asks a cached teacher once. Raises InputError where it would have to be asked each epoch."""
-    if config.augment:
+    if augment := config.augment or config.second_view:
         raise InputError(
-            f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
+            f"config.teacher.cache: with augment = {augment!r} no two epochs show the teacher the same images. "
             "Leave one of the two out."
         )
     if isinstance(dataset.train.image, Pictures):

@@ -47,7 +47,7 @@ class Paraphraser(nn.Module):
     """Mean squared error of an autoencoder of the teacher's last map (Kim et al. 2018, L_rec): the first of two runs.
 
     The student learns nothing here. The collection `frozen` keeps a copy of the encoder (as it was before the last update), which the second
-    run, `ft.FT` under the same name of term, takes over when it starts from this one (`init`): there it is out of reach of weight decay.
+    run, `ft.FT` under the same name of term, takes over when it starts from this one (`config.init`): there it is out of reach of weight decay.
 
     Attributes:
       feature: the pair of maps; the last stage of each network where it is None.
