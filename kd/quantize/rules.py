@@ -12,7 +12,6 @@ from jaxtyping import Array
 
 from kd.errors import InputError
 
-
 type Constant = Array | np.ndarray
 """What is known without the image; NumPy's in an export, where scales must be numbers when the program is traced."""
 

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from kd.quantize import grid, rewrite
@@ -92,6 +93,6 @@ class _Seen:
         return jnp.where(self._updates == 0, batch, new)
 
 
-def ranges(variables: PyTree) -> Float[Array, "p 2"]:
+def ranges(variables: PyTree) -> Float[Array | np.ndarray, "p 2"]:
     """The ranges that a trained student's activations have, in the order in which it computes them, the image's first."""
     return variables[COLLECTION]["ranges"]
