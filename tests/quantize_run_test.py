@@ -109,7 +109,7 @@ def test_what_it_starts_from_must_be_said_and_fit(config, capsys):
     said = refused(capsys, *COMMAND, "--config.student.quantize=int4")
     assert "int4" in said and "int8" in said
     said = refused(capsys, *COMMAND, "--config.student.widths=(9,)")
-    assert "config.init" in said and "[64, 9] here and [64, 8] there" in said
+    assert "config.init" in said and "[9, 10] here and [8, 10] there" in said
     assert not Path("runs/small-int8").exists()
 
 
