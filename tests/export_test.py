@@ -124,14 +124,10 @@ def test_no_logit_of_the_calibration_images_is_cut_off(runs, small_data):
 
 
 def test_the_files_are_the_same_when_exported_again(runs, exported):
-    for form in ("litert", "c"):
-        assert main(["export", "runs/small", "--format", form, *LOOSE]) == 0
-        there = Path("runs/small/export") / form
-        again = json.loads((there / "report.json").read_text())
-        card = again["files"].pop("model_card.md", None)
-        before = dict(exported[1][form][1]["files"])
-        assert card == before.pop("model_card.md", None)
-        assert again["files"] == before
+    assert main(["export", "runs/small", "--format", "c", *LOOSE]) == 0
+    again = json.loads(Path("runs/small/export/c/report.json").read_text())
+    assert "model.tflite" in again["files"] and "model_card.md" in again["files"]
+    assert again["files"] == exported[1]["c"][1]["files"]
 
 
 def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
@@ -158,7 +154,9 @@ def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "compiler", [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]], ids="C C++".split()
+    "compiler",
+    [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]],
+    ids=["C", "C++"],
 )
 def test_the_header_and_the_array_are_c_and_cpp(exported, tmp_path, compiler):
     folder, report = exported[1]["c"]
@@ -209,7 +207,7 @@ def test_a_failed_gate_leaves_nothing_and_tells_the_figures(runs, capsys):
     )  # fmt: skip
     assert re.search(r"agreement [\d.]+, asked for >= 1.01: FAILED", told)
     assert "tflm_lsb" in told
-    assert list(Path("runs/small/export").iterdir()) == []
+    assert not Path("runs/small/export").exists()
 
 
 def test_a_waived_gate_stands_in_the_card(runs):
@@ -238,7 +236,9 @@ def test_a_disk_that_fills_leaves_the_earlier_export(runs, capsys, monkeypatch):
 def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     archive = ["--format", "stablehlo"]
     assert "no config.json" in failure(capsys, "runs", *archive)
-    assert "has the seeds 0, 1" in failure(capsys, "runs/small", *archive, "--seed", "7")
+    assert "has the seeds 0, 1" in failure(
+        capsys, "runs/small", *archive, "--seed", "7"
+    )
     assert "For int8" in failure(capsys, "runs/small", *archive, "--int8")
     few = failure(capsys, "runs/small", "--format", "c", "--calibration", "50")
     assert "at least 100 images" in few
@@ -274,7 +274,7 @@ class Unusual(nn.Module):
 
 def test_what_litert_lacks_is_named_with_its_layer():
     net, image = Unusual(), jnp.zeros((1, 4, 4, 1))
-    weights = net.init(jax.random.key(0), image)
+    weights = jax.jit(net.init)(jax.random.key(0), image)
     program = jax.jit(lambda x: net.apply(weights, x))
     text = jax.export.export(program, platforms=["cpu"])(image).mlir_module()
     assert blame.unusual(text) == ["sort in Unusual/odd"]
@@ -284,7 +284,7 @@ def test_what_litert_lacks_is_named_with_its_layer():
 
 def made_source(model, image, mean, std):
     """A source without a run: the network with its initial weights, and BatchNorm statistics that are not trivial."""
-    weights = model.init(jax.random.key(0), jnp.zeros((1, *image.shape[1:])))
+    weights = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *image.shape[1:])))
     draw = lambda x: np.random.default_rng(x.size).uniform(0.5, 1.5, x.shape)
     weights = {**weights, "batch_stats": jax.tree.map(draw, weights["batch_stats"])}
     split = Split(image, np.arange(len(image), dtype=np.int32) % 10)
@@ -296,7 +296,7 @@ def made_source(model, image, mean, std):
 def test_channels_of_their_own_mean_are_normalised_by_a_convolution():
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (120, 6, 6, 3), np.uint8)
-    model = CNN(10, (4, 8))
+    model = CNN(10, (4,))
     source = made_source(model, image, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
     target = sources.logits(source, image)
     largest = np.abs(target).max()
@@ -309,9 +309,9 @@ def test_channels_of_their_own_mean_are_normalised_by_a_convolution():
         said = litert.as_logits(made.content, interpreter.run(made.content, inputs))
         assert np.abs(said - target).max() < limit * largest
     names = [op.name for op in graph.operations(made.content)]
-    assert names == ["DEPTHWISE_CONV_2D", "CONV_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"]  # fmt: skip
+    assert names == ["DEPTHWISE_CONV_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"]
     layers = [op.layer for op in graph.operations(made.named)]
-    assert layers[1:3] == ["CNN/norm1_0", "CNN/norm2_0"]
+    assert layers[1] == "CNN/norm1_0"
 
 
 def test_the_seed_is_chosen_by_validation_images_alone(tmp_path):
@@ -368,4 +368,3 @@ def test_gates_pass_at_their_limits_and_not_without_a_number():
     )
     assert [v.passed for v in judged] == [True, True, False, False]
     assert [v.waived for v in judged] == [False, False, True, False]
-

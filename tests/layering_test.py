@@ -69,3 +69,22 @@ def test_only_the_outer_modules_read_a_config():
         home = ROOT / "kd" / layer
         for file in sorted(home.rglob("*.py")) or [home.with_suffix(".py")]:
             assert "ml_collections" not in file.read_text(), file
+
+
+def test_each_undocumented_binding_has_one_module():
+    """So that a new version of a package of the extras is one file's matter."""
+    homes = {
+        "ai_edge_litert.interpreter": "interpreter",
+        "ai_edge_litert.schema_py_generated": "graph",
+        "ai_edge_quantizer": "quantize",
+        "bakenn": "kernels",
+        "litert_converter": "converter",
+        "tflite_micro": "micro",
+    }
+    users = {name: set() for name in homes}
+    for file in (ROOT / "kd").rglob("*.py"):
+        for name in imports(file):
+            for package in homes:
+                if f"{name}.".startswith(f"{package}."):
+                    users[package].add(file.stem)
+    assert users == {package: {home} for package, home in homes.items()}

@@ -55,7 +55,8 @@ def _end(end: Mapping[str, Any]) -> str:
 
 
 def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    data = ", ".join(f"{k} {v}" for k, v in config["data"].items() if k != "name")
+    given = {k: v for k, v in config["data"].items() if k != "name" and v}
+    data = ", ".join(f"{k} {v}" for k, v in given.items())
     terms = []
     for section in config["objective"].values():
         rest = {k: v for k, v in section.items() if k not in ("name", "weight")}
@@ -76,7 +77,7 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
 
 
 def _measured(report: Mapping[str, Any]) -> list[str]:
-    lines = [f"{name}: {file['bytes']:,} bytes" for name, file in report["files"].items()]  # fmt: skip
+    lines = [f"the file of the network: {report['flash_bytes']:,} bytes"]
     checks = report["checks"]
     for name in ("test", "validation", "reference"):
         if name in checks:

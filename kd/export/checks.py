@@ -38,11 +38,12 @@ def compare(
 ) -> dict[str, Any]:
     """Logits of an export beside those of the network."""
     difference = np.abs(found.astype(np.float64) - target)
+    share = metrics.accuracy(np.stack([found, target]), label)
     return {
         "images": len(label),
-        "accuracy": float(metrics.accuracy(found, label)),
-        "float_accuracy": float(metrics.accuracy(target, label)),
-        "agreement": float(metrics.agreement(found, target)),
+        "accuracy": float(share[0]),
+        "float_accuracy": float(share[1]),
+        "agreement": float(metrics.agreement(found[None], target)[0]),
         "error_max": float(difference.max()),
         "error_mean": float(difference.mean()),
         "largest_logit": float(np.abs(target).max()),
@@ -95,7 +96,7 @@ def measure(source: Source, content: bytes, count: int) -> Findings:
             "arena_tail_bytes": arena.tail,
         },
     }
-    if source.dataset.validation is not None:
+    if source.dataset.validation is not None and source.result["split"] == "test":
         report["validation"] = _validation(source, content)
     if units == "lsb":
         figures = {

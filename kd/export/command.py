@@ -79,9 +79,9 @@ def export(options: Options) -> dict[str, Any]:
         gates.enforce(verdicts)
         report = _facts(source, options) | content
         report["gates"] = [verdict._asdict() for verdict in verdicts]
-        report["files"] = _files(folder)
         text = card.markdown(report, source.config)
         (folder / "model_card.md").write_text(text)
+        report["files"] = _files(folder)
         report["seconds"] = round(time.monotonic() - began, 2)
         text = json.dumps(report, indent=2) + "\n"
         (folder / directory.MARK).write_text(text)

@@ -29,6 +29,7 @@ def whole(out: Path) -> Iterator[Path]:
     On any error, a full disk too, it is removed, and what was at `out` stays as it was.
     """
     check(out)
+    alone = not out.parent.exists()
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -43,3 +44,6 @@ def whole(out: Path) -> Iterator[Path]:
             building.rename(out)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+        if alone:
+            with contextlib.suppress(OSError):  # the export is there
+                out.parent.rmdir()

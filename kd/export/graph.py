@@ -183,6 +183,11 @@ def _rearranged(model: Any, graph: Any) -> Iterator[Any]:
             yield _average(model, graph, source, pooled, size)
             yield _reshape(model, graph, pooled, tuple(y.shape), op.outputs[0])[1]
             continue
+        if name == "RESHAPE" and op.builtinOptions is None:
+            # The converter gives the shape as an input alone.
+            options = schema.ReshapeOptionsT(newShape=list(y.shape))
+            op.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+            op.builtinOptions = options
         if name == "FULLY_CONNECTED" and len(y.shape) == 2:
             op.builtinOptions.keepNumDims = False  # says nothing of a flat input
             if len(x.shape) != 2:
@@ -230,8 +235,7 @@ def _reshape(
     if target is None:
         target = _tensor(graph, shape, graph.tensors[source])
     constant = _constant_tensor(model, graph, np.array(shape, "<i4"))
-    options = schema.ReshapeOptionsT()
-    options.newShape = list(shape)
+    options = schema.ReshapeOptionsT(newShape=list(shape))
     kind = schema.BuiltinOptions.ReshapeOptions
     return target, _operator(
         model, "RESHAPE", [source, constant], target, kind, options

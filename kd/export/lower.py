@@ -90,7 +90,9 @@ def for_raw(source: Source) -> Callable[[Array], Array]:
 def for_floats(source: Source) -> Lowered:
     """The network whose arithmetic is floating point, of what `encode` gives: microcontrollers cast int8, not uint8."""
     image = source.dataset.train.image
-    mean, std = np.float32(source.dataset.mean), np.float32(source.dataset.std)
+    mean, std = (
+        np.array(v, np.float32) for v in (source.dataset.mean, source.dataset.std)
+    )
     if not front(source).pixels:
         return _lowered(for_raw(source), image.shape[1:], jnp.float32)
     per_channel = (1,) * (len(image.shape) - 1) + (-1,)
@@ -138,16 +140,17 @@ def _normalise(
     """(x - mean) / std as a depthwise convolution of 1 x 1, which every int8 runtime has, unlike a product."""
     shape, channels = x.shape, x.shape[-1]
     image = x.reshape((1, shape[1], -1, channels))
-    factor = (1 / np.float32(std)).reshape((1, 1, 1, channels))
+    factor = 1 / np.array(std, np.float32)
     scaled = jax.lax.conv_general_dilated(
         image,
-        factor,
+        jnp.asarray(factor.reshape((1, 1, 1, channels))),
         (1, 1),
         "VALID",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=channels,
     )
-    return (scaled - np.float32(mean) * factor).reshape(shape)
+    offset = np.array(mean, np.float32) * factor
+    return (scaled - offset.reshape((1, 1, 1, channels))).reshape(shape)
 
 
 def _lowered(

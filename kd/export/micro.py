@@ -29,7 +29,7 @@ def run(
     Raises:
       RunError: an operation that the interpreter lacks.
     """
-    outputs = []
+    outputs, heard = [], native.Heard()
     try:
         with native.hear() as heard:
             interpreter = Interpreter.from_bytes(content, arena_size=_room(content, inputs))  # fmt: skip
