@@ -6,7 +6,8 @@
 `method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair where they tuned them;
 `method=labels` has no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
 `run=DIRECTORY`. `epochs` shortens student and teacher in proportion, `teacher_epochs` the teacher alone; `holdout=0.1`
-evaluates both on a share of train, for choices. Not run here in full: 240 epochs want a GPU.
+evaluates both on a share of train, for choices. `precision` is that of training, see kd/precision.py; `data` another set of
+images by the same recipe. Not run here in full: 240 epochs want a GPU, which experiments/launch/gpu.sh drives.
 
 FSP, AB, FT and the two stages of FitNets (`method=fitnet_second`) are two runs. The first, `method=fsp_first` and so on, is
 trained where it is missing, an eighth of the epochs at a constant rate.
@@ -33,6 +34,8 @@ DEFAULTS = dict(
     epochs=EPOCHS,
     teacher_epochs=0,  # 0: as many as the student
     holdout=0.0,
+    precision="default",
+    data="cifar100",
 )
 
 
@@ -40,6 +43,7 @@ def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     teacher, student = network(a["teacher"]), network(a["student"])
     c = recipe(a["student"], a["seeds"], a["epochs"], a["holdout"])
+    c.precision, c.data.name = a["precision"], a["data"]
     c.student = deployed(a["method"], teacher, student)
     c.objective = method(a["method"], a["teacher"], a["student"])
     if a["method"] in SECOND_VIEW:
@@ -63,8 +67,16 @@ def get_config(arg=None):
             model=a["teacher"],
             epochs=a["teacher_epochs"] or a["epochs"],
             holdout=a["holdout"],
+            precision=a["precision"],
+            data=a["data"],
         )
         # The model is always named: all tables then share one run of it.
-        known = dict(model="", epochs=EPOCHS, holdout=0.0)
+        known = dict(
+            model="",
+            epochs=EPOCHS,
+            holdout=0.0,
+            precision="default",
+            data="cifar100",
+        )
         c.teacher = dict(config=reference("configs/cifar100_teacher.py", own, known))
     return c

@@ -45,6 +45,9 @@ def default() -> ConfigDict:
     c.objective = ConfigDict()  # {term: dict(name=..., weight=..., settings)}
     c.optimizer = ConfigDict({"name": "sgd"})  # see kd.optim
     c.schedule = ConfigDict({"name": "constant"})  # of the learning rate, see kd.optim
+    c.precision = (
+        "default"  # of training: default | float32 | tf32 | bfloat16; see kd.precision
+    )
     c.steps_per_call = 64  # updates per dispatch to the device
     c.eval_every = 1  # epochs between evaluations; the last epoch always has one
     c.eval_batch_size = 1000
@@ -269,6 +272,7 @@ def _check_values(config: ConfigDict) -> None:
     choices = {
         "seeds_how": ("auto", "vmap", "map", "unroll"),
         "loop": ("auto", "device", "host"),
+        "precision": ("default", "float32", "tf32", "bfloat16"),
         "teacher.reduce": ("probs", "logits", "each"),
         "teacher.how": ("auto", "vmap", "map", "unroll"),
         "devices.transform": ("jit", "pmap"),

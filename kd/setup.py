@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import metrics, parts, sharding, start, tactic
+from kd import metrics, parts, precision, sharding, start, tactic
 from kd.batches import Batches, Evaluated
 from kd.config import ConfigDict
 from kd.data.augment import make_augment, make_normalize
@@ -28,7 +28,7 @@ from kd.program import (
 from kd.start import Start, make_start
 from kd.step import Augment, make_eval, make_init, make_step
 from kd.trained import Taught, make_teacher
-from kd.transform import fastest, loops_are_slow
+from kd.transform import fastest, loops_are_slow, pick
 from kd.types import Batch, DistillState, PyTree
 from kd.workdir import Workdir
 
@@ -43,6 +43,7 @@ def check_parts(config: ConfigDict) -> None:
     parts.check_views(config)
     _augment(config, dataset)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
+    precision.network(student, config.precision)
     tx = parts.make_tx(config, plan)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
     try:
@@ -77,6 +78,7 @@ def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
 
 
 def _augment(config: ConfigDict, dataset: Dataset) -> Augment:
+    """What the networks see of the raw images in training, tried on the shape of one."""
     image = dataset.train.image
     example = jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
     unit = dataset.mean, dataset.std
@@ -168,7 +170,8 @@ def set_up(
         data = initial = {"image": sharding.put(image, place), "label": label}
         compiled = jax.jit(make_order(plan.examples), out_shardings=states)
         order = lambda epoch: compiled(keys, epoch)
-    made = make_init(student, objective, taught.teacher, tx, augment)
+    trainee = precision.network(student, config.precision)
+    made = make_init(trainee, objective, taught.teacher, tx, augment)
     begin = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
     shapes = jax.eval_shape(begin, keys, frozen, initial, {})
     given = make_start(config, first, dataset, shapes, place)
@@ -177,8 +180,9 @@ def set_up(
     for size in plan.batch_sizes:
         way = tactic.choose(config, mesh, size, bool(taught.spread), taught.paired)
         view = _placed(augment, way.seen)
-        made = student, objective, taught.teacher, tx, view
+        made = trainee, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
+        step = precision.training(step, config.precision)
         update = make_update(step, size, how, taught.paired, way.place)
         updates[size] = make_updates(
             update,
@@ -188,7 +192,8 @@ def set_up(
             way.compile,
             batches.pictures if batches else None,
         )
-    evaluate, eval_size = make_eval(student, normalize), config.eval_batch_size
+    evaluate = precision.evaluation(make_eval(student, normalize), config.precision)
+    eval_size = config.eval_batch_size
     spread = tactic.spread_students(config, mesh)
     logits = make_logits(evaluate, eval_size, how, place, spread)
     return Setup(
@@ -259,9 +264,18 @@ def _ways(
     if isinstance(dataset.train.image, Pictures):
         return how, "host"
     if loop == "auto":
-        slow = loops_are_slow(forward, one, image) or taught.how == "unroll"
+        slow = loops_are_slow(forward, one, image) or _teacher_convolves(taught, image)
         loop = "host" if slow else "device"
     return how, loop
+
+
+def _teacher_convolves(taught: Taught, image: jax.ShapeDtypeStruct) -> bool:
+    """Whether it does, on a CPU."""
+    if taught.model is None:
+        return False
+    forward = lambda v, x: taught.model.apply(v, x, train=False)  # pyrefly: ignore
+    one = jax.eval_shape(lambda members: pick(members, 0), taught.members)
+    return loops_are_slow(forward, one, image)
 
 
 def _target(
@@ -274,7 +288,9 @@ def _target(
     """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
     if taught.model is None:
         return None
-    evaluate = make_eval(taught.model, normalize)
+    evaluate = precision.evaluation(
+        make_eval(taught.model, normalize), config.precision
+    )
     size = config.eval_batch_size
     logits = make_logits(evaluate, size, taught.how, place, taught.spread)
     members = logits(taught.members, test)

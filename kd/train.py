@@ -53,7 +53,8 @@ def run(
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
         check_parts(config)  # what is wrong is told before a teacher is trained
-        _require(config, root)
+    for key in ("teacher",) if workdir.finished else ("teacher", "init"):
+        _require(config, key, root)
     below = root, (*above, str(workdir))
     teacher = ensure(config.teacher, *below)
     if not workdir.finished:
@@ -71,18 +72,17 @@ def _on_devices(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def _require(config: ConfigDict, root: os.PathLike | str) -> None:
-    """Raises InputError where a run that this one builds on is not there and nothing says how to make it."""
+def _require(config: ConfigDict, key: str, root: os.PathLike | str) -> None:
+    """Raises InputError where the run that section `key` names is not there and nothing says how to make it."""
     from kd import imported  # which stands on this module
 
-    for key in ("teacher", "init"):
-        there = workdir_of(config[key], root)
-        if there is None or config[key].config:
-            continue
-        if not (there.finished or imported.waits(there)):
-            raise InputError(
-                f"config.{key}.run: {there} is no finished run, and config.{key}.config does not say how to make it."
-            )
+    there = workdir_of(config[key], root)
+    if there is None or config[key].config or there.finished:
+        return
+    if not imported.waits(there):
+        raise InputError(
+            f"config.{key}.run: {there} is no finished run, and config.{key}.config does not say how to make it."
+        )
 
 
 def ensure(

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from kd import config as configs
-from kd import sharding, tactic
+from kd import precision, sharding, tactic
 from kd import teacher as teachers
 from kd.checkpoint import load_student
 from kd.config import ConfigDict
@@ -111,7 +111,8 @@ def make_teacher(
         forward = lambda v, x: model.apply(v, x, train=False)
         how = fastest(forward, pick(stacked, 0), image)
     stacked = sharding.put(stacked, apart)
-    single, weights = teachers.frozen(model), stacked
+    single = teachers.frozen(precision.network(model, config.precision))
+    weights = stacked
     if section.cache:
         single = teachers.cached()
         evaluate = _evaluate(config, model, dataset)
@@ -138,7 +139,8 @@ def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callabl
         raise InputError(
             "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
         )
-    return make_eval(model, make_normalize(dataset.mean, dataset.std))
+    evaluate = make_eval(model, make_normalize(dataset.mean, dataset.std))
+    return precision.evaluation(evaluate, config.precision)
 
 
 def _members(text: str, size: int, workdir: Workdir) -> list[int]:

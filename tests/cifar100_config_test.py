@@ -8,7 +8,7 @@ from configs import cifar100, cifar100_teacher
 from configs.common import FIRST, METHODS
 from configs.crd import FAMILY
 from kd import config as configs
-from kd import experiment
+from kd import experiment, plan
 from kd.errors import InputError
 
 
@@ -67,6 +67,14 @@ def test_a_second_run_starts_from_the_first(name):
     assert first.optimizer.weight_decay == (0.0 if "fitnet" in name else 5e-4)
     teacher = configs.load("configs/cifar100.py:teacher=wrn_40_2,method=kd").teacher
     assert first.teacher.config == teacher.config
+
+
+def test_a_table_runs_the_first_of_two_runs_before_the_second(tmp_path):
+    runs, second = {}, "configs/cifar100.py:method=ft"
+    plan._add(second, tmp_path, runs, ())
+    order = [run.reference for run in plan.steps(runs[second], runs)]
+    teacher = "configs/cifar100_teacher.py:model=resnet32x4"
+    assert order == [teacher, "configs/cifar100.py:method=ft_first", second]
 
 
 def test_what_a_first_run_does_not_train_starts_fresh():
