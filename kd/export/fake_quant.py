@@ -5,6 +5,7 @@ one setting is a type of MLIR's quant dialect. What stands between two of them i
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +44,13 @@ def annotated(
     weights = {k: v for k, v in variables.items() if k != "quant_stats"}
 
     def network(weights: PyTree, x: Array) -> Outputs:
-        return student.net.apply(weights, front(x) if front else x, train=False)
+        x = front(x) if front else x
+        return cast(Outputs, student.net.apply(weights, x, train=False))
 
     own = np.array(ranges(variables), np.float32)
     if front is not None:
         assert seen is not None
-        own = np.concatenate([np.float32([seen]), own])
+        own = np.concatenate([np.array([seen], np.float32), own])
     elif seen is not None:
         own[0] = seen
     traced = rewrite.trace(network, weights, example)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Shaped
 from kd.data.augment import make_normalize
 from kd.export import fake_quant
 from kd.export.source import Source
+from kd.quantize.student import Quantized, ranges
 from kd.step import make_eval
 from kd.types import Outputs
 
@@ -118,10 +119,10 @@ def for_integers(source: Source) -> Lowered:
         return _lowered(network, shape, jnp.float32)
     seen = found.range
     if not (seen or found.normalised):  # of raw floats, what gave the network's range
-        ends = np.outer(fake_quant.ranges(source.variables)[0], std) + np.array(mean)
+        ends = np.outer(ranges(source.variables)[0], std) + np.array(mean)
         seen = float(ends.min()), float(ends.max())
     network = fake_quant.annotated(
-        source.model,
+        cast(Quantized, source.model),
         source.variables,
         jax.ShapeDtypeStruct((1, *shape), jnp.float32),
         None if found.normalised else before,

@@ -44,7 +44,7 @@ def weight_scale(weight: Kernel) -> Float[Array | np.ndarray, " c"]:
     return largest.clip(SMALLEST) / HIGHEST
 
 
-def round_weight(weight: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
+def round_weight(weight: Kernel) -> Float[Array, "*n c"]:
     """Weights on the grids of their output channels. Gradient 1."""
     scale = jax.lax.stop_gradient(weight_scale(weight))
     scale = scale.reshape((1,) * (weight.ndim - 1) + scale.shape)
@@ -52,7 +52,7 @@ def round_weight(weight: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
     return _straight_through(weight, value, True)
 
 
-def _straight_through(x: Array, value: Array, inside: Array | bool) -> Array:
+def _straight_through(x: Kernel, value: Array, inside: Array | bool) -> Array:
     """`value` to the last bit, with the gradient of x where `inside`."""
     moving = jnp.where(inside, x, jax.lax.stop_gradient(x))
     return jax.lax.stop_gradient(value) + (moving - jax.lax.stop_gradient(moving))

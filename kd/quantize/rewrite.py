@@ -14,7 +14,7 @@ These are the rules of LiteRT's quantization: https://ai.google.dev/edge/litert/
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -55,7 +55,7 @@ def constants(traced: Trace, variables: PyTree) -> dict[core.Var, Constant]:
 
 
 def rounded(
-    traced: Trace, known: dict[core.Var, Constant], image: Array, rounding: Rounding
+    traced: Trace, known: Mapping[core.Var, Constant], image: Array, rounding: Rounding
 ) -> Any:
     """What the network returns, computed on grids; its first leaf (the logits of `Outputs`) is rounded, too.
 
@@ -70,7 +70,8 @@ def rounded(
     """
     jaxpr, rules = traced.jaxpr, Rules(rounding)
     values: dict[core.Var, Any] = {**known, jaxpr.invars[-1]: Signal(image)}
-    uses = Counter(v for e in jaxpr.eqns for v in e.invars if isinstance(v, core.Var))
+    used = [v for eqn in jaxpr.eqns for v in eqn.invars]
+    uses: Counter[Any] = Counter(v for v in used if isinstance(v, core.Var))
     rules.round(values[jaxpr.invars[-1]])
     for eqn in jaxpr.eqns:
         if eqn.outvars[0] in known:

@@ -215,7 +215,7 @@ def is_relu(eqn: core.JaxprEqn) -> bool:
 def _channels_last(eqn: core.JaxprEqn) -> bool:
     """Whether the output channels are the last axis of a product's kernel and of its result."""
     numbers, kernel = eqn.params["dimension_numbers"], eqn.invars[1].aval
-    last = len(kernel.shape) - 1
+    last = len(getattr(kernel, "shape", ())) - 1
     if eqn.primitive.name == "conv_general_dilated":
         return numbers.rhs_spec[0] == last and numbers.out_spec[1] == last
     (_, contracted), (batch, _) = numbers

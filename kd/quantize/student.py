@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kd.quantize import grid, rewrite
+from kd.quantize.rules import Constant
 from kd.types import Outputs, PyTree
 
 COLLECTION = "quant_stats"
@@ -72,7 +73,7 @@ class _Seen:
             self.ranges.append(self._range(jax.lax.stop_gradient(x), place))
         return grid.round_activation(x, self.ranges[place]), place
 
-    def weight(self, kernel: Array) -> Array:
+    def weight(self, kernel: Constant) -> Array:
         return grid.round_weight(kernel)
 
     def _range(self, x: Array, place: int) -> Float[Array, "2"]:
