@@ -53,6 +53,7 @@ def default() -> ConfigDict:
     c.eval_batch_size = 1000
     c.devices = ConfigDict(DEVICES)
     c.checkpoint = ConfigDict({"seconds": 30.0, "keep": 1})  # at most that often
+    c.export = ""  # "int8": the networks' int8 files are made, too, and asked (extra `kd[tflite]`); see kd.export.final
     c.tensorboard = False  # also write event files (extra `kd[tensorboard]`)
     c.profile = 0  # updates of which a trace is written to the run's profile/
     c.compilation_cache = (
@@ -327,6 +328,7 @@ def _check_values(config: ConfigDict) -> None:
         "teacher.reduce": ("probs", "logits", "each", "random", "confidence"),
         "teacher.how": ("auto", "vmap", "map", "unroll"),
         "devices.transform": ("jit", "pmap"),
+        "export": ("", "int8"),
     }
     for key, known in choices.items():
         section, _, last = key.rpartition(".")

@@ -22,12 +22,13 @@ UNITS = {
     "agreement": ("%", 2),
     "kl": ("nats", 4),
     "teacher_accuracy": ("%", 2),
+    "exported_bytes": ("bytes", 0),
 }
 """Unit and usual digits of each metric."""
 
-OF_RESULT = ("nll", "agreement", "kl", "teacher_accuracy")
+OF_RESULT = ("nll", "agreement", "kl", "teacher_accuracy", "exported_bytes")
 """Metrics that are not of the stored predictions alone, see `kd.results`; they take no keywords. `teacher_accuracy` is that of
-what taught: of several members their mean probability, of a mean teacher each seed's."""
+what taught: of several members their mean probability, of a mean teacher each seed's. `exported_bytes`: of the networks' files."""
 
 KEYWORDS = {
     "of": None,
@@ -36,13 +37,14 @@ KEYWORDS = {
     "ensemble": False,
     "peer": None,
     "together": False,
+    "exported": False,
 }
 """What a metric may be asked for.
 
 `of`: the examples of these classes alone. `bias`: after a number was added to the logits of these classes, the same for all
 examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability.
 Where students were trained as cohorts each seed has the mean of its peers; `peer`: that of this one alone, from 0; `together`: that
-of their mean probability.
+of their mean probability. `exported`: of the networks' files, which a run with `config.export` makes and asks.
 """
 
 
@@ -56,6 +58,7 @@ class Metric(NamedTuple):
     ensemble: bool = False
     peer: int | None = None
     together: bool = False
+    exported: bool = False
 
     @property
     def peeks(self) -> bool:
@@ -65,6 +68,11 @@ class Metric(NamedTuple):
     @property
     def needs_validation(self) -> bool:
         return bool(self.bias) and self.chosen_on == "validation"
+
+    @property
+    def needs_export(self) -> bool:
+        """Whether it is of the networks' files."""
+        return self.exported or self.name == "exported_bytes"
 
 
 def parse(text: str) -> Metric:
@@ -94,11 +102,14 @@ def parse(text: str) -> Metric:
         bool(given.get("ensemble", False)),
         given.get("peer"),
         bool(given.get("together", False)),
+        bool(given.get("exported", False)),
     )
     if metric.peer is not None and (type(metric.peer) is not int or metric.peer < 0):
         raise InputError(
             f"metric {text!r}: a peer is a number from 0, not {metric.peer!r}."
         )
+    if metric.exported and metric.bias:
+        raise InputError(f"metric {text!r}: a bias is of the network, not of its file.")
     if metric.chosen_on not in ("validation", "test"):
         raise unknown(
             "value of chosen_on", str(metric.chosen_on), ("validation", "test")
@@ -146,6 +157,8 @@ def per_seed(values: Sequence[float], peers: int) -> list[float]:
 def _of_each(metric: Metric, predictions: Mapping[str, np.ndarray]) -> list[float]:
     """The metric of each network."""
     logits, label = _of_split(predictions, "", metric)
+    if metric.exported:
+        logits = _of_files(predictions, metric)
     for k in (*metric.of, *metric.bias):
         if k >= logits.shape[-1]:
             raise InputError(
@@ -183,6 +196,13 @@ def _of_split(
         cohorts = [mean_probs(logits[i : i + k]) for i in range(0, len(logits), k)]
         return np.stack(cohorts), label
     return logits, label
+
+
+def _of_files(predictions: Mapping[str, np.ndarray], metric: Metric) -> np.ndarray:
+    if "exported_logits" not in predictions:
+        raise InputError("the run asked no exported files: set config.export.")
+    logits = predictions["exported_logits"]
+    return mean_probs(logits)[None] if metric.ensemble else logits
 
 
 def best_bias(

@@ -12,15 +12,19 @@ from kd import config as configs
 from kd.config import ConfigDict, of_type
 from kd.data import load as load_data
 from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
-from kd.errors import InputError
+from kd.errors import InputError, unknown
 from kd.loop import Plan
 from kd.objective import PerGroup, PerTeacher, Weighted
+from kd.quantize.student import Quantized
 
 RESERVED = ("loss", "accuracy", "grad_norm")
 """Names of metrics that every step reports."""
 
 DECIDED = ("num_classes",)
 """Settings of a model that its data decide, so that no config gives them."""
+
+STUDENT = {"quantize": ""}
+"""Keys of section `student` that are not the network's own: `quantize` is "" or "int8", see `kd.quantize.student`."""
 
 
 def spell_out(config: ConfigDict) -> ConfigDict:
@@ -35,7 +39,11 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     for key in DECIDED:
         if key in student:
             raise InputError(f"config.student.{key}: the data decide it. Leave it out.")
-    whole = _spelled(build.find("kd.models", student.name), student, "student")
+    maker = build.find("kd.models", student.name)
+    whole = _spelled(maker, student, "student", STUDENT)
+    if whole.quantize not in ("", "int8"):
+        known = ("int8", "")
+        raise unknown("value of config.student.quantize", whole.quantize, known)
     config.student = ConfigDict({k: v for k, v in whole.items() if k not in DECIDED})
     maker = build.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
@@ -150,10 +158,11 @@ def make_data(config: ConfigDict) -> Dataset:
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
-    """The network that a section `student` names, for so many classes."""
+    """The network that a section `student` names, for so many classes; on eight bits where the section says so."""
     maker = build.find("kd.models", section["name"])
-    settings = {**_settings(section), "num_classes": num_classes}
-    return build.make(maker, settings, f"student {section['name']}")
+    settings = {**_settings(section, *STUDENT), "num_classes": num_classes}
+    net = build.make(maker, settings, f"student {section['name']}")
+    return Quantized(net) if section.get("quantize") else net
 
 
 def make_objective(

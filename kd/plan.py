@@ -51,6 +51,10 @@ def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:
                 raise InputError(
                     f"{cell.metric} is chosen on validation, and {cell.reference} keeps none: set config.validation."
                 )
+            if metric.needs_export and not runs[cell.reference].config.export:
+                raise InputError(
+                    f"{cell.metric} is of exported files, and {cell.reference} makes none: set config.export."
+                )
         except InputError as error:
             raise InputError(f"row {cell.row!r}: {error}") from error
     return _merged(runs, experiment.cells())

@@ -62,6 +62,10 @@ def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
         return derived.per_seed(best, peers)
     if metric.name == "teacher_accuracy":
         return _of_teacher(run, result)
+    if metric.name == "exported_bytes":
+        if "exported" not in result:
+            raise InputError(f"{run.workdir} exported nothing: set config.export.")
+        return [float(n) for n in result["exported"]["bytes"]]
     if metric.name in derived.OF_RESULT:
         if metric.name not in result["final"]:
             raise InputError(

@@ -16,6 +16,7 @@ from kd.data.augment import make_augment, make_normalize
 from kd.data.base import Dataset, class_tables
 from kd.data.pictures import Pictures
 from kd.errors import InputError
+from kd.export import extras
 from kd.loop import Plan
 from kd.peers import in_turns
 from kd.program import (
@@ -59,6 +60,11 @@ def check_parts(config: ConfigDict) -> None:
             f"{list(image.shape[1:])}: {first}"
         ) from error
     start.check(config, variables, image, dataset.num_classes)
+    if config.export:
+        extras.require("tflite", f"config.export = {config.export!r}")
+        from kd.export import final
+
+        final.check(config, dataset, student)
 
 
 def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:

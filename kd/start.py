@@ -18,6 +18,7 @@ from kd.checkpoint import load_some, stored
 from kd.config import ConfigDict
 from kd.data.base import Dataset
 from kd.errors import InputError
+from kd.quantize.student import COLLECTION
 from kd.trained import check_fit, fingerprint
 from kd.transform import pick
 from kd.types import DistillState, PyTree
@@ -51,6 +52,11 @@ def check(
                 f"config.objective.{term}: {config.objective[term].name} is the second of two runs. Say what it starts from: "
                 "config.init = dict(config=...), the run of its first objective under the same name of term."
             )
+    if config.student.quantize and not (config.init.run or config.init.config):
+        raise InputError(
+            "config.student.quantize: training on eight bits is fine-tuning, BatchNorm keeps the statistics that it has. Say what "
+            "it starts from: config.init = dict(config=...), the run of the same student without quantize."
+        )
     if config.init.config:
         first = parts.spell_out(configs.load(config.init.config))
         model = parts.make_model(first.student.to_dict(), num_classes)
@@ -138,6 +144,8 @@ def _common(
 ) -> Flat:
     """What is taken over: leaves of `ours` that `take` finds and that are in `theirs`. Of a student, all must be.
 
+    But for what a quantized student sees of its ranges: one that starts from a student in floating point has yet to see them.
+
     Raises:
       InputError: shapes differ; or one of the two students has what the other lacks.
     """
@@ -145,7 +153,8 @@ def _common(
     both = ours.keys() & theirs.keys()
     wrong = {path for path in both if ours[path].shape != theirs[path].shape}
     if side == "student":
-        wrong |= ours.keys() ^ theirs.keys()
+        alone = ours.keys() ^ theirs.keys()
+        wrong |= {path for path in alone if path[0] != COLLECTION}
     if wrong:
         path = min(wrong)
         here, there = (

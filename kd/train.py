@@ -183,6 +183,15 @@ def _train(setup: Setup, workdir: Workdir) -> None:
 
     def finish() -> None:
         best = {f"best_{setup.split}": _best(workdir, setup.split)}
+        if config.export:
+            from kd.export import final
+
+            files = final.evaluate(config, setup.dataset, setup.student, state.student)
+            (workdir.path / "exported").mkdir(exist_ok=True)
+            for name, content in files.contents.items():
+                (workdir.path / "exported" / name).write_bytes(content)
+            predictions["exported_logits"] = files.logits
+            result["exported"] = files.report
         workdir.write("predictions.npz", predictions)
         workdir.write("result.json", result | best | figures)
 

@@ -5,6 +5,7 @@ origin.json       what the run started from: fingerprints of its data, its teach
 metrics.jsonl     a line for each dispatch and each evaluation
 checkpoints/      the newest state
 predictions.npz   logits of every seed on the evaluated split, and on the validation split where one was kept
+exported/         files of the networks, where config.export asks for them; predictions.npz then holds their logits, too
 result.json       written last: a run that has it is finished
 """
 

@@ -36,6 +36,13 @@ def test_the_ensemble_is_one_number_of_the_mean_probability(predictions):
     assert of("errors(ensemble=True)", predictions) == [1]
 
 
+def test_exported_files_are_asked_in_place_of_the_networks(predictions):
+    predictions["exported_logits"] = predictions["logits"][::-1]
+    assert of("errors(exported=True)", predictions) == [1, 2]
+    assert of("errors(exported=True, of=2)", predictions) == [0, 2]
+    assert of("errors", predictions) == [2, 1]
+
+
 def test_a_bias_raises_the_class_that_was_never_seen(predictions):
     """Seed 0 puts class 2 at 0 where its rival is at 1: any shift above 1 repairs both errors, and below 1 breaks nothing."""
     logits = np.array([[[3, 0, 0], [0, 3, 0], [0, 3, 0], [1, 0, 0], [0, 1, 0]]], float)
@@ -87,6 +94,8 @@ def test_the_bias_is_chosen_on_validation_unless_the_text_says_test(predictions)
         ("errors(bias=3, chosen_on='train')", "chosen_on 'train'"),
         ("kl(of=3)", "takes no keywords"),
         ("bias", "say whose"),
+        ("exported_bytes(of=3)", "takes no keywords"),
+        ("errors(bias=3, exported=True)", "not of its file"),
         ("__import__('os').system('x')", "keywords as in"),
     ],
 )
@@ -99,6 +108,8 @@ def test_wrong_metrics_teach(text, words):
 def test_what_the_predictions_lack_is_said(predictions):
     with pytest.raises(InputError, match="classes 0 to 2"):
         of("errors(of=7)", predictions)
+    with pytest.raises(InputError, match=r"set config\.export"):
+        of("errors(exported=True)", predictions)
     del predictions["validation_logits"]
     with pytest.raises(InputError, match=r"set config\.validation"):
         of("errors(bias=2)", predictions)

@@ -24,6 +24,7 @@ BELOW = {
     "teacher": {"types", "errors", "codec", "reduction", "transform"},
     "optim": {"types", "errors", "build"},
     "inherited": {"types", "errors"},
+    "quantize": {"types", "errors", "quantize"},
     "step": {"types", "errors", "inherited"},
     "peers": {"types", "step"},
     "program": {"types", "step", "transform"},

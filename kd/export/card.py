@@ -36,7 +36,7 @@ def _waived(gates: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _network(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    settings = {k: v for k, v in config["student"].items() if k != "name"}
+    settings = {k: v for k, v in config["student"].items() if k != "name" and v != ""}
     told = ", ".join(f"{k} {v}" for k, v in settings.items())
     lines = [
         f"`{config['student']['name']}`" + (f": {told}" if told else ""),
@@ -99,6 +99,8 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"ranges of int8: least and largest values over {report['calibration']['images']:,} training images"
         )
+    elif report["int8"]:
+        lines.append("ranges of int8: those that the student was trained with")
     return lines
 
 

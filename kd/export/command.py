@@ -173,7 +173,7 @@ def _deployed(
     report["input"]["meaning"] = (
         "pixel - 128" if lower.front(source).pixels else "raw values"
     )
-    if options.integers:
+    if options.integers and not source.quantized:
         images = min(options.calibration, len(source.dataset.train.label))
         report["calibration"] = {"images": images}
     if options.format == "c":

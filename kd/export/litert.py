@@ -21,7 +21,15 @@ class Made(NamedTuple):
 
 
 def floats(source: Source) -> Made:
-    """The float32 file: int8 pixels (or raw floats) in, logits out. Raises InputError for an operation that has no equal."""
+    """The float32 file: int8 pixels (or raw floats) in, logits out.
+
+    Raises:
+      InputError: an operation that has no equal, or a student that was trained on eight bits.
+    """
+    if source.quantized:
+        raise InputError(
+            f"the student of {source.workdir} was trained on eight bits, and its file is an int8 file: add --int8."
+        )
     content = converter.convert(lower.for_floats(source))
     return Made(graph.finish(content), content)
 

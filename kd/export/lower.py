@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -12,7 +13,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from kd.data.augment import make_normalize
+from kd.export import fake_quant
 from kd.export.source import Source
+from kd.quantize.student import Quantized, ranges
 from kd.step import make_eval
 from kd.types import Outputs
 
@@ -107,16 +110,26 @@ def for_floats(source: Source) -> Lowered:
 def for_integers(source: Source) -> Lowered:
     """The network whose arithmetic is to be int8: of normalised pixels, or with the normalisation in front; see `Front`.
 
-    This is where a student that brings its own scales is to be lowered otherwise, as `Lowered(text, scales=True)`.
+    A student that was trained on eight bits brings its scales. That of pixels is known: it is exact for each.
     """
-    found = front(source)
-
-    def network(x: Array) -> Array:
-        if not found.normalised:
-            x = _normalise(x, source.dataset.mean, source.dataset.std)
-        return _network(source, x)
-
-    return _lowered(network, source.dataset.train.image.shape[1:], jnp.float32)
+    shape, found = source.dataset.train.image.shape[1:], front(source)
+    mean, std = source.dataset.mean, source.dataset.std
+    before = partial(_normalise, mean=mean, std=std)
+    if not source.quantized:
+        network = lambda x: _network(source, x if found.normalised else before(x))
+        return _lowered(network, shape, jnp.float32)
+    seen = found.range
+    if not (seen or found.normalised):  # of raw floats, what gave the network's range
+        ends = np.outer(ranges(source.variables)[0], std) + np.array(mean)
+        seen = float(ends.min()), float(ends.max())
+    network = fake_quant.annotated(
+        cast(Quantized, source.model),
+        source.variables,
+        jax.ShapeDtypeStruct((1, *shape), jnp.float32),
+        None if found.normalised else before,
+        seen,
+    )
+    return _lowered(network, shape, jnp.float32, fake_quant.CHECKS)
 
 
 def _network(source: Source, x: Array) -> Array:
@@ -131,7 +144,7 @@ def _as_image(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
     Else the converter puts each between two reshapes, which keep BatchNorm from being folded into it.
     """
     module = context.module
-    if not isinstance(module, nn.Conv) or len(module.kernel_size) != 1 or not args:
+    if not isinstance(module, nn.Conv) or np.size(module.kernel_size) != 1 or not args:
         return method(*args, **kwargs)
     x, weights = args[0], module.variables["params"]
     alone = lambda value: value if isinstance(value, int) else (value or (1,))[0]
@@ -169,13 +182,19 @@ def _normalise(
 
 
 def _lowered(
-    network: Callable[[Array], Array], shape: Sequence[int], dtype: DTypeLike
+    network: Callable[[Array], Array],
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    scales: Sequence[Any] = (),
 ) -> Lowered:
+    """The program of a network; `scales` are the operations that carry its scales, where it has any."""
     # Batch 1: a symbolic one makes the converter emit a dozen operations around it.
     example = jax.ShapeDtypeStruct((1, *shape), dtype)
     with no_places():
-        exported = jax.export.export(jax.jit(network), platforms=["cpu"])(example)
-    return Lowered(exported.mlir_module())
+        export = jax.export.export(
+            jax.jit(network), platforms=["cpu"], disabled_checks=scales
+        )
+        return Lowered(export(example).mlir_module(), bool(scales))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,235 @@
+"""Runs on eight bits by `kd run` and `kd export`: how they start, go on and end, and what their files say."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kd import metrics, teacher
+from kd.export import fake_quant, final, graph, interpreter
+from kd.export.converter import convert
+from kd.export.lower import Lowered, no_places
+from kd.main import main
+from kd.models.cnn import CNN
+from kd.models.mlp import MLP
+from kd.objective import Weighted
+from kd.objectives.ce import CE
+from kd.quantize.student import Quantized
+from kd.record import Record
+from kd.step import make_init, make_step
+from kd.trained import load_trained
+from kd.workdir import Workdir
+
+OWN = """
+    if arg == "int8":
+        c.student.quantize = "int8"
+        c.init = dict(config="small.py:teacher")
+        c.optimizer.learning_rate = 0.02
+"""
+
+COMMAND = ["run", "--config", "small.py:int8"]
+
+
+@pytest.fixture
+def config(finished: str, small_config: Path) -> Path:
+    """`small.py` with `:int8`, which starts from its finished teacher and learns from it."""
+    text = small_config.read_text()
+    small_config.write_text(text.replace("    return c", f"{OWN}    return c"))
+    return small_config
+
+
+def refused(capsys, *arguments: str) -> str:
+    """What `kd` says where it exits with 2."""
+    assert main(list(arguments)) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, monkeypatch):
+    row = Record.row
+
+    def row_and_signal(self, kind, step, *rest):
+        row(self, kind, step, *rest)
+        if step == 6 and kind == "train":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "row", row_and_signal)
+        assert main([*COMMAND, "--workdir", "cut"]) == 0
+    cut, whole = Workdir("cut"), Workdir("whole")
+    assert not cut.finished
+    for run in (cut, whole):
+        assert main([*COMMAND, "--workdir", str(run)]) == 0
+    logits = [run.predictions()["logits"] for run in (cut, whole)]
+    np.testing.assert_array_equal(*logits)
+    seen = [load_trained(run).variables["quant_stats"] for run in (cut, whole)]
+    jax.tree.map(np.testing.assert_array_equal, *seen)
+    np.testing.assert_array_equal(seen[0]["updates"], [12, 12])
+    # It began where the teacher ended, and its logits are on grids of 256 points.
+    before = Workdir("runs/small-teacher").predictions()["logits"]
+    assert np.abs(logits[0] - before).max() < np.abs(before).max()
+    assert all(len(np.unique(of_seed)) <= 256 for of_seed in logits[0])
+
+
+def test_seeds_together_equal_each_alone():
+    image = jax.random.normal(jax.random.key(1), (16, 6))
+    batch = {"image": image, "label": jnp.arange(16) % 3, "index": jnp.arange(16)}
+    parts = (
+        Quantized(MLP(3, (8,))),
+        Weighted({"ce": CE()}, {"ce": 1.0}),
+        teacher.none(),
+        optax.sgd(0.1),
+    )
+    frozen = {"teacher": (), "tables": {}}
+    init, step = make_init(*parts), make_step(*parts)
+
+    def three(key):
+        state = init(key, frozen, batch)
+        for _ in range(3):
+            state, _ = step(state, frozen, batch)
+        return state.student
+
+    keys = jax.vmap(jax.random.key)(jnp.arange(2))
+    together = jax.jit(jax.vmap(three))(keys)
+    alone = [jax.jit(three)(key) for key in keys]
+    alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
+    jax.tree.map(close, together, alone)
+
+
+def test_what_it_starts_from_must_be_said_and_fit(config, capsys):
+    said = refused(capsys, *COMMAND, "--config.init.config=")
+    assert "config.student.quantize" in said and "config.init = dict(config=" in said
+    said = refused(capsys, *COMMAND, "--config.student.quantize=int4")
+    assert "int4" in said and "int8" in said
+    said = refused(capsys, *COMMAND, "--config.student.widths=(9,)")
+    assert "config.init" in said and "[9, 10] here and [8, 10] there" in said
+    assert not Path("runs/small-int8").exists()
+
+
+def lowered(student, variables, example):
+    """The `.tflite` file of a student on eight bits."""
+    network = fake_quant.annotated(student, variables, example)
+    export = jax.export.export(
+        jax.jit(network), platforms=["cpu"], disabled_checks=fake_quant.CHECKS
+    )
+    with no_places():
+        return convert(Lowered(export(example).mlir_module(), scales=True))
+
+
+def test_the_file_computes_on_the_trained_grids():
+    """Stride 2, and a negative gain of BatchNorm: LiteRT's reference kernels against JAX, in units of the output."""
+    student = Quantized(CNN(10, (4, 8)))
+    image = jax.random.normal(jax.random.key(1), (64, 12, 12, 1))
+    variables = jax.jit(student.init)(jax.random.key(0), image)
+    for i, name in enumerate(("norm1_0", "norm2_0")):
+        norm, stats = variables["params"][name], variables["batch_stats"][name]
+        norm["scale"] = norm["scale"].at[i].set(-0.7)
+        stats["mean"], stats["var"] = stats["mean"] + 0.1, stats["var"] * 0.5
+
+    @jax.jit
+    def seen(variables):
+        apply = lambda v, **how: student.apply(v, image, **how)
+        _, moved = apply(variables, train=True, mutable=["quant_stats"])
+        return moved, apply({**variables, **moved}).logits
+
+    moved, expected = seen(variables)
+    variables = {**variables, **moved}
+    example = jax.ShapeDtypeStruct((1, 12, 12, 1), jnp.float32)
+    content = lowered(student, variables, example)
+    graph.check_integers(content)
+    names = [op.name for op in graph.operations(content)]
+    assert names == ["DEPTHWISE_CONV_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"]
+    first, last = graph.ends(content)
+    for end, (low, high) in ((first, image_range(image)), (last, moved["quant_stats"]["ranges"][-1])):  # fmt: skip
+        np.testing.assert_allclose(end.scale, (high - low) / 255, rtol=1e-5)
+    integers = np.clip(np.rint(np.asarray(image) / first.scale) + first.zero, -128, 127)
+    outputs = interpreter.run(content, integers.astype(np.int8)).astype(np.float32)
+    error = np.abs((outputs - last.zero) * last.scale - expected) / last.scale
+    assert error.max() < 1.5 and error.mean() < 0.5
+    assert (outputs.argmax(1) == expected.argmax(1)).mean() > 0.9
+
+
+def image_range(image):
+    return float(image.min()), float(image.max())
+
+
+def test_a_run_keeps_what_its_files_say_and_kd_export_says_the_same(config, capsys):
+    assert main([*COMMAND, "--config.export=int8", "--workdir", "student"]) == 0
+    run = Workdir("student")
+    stored, result = run.predictions(), run.read("result.json")
+    files = [run.path / "exported" / f"seed{i}.tflite" for i in (0, 1)]
+    assert [len(f.read_bytes()) for f in files] == result["exported"]["bytes"]
+    own, others = stored["exported_logits"], stored["logits"]
+    accuracy = metrics.accuracy(own, stored["label"])
+    assert accuracy.tolist() == result["exported"]["accuracy"]
+    steps = [graph.ends(f.read_bytes())[1].scale for f in files]
+    assert np.abs(own - others).max() <= 1.01 * max(steps)
+
+    loose = ["--gate", "agreement=0.9", "--gate", "accuracy_drop=0.1"]
+    assert (
+        main(
+            ["export", "student", "--format", "litert", "--int8", "--seed", "1", *loose]
+        )
+        == 0
+    )
+    folder = Path("student/export/litert-int8")
+    assert (folder / "model.tflite").read_bytes() == files[1].read_bytes()
+    report = json.loads((folder / "report.json").read_text())
+    assert report["calibration"] is None
+    assert "that the student was trained with" in (folder / "model_card.md").read_text()
+    capsys.readouterr()
+    assert "add --int8" in refused(capsys, "export", "student", "--format", "litert")
+
+
+def test_a_missing_extra_is_told_before_anything_is_trained(
+    config, capsys, monkeypatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said = refused(capsys, *COMMAND, "--config.export=int8")
+    assert "pip install 'kd[tflite]'" in said and said.count("\n") == 1
+    assert not Path("runs/small-int8").exists()
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_split_under_pmap_moves_the_ranges_as_a_whole_one(config):
+    for name, own in (("one", []), ("eight", ["--config.devices.data=8", "--config.devices.transform=pmap"])):  # fmt: skip
+        drop = "--config.drop_last=true"
+        assert main([*COMMAND, drop, "--workdir", name, *own]) == 0
+    one, eight = (load_trained(Workdir(n)).variables for n in ("one", "eight"))
+    ranges = [v["quant_stats"]["ranges"] for v in (one, eight)]
+    np.testing.assert_allclose(*ranges, atol=1e-4)
+    logits = [Workdir(n).predictions()["logits"] for n in ("one", "eight")]
+    assert np.mean(np.abs(logits[0] - logits[1])) < 0.02 * np.abs(logits[0]).max()
+
+
+@pytest.mark.slow
+def test_colour_has_its_normalisation_in_front():
+    """Means and deviations of their own for each channel, which no single scale can hold."""
+    from kd.data.base import Dataset, Split
+    from kd.export import litert
+    from kd.export.source import Source, logits
+
+    rng = np.random.default_rng(0)
+    split = Split(rng.integers(0, 256, (200, 12, 12, 3), np.uint8), np.arange(200) % 10)
+    dataset = Dataset(
+        split, split, 10, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3),
+        class_names=tuple(map(str, range(10))),
+    )  # fmt: skip
+    student = Quantized(CNN(10, (4, 8)))
+    image = (split.image / np.float32(255) - np.float32(dataset.mean)) / np.float32(dataset.std)  # fmt: skip
+    variables = jax.jit(student.init)(jax.random.key(0), image)
+    _, moved = student.apply(variables, image, train=True, mutable=["quant_stats"])
+    config = {"student": {"quantize": "int8"}, "eval_batch_size": 100}
+    source = Source(Workdir(""), config, {}, student, {**variables, **moved}, 0, "", dataset)  # fmt: skip
+    content = litert.integers(source, final.CALIBRATION).content
+    outputs = interpreter.run(content, litert.inputs(source, content, split.image))
+    step = graph.ends(content)[1].scale
+    error = np.abs(litert.as_logits(content, outputs) - logits(source, split.image))
+    assert error.max() < 3 * step and error.mean() < step
