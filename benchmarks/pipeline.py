@@ -24,8 +24,8 @@ TITLE = (
 )
 REPEATS = 9
 
-BATCHES = 6
-"""Of photographs, timed together after two that fill the pipeline."""
+BATCHES = 40
+"""Of photographs, timed together: many beside those that were decoded ahead while the other pipeline had its turn."""
 
 
 class Photographs:
@@ -58,7 +58,7 @@ def cases(toy: bool) -> Sequence[Case]:
     if toy:
         feeds = {"toy": TOY._replace(teacher=TOYS["CNN"], student=TOYS["CNN"])}
     memory = [Case(f"in memory, {k}", partial(_memory, v)) for k, v in feeds.items()]
-    sizes, ways = ((4, 16, 16), (1,)) if toy else ((32, 400, 224), (1, 2))
+    sizes, ways = ((4, 16, 16), (1,)) if toy else ((8, 400, 224), (1, 2))
     return [*memory, *(Case(f"photographs, {n} processes over threads", partial(_photographs, n, *sizes)) for n in ways)]  # fmt: skip
 
 
