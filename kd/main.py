@@ -177,6 +177,20 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--data_path", help="of `--data arrays` and `--data folder`")
     imported.set_defaults(act=_import)
 
+    packed = verbs.add_parser(
+        "pack",
+        help="write a finished run's network as one file of PyTorch's names, with its sha256",
+        description="Writes a network of a finished run to one .safetensors file under PyTorch's names, which `kd import` and PyTorch "
+        "read back, and its sha256 to SHA256SUMS beside it.",
+        allow_abbrev=False,
+    )
+    packed.add_argument("run", metavar="RUN", help="directory of a finished run")
+    packed.add_argument("--out", required=True, metavar="FILE.safetensors")
+    packed.add_argument(
+        "--member", type=int, default=0, metavar="I", help="which seed's (default: 0)"
+    )
+    packed.set_defaults(act=_pack)
+
     report = verbs.add_parser(
         "report",
         help="write what finished runs show as a page, JSON and Markdown",
@@ -283,6 +297,13 @@ def _import(options: argparse.Namespace, rest: list[str]) -> int:
         f"{options.model}: {result['parameters']:,} parameters, {accuracy:.2f} % of {result['examples']:,} "
         f"{result['split']} images of {options.data}, sha256 {result['imported']['sha256']}\n{options.out}"
     )
+    return 0
+
+
+def _pack(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd.packed import pack
+
+    print(f"{pack(options.run, options.out, options.member)}  {options.out}")
     return 0
 
 
