@@ -38,8 +38,8 @@ KEYWORDS = {
 """What a metric may be asked for.
 
 `of`: the examples of these classes alone. `bias`: after a number was added to the logits of these classes, the same for all
-examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability. `exported`: of the networks' files,
-which a run with `config.export` makes and asks.
+examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability. `exported`:
+of the networks' files, which a run with `config.export` makes and asks.
 """
 
 
