@@ -11,7 +11,7 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.timer import ratio
 from kd import parts, teacher
-from kd.transform import HOW, fastest
+from kd.transform import HOW
 
 TITLE = "forward of an ensemble by each way of going over it, over unroll; batch 64"
 REPEATS = 15
@@ -39,17 +39,15 @@ def _make(section: Mapping[str, Any], members: int, size: int) -> Made:
         compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
         return partial(compiled, weights, image)
 
-    one = jax.tree.map(lambda x: x[0], weights)
-    default = fastest(lambda v, x: net.apply(v, x, train=False), one, image)
-    return Made({how: way(how) for how in HOW}, {"default": default})
+    return Made({how: way(how) for how in HOW}, {})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """Times over unroll's as median [smallest, largest] of the rounds."""
-    head = ["network, members", "vmap over unroll", "map over unroll", "default"]
+    head = ["network, members", "vmap over unroll", "map over unroll"]
     lines = []
     for row in rows:
         times = row["seconds"]
         over = [str(ratio(times[how], times["unroll"])) for how in ("vmap", "map")]
-        lines.append([row["case"], *over, row["default"]])
+        lines.append([row["case"], *over])
     return [head, *lines]

@@ -79,12 +79,12 @@ ALL = (
     ),
     Method(
         ("fitnet.FitNet",),
-        ("fitnet",),
+        ("fitnet", "fitnet_first", "fitnet_second"),
         "FitNets, Romero et al.",
         "https://arxiv.org/abs/1412.6550",
         2015,
         features="one stage",
-        more="regressor",
+        more="regressor; in one run, or two as in the paper",
     ),
     Method(
         ("at.AT",),

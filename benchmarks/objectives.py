@@ -11,8 +11,8 @@ TITLE = "step of each method over plain KD, wrn_40_2 to wrn_16_2, batch 64"
 REPEATS = 5
 
 PLAIN = "kd"
-SECOND = ("fsp", "ab")
-"""Second runs that are cross entropy alone, as `labels`."""
+SECOND = ("fsp", "ab", "fitnet_first", "fitnet_second")
+"""Runs whose step is another method's: second ones of cross entropy alone, as `labels`, or of `kd`."""
 
 
 def cases(toy: bool) -> Sequence[Case]:

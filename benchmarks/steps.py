@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs.common import deployed, method
 from kd import config as configs
-from kd import parts, teacher
+from kd import parts, precision, teacher
 from kd.data.base import class_tables
 from kd.step import make_init, make_step
 from kd.types import PyTree, Teacher
@@ -88,6 +88,7 @@ def step_of(
     problem: Problem,
     taught: Teacher | None = None,
     weights: PyTree = None,
+    policy: str = "default",
 ) -> Stepper:
     """The step of a method of METHODS as a run of the CIFAR-100 recipe has it, without augmentation.
 
@@ -96,6 +97,7 @@ def step_of(
       problem: the networks and their data.
       taught: in place of the problem's teacher.
       weights: `frozen["teacher"]` of it.
+      policy: of `kd.precision`.
     """
     names = (s["name"].rpartition(".")[2] for s in (problem.teacher, problem.student))
     section = deployed(name, dict(problem.teacher), dict(problem.student))
@@ -110,7 +112,7 @@ def step_of(
             )
         )
     )
-    student = parts.make_model(section, problem.num_classes)
+    student = precision.network(parts.make_model(section, problem.num_classes), policy)
     big = parts.make_model(problem.teacher, problem.num_classes)
     steps = -(-problem.examples // problem.batch_size)
     objective = parts.make_objective(config.objective.to_dict(), False, steps, 240)
@@ -121,7 +123,7 @@ def step_of(
     key = jax.random.key(0, impl="unsafe_rbg")
     if taught is None:
         taught, weights = (
-            teacher.frozen(big),
+            teacher.frozen(precision.network(big, policy)),
             quickly(big.init)(key, example["image"]),
         )
     frozen = {
@@ -131,6 +133,6 @@ def step_of(
     made = (student, objective, taught, tx)
     state = quickly(make_init(*made))(key, frozen, example)
     state = dataclasses.replace(state, key=jax.random.key(0))
-    step = make_step(*made)
+    step = precision.training(make_step(*made), policy)
     compiled = jax.jit(step, donate_argnums=0).lower(state, frozen, example).compile()
     return Stepper(compiled, state, frozen, example, step)

@@ -6,11 +6,24 @@
 `method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair where they tuned them;
 `method=labels` has no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
 `run=DIRECTORY`. `epochs` shortens student and teacher in proportion, `teacher_epochs` the teacher alone; `holdout=0.1`
-evaluates both on a share of train, for choices. Not run here in full: 240 epochs want a GPU.
+evaluates both on a share of train, for choices. `precision` is that of training, see kd/precision.py; `data` another set of
+images by the same recipe. Not run here in full: 240 epochs want a GPU, which experiments/launch/gpu.sh drives.
+
+FSP, AB, FT and the two stages of FitNets (`method=fitnet_second`) are two runs. The first, `method=fsp_first` and so on, is
+trained where it is missing, an eighth of the epochs at a constant rate.
 """
 
-from configs.common import METHODS, deployed, method, parse_arg, reference
-from configs.crd import EPOCHS, network, recipe
+from configs.common import (
+    FIRST,
+    SECOND_VIEW,
+    deployed,
+    first_run,
+    method,
+    parse_arg,
+    reference,
+    taken_over,
+)
+from configs.crd import EPOCHS, beyond, network, recipe
 
 DEFAULTS = dict(
     teacher="resnet32x4",
@@ -21,25 +34,31 @@ DEFAULTS = dict(
     epochs=EPOCHS,
     teacher_epochs=0,  # 0: as many as the student
     holdout=0.0,
+    precision="default",
+    data="cifar100",
 )
-
-SECOND = ("fsp", "ab", "ft")
-"""Methods whose second run begins with what their first run has learnt."""
 
 
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     teacher, student = network(a["teacher"]), network(a["student"])
-    objective = method(a["method"], a["teacher"], a["student"])
-    if a["method"] in SECOND:
-        raise ValueError(
-            f"method={a['method']} is the second of two runs and has to start from the first one's student, which configs "
-            f"cannot express yet. method={a['method']}_first is the first."
-        )
     c = recipe(a["student"], a["seeds"], a["epochs"], a["holdout"])
+    c.precision, c.data.name = a["precision"], a["data"]
     c.student = deployed(a["method"], teacher, student)
-    c.objective = objective
-    if objective == METHODS["labels"]:
+    c.objective = method(a["method"], a["teacher"], a["student"])
+    if a["method"] in SECOND_VIEW:
+        c.second_view = SECOND_VIEW[a["method"]]
+    if a["method"] in FIRST.values():
+        first_run(c, a["method"])
+    if a["method"] == "ft_first" and a["student"].startswith(("resnet", "wrn")):
+        c.optimizer.learning_rate = 0.01  # RepDistiller, helper/pretrain.py
+    if a["method"] in FIRST:
+        first = FIRST[a["method"]]
+        c.init = dict(
+            config=reference("configs/cifar100.py", a, DEFAULTS, method=first),
+            take=taken_over(a["method"], beyond(a["student"])),
+        )
+    if a["method"] == "labels":
         return c
     if a["run"]:
         c.teacher = dict(run=a["run"])
@@ -48,8 +67,16 @@ def get_config(arg=None):
             model=a["teacher"],
             epochs=a["teacher_epochs"] or a["epochs"],
             holdout=a["holdout"],
+            precision=a["precision"],
+            data=a["data"],
         )
         # The model is always named: all tables then share one run of it.
-        known = dict(model="", epochs=EPOCHS, holdout=0.0)
+        known = dict(
+            model="",
+            epochs=EPOCHS,
+            holdout=0.0,
+            precision="default",
+            data="cifar100",
+        )
         c.teacher = dict(config=reference("configs/cifar100_teacher.py", own, known))
     return c

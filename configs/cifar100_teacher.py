@@ -11,11 +11,20 @@ shortens the schedule in proportion, `holdout=0.1` evaluates on a share of train
 from configs.common import parse_arg
 from configs.crd import EPOCHS, recipe
 
-DEFAULTS = dict(model="resnet32x4", seeds=1, seed=1000, epochs=EPOCHS, holdout=0.0)
+DEFAULTS = dict(
+    model="resnet32x4",
+    seeds=1,
+    seed=1000,
+    epochs=EPOCHS,
+    holdout=0.0,
+    precision="default",  # see kd/precision.py
+    data="cifar100",  # or another set of images, by the same recipe
+)
 
 
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     c = recipe(a["model"], a["seeds"], a["epochs"], a["holdout"])
+    c.precision, c.data.name = a["precision"], a["data"]
     c.seed = a["seed"]  # by default another order and another start than any student's
     return c

@@ -105,6 +105,17 @@ METHODS: dict[str, dict[str, Any]] = {
     # hunto/image_classification_sota configs/strategies/distill/dist_cifar.yaml: T 4 on CIFAR, weight 2.
     "dist": _with(2.0, "dist.DIST", temperature=4.0, beta=1.0, gamma=1.0),
     "fitnet": _with(100.0, "fitnet.FitNet", feature="stage2"),
+    # Romero et al. 2015 train in two runs: up to the hint, then H(y, p) + lambda H(p_t, p) at T = 3 with lambda from 4 to 1 (their section
+    # on CIFAR). H at T is a ninth of `kd.distill_kl`, whose T^2 it lacks.
+    "fitnet_first": dict(fitnet=dict(name="fitnet.FitNet", feature="stage2")),
+    "fitnet_second": dict(
+        ce=dict(name="ce.CE"),
+        kd=dict(
+            name="kd.KD",
+            weight=dict(name="linear", start=4.0, end=1.0, over=240.0, value=1 / 9),
+            temperature=3.0,
+        ),
+    ),
     "at": _with(1000.0, "at.AT"),
     "sp": _with(3000.0, "sp.SP"),
     "cc": _with(0.02, "cc.CC", width=128),
@@ -112,12 +123,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "rkd": _with(1.0, "rkd.RKD", distance=25.0, angle=50.0),
     "pkt": _with(30000.0, "pkt.PKT"),
     "nst": _with(50.0, "nst.NST"),
-    # Two runs: the first 30 epochs at a constant learning rate, the second from its student with cross entropy alone.
+    # Two runs, see FIRST: the second starts from the first one's student, with cross entropy alone.
     "fsp_first": dict(fsp=dict(name="fsp.FSP")),
     "fsp": LABELS,
     "ab_first": dict(ab=dict(name="ab.AB", margin=1.0)),
     "ab": LABELS,
-    # The first run at learning rate 0.01 for ResNet and WRN students.
+    # The second takes over the paraphraser.
     "ft_first": dict(ft=dict(name="ft.Paraphraser", rate=0.5)),
     "ft": _with(200.0, "ft.FT", rate=0.5),
     "crd": _with(
@@ -140,8 +151,8 @@ METHODS: dict[str, dict[str, Any]] = {
         ce=dict(name="ce.CE", weight=0.1),
         ctkd=dict(name="ctkd.CTKD", weight=0.9, lowest=1.0, span=20.0, epochs=10),
     ),
-    # Jin-Ying/Multi-Level-Logit-Distillation: CE 0.1 on each of two views, of which `ce` is the mean; weight 0.9. Wants batches of weak and
-    # strong views, 480 epochs and learning rate 0.025 for its numbers.
+    # Jin-Ying/Multi-Level-Logit-Distillation: CE 0.1 on each of two views (SECOND_VIEW), of which `ce` is the mean; weight 0.9. Wants 480
+    # epochs and learning rate 0.025 for its numbers.
     "mlkd": dict(
         ce=dict(name="ce.CE", weight=0.2),
         mlkd=dict(name="mlkd.MLKD", weight=0.9, temperatures=(2.0, 3.0, 4.0, 5.0, 6.0)),
@@ -297,6 +308,42 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
         "resnet50->MobileNetV1": _WSLD_IMAGENET,
     },
 }
+
+
+SECOND_VIEW = {"mlkd": "crop(4)|flip|rand_augment(2)"}
+"""Methods that compare two views of each image: how the second is augmented on CIFAR (config.second_view)."""
+
+FIRST = {
+    "fsp": "fsp_first",
+    "ab": "ab_first",
+    "ft": "ft_first",
+    "fitnet_second": "fitnet_first",
+}
+"""Methods of two runs, by the second: the first, which it starts from."""
+
+
+def first_run(c: Any, name: str) -> None:
+    """Makes a config that of a method's first run: an eighth of the epochs, at a constant rate (RepDistiller: 30 of 240).
+
+    Romero et al. train up to the hint alone. Without weight decay the layers above it stay as they are.
+    """
+    c.epochs = max(1, round(c.epochs / 8))
+    c.schedule = dict(name="constant")
+    if name == "fitnet_first":
+        c.optimizer.weight_decay = 0.0
+
+
+def taken_over(name: str, beyond: tuple[str, ...]) -> str:
+    """`config.init.take` of a second run.
+
+    A student's layers `beyond` its last stage learn nothing in the first run of FSP and AB, but decay with all the others: the second
+    starts with fresh ones, as in RepDistiller, which does not train them. Of factor transfer the paraphraser alone is taken over.
+    """
+    if name == "ft":
+        return "^objective/"
+    if name == "fitnet_second":
+        return "^student/"
+    return f"^student/(?!({'|'.join(beyond)})/)"
 
 
 DEPLOYED: dict[str, str] = {"simkd": "simkd.SimKD"}

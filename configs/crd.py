@@ -39,6 +39,19 @@ SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")
 """Students whose learning rate is 0.01 in place of 0.05."""
 
 
+BEYOND = {
+    "wrn": ("bn1", "head"),
+    "MobileNetV2": ("last_conv", "last_bn", "head"),
+    "ShuffleV2": ("conv2", "bn2", "head"),
+}
+"""Layers after the last stage, by network or file of kd/models; of all others the head alone."""
+
+
+def beyond(name: str) -> tuple[str, ...]:
+    """Layers of a network after its last stage."""
+    return BEYOND.get(name) or BEYOND.get(FAMILY[name], ("head",))
+
+
 def network(name: str) -> dict[str, str]:
     """The section `student` of a network of the zoo. Raises ValueError that lists them where there is none of that name."""
     if name not in FAMILY:

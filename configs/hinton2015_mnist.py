@@ -27,8 +27,8 @@ DEFAULTS = dict(
     validation=0.0,
     holdout=0.0,
     seeds=5,
-    epochs=60,
-    teacher_epochs=200,
+    epochs=30,
+    teacher_epochs=50,
     smoke=False,
 )
 
@@ -70,9 +70,10 @@ def teacher(c, a):
     )
     c.augment = "crop(2)"
     # There, SGD for 3000 epochs with momentum rising to 0.99 and the rate falling by 0.998 an epoch. We have hours, not
-    # days: cosine to zero over 200. The rate is to be chosen among 0.03, 0.1, 0.3 on holdout=0.1: the constraint keeps
-    # weights in bounds, so that large rates can be tried.
-    c.optimizer = dict(name="sgd", learning_rate=0.1, momentum=0.9, max_norm=15**0.5)
+    # days. Chosen: Adam at 1e-3. After 8 epochs on holdout=0.1, one seed, it had 128 errors of 6,000, SGD with momentum 0.9
+    # at 0.03 had 151 and at 0.01 had 192; at 0.1 (2 epochs) it was unstable. The length is what two cores do in half an hour;
+    # the error still falls there, so that a longer run comes nearer to the paper's.
+    c.optimizer = dict(name="adam", learning_rate=1e-3, max_norm=15**0.5)
     c.schedule = dict(name="cosine", warmup=1.0)
     c.epochs = 1 if a["smoke"] else a["teacher_epochs"]
 

@@ -15,7 +15,15 @@ import difflib
 
 from ml_collections import ConfigDict
 
-from configs.common import method, parse_arg, reference
+from configs.common import (
+    FIRST,
+    SECOND_VIEW,
+    first_run,
+    method,
+    parse_arg,
+    reference,
+    taken_over,
+)
 
 EPOCHS = 100
 
@@ -34,9 +42,6 @@ BATCH = {
     "reviewkd": (256, 0.1),
     "ofd": (128, 0.05),
 }
-
-SECOND = ("fsp", "ab", "ft")
-"""Methods whose second run begins with what their first run has learnt."""
 
 DEFAULTS = dict(
     teacher="resnet34",
@@ -60,11 +65,6 @@ def get_config(arg=None):
             raise ValueError(
                 f"unknown network {name!r}.{hint} Known: {', '.join(FAMILY)}."
             )
-    if a["method"] in SECOND:
-        raise ValueError(
-            f"method={a['method']} is the second of two runs and has to start from the first one's student, which configs "
-            f"cannot express yet. method={a['method']}_first is the first."
-        )
     c = ConfigDict()
     c.data = dict(name="imagenet", workers=a["workers"])
     c.seed, c.seeds, c.holdout = a["seed"], a["seeds"], a["holdout"]
@@ -88,6 +88,16 @@ def get_config(arg=None):
     c.steps_per_call = 16  # each a dispatch: so often SIGTERM is heard
     c.eval_batch_size = 256
     c.checkpoint = dict(seconds=600.0)
+    if a["method"] in SECOND_VIEW:
+        c.second_view = "flip|rand_augment(2)"
+    if a["method"] in FIRST.values():
+        first_run(c, a["method"])
+    if a["method"] in FIRST:
+        first = FIRST[a["method"]]
+        c.init = dict(
+            config=reference("configs/imagenet.py", a, DEFAULTS, method=first),
+            take=taken_over(a["method"], ("head",)),
+        )
     if a["method"] == "labels":
         return c
     if a["run"]:

@@ -85,7 +85,7 @@ class Batches:
         orders = [shuffled(seed, int(epoch), n) for seed in steps.seeds]
         return jax.device_put(np.stack(orders), self._place)
 
-    def views(self, epoch: int, first: int) -> UInt8[Array, "s b h w 3"]:
+    def pictures(self, epoch: int, first: int) -> UInt8[Array, "s b h w 3"]:
         """What each seed's student sees at place `first` of the epoch's order. Raises RunError for a damaged picture."""
         plan = self._steps.plan
         step = epoch * plan.steps_per_epoch + first // plan.batch_size
@@ -111,7 +111,7 @@ class Evaluated:
         self.shape = pictures.shape
 
     def batches(self, size: int) -> Iterator[UInt8[Array, "b h w 3"]]:
-        """All images, `size` at a time, the last batch filled up with the last image. Raises RunError as `Batches.views`."""
+        """All images, `size` at a time, the last batch filled up with the last image. Raises RunError as `Batches.pictures`."""
         parts = Parts(self._pictures, size)
         pipeline = _pipeline(parts, 0)
         try:

@@ -6,6 +6,7 @@ never change and are not saved. The only module that knows orbax, whose v1 API s
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -117,6 +118,48 @@ def load_student(directory: epath.PathLike, like: PyTree) -> PyTree:
     finally:
         reader.close()
     return {"params": loaded["params"], **loaded["stats"]}
+
+
+def stored(directory: epath.PathLike) -> dict[str, PyTree]:
+    """What the newest checkpoint of a run holds, as metadata with shapes: variables of the `student` and of the `objective`."""
+    reader = _orbax(epath.Path(directory).absolute())
+    try:
+        if reader.latest is None:
+            raise InputError(f"{directory}: no whole checkpoint.")
+        found = reader.checkpointables_metadata(None).metadata
+    finally:
+        reader.close()
+    variables = lambda part: {"params": part["params"], **part["stats"]}
+    return {
+        "student": variables(found["student"]),
+        "objective": variables(found["training"]),
+    }
+
+
+def load_some(
+    directory: epath.PathLike, like: Mapping[str, PyTree]
+) -> dict[str, PyTree]:
+    """Those variables in the newest checkpoint of a run that `like` has: a part of what `stored` says, with shardings."""
+    from orbax.checkpoint import v1 as ocp
+
+    places = {"student": "student", "objective": "training"}
+    abstract = {}
+    for side, variables in like.items():
+        stats = {k: v for k, v in variables.items() if k != "params"}
+        params = {"params": variables["params"]} if "params" in variables else {}
+        abstract[places[side]] = params | ({"stats": stats} if stats else {})
+    loading = ocp.options.PyTreeOptions.Loading(partial_load=True)
+    with ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=loading)):
+        reader = _orbax(epath.Path(directory).absolute())
+        try:
+            loaded = reader.load_checkpointables(None, abstract)
+        finally:
+            reader.close()
+    found = {side: loaded[places[side]] for side in like}
+    return {
+        side: {k: part[k] for k in ("params",) if k in part} | part.get("stats", {})
+        for side, part in found.items()
+    }
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -17,17 +17,18 @@ from kd.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """Finished runs that belong together: this one, its teacher, and those of `config.compare` by label."""
+    """Finished runs that belong together: this one, its teacher, the one it started from, and those of `config.compare` by label."""
 
     own: Workdir
     teacher: Workdir | None
+    first: Workdir | None
     others: dict[str, Workdir]
 
 
 def ensure(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Runs:
-    """Trains what is missing of this run, its teacher and the runs of `config.compare`."""
+    """Trains what is missing of this run, of those that it builds on and of those in `config.compare`."""
     from kd.train import run
-    from kd.trained import workdir_of_teacher
+    from kd.trained import workdir_of
 
     others = {
         label: (
@@ -39,8 +40,9 @@ def ensure(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Run
     own = run(config, workdir, root)
     for other, there in others.values():
         run(other, there, root)
-    teacher = workdir_of_teacher(config, root)
-    return Runs(own, teacher, {label: there for label, (_, there) in others.items()})
+    teacher, first = (workdir_of(config[key], root) for key in ("teacher", "init"))
+    labelled = {label: there for label, (_, there) in others.items()}
+    return Runs(own, teacher, first, labelled)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
         "distilled student" if runs.teacher else "student", own["logits"], result
     )
     rows += [*others, distilled]
-    taught = _learned_from(config, result["teacher"])
+    taught = _learned_from(config, result["teacher"]) + _started_from(result)
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
         *taught,
@@ -112,6 +114,14 @@ def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[st
     return [f"every student learned from {how}: members {numbers} of {teacher['run']}"]
 
 
+def _started_from(result: dict[str, Any]) -> list[str]:
+    """A line on the run that the students started from, where there is one."""
+    first = result.get("init")  # results from before there was any lack it
+    if first is None:
+        return []
+    return [f"every student started from what {first['run']} had learnt"]
+
+
 def _members(teacher: Workdir, result: dict[str, Any]) -> tuple[np.ndarray, dict]:
     logits = teacher.predictions()["logits"]
     return logits[np.asarray(result["teacher"]["members"])], teacher.read("result.json")
@@ -127,7 +137,7 @@ def _same_examples(label: np.ndarray, there: Workdir) -> None:
 def _places(runs: Runs) -> list[str]:
     places = [
         runs.own,
-        *([runs.teacher] if runs.teacher else []),
+        *(run for run in (runs.teacher, runs.first) if run),
         *runs.others.values(),
     ]
     return [str(place.path) for place in places]

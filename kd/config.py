@@ -30,6 +30,7 @@ def default() -> ConfigDict:
     c.loop = "auto"  # over updates: device | host | auto; see kd.program
     c.data = ConfigDict({"name": ""})  # a file of kd/data, or a dotted path
     c.augment = ""  # such as "crop(4)|flip"; see kd.data.augment
+    c.second_view = ""  # of each image, for methods that compare two; likewise
     c.holdout = 0.0  # share of train held out and evaluated in place of test
     c.validation = (
         0.0  # share of train held out beside test: its predictions are stored
@@ -40,9 +41,13 @@ def default() -> ConfigDict:
     c.epochs = 1
     c.student = ConfigDict({"name": ""})  # a class in kd/models, or a dotted path
     c.teacher = ConfigDict(TEACHER)
+    c.init = ConfigDict(INIT)
     c.objective = ConfigDict()  # {term: dict(name=..., weight=..., settings)}
     c.optimizer = ConfigDict({"name": "sgd"})  # see kd.optim
     c.schedule = ConfigDict({"name": "constant"})  # of the learning rate, see kd.optim
+    c.precision = (
+        "default"  # of training: default | float32 | tf32 | bfloat16; see kd.precision
+    )
     c.steps_per_call = 64  # updates per dispatch to the device
     c.eval_every = 1  # epochs between evaluations; the last epoch always has one
     c.eval_batch_size = 1000
@@ -76,6 +81,13 @@ TEACHER = {
     "how": "auto",  # of several: vmap | map | unroll | auto: equal results
 }
 """Keys of `config.teacher`."""
+
+INIT = {
+    "run": "",  # directory of a finished run, whose variables the students start with
+    "config": "",  # config that makes that run where it is missing
+    "take": "",  # regular expression on paths such as student/head/kernel: what is taken over; "": all that both have
+}
+"""Keys of `config.init`; see kd.start."""
 
 ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
 """Keys of `config.acceptance`: loss of accuracy against the teacher, and agreement with it, as fractions."""
@@ -259,6 +271,7 @@ def _check_values(config: ConfigDict) -> None:
     choices = {
         "seeds_how": ("auto", "vmap", "map", "unroll"),
         "loop": ("auto", "device", "host"),
+        "precision": ("default", "float32", "tf32", "bfloat16"),
         "teacher.reduce": ("probs", "logits", "each"),
         "teacher.how": ("auto", "vmap", "map", "unroll"),
         "devices.transform": ("jit", "pmap"),
@@ -275,6 +288,16 @@ def _check_values(config: ConfigDict) -> None:
         )
     if len(set(members.split(","))) < len(members.split(",")):
         raise InputError(f"config.teacher.members: {members!r} names a member twice.")
+    if config.init.take and not (config.init.run or config.init.config):
+        raise InputError(
+            "config.init.take: nothing to take from. Give config.init.run (the directory of a finished run) or config (what makes it)."
+        )
+    try:
+        re.compile(config.init.take)
+    except re.error as error:
+        raise InputError(
+            f"config.init.take: {config.init.take!r} is no regular expression: {error}."
+        ) from error
     for label, reference in config.compare.items():
         if not isinstance(reference, str):
             raise InputError(

@@ -57,7 +57,7 @@ def pair(view: View, name: Name) -> tuple[Array, Array]:
     own, other = (name, name) if isinstance(name, str) else _two(name)
     student, teacher = view.student.features, teacher_outputs(view).features
     if own not in student or other not in teacher:
-        raise _mismatch(
+        raise mismatch(
             view, f"there is no pair {own!r} of the student, {other!r} of the teacher"
         )
     return student[own].astype(jnp.float32), teacher[other].astype(jnp.float32)
@@ -74,7 +74,7 @@ def pairs(
     if names is None:
         names = stage_names(view.student, suffix)
         if not names or names != stage_names(teacher_outputs(view), suffix):
-            raise _mismatch(view, f"the stages (stage1{suffix}, ...) of the two differ")
+            raise mismatch(view, f"the stages (stage1{suffix}, ...) of the two differ")
     if isinstance(names, str):
         names = [names]
     return [pair(view, name) for name in names]
@@ -86,7 +86,7 @@ def maps(
     """`pairs` that must have places, [b, h, w, d] or [b, t, d], as maps: the method looks at places in them."""
     found = pairs(view, names, suffix)
     if any(side.ndim < 3 for both in found for side in both):
-        raise _mismatch(view, "this method needs maps [b, h, w, d], not vectors")
+        raise mismatch(view, "this method needs maps [b, h, w, d], not vectors")
     return [(as_map(student), as_map(teacher)) for student, teacher in found]
 
 
@@ -95,7 +95,7 @@ def last(view: View, name: Name | None = None) -> tuple[Array, Array]:
     if name is None:
         own, other = stage_names(view.student), stage_names(teacher_outputs(view))
         if not own or not other:
-            raise _mismatch(view, "one of the two has no stages (stage1, ...)")
+            raise mismatch(view, "one of the two has no stages (stage1, ...)")
         name = (own[-1], other[-1])
     return pair(view, name)
 
@@ -136,7 +136,8 @@ def teacher_outputs(view: View) -> Outputs:
     )
 
 
-def _mismatch(view: View, why: str) -> InputError:
+def mismatch(view: View, why: str) -> InputError:
+    """An error that says, after `why`, which features the two networks have and how to pair them."""
     listed = lambda outputs: (
         ", ".join(f"{n} {list(f.shape[1:])}" for n, f in outputs.features.items())
         or "none"
@@ -228,8 +229,17 @@ class ConvRegressor(nn.Module):
             conv = Conv(width, (1 + h - h2, 1 + w - w2), padding="VALID", name="conv")
         else:
             raise InputError(
-                f"no regressor from a student's map of {h} x {w} to a teacher's of {h2} x {w2}: it may shrink, or double. "
-                "Pair stages of nearer size in the objective's settings."
+                f"no regressor from a student's map of {h} x {w} to a teacher's of {h2} x {w2}: it may shrink, or double."
             )
         x = BatchNorm(name="norm")(conv(x))
         return nn.relu(x) if self.relu else x
+
+
+def regressed(
+    view: View, student: Array, teacher: Array, name: str, relu: bool = True
+) -> Float[Array, "b h w d"]:
+    """The student's map through a `ConvRegressor` called `name` to the shape of the teacher's. Raises InputError that lists the features."""
+    try:
+        return ConvRegressor(teacher.shape[1:], relu, name=name)(student)
+    except InputError as error:
+        raise mismatch(view, str(error).rstrip(".")) from error

@@ -131,6 +131,23 @@ def _layout(
     model_name: str, given: Mapping[str, np.ndarray]
 ) -> tuple[dict[tuple[str, ...], str], int | None]:
     """PyTorch's name of each variable, in the naming scheme that fits `given` best, and the number of classes."""
+    layouts = _layouts(model_name)
+    names = max(layouts, key=lambda layout: len(given.keys() & set(layout.values())))
+    bias = given.get(names["params", "head", "bias"])
+    return names, None if bias is None or bias.ndim != 1 else bias.shape[0]
+
+
+def torch_names(model_name: str) -> dict[tuple[str, ...], str]:
+    """PyTorch's name of each variable of a network `FAMILY.NAME`, in the first of the naming schemes that its file knows.
+
+    Raises:
+      InputError: it knows none.
+    """
+    return _layouts(model_name)[0]
+
+
+def _layouts(model_name: str) -> list[dict[tuple[str, ...], str]]:
+    """PyTorch's name of each variable, in each naming scheme."""
     module = f"kd.models.{model_name.partition('.')[0]}"
     if importlib.util.find_spec(module) is None:
         module = model_name.rpartition(".")[0]  # a network of the user's own
@@ -140,10 +157,7 @@ def _layout(
             f"kd knows no PyTorch names for {model_name}: its file has no table TORCH_NAMES."
         )
     paths = list(_shapes(model_name, None))
-    layouts = [{path: _torch_name(path, rules) for path in paths} for rules in schemes]
-    names = max(layouts, key=lambda layout: len(given.keys() & set(layout.values())))
-    bias = given.get(names["params", "head", "bias"])
-    return names, None if bias is None or bias.ndim != 1 else bias.shape[0]
+    return [{path: _torch_name(path, rules) for path in paths} for rules in schemes]
 
 
 def _torch_name(path: tuple[str, ...], rules: Iterable[tuple[str, Any]]) -> str:

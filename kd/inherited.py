@@ -1,4 +1,4 @@
-"""What a student takes over from its teacher before it learns: layers that are deployed with it and never trained."""
+"""What is taken over before a student learns: layers of its teacher, deployed with it and never trained, and variables of an earlier run."""
 
 from typing import Any
 
@@ -45,3 +45,12 @@ def inherit(variables: PyTree, teacher: PyTree) -> PyTree:
 
     taken = jax.tree_util.tree_map_with_path(find, variables[COLLECTION])
     return {**variables, COLLECTION: taken}
+
+
+def take_over(variables: PyTree, given: PyTree) -> PyTree:
+    """`variables` with the arrays of `given`, which has a part of the same paths, in their places."""
+    taken = dict(variables)
+    for key, value in given.items():
+        inner = isinstance(value, dict)
+        taken[key] = take_over(variables[key], value) if inner else value
+    return taken

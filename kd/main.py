@@ -177,14 +177,47 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--data_path", help="of `--data arrays` and `--data folder`")
     imported.set_defaults(act=_import)
 
-    report = verbs.add_parser(
-        "report",
-        help="write what a finished run shows as a page, JSON and Markdown",
-        description="Writes report.html, which opens offline, report.json and report.md from what a finished run stored.",
+    packed = verbs.add_parser(
+        "pack",
+        help="write a finished run's network as one file of PyTorch's names, with its sha256",
+        description="Writes a network of a finished run to one .safetensors file under PyTorch's names, which `kd import` and PyTorch "
+        "read back, and its sha256 to SHA256SUMS beside it.",
         allow_abbrev=False,
     )
-    report.add_argument("run", metavar="RUN", help="directory of a finished run")
-    report.add_argument("--out", metavar="DIR", help="default: RUN/report")
+    packed.add_argument("run", metavar="RUN", help="directory of a finished run")
+    packed.add_argument("--out", required=True, metavar="FILE.safetensors")
+    packed.add_argument(
+        "--member", type=int, default=0, metavar="I", help="which seed's (default: 0)"
+    )
+    packed.set_defaults(act=_pack)
+
+    report = verbs.add_parser(
+        "report",
+        help="write what finished runs show as a page, JSON and Markdown",
+        description="Writes report.html, which opens offline, report.json and report.md: what a reader should conclude, and the "
+        "evidence. Of several runs it compares the later ones with the first; all must have been evaluated on the same examples.",
+        allow_abbrev=False,
+    )
+    report.add_argument(
+        "run", nargs="+", metavar="RUN", help="directory of a finished run"
+    )
+    report.add_argument(
+        "--out",
+        metavar="DIR",
+        help="default: RUN/report, of several runs the directory report beside the first",
+    )
+    report.add_argument(
+        "--stored",
+        action="store_true",
+        help="from stored predictions alone: without what needs the data and the networks (mistakes as pictures, corrupted images, "
+        "likeness of stages, dead units, latency)",
+    )
+    report.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="test images to run the networks on (default: as many as half a minute on two cores allows, at least 100)",
+    )
     report.add_argument(
         "--runs",
         default="runs",
@@ -349,10 +382,20 @@ def _import(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _report(options: argparse.Namespace, rest: list[str]) -> int:
-    from kd.report import page
+def _pack(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd.packed import pack
 
-    print(page.write(options.run, options.out, options.runs))
+    print(f"{pack(options.run, options.out, options.member)}  {options.out}")
+    return 0
+
+
+def _report(options: argparse.Namespace, rest: list[str]) -> int:
+    from kd.report import files
+
+    if options.images is not None and options.images < 4:
+        raise InputError(f"--images {options.images}: expected 4 or more.")
+    given = options.out, options.runs, not options.stored, options.images
+    print(files.write(options.run, *given))
     return 0
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -31,10 +32,11 @@ class Weighted(nn.Module):
     weights: Mapping[str, Weight]
 
     def __call__(self, view: View) -> tuple[Float[Array, ""], dict[str, Array]]:
-        losses = {
-            name: jnp.mean(term(view).astype(jnp.float32))
-            for name, term in self.terms.items()
-        }
+        with jax.default_matmul_precision("float32"):  # whatever the networks' is
+            losses = {
+                name: jnp.mean(term(view).astype(jnp.float32))
+                for name, term in self.terms.items()
+            }
         weight = lambda w: w(view.step) if callable(w) else w
         total = sum(weight(self.weights[name]) * loss for name, loss in losses.items())
         return jnp.asarray(total, jnp.float32), losses

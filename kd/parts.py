@@ -74,6 +74,36 @@ def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
         return dict(stored)
 
 
+def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
+    """What each term's objective declares as `needs`, beyond logits and features; see `kd.features.require`."""
+    find = lambda spec: build.find("kd.objectives", spec.name)
+    return {
+        term: tuple(getattr(find(spec), "needs", ()))
+        for term, spec in config.objective.items()
+    }
+
+
+def check_views(config: ConfigDict) -> None:
+    """Raises InputError where a term looks at two views of each image and the config shows one, or the other way round."""
+    needed = needs(config)
+    two = [term for term, need in needed.items() if "batch.views" in need]
+    once = [term for term, need in needed.items() if "batch.index" in need]
+    if two and not config.second_view:
+        raise InputError(
+            f"config.objective.{two[0]} compares two views of each image: say in config.second_view how the second is augmented, "
+            "such as 'crop(4)|flip|rand_augment(2)'."
+        )
+    if config.second_view and not two:
+        raise InputError(
+            f"config.second_view = {config.second_view!r}: no term of config.objective looks at a second view. Leave it out."
+        )
+    if two and once:
+        raise InputError(
+            f"config.objective.{once[0]} remembers each image by its index, which must be in a batch once, and {two[0]} shows each "
+            "twice. Leave one of the two out."
+        )
+
+
 def _curve(section: ConfigDict, where: str) -> ConfigDict:
     """The section of a schedule: its curve's settings and the `value` that they multiply."""
     maker = build.find_in(

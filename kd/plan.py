@@ -1,4 +1,4 @@
-"""What must be run for a table, and in which order: the cells' runs and, before them, their teachers. Imports no jax."""
+"""What must be run for a table, and in which order: the cells' runs and, before them, those that they build on. Imports no jax."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from kd.workdir import Workdir
 class Run:
     """A run that cells or other runs need.
 
-    `identity` is a hash of what its config files and those of its teachers say: what differs from the defaults, so that it
+    `identity` is a hash of what its config files and those of the runs that it builds on say: what differs from the defaults, so that it
     stays when a default is added.
     """
 
@@ -64,20 +64,25 @@ def _add(
     if reference in runs:
         return
     if reference in above:
-        raise InputError(f"{reference} would be its own teacher.")
+        raise InputError(f"{reference} would be its own teacher, or start from itself.")
     config = configs.load(reference)
-    # A teacher in a directory of its own choice is left to `kd run`.
-    own = config.teacher.get("run", "")
-    teacher = "" if own else config.teacher.get("config", "")
-    needs = (*([teacher] if teacher else []), *config.compare.values())
+    teacher, first = (_below(config[key]) for key in ("teacher", "init"))
+    below = [need for need in (teacher, first) if need]
+    needs = (*below, *config.compare.values())
     for need in needs:
         _add(need, root, runs, (*above, reference))
     said = _said(config)
     chain = [said, runs[teacher].identity if teacher else ""]
+    chain += [runs[first].identity] if first else []
     digest = hashlib.sha256(json.dumps(chain, sort_keys=True).encode())
     workdir = Workdir(configs.default_workdir(reference, root))
     _check_owner(workdir, config)
     runs[reference] = Run(reference, config, workdir, needs, digest.hexdigest()[:12])
+
+
+def _below(section: ConfigDict) -> str:
+    """The config of the run that `config.teacher` or `config.init` names; one in a directory of its own choice is left to `kd run`."""
+    return "" if section.run else section.config
 
 
 def _said(config: ConfigDict) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def make_update(
       place: sharding constraint on the batch.
 
     The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image": [n, ...], "label": [n]}`, or
-    with `views` [s, b, ...], each seed's images of this batch, in place of `image`;
+    with `pictures` [s, b, ...], each seed's images of this batch, in place of `image`;
     order int [s, n]; epoch and the place in `order` of the first example, int []. The metrics are [s].
     """
 
@@ -77,11 +77,11 @@ def make_update(
         epoch: Int[Array, ""],
         first: Int[Array, ""],
     ) -> tuple[DistillState, dict[str, Array]]:
-        views = data.get("views")
+        pictures = data.get("pictures")
 
-        def one(state: DistillState, teacher: PyTree, index: Array, view: Any) -> Any:
+        def one(state: DistillState, teacher: PyTree, index: Array, own: Any) -> Any:
             batch = {
-                "image": data["image"][index] if view is None else view,
+                "image": data["image"][index] if own is None else own,
                 "label": data["label"][index],
                 "index": index,
                 "epoch": epoch,
@@ -91,8 +91,8 @@ def make_update(
 
         start = (jnp.zeros((), jnp.int32), first)
         index = jax.lax.dynamic_slice(order, start, (order.shape[0], batch_size))
-        each = 0 if paired else None, 0, None if views is None else 0
-        return over(one, how, (0, *each))(states, frozen["teacher"], index, views)
+        each = 0 if paired else None, 0, None if pictures is None else 0
+        return over(one, how, (0, *each))(states, frozen["teacher"], index, pictures)
 
     return update
 
@@ -108,7 +108,7 @@ def make_updates(
     capacity: int,
     loop: str = "device",
     compile: Callable[[Callable], Callable] = on_one_device,
-    views: Callable[[int, int], Array] | None = None,
+    pictures: Callable[[int, int], Array] | None = None,
 ) -> Callable[..., tuple[DistillState, Logs]]:
     """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled; it donates the states.
 
@@ -118,13 +118,13 @@ def make_updates(
       capacity: most updates in one call.
       loop: `device`, one dispatch for all, or `host`, a dispatch for each.
       compile: on several devices see `kd.sharding.compiled` and `kd.pmap.compiled`. It donates the states.
-      views: for loop `host`, where images are not on the device: `views(epoch, first) -> [s, b, ...]`, those of the batch.
+      pictures: for loop `host`, where images are not on the device: `pictures(epoch, first) -> [s, b, ...]`, those of the batch.
 
     `start` is the place in `order` of the first example, `count` the number of updates. The logs are {metric: [s, u]} with
     u = capacity or count, of which the first `count` columns are filled.
     """
     if loop == "host":
-        return _OneByOne(compile(update), batch_size, views)
+        return _OneByOne(compile(update), batch_size, pictures)
 
     def updates(
         states: DistillState,
@@ -157,8 +157,9 @@ def make_updates(
 class _OneByOne:
     """`updates` of `make_updates`, a dispatch for each."""
 
-    def __init__(self, update: Any, batch_size: int, views: Callable | None):
-        self._update, self._batch_size, self._views = update, batch_size, views
+    def __init__(self, update: Any, batch_size: int, pictures: Callable | None):
+        self._update, self._batch_size = update, batch_size
+        self._pictures = pictures
 
     def __call__(
         self,
@@ -173,8 +174,9 @@ class _OneByOne:
         columns = []
         for i in range(int(count)):
             first = start + i * self._batch_size
-            if self._views is not None:
-                data = {**data, "views": self._views(int(epoch), int(first))}
+            if self._pictures is not None:
+                shown = self._pictures(int(epoch), int(first))
+                data = {**data, "pictures": shown}
             states, metrics = self._update(states, frozen, data, order, epoch, first)
             columns.append(metrics)
         return states, {

@@ -1,10 +1,11 @@
-"""The tensors in a `.safetensors` file: a length, a JSON header, and the raw numbers that it lays out.
+"""The tensors in a `.safetensors` file: a length, a JSON header, and the raw numbers that it lays out; read and written.
 
 Format: https://github.com/huggingface/safetensors#format
 """
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,26 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(
             f"cannot import {path}: the safetensors file is damaged ({type(error).__name__})."
         ) from error
+
+
+def written(tensors: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> bytes:
+    """The file of these tensors, in order of their names, with `facts` as its metadata."""
+    codes = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(facts)}
+    numbers = []
+    end = 0
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        start, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": codes[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+        numbers.append(array.tobytes())
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # numbers begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + b"".join(numbers)
 
 
 def _array(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import metrics, parts, sharding, tactic
+from kd import metrics, parts, precision, sharding, start, tactic
 from kd.batches import Batches, Evaluated
 from kd.config import ConfigDict
 from kd.data.augment import make_augment, make_normalize
@@ -24,9 +24,10 @@ from kd.program import (
     make_updates,
     seed_keys,
 )
+from kd.start import Start, make_start
 from kd.step import Augment, make_eval, make_init, make_step
 from kd.trained import Taught, make_teacher
-from kd.transform import fastest, loops_are_slow
+from kd.transform import fastest, loops_are_slow, pick
 from kd.types import Batch, DistillState, PyTree
 from kd.workdir import Workdir
 
@@ -38,13 +39,16 @@ def check_parts(config: ConfigDict) -> None:
     tactic.make_mesh(config)
     if isinstance(dataset.train.image, Pictures):
         tactic.check_streamed(config)
-    make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    parts.check_views(config)
+    _augment(config, dataset)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
+    precision.network(student, config.precision)
     tx = parts.make_tx(config, plan)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
     try:
         init = lambda x: student.init(jax.random.key(0), x, train=False)
-        jax.eval_shape(tx.init, jax.eval_shape(init, image)["params"])
+        variables = jax.eval_shape(init, image)
+        jax.eval_shape(tx.init, variables["params"])
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -53,6 +57,7 @@ def check_parts(config: ConfigDict) -> None:
             f"config.student {config.student.to_dict()} cannot be built for images "
             f"{list(image.shape[1:])}: {first}"
         ) from error
+    start.check(config, variables, image, dataset.num_classes)
 
 
 def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
@@ -66,10 +71,12 @@ def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
     )
 
 
-def _example(dataset: Dataset) -> jax.ShapeDtypeStruct:
-    """Shape and type of one raw image."""
+def _augment(config: ConfigDict, dataset: Dataset) -> Augment:
+    """What the networks see of the raw images in training, tried on the shape of one."""
     image = dataset.train.image
-    return jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
+    example = jax.ShapeDtypeStruct(image.shape[1:], image.dtype)
+    unit = dataset.mean, dataset.std
+    return make_augment(config.augment, *unit, example, config.second_view)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Setup:
     plan: Plan
     student: nn.Module
     taught: Taught
+    start: Start
     place: Sharding  # of the states
     how: str  # over seeds
     inputs: tuple[PyTree, dict[str, jax.Array]]  # frozen, data
@@ -103,8 +111,16 @@ class Setup:
         return metrics.evaluate(logits, self.dataset.test.label, self.target)
 
 
-def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
-    """The setup of a run whose teacher is the finished run in `teacher`. Raises InputError where parts do not fit."""
+def set_up(
+    config: ConfigDict, teacher: Workdir | None, first: Workdir | None = None
+) -> Setup:
+    """The setup of a run. Raises InputError where parts do not fit.
+
+    Args:
+      config: of the run.
+      teacher: the finished run of its teacher.
+      first: the finished run that its students start from.
+    """
     dataset = parts.make_data(config)
     mesh = tactic.make_mesh(config)
     place, states = sharding.everywhere(mesh), tactic.place_of_states(config, mesh)
@@ -115,7 +131,7 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
     )
     tx = parts.make_tx(config, plan)
-    augment = make_augment(config.augment, dataset.mean, dataset.std, _example(dataset))
+    augment = _augment(config, dataset)
     normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     splits = {"test": dataset.test, "validation": dataset.validation}
@@ -148,16 +164,19 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         data = initial = {"image": sharding.put(image, place), "label": label}
         compiled = jax.jit(make_order(plan.examples), out_shardings=states)
         order = lambda epoch: compiled(keys, epoch)
-    made = make_init(student, objective, taught.teacher, tx, augment)
-    start = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
-    shapes = jax.eval_shape(start, keys, frozen, initial)
+    trainee = precision.network(student, config.precision)
+    made = make_init(trainee, objective, taught.teacher, tx, augment)
+    begin = jax.jit(_init_all(made, plan, taught.paired), out_shardings=states)
+    shapes = jax.eval_shape(begin, keys, frozen, initial, {})
+    given = make_start(config, first, dataset, shapes, place)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
         way = tactic.choose(config, mesh, size, bool(taught.spread), taught.paired)
         view = _placed(augment, way.seen)
-        made = student, objective, taught.teacher, tx, view
+        made = trainee, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
+        step = precision.training(step, config.precision)
         update = make_update(step, size, how, taught.paired, way.place)
         updates[size] = make_updates(
             update,
@@ -165,9 +184,10 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
             plan.steps_per_call,
             loop,
             way.compile,
-            batches.views if batches else None,
+            batches.pictures if batches else None,
         )
-    evaluate, eval_size = make_eval(student, normalize), config.eval_batch_size
+    evaluate = precision.evaluation(make_eval(student, normalize), config.precision)
+    eval_size = config.eval_batch_size
     spread = tactic.spread_students(config, mesh)
     logits = make_logits(evaluate, eval_size, how, place, spread)
     return Setup(
@@ -176,11 +196,14 @@ def set_up(config: ConfigDict, teacher: Workdir | None) -> Setup:
         plan=plan,
         student=student,
         taught=taught,
+        start=given,
         place=states,
         how=how,
         inputs=(frozen, data),
         keys=keys,
-        init=lambda: start(keys, frozen, initial),
+        init=lambda: begin(
+            keys, frozen, initial, sharding.put(given.variables, states)
+        ),
         shapes=shapes,
         order=order,
         updates=updates,
@@ -196,17 +219,21 @@ def _placed(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:
 
 
 def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
-    """`init` for all seeds, on the first examples: (keys [s], frozen, data) -> states [s]."""
+    """`init` for all seeds, on the first examples: (keys [s], frozen, data, given [s]) -> states [s]."""
 
-    def start(keys: jax.Array, frozen: PyTree, data: PyTree) -> DistillState:
+    def start(
+        keys: jax.Array, frozen: PyTree, data: PyTree, given: PyTree
+    ) -> DistillState:
         size = plan.batch_sizes[0]
         batch = {name: values[:size] for name, values in data.items()}
         batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
 
-        def one(key: jax.Array, teacher: PyTree) -> DistillState:
-            return init(key, {"teacher": teacher, "tables": frozen["tables"]}, batch)
+        def one(key: jax.Array, teacher: PyTree, given: PyTree) -> DistillState:
+            frozen_of_one = {"teacher": teacher, "tables": frozen["tables"]}
+            return init(key, frozen_of_one, batch, given)
 
-        return jax.vmap(one, (0, 0 if paired else None))(keys, frozen["teacher"])
+        axes = (0, 0 if paired else None, 0)
+        return jax.vmap(one, axes)(keys, frozen["teacher"], given)
 
     return start
 
@@ -231,9 +258,18 @@ def _ways(
     if isinstance(dataset.train.image, Pictures):
         return how, "host"
     if loop == "auto":
-        slow = loops_are_slow(forward, one, image) or taught.how == "unroll"
+        slow = loops_are_slow(forward, one, image) or _teacher_convolves(taught, image)
         loop = "host" if slow else "device"
     return how, loop
+
+
+def _teacher_convolves(taught: Taught, image: jax.ShapeDtypeStruct) -> bool:
+    """Whether it does, on a CPU."""
+    if taught.model is None:
+        return False
+    forward = lambda v, x: taught.model.apply(v, x, train=False)  # pyrefly: ignore
+    one = jax.eval_shape(lambda members: pick(members, 0), taught.members)
+    return loops_are_slow(forward, one, image)
 
 
 def _target(
@@ -246,7 +282,9 @@ def _target(
     """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
     if taught.model is None:
         return None
-    evaluate = make_eval(taught.model, normalize)
+    evaluate = precision.evaluation(
+        make_eval(taught.model, normalize), config.precision
+    )
     size = config.eval_batch_size
     logits = make_logits(evaluate, size, taught.how, place, taught.spread)
     members = logits(taught.members, test)

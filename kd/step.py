@@ -21,7 +21,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kd.errors import InputError
-from kd.inherited import inherit
+from kd.inherited import inherit, take_over
 from kd.types import Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View
 
 type Augment = Callable[[PRNGKeyArray, Batch], Batch]
@@ -48,16 +48,23 @@ def make_init(
     teacher: Teacher,
     tx: optax.GradientTransformation,
     augment: Augment = _as_given,
-) -> Callable[[PRNGKeyArray, PyTree, Batch], DistillState]:
-    """`init(key, frozen, batch) -> DistillState`. The batch gives shapes; errors of fit between parts show up here."""
+) -> Callable[..., DistillState]:
+    """`init(key, frozen, batch, given=None) -> DistillState`. The batch gives shapes; errors of fit between parts show up here.
 
-    def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch) -> DistillState:
+    `given` may have variables of the `student` and of the `objective`, all or some: these start with its values.
+    """
+
+    def init(
+        key: PRNGKeyArray, frozen: PyTree, batch: Batch, given: PyTree = None
+    ) -> DistillState:
+        given = given or {}
         key, k_student, k_objective, k_augment = jax.random.split(key, 4)
         batch = augment(k_augment, batch)
         variables = student.init(
             {"params": k_student, "dropout": k_student}, batch["image"], train=False
         )
         variables = inherit(variables, frozen["teacher"])
+        variables = take_over(variables, given.get("student", {}))
         mutable = teacher.init(variables)
         view = View(
             student=cast(
@@ -72,6 +79,7 @@ def make_init(
             teacher_variables=jax.lax.stop_gradient(frozen["teacher"]),
         )
         own = objective.init({"params": k_objective, "objective": k_objective}, view)
+        own = take_over(own, given.get("objective", {}))
         (student_params, student_stats), (own_params, own_stats) = (
             _split(variables),
             _split(own),

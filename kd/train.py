@@ -21,7 +21,7 @@ from kd.machine import Spent, git_commit, hardware
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
-from kd.trained import fingerprint, workdir_of_teacher
+from kd.trained import fingerprint, workdir_of
 from kd.types import DistillState
 from kd.workdir import Workdir
 
@@ -32,7 +32,7 @@ def run(
     root: os.PathLike | str = "runs",
     above: tuple[str, ...] = (),
 ) -> Workdir:
-    """Trains what the config describes, in `workdir`; first the teacher, where its run is not there.
+    """Trains what the config describes, in `workdir`; first the teacher and the run that it starts from, where they are not there.
 
     A finished run is left as it is, an interrupted one goes on.
 
@@ -48,14 +48,17 @@ def run(
       kd.loop.Stopped: SIGTERM came and the state is saved.
     """
     if str(workdir) in above:
-        raise InputError(f"{workdir} would be its own teacher.")
+        raise InputError(f"{workdir} would be its own teacher, or start from itself.")
     config = _on_devices(parts.spell_out(config))
     workdir.check_owner(config.to_dict(), parts.as_today)
     if not workdir.finished:
         check_parts(config)  # what is wrong is told before a teacher is trained
-    teacher = ensure_teacher(config, root, (*above, str(workdir)))
+    for key in ("teacher",) if workdir.finished else ("teacher", "init"):
+        _require(config, key, root)
+    below = root, (*above, str(workdir))
+    teacher = ensure(config.teacher, *below)
     if not workdir.finished:
-        setup = set_up(config, teacher)
+        setup = set_up(config, teacher, ensure(config.init, *below))
         with workdir.lock() if distributed.is_writer() else nullcontext():
             _train(setup, workdir)
     return workdir
@@ -69,24 +72,30 @@ def _on_devices(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def ensure_teacher(
-    config: ConfigDict, root: os.PathLike | str, above: tuple[str, ...] = ()
-) -> Workdir | None:
-    """The finished run of the config's teacher, trained now where it is missing; None without a teacher."""
-    there = workdir_of_teacher(config, root)
-    if there is None:
-        return None
-    if config.teacher.config:
-        return run(configs.load(config.teacher.config), there, root, above)
-    if not there.finished:
-        from kd import imported  # which stands on this module
+def _require(config: ConfigDict, key: str, root: os.PathLike | str) -> None:
+    """Raises InputError where the run that section `key` names is not there and nothing says how to make it."""
+    from kd import imported  # which stands on this module
 
-        if imported.waits(there):
-            imported.evaluate(there)
-            return there
+    there = workdir_of(config[key], root)
+    if there is None or config[key].config or there.finished:
+        return
+    if not imported.waits(there):
         raise InputError(
-            f"config.teacher.run: {there} is no finished run, and config.teacher.config does not say how to make it."
+            f"config.{key}.run: {there} is no finished run, and config.{key}.config does not say how to make it."
         )
+
+
+def ensure(
+    section: ConfigDict, root: os.PathLike | str, above: tuple[str, ...] = ()
+) -> Workdir | None:
+    """The finished run that `config.teacher` or `config.init` names, trained now where it is missing; None where it names none."""
+    there = workdir_of(section, root)
+    if there is not None and section.config:
+        return run(configs.load(section.config), there, root, above)
+    if there is not None and not there.finished:
+        from kd import imported
+
+        imported.evaluate(there)
     return there
 
 
@@ -149,7 +158,8 @@ def _origin(setup: Setup) -> dict[str, Any]:
     teacher = dict(setup.taught.origin or {})
     teacher.pop("run", None)
     splits = {"train": setup.dataset.train, "test": setup.dataset.test}
-    return {"teacher": teacher, "data": fingerprint(splits)}
+    first = {"init": setup.start.origin["weights"]} if setup.start.origin else {}
+    return {"teacher": teacher, "data": fingerprint(splits), **first}
 
 
 def _placed(shapes: DistillState, place: Sharding) -> DistillState:
@@ -190,6 +200,7 @@ def describe(setup: Setup, logits: np.ndarray) -> dict[str, Any]:
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "teacher": setup.taught.origin,
+        "init": setup.start.origin,
         "seeds_how": setup.how,
         "config_hash": config_hash(config.to_dict()),
         "jax_version": jax.__version__,

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from kd import config as configs
-from kd import sharding, tactic
+from kd import precision, sharding, tactic
 from kd import teacher as teachers
 from kd.checkpoint import load_student
 from kd.config import ConfigDict
@@ -81,7 +81,7 @@ def make_teacher(
     section = config.teacher
     place = sharding.everywhere(mesh)
     trained = load_trained(workdir, place)
-    _check_fit(trained.result, dataset, workdir)
+    check_fit(trained.result, dataset, f"the teacher in {workdir}")
     members = _members(section.members, len(trained.result["seeds"]), workdir)
     if section.members == "paired" and len(members) != config.seeds:
         raise InputError(
@@ -111,7 +111,8 @@ def make_teacher(
         forward = lambda v, x: model.apply(v, x, train=False)
         how = fastest(forward, pick(stacked, 0), image)
     stacked = sharding.put(stacked, apart)
-    single, weights = teachers.frozen(model), stacked
+    single = teachers.frozen(precision.network(model, config.precision))
+    weights = stacked
     if section.cache:
         single = teachers.cached()
         evaluate = _evaluate(config, model, dataset)
@@ -129,16 +130,17 @@ def make_teacher(
 
 def _evaluate(config: ConfigDict, model: nn.Module, dataset: Dataset) -> Callable:
     """What asks a cached teacher once. Raises InputError where it would have to be asked each epoch."""
-    if config.augment:
+    if augment := config.augment or config.second_view:
         raise InputError(
-            f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. "
+            f"config.teacher.cache: with augment = {augment!r} no two epochs show the teacher the same images. "
             "Leave one of the two out."
         )
     if isinstance(dataset.train.image, Pictures):
         raise InputError(
             "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
         )
-    return make_eval(model, make_normalize(dataset.mean, dataset.std))
+    evaluate = make_eval(model, make_normalize(dataset.mean, dataset.std))
+    return precision.evaluation(evaluate, config.precision)
 
 
 def _members(text: str, size: int, workdir: Workdir) -> list[int]:
@@ -152,7 +154,8 @@ def _members(text: str, size: int, workdir: Workdir) -> list[int]:
     return members
 
 
-def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) -> None:
+def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
+    """Raises InputError where the run with this result, `what` in words, saw other data than this run will."""
     ours = {
         "num_classes": dataset.num_classes,
         "shape": list(dataset.train.image.shape[1:]),
@@ -162,11 +165,11 @@ def _check_fit(result: Mapping[str, Any], dataset: Dataset, workdir: Workdir) ->
     for key, value in ours.items():
         if result[key] != value:
             raise InputError(
-                f"the teacher in {workdir} was trained with {key} {result[key]}, the data here have {value}."
+                f"{what} was trained with {key} {result[key]}, the data here have {value}."
             )
     if result["evaluated"] != fingerprint(dataset.test):
         raise InputError(
-            f"the teacher in {workdir} was evaluated on other examples ({result['split']}) than this run will be: it may have "
+            f"{what} was evaluated on other examples ({result['split']}) than this run will be: it may have "
             "been trained on these. Give both the same data and the same config.holdout."
         )
 
@@ -181,10 +184,9 @@ def fingerprint(variables: PyTree) -> str:
     return digest.hexdigest()[:16]
 
 
-def workdir_of_teacher(config: ConfigDict, root: os.PathLike | str) -> Workdir | None:
-    """Where the run of the teacher is, or is to be; None without a teacher."""
-    section = config.teacher
-    if section.get("name") == "none":
+def workdir_of(section: ConfigDict, root: os.PathLike | str) -> Workdir | None:
+    """Where the run that `config.teacher` or `config.init` names is, or is to be; None where it names none."""
+    if section.get("name") == "none" or not (section.run or section.config):
         return None
     path = section.run or configs.default_workdir(section.config, root)
     return Workdir(path)

@@ -50,30 +50,48 @@ def pick(tree: PyTree, index: Any) -> PyTree:
 
 
 def fastest(function: Callable, *arguments: Any) -> str:
-    """`unroll` where `function` convolves and runs on a CPU, else `vmap`.
+    """`unroll` on a CPU where `function` convolves or attends, else `vmap`.
 
     Over weights, vmap turns a convolution into a grouped one, for which XLA's CPU backend has no fast kernel, and inside the
     loop of `map` it has none for gradients. An update of two small CNNs, batch 32, on two cores: unroll 61 ms, vmap 191 ms,
-    map 860 ms. Dense layers become one larger product under vmap.
+    map 860 ms. Products of matrices that are in batches already, as attention has them, gain nothing from a further axis: vmap
+    takes 1.6 to 2 times as long as unroll for the forward of two to eight transformers, and is no faster for their updates. Plain
+    dense layers become one larger product. docs/performance.md has the tables.
     """
-    return "unroll" if loops_are_slow(function, *arguments) else "vmap"
+    if jax.default_backend() != "cpu":
+        return "vmap"
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    return "unroll" if _any(jaxpr, lambda e: _convolves(e) or _attends(e)) else "vmap"
 
 
 def loops_are_slow(function: Callable, *arguments: Any) -> bool:
     """Whether `function` convolves and runs on a CPU, where convolutions want no loop around them in the program."""
     if jax.default_backend() != "cpu":
         return False
-    return _convolves(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return _any(jax.make_jaxpr(function)(*arguments).jaxpr, _convolves)
 
 
-def _convolves(jaxpr: Any) -> bool:
+def _convolves(equation: Any) -> bool:
+    return equation.primitive.name == "conv_general_dilated"
+
+
+def _attends(equation: Any) -> bool:
+    """Whether it is a product of matrices in batches."""
+    if equation.primitive.name != "dot_general":
+        return False
+    _, (batch, _) = equation.params["dimension_numbers"]
+    return bool(batch)
+
+
+def _any(jaxpr: Any, test: Callable[[Any], bool]) -> bool:
+    """Whether some equation of the program, or of one within it, passes the test."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
+        if test(equation):
             return True
         for value in jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")
         ):
             inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and _convolves(inner):
+            if hasattr(inner, "eqns") and _any(inner, test):
                 return True
     return False

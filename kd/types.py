@@ -21,14 +21,17 @@ type Leaf = Any
 cannot be checked as arrays. Functions can, and are."""
 
 type Batch = dict[str, Any]
-"""A minibatch. `image` [b, ...], `label` int [b], `index` int [b] (place in the training set), `epoch` int [], from 0."""
+"""A minibatch. `image` [b, ...], `label` int [b], `index` int [b] (place in the training set), `epoch` int [], from 0.
+
+Where each image is shown twice, `views` int [b] says which of the two a row is, 0 or 1."""
 
 
 @struct.dataclass
 class Outputs:
     """What one model says about a batch.
 
-    `features` maps the name of a stage (`stem`, `stage1`, ..., `pooled`) to its activation, [b, h, w, d] or [b, d].
+    `features` maps the name of a stage (`stem`, `stage1`, ..., `pooled`) to its activation, [b, h, w, d] or [b, d]. What further heads a
+    model has stands there too, under a name of its own.
     Models returned stacked (an ensemble that is not reduced, a cohort of students) have one more leading axis on every array.
     """
 

@@ -1,7 +1,7 @@
 """The directory of a run: whose it is, what lies in it, and reading it back.
 
 config.json       the config, every default spelled out
-origin.json       what the run started from: fingerprints of its data and of its teacher's weights
+origin.json       what the run started from: fingerprints of its data, its teacher's weights and what it took over from another run
 metrics.jsonl     a line for each dispatch and each evaluation
 checkpoints/      the newest state
 predictions.npz   logits of every seed on the evaluated split, and on the validation split where one was kept

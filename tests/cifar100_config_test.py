@@ -1,15 +1,15 @@
 """The CIFAR-100 recipe and the tables that stand on it: what RepDistiller ran, as the configs and experiments give it."""
 
+import re
+
 import pytest
 
 from configs import cifar100, cifar100_teacher
-from configs.common import METHODS
+from configs.common import FIRST, METHODS
 from configs.crd import FAMILY
 from kd import config as configs
-from kd import experiment
+from kd import experiment, plan
 from kd.errors import InputError
-
-FIRST = [m for m in METHODS if m not in cifar100.SECOND]
 
 
 def test_the_recipe_is_that_of_the_tables():
@@ -41,11 +41,12 @@ def test_fewer_epochs_shrink_the_milestones():
     assert tuple(c.schedule.epochs) == (15, 18, 21)
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_reached(name):
     c = cifar100.get_config(f"teacher=wrn_40_2,student=wrn_16_2,method={name}")
     assert c.objective.to_dict().keys() == METHODS[name].keys()
-    assert ("teacher" in c) == (METHODS[name] != METHODS["labels"])
+    assert ("second_view" in c) == (name == "mlkd")
+    assert ("teacher" in c) == (name != "labels")
 
 
 def test_what_papers_tune_by_pair_arrives():
@@ -53,10 +54,39 @@ def test_what_papers_tune_by_pair_arrives():
     assert c.objective.dkd.beta == 6.0
 
 
-@pytest.mark.parametrize("name", cifar100.SECOND)
-def test_a_second_run_is_not_passed_off_as_the_method(name):
-    with pytest.raises(ValueError, match=f"{name}_first"):
-        cifar100.get_config(f"method={name}")
+@pytest.mark.parametrize("name", FIRST)
+def test_a_second_run_starts_from_the_first(name):
+    """30 epochs of 240 at a constant rate, with the teacher of all students."""
+    at = "configs/cifar100.py:teacher=wrn_40_2,student=wrn_16_2,method={},seeds=2"
+    second = configs.load(at.format(name))
+    assert second.epochs == 240
+    assert second.init.config == at.format(FIRST[name])
+    first = configs.load(second.init.config)
+    assert (first.epochs, first.schedule.name, first.seeds) == (30, "constant", 2)
+    assert first.optimizer.learning_rate == (0.01 if name == "ft" else 0.05)
+    assert first.optimizer.weight_decay == (0.0 if "fitnet" in name else 5e-4)
+    teacher = configs.load("configs/cifar100.py:teacher=wrn_40_2,method=kd").teacher
+    assert first.teacher.config == teacher.config
+
+
+def test_a_table_runs_the_first_of_two_runs_before_the_second(tmp_path):
+    runs, second = {}, "configs/cifar100.py:method=ft"
+    plan._add(second, tmp_path, runs, ())
+    order = [run.reference for run in plan.steps(runs[second], runs)]
+    teacher = "configs/cifar100_teacher.py:model=resnet32x4"
+    assert order == [teacher, "configs/cifar100.py:method=ft_first", second]
+
+
+def test_what_a_first_run_does_not_train_starts_fresh():
+    take = lambda s: cifar100.get_config(f"student={s},method=fsp").init.take
+    found = lambda s, path: bool(re.search(take(s), path))
+    assert found("resnet8x4", "student/bn1/scale")
+    assert not found("wrn_16_2", "student/bn1/scale")  # after the last stage there
+    assert not found("resnet8x4", "student/head/kernel")
+    assert not found("resnet8x4", "objective/terms_fsp/x")
+    take = cifar100.get_config("method=ft").init.take
+    assert not re.search(take, "student/conv1/kernel")
+    assert re.search(take, "objective/terms_ft/encoder/conv1/kernel")
 
 
 def test_unknown_networks_and_methods_are_named():

@@ -89,6 +89,17 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
     stored = Workdir(out).predictions()["logits"]
     np.testing.assert_allclose(stored[0], own.logits, rtol=1e-4, atol=1e-4)
 
+    small = tmp_path / "weights" / "resnet8.safetensors"
+    assert main(["pack", str(out), "--out", str(small)]) == 0
+    assert capsys.readouterr().out == f"{importer.sha256(small)}  {small}\n"
+    sums = small.with_name("SHA256SUMS").read_text()
+    assert sums == f"{importer.sha256(small)}  resnet8.safetensors\n"
+    again, _ = importer.import_checkpoint(small, "resnet8")
+    jax.tree.map(np.testing.assert_array_equal, again, expected)
+    assert main(["pack", str(out), "--out", str(small)]) == 2
+    assert main(["pack", str(out), "--out", str(small), "--member", "1"]) == 2
+    assert main(["pack", str(tmp_path), "--out", f"{small}.safetensors"]) == 2
+
     c = configs.load("configs/digits.py:role=labels,seeds=1")
     c.data = dict(name="arrays", path=str(data))
     c.student = dict(name="mlp.MLP", widths=(4,))

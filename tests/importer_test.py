@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from golden.models import torch_weights
 
-from kd import importer
+from kd import importer, packed, safetensors
 from kd.errors import InputError
 
 
@@ -153,6 +153,18 @@ def test_weights_that_are_not_finite_are_refused():
     state = resnet8()
     state["layer1.0.bn1.running_var"][3] = np.inf
     assert "layer1.0.bn1.running_var are not finite" in refused("resnet8", state)
+
+
+def test_what_is_packed_is_what_was_imported():
+    state = {k: v for k, v in resnet8().items() if not k.endswith("tracked")}
+    back = packed.to_torch("resnet8", importer.from_torch("resnet8", state))
+    assert back.keys() == state.keys()
+    for name, array in state.items():
+        np.testing.assert_array_equal(back[name], array, strict=True, err_msg=name)
+    text = safetensors.written(back, {"model": "resnet8"})
+    assert safetensors.starts(text[:16])
+    with pytest.raises(InputError, match="no PyTorch names for"):
+        packed.to_torch("mlp.MLP", {"params": {}})
 
 
 def test_names_of_models():

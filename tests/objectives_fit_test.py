@@ -12,9 +12,11 @@ from kd.objectives import (
     at,
     crd,
     cwd,
+    dkd,
     fitnet,
     fsp,
     ft,
+    kd,
     mgd,
     mlkd,
     nst,
@@ -84,7 +86,14 @@ def test_missing_features_are_named():
 
 def test_equal_channels_are_needed_by_fsp():
     module = fsp.FSP(features=("stage1", "stage2"))
-    refused(module, view(SHALLOW, DEEP), re.escape("(4, 6), the teacher's (4, 8)"))
+    message = refused(module, view(SHALLOW, DEEP), re.escape("(4, 6) and (4, 8)"))
+    assert "stage3 [2, 2, 8]" in message and "features = [[" in message
+    with pytest.raises(InputError, match="FSP needs equal channels"):
+        two = [
+            [outputs.features[f"stage{i}"] for i in (1, 2)]
+            for outputs in (SHALLOW, DEEP)
+        ]
+        fsp.fsp(*two)
     refused(fsp.FSP(features=("stage1",)), view(SHALLOW, DEEP), "two or more")
 
 
@@ -98,7 +107,8 @@ def test_vectors_are_not_maps():
 def test_sizes_that_no_layer_joins():
     refused(mgd.MGD(("stage1", "stage2")), view(SHALLOW, SHALLOW), "maps of one size")
     refused(cwd.CWD(("stage1", "stage2")), view(SHALLOW, SHALLOW), "the same size")
-    refused(fitnet.FitNet(("stage3", "stage1")), view(DEEP, DEEP), "shrink, or double")
+    listed = "shrink, or double.* the teacher has pooled"
+    refused(fitnet.FitNet(("stage3", "stage1")), view(DEEP, DEEP), listed)
 
 
 def test_no_teacher_and_averaged_teachers():
@@ -128,6 +138,12 @@ def test_margins_from_the_teachers_batch_norm():
     # Nothing to remember, against running means.
     assert "memory" not in init(ofd.OFD(batch_norms=("stage1/norm",)))
     assert "memory" in init(ofd.OFD())
+
+
+def test_standardized_logits_of_two_classes_teach_nothing():
+    two = Outputs(jnp.ones((B, 2)))
+    for module in (kd.KD(standardize=True), dkd.DKD(standardize=True)):
+        refused(module, view(two, two), "of two classes")
 
 
 def test_the_second_run_of_ft_finds_what_the_first_leaves():

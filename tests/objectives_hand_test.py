@@ -408,6 +408,25 @@ def test_log_sum():
 
 
 @compiled
+def test_srd_is_the_recipe_in_numpy():
+    """A linear projector, both sides normalised over the batch without scale, the log of the sum of fourth powers."""
+    student, teacher = ROWS, DRAW[2, :, :3]
+    view = View(Outputs(ROWS, {"pooled": student}), Outputs(OTHER, {"pooled": teacher}), {}, {}, jnp.asarray(0))  # fmt: skip
+    kernel, bias = DRAW[3, :5, :3], DRAW[4, 0, :3]
+    params = {"projector": {"kernel": kernel, "bias": bias}}
+    ours, _ = srd.SRD().apply({"params": params}, view, mutable=["batch_stats"])
+
+    def norm(x):
+        return (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-4)
+
+    draw = np.asarray(DRAW, np.float64)
+    student, teacher = 2 * draw[0], draw[2, :, :3]
+    projected = student @ draw[3, :5, :3] + draw[4, 0, :3]
+    expected = np.log(np.sum(np.abs(norm(projected) - norm(teacher)) ** 4))
+    is_close(ours, jnp.float32(expected), rtol=1e-5)
+
+
+@compiled
 def test_channel_kl():
     # One channel over two places: the divergence of (1/2, 1/2) from (3/4, 1/4).
     student = jnp.zeros((1, 1, 2, 1))

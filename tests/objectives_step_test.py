@@ -198,8 +198,11 @@ def test_every_objective_is_here_or_has_a_test_of_its_own():
         assert name in TERMS or file in own or f"objectives_{file}" in own, name
 
 
-def test_every_objective_gives_a_number_an_example_or_one():
-    """Shapes alone, so that all of them are at least traced when the slow tests are left out."""
+@pytest.mark.parametrize(
+    "dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)]
+)
+def test_every_objective_gives_a_number_an_example_or_one(dtype):
+    """Shapes alone, so that all of them are at least traced when the slow tests are left out. Networks may be bfloat16."""
     objective, frozen = _objective(list(TERMS)), _frozen()
 
     def terms(key: jax.Array) -> dict[str, jax.Array]:
@@ -207,6 +210,7 @@ def test_every_objective_gives_a_number_an_example_or_one():
         student = STUDENT.init_with_output(key, image)[0]
         teacher = TEACHER.apply(frozen["teacher"], image)
         step = jnp.zeros((), jnp.int32)
+        student, teacher = jax.tree.map(lambda x: x.astype(dtype), (student, teacher))
         view = View(student, teacher, BATCHES[0], TABLES, step, frozen["teacher"])
         rngs = {"params": key, "objective": key}
         return {
@@ -312,17 +316,21 @@ def test_three_teachers_are_the_mean_of_each(run: Run):
         assert all(np.isfinite(v) for v in metrics.values())
     # One by one, each with its own slice of the parameters and the memory.
     one = jit(_one_teacher(run.objective))
-    terms = [one(state, jax.tree.map(lambda x, i=i: x[i], ensemble.frozen["teacher"]), i) for i in range(3)]  # fmt: skip
-    metrics = history[0][1]
-    for name in run.names:
-        key = name.replace(".", "_")
-        if name not in DRAWS:
+    of = lambda i: jax.tree.map(lambda x: x[i], ensemble.frozen["teacher"])
+    before = [state, *(after for after, _ in history[:-1])]
+    found = [
+        [one(at, of(i), i, batch) for i in range(3)]
+        for at, batch in zip(before, BATCHES, strict=True)
+    ]
+    for terms, (_, metrics) in zip(found, history, strict=True):
+        for name in set(run.names) - DRAWS:
+            key = name.replace(".", "_")
             mean = np.mean([t[0][key] for t in terms])
             np.testing.assert_allclose(metrics[key], mean, rtol=1e-5, err_msg=name)
     if "crd.CRD" in run.names:
         banks = history[0][0].stats["objective"]["memory"]["terms_crd_CRD"]
         for i in range(3):
-            ours = terms[i][1]["memory"]["terms_crd_CRD"]["student_bank"]
+            ours = found[0][i][1]["memory"]["terms_crd_CRD"]["student_bank"]
             theirs = banks["objective"]["student_bank"][i]
             np.testing.assert_allclose(theirs, ours, atol=1e-6)
 
@@ -330,16 +338,16 @@ def test_three_teachers_are_the_mean_of_each(run: Run):
 def _one_teacher(objective: Weighted):
     """Terms and new memory of `objective` for teacher i, given a state of three."""
 
-    def apply(state, weights, i):
+    def apply(state, weights, i, batch):
         own = lambda tree: {
             name: jax.tree.map(lambda x: x[i], inner["objective"])
             for name, inner in tree.items()
         }
         variables = {"params": own(state.params["objective"])}
         variables |= {k: own(v) for k, v in state.stats["objective"].items()}
-        student = STUDENT.apply(state.student, BATCHES[0]["image"], train=True)
-        target = TEACHER.apply(weights, BATCHES[0]["image"])
-        view = View(student, target, BATCHES[0], TABLES, state.step, weights)
+        student = STUDENT.apply(state.student, batch["image"], train=True)
+        target = TEACHER.apply(weights, batch["image"])
+        view = View(student, target, batch, TABLES, state.step, weights)
         (_, terms), stats = objective.apply(
             variables,
             view,

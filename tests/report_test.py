@@ -1,15 +1,24 @@
 """`kd report`: its numbers by hand, and the report of a small run."""
 
 import json
+import shutil
+from itertools import permutations
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kd import main as command
+from kd.data import digits
+from kd.report import corruptions
 from kd.report.calibration import brier, ece, reliability, temperature
+from kd.report.capacity import capacity, effective_rank
+from kd.report.comparison import Point, front
+from kd.report.conclusions import conclude, short
 from kd.report.fidelity import per_class
 from kd.report.significance import mcnemar, wilson
+from kd.report.similarity import centred_gram, cka
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
 LABEL = np.array([0, 1, 1, 1])
@@ -43,27 +52,223 @@ def test_classes_by_hand():
     target = np.log(np.array([[0.9, 0.1], [0.1, 0.9], [0.4, 0.6], [0.2, 0.8]]))
     none, one = per_class(LOGITS[None], LABEL, target)
     assert (none.count, none.accuracy, none.kl) == (1, 1, 0) and not none.worse
+    assert none.loss_95 == (0, 0)
     assert one.count == 3 and one.worse and one.teacher == 1
     assert one.accuracy == pytest.approx(2 / 3) == one.agreement
     assert one.kl == pytest.approx(0.8 * np.log(9) / 3)
+    assert one.loss_95[0] == 0 < one.loss_95[1]
+
+
+def test_a_student_as_often_right_as_its_teacher_is_not_worse():
+    """35 of 36 each: a mean of five rounded shares falls short of the share itself."""
+    label = np.zeros(36, int)
+    target = np.tile(np.array([1.0, 0.0]), (36, 1))
+    target[0] = target[0, ::-1]
+    (row,) = per_class(np.stack([target] * 5), label, target)
+    assert row.accuracy == row.teacher
+    assert not row.worse
+
+
+def test_cka_is_of_the_mean_over_distinct_examples():
+    """Song et al. 2012, Eq. 4: the three expectations, each over all tuples without repetition."""
+    random = np.random.RandomState(0)
+    x, y = random.randn(5, 2), random.randn(5, 3)
+    mean = lambda f, places: np.mean([f(*t) for t in permutations(range(5), places)])
+
+    def hsic(k, l):  # noqa: E741
+        return (
+            mean(lambda i, j: k[i, j] * l[i, j], 2)
+            + mean(lambda i, j, q, r: k[i, j] * l[q, r], 4)
+            - 2 * mean(lambda i, j, q: k[i, j] * l[i, q], 3)
+        )
+
+    k, l = x @ x.T, y @ y.T  # noqa: E741
+    expected = hsic(k, l) / np.sqrt(hsic(k, k) * hsic(l, l))
+    assert cka(centred_gram(x), centred_gram(y)) == pytest.approx(expected)
+
+
+def test_cka_sees_rotations_and_scales_as_the_same_and_noise_as_nothing():
+    random = np.random.RandomState(0)
+    x, other = random.randn(60, 2, 2, 5), random.randn(60, 5000)
+    turn = np.linalg.qr(random.randn(20, 20))[0]
+    turned = 3 * x.reshape(60, 20) @ turn + 7
+    assert cka(centred_gram(x), centred_gram(turned)) == pytest.approx(1)
+    # The biased estimate says 0.5 of these.
+    assert abs(cka(centred_gram(x), centred_gram(other))) < 0.1
+    assert np.isnan(cka(centred_gram(x), centred_gram(np.ones((60, 3)))))
+
+
+def test_capacity_by_hand():
+    # Two directions of the same strength, one that is always off, and one that repeats the first.
+    x = np.array(
+        [[1.0, 0, 0, 1], [-1, 0, 0, -1], [0, np.sqrt(2), 0, 0], [0, -np.sqrt(2), 0, 0]]
+    )
+    found = capacity(x)
+    assert (found.units, found.dead) == (4, 1)
+    assert found.rank == pytest.approx(2)
+    assert capacity(x.reshape(2, 2, 1, 4)) == found  # places of a map are examples
+    assert effective_rank(np.ones((3, 2))) == 0
+    # Shares 2 / 3 and 1 / 3 of the singular values.
+    entropy = np.log(3) - 2 / 3 * np.log(2)
+    assert effective_rank(np.diag([2.0, 1.0, 0])[[0, 1]] @ np.eye(3)) <= 2
+    skew = np.array([[2.0, 0], [-2, 0], [0, 1], [0, -1]])
+    assert effective_rank(skew) == pytest.approx(np.exp(entropy))
+
+
+def test_corruptions_by_hand():
+    row = jnp.array([[0.0, 1.0]]).reshape(1, 1, 2, 1)
+    near = lambda found, values: np.testing.assert_allclose(
+        np.ravel(found), values, atol=1e-6
+    )
+    near(corruptions.contrast(row, jnp.float32(0.5)), [0.25, 0.75])
+    pixel = jnp.array([0.2, 0.4, 0.6]).reshape(1, 1, 1, 3)
+    near(corruptions.brightness(pixel, jnp.float32(0.3)), [0.3, 0.6, 0.9])
+    near(corruptions.brightness(0 * pixel, jnp.float32(0.3)), [0.3] * 3)
+    # An edge under a Gaussian of deviation 1, cut off at four: a sum of its weights.
+    edge = jnp.repeat(jnp.array([0.0, 1.0]), 5).reshape(1, 1, 10, 1)
+    weight = np.exp(-(np.arange(-4, 5) ** 2) / 2)
+    blurred = np.ravel(corruptions.blur(edge, jnp.float32(1.0)))
+    assert blurred[4] == pytest.approx(weight[5:].sum() / weight.sum(), abs=1e-6)
+    square = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    blocks = [[2.5, 2.5, 4.5, 4.5]] * 2 + [[10.5, 10.5, 12.5, 12.5]] * 2
+    near(corruptions.pixelate(square, jnp.float32(0.5)), np.ravel(blocks))
+    drawn = corruptions.noise(jnp.zeros((1, 20, 20, 4)), jnp.float32(0.1))
+    assert float(drawn.std()) == pytest.approx(0.1, rel=0.06)
+
+
+@pytest.mark.parametrize("kind", corruptions.KINDS)
+def test_severities_go_up(kind):
+    image = jnp.asarray(digits.load().test.image[:20])
+    levels = range(1, corruptions.SEVERITIES + 1)
+    seen = [np.asarray(corruptions.corrupt(image, kind, level)) for level in levels]
+    far = [np.abs(x.astype(float) - np.asarray(image)).mean() for x in seen]
+    assert far[0] > 0
+    # Eight pixels a side leave pixelation but three sizes.
+    assert far == sorted(far) if kind != "pixelation" else far[-1] > far[0]
+
+
+def test_the_front_by_hand():
+    at = lambda name, size, accuracy: Point(name, 1, size, size, accuracy, 0, 1)
+    a, b, c, d = at("a", 10, 0.9), at("b", 10, 0.8), at("c", 20, 0.9), at("d", 30, 0.95)
+    assert front([d, c, b, a]) == [a, d]
+
+
+@pytest.mark.parametrize(
+    ("loss", "agreement", "state", "told"),
+    [
+        ((0.01, 0.0, 0.019), 0.98, "met", "MET: loss 1.00 of at most 2.00"),
+        ((0.01, 0.0, 0.03), 0.98, "undecided", "may as well be 3.00 points"),
+        ((0.03, 0.01, 0.05), 0.98, "not met", "NOT MET"),
+        ((0.01, 0.0, 0.019), 0.9, "not met", "agreement 90.00 %"),
+    ],
+)
+def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
+    content = {
+        "examples": 100,
+        "accuracy": 0.9,
+        "acceptance": {"max_drop": 0.02, "min_agreement": 0.95},
+        "teacher": {
+            "loss": dict(zip(("value", "low", "high"), loss, strict=True)),
+            "agreement": agreement,
+            "accuracy": 0.9,
+            "members": [0],
+        },
+        "costs": {who: {"bytes": 1, "macs": 1} for who in ("student", "teacher")},
+        "classes": [],
+        "gains": {},
+        "calibration": {"excess": 0.0, "ece": 0.0, "temperature": None},
+        "networks": None,
+    }
+    verdict = conclude(content)["verdict"]
+    assert verdict["state"] == state
+    assert told in verdict["text"]
+
+
+def test_short_names_keep_what_tells_them_apart():
+    assert short("runs/tables/a") == "a"
+    assert short("ensemble of 5: runs/a") == "ensemble of 5: a"
 
 
 @pytest.mark.slow
 def test_the_report_of_a_small_run(finished, capsys):
     assert command.main(["report", "runs/small", "--out", "out"]) == 0
     assert capsys.readouterr().out == "out/report.html\n"
-    content = json.loads(Path("out/report.json").read_text())
+    report = json.loads(Path("out/report.json").read_text())
+    (content,) = report["runs"]
     result = json.loads(Path("runs/small/result.json").read_text())
-    assert content["accuracy"] == pytest.approx(np.mean(result["final"]["accuracy"]))
+    right = np.mean(result["final"]["accuracy"])
+    assert content["accuracy"] == pytest.approx(right)
     assert content["teacher"]["kl"] == pytest.approx(np.mean(result["final"]["kl"]))
     assert sum(row["count"] for row in content["classes"]) == 40
     assert content["calibration"]["temperature"] is None
+    # The networks that ran are those that were evaluated.
+    robust = content["networks"]["robustness"]
+    assert robust["images"] == 40
+    assert robust["clean"]["student"] == pytest.approx(right)
+    assert robust["clean"]["teacher"] == pytest.approx(content["teacher"]["accuracy"])
+    assert all(len(kind["student"]) == 5 for kind in robust["kinds"].values())
+    likeness = content["networks"]["cka"]
+    assert likeness["student"] == ["stage1", "logits"] == likeness["teacher"]
+    assert np.max(likeness["values"]) <= 1
+    (stage,) = content["networks"]["capacity"]["student"]
+    assert stage["units"] == 8 and 0 < stage["rank"] <= 8
+    assert content["networks"]["latency_ms"]["teacher"] > 0
+    assert {p["name"] for p in report["points"] if p["front"]} <= {
+        "runs/small",
+        "runs/small-teacher",
+        "ensemble of 2: runs/small-teacher",
+    }
     page, text = Path("out/report.html").read_text(), Path("out/report.md").read_text()
-    for line in content["conclusions"]:
-        assert f"<li>{line}</li>" in page and f"- {line}" in text
-    assert any("No held-out data" in line for line in content["conclusions"])
-    assert "data:image/png;base64," in page
+    for line in report["conclusions"]:
+        assert f"<li>{line.replace("'", '&#x27;')}</li>" in page
+        assert f"- {line}" in text
+    for mistake in (i for row in content["mistakes"] for i in row["images"]):
+        assert mistake["png"] in page
+    assert "data:image/svg+xml;base64," in page
     assert "http" not in page  # opens offline
+
+
+@pytest.mark.slow
+def test_several_runs_are_compared_with_the_first(finished):
+    runs = ["runs/small", "runs/small-teacher"]
+    assert command.main(["report", *runs, "--stored"]) == 0
+    report = json.loads(Path("runs/report/report.json").read_text())
+    assert [run["run"] for run in report["runs"]] == runs
+    (pair,) = report["pairs"]
+    accuracies = [run["accuracy"] for run in report["runs"]]
+    assert pair["value"] == pytest.approx(accuracies[1] - accuracies[0])
+    assert pair["low"] <= pair["value"] <= pair["high"]
+    assert report["runs"][0]["networks"] is None
+    assert "small-teacher over small" in Path("runs/report/report.md").read_text()
+
+
+@pytest.mark.slow
+def test_runs_on_other_examples_are_not_compared(finished, capsys):
+    shutil.copytree("runs/small-teacher", "runs/other")
+    stored = dict(np.load("runs/other/predictions.npz"))
+    np.savez("runs/other/predictions.npz", **stored | {"label": stored["label"][::-1]})
+    assert command.main(["report", "runs/small", "runs/other"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.count("\n") == 1
+        and "runs/other" in error
+        and "report them apart" in error
+    )
+    assert not Path("runs/report").exists()
+
+
+@pytest.mark.slow
+def test_data_that_changed_since_are_told_of(finished, small_data, tmp_path, capsys):
+    path = Path("runs/small/config.json")
+    arrays = dict(np.load(small_data))
+    np.savez(tmp_path / "other.npz", **arrays | {"x_test": arrays["x_test"][::-1]})
+    config = json.loads(path.read_text())
+    config["data"]["path"] = str(tmp_path / "other.npz")
+    path.write_text(json.dumps(config))
+    assert command.main(["report", "runs/small"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--stored" in error
+    assert command.main(["report", "runs/small", "--stored"]) == 0
 
 
 @pytest.mark.slow
@@ -74,8 +279,9 @@ def test_held_out_logits_give_the_temperature(finished):
     logits[:, :, 0] = 4.0
     label = np.array([0, 0, 0, 1], np.int32)
     np.savez(path, **stored, validation_logits=logits, validation_label=label)
-    assert command.main(["report", "runs/small"]) == 0
-    found = json.loads(Path("runs/small/report/report.json").read_text())["calibration"]
+    assert command.main(["report", "runs/small", "--stored"]) == 0
+    report = json.loads(Path("runs/small/report/report.json").read_text())
+    found = report["runs"][0]["calibration"]
     # e^(4 / t) / (e^(4 / t) + 9) = 3 / 4
     assert found["temperature"] == pytest.approx([4 / np.log(27)] * 2, rel=1e-4)
     assert found["scaled"]["nll"] != found["nll"]
@@ -88,10 +294,11 @@ def test_the_verdict_and_gains_are_on_top(finished, capsys):
     config["acceptance"] = {"max_drop": 0.0, "min_agreement": 1.0}
     config["compare"] = {"plain": "small.py:teacher", "missing": "small.py:other"}
     path.write_text(json.dumps(config))
-    assert command.main(["report", "runs/small"]) == 0
-    content = json.loads(Path("runs/small/report/report.json").read_text())
-    assert content["conclusions"][0].startswith("Acceptance NOT MET: loss ")
-    gains = [line for line in content["conclusions"] if line.startswith("Gain over")]
+    assert command.main(["report", "runs/small", "--stored"]) == 0
+    report = json.loads(Path("runs/small/report/report.json").read_text())
+    (content,) = report["runs"]
+    assert content["verdict"]["text"].startswith("Acceptance NOT MET: loss ")
+    gains = [line for line in report["conclusions"] if line.startswith("Gain over")]
     assert "points" in gains[0] and "unknown" in gains[1]
     assert content["gains"]["plain"]["low"] <= content["gains"]["plain"]["high"]
 
@@ -104,13 +311,3 @@ def test_no_finished_run_is_one_line(begun, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert ("not finished" if begun else "no run directory") in error
-
-
-def test_a_student_as_often_right_as_its_teacher_is_not_worse():
-    """35 of 36 each: a mean of five rounded shares falls short of the share itself."""
-    label = np.zeros(36, int)
-    target = np.tile(np.array([1.0, 0.0]), (36, 1))
-    target[0] = target[0, ::-1]
-    (row,) = per_class(np.stack([target] * 5), label, target)
-    assert row.accuracy == row.teacher
-    assert not row.worse

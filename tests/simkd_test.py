@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from configs import cifar100
 from kd import cost
 from kd import teacher as teachers
+from kd.data import digits
 from kd.errors import InputError
 from kd.features import final_map
 from kd.main import main
@@ -145,18 +146,26 @@ def test_parameters_of_the_papers_pair():
     assert shapes["inherited"]["head"]["kernel"].shape == teacher["head"]["kernel"].shape  # fmt: skip
 
 
+def three(step, state, weights, batch):
+    """State and metrics after three steps."""
+    for _ in range(3):
+        state, metrics = step(state, weights, batch)
+    return state, metrics
+
+
 def test_seeds_at_once_and_eight_devices_are_one_alone():
     weights = frozen()
     init, raw = make_init(*parts()), make_step(*parts())
-    states = [jit(init)(jax.random.key(i), weights, BATCH) for i in (1, 2)]
-    alone = [jit(raw)(state, weights, BATCH) for state in states]
+    init = jit(init)
+    states = [init(jax.random.key(i), weights, BATCH) for i in (1, 2)]
+    alone = [three(jit(raw), state, weights, BATCH) for state in states]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)
-    together = jit(jax.vmap(raw, (0, None, None)))(stacked, weights, BATCH)
+    together = three(jit(jax.vmap(raw, (0, None, None))), stacked, weights, BATCH)
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     put = lambda tree, *axes: jax.device_put(
         tree, NamedSharding(mesh, PartitionSpec(*axes))
     )
-    split = jit(raw)(put(states[0]), put(weights), put(BATCH, "data"))
+    split = three(jit(raw), put(states[0]), put(weights), put(BATCH, "data"))
     first = jax.tree.map(lambda x: x[0], together)
     for ours in (first, split):
         for a, b in zip(
@@ -235,3 +244,21 @@ def test_a_run_reports_what_it_deploys_and_keeps_it(small_config: Path):
     theirs = load_trained(Workdir("runs/small-teacher")).variables["params"]["head"]
     for i in range(2):
         np.testing.assert_array_equal(ours["kernel"][i], theirs["kernel"][0])
+
+
+@pytest.mark.slow
+def test_one_epoch_on_512_digits():
+    """Finite, and the student comes nearer to the teacher's maps."""
+    train = digits.load().train
+    image = jnp.asarray(train.image[:512] / 255, jnp.float32)
+    weights = frozen()
+    init, step = jit(make_init(*parts())), jit(make_step(*parts()))
+    losses = []
+    for rows in np.random.default_rng(0).permutation(512).reshape(8, 64):
+        batch = {"image": image[rows], "label": jnp.asarray(train.label[rows])}
+        if not losses:
+            state = init(jax.random.key(0), weights, batch)
+        state, metrics = step(state, weights, batch)
+        assert all(np.isfinite(value) for value in metrics.values()), metrics
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-2:]) < losses[0]

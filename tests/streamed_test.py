@@ -2,6 +2,7 @@
 
 import io
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -24,6 +25,7 @@ from kd.train import VARYING
 from kd.types import Outputs
 from kd.workdir import Workdir
 
+ROOT = Path(__file__).parents[1]
 CLASSES = 1000
 
 
@@ -237,6 +239,25 @@ def test_decoding_processes_change_no_pixel(mocked):
     assert len(given[0]) == 4
     for a, b in zip(given[0], given[2], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_the_imagenet_config_end_to_end(mocked):
+    """Its teacher and its student by the command, decoded by two processes; evaluation in batches of 5 counts all 13."""
+    (mocked / "configs").symlink_to(ROOT / "configs")
+    small = ["--config.data.size=40", "--config.data.resize=44"]
+    small += ["--config.batch_size=11", "--config.eval_batch_size=5"]
+    config = "configs/imagenet.py:epochs=1,workers=2"
+    teach = f"{config},student=resnet18,method=labels,seed=1000"
+    assert main(["run", "--config", teach, "--workdir", "teacher", *small]) == 0
+    learn = f"{config},teacher=resnet18,student=resnet18,method=kd,run=teacher"
+    assert main(["run", "--config", learn, "--workdir", "student", *small]) == 0
+    result = Workdir("student").read("result.json")
+    assert (result["examples"], result["steps"], result["num_classes"]) == (13, 2, 1000)
+    assert Workdir("student").predictions()["logits"].shape == (1, 13, 1000)
+    own = Workdir("teacher").predictions()["logits"][0].argmax(-1)
+    learnt = Workdir("student").predictions()["logits"][0].argmax(-1)
+    assert result["final"]["agreement"][0] == pytest.approx(np.mean(own == learnt))
 
 
 def test_what_cannot_be_is_told(mocked, capsys):

@@ -1,5 +1,6 @@
 """Ensembles: the soft target of the mean of probabilities, and the three ways through the members."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ from kd import teacher as teachers
 from kd.errors import InputError
 from kd.models.cnn import CNN
 from kd.models.mlp import MLP
-from kd.transform import fastest, over, pick
+from kd.transform import fastest, loops_are_slow, over, pick
 from kd.types import Mixture
 
 
@@ -88,6 +89,14 @@ def test_convolutions_are_unrolled_on_a_cpu_and_dense_layers_vmapped(network):
     dense = MLP(3)
     v = dense.init(jax.random.key(0), batch["image"])
     assert fastest(lambda v, x: dense.apply(v, x), v, batch["image"]) == "vmap"
+
+
+def test_attention_is_unrolled_and_may_stand_in_loops():
+    attention = nn.MultiHeadAttention(2)
+    x = jnp.ones((2, 3, 4))
+    v = jax.eval_shape(attention.init, jax.random.key(0), x)
+    assert fastest(attention.apply, v, x) == "unroll"
+    assert not loops_are_slow(attention.apply, v, x)
 
 
 @pytest.mark.parametrize("how", ["vmap", "map", "unroll"])

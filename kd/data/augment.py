@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from kd.build import find_in, settings
+from kd.data import pixels
 from kd.errors import InputError, unknown
 from kd.types import Batch
 
@@ -23,7 +24,7 @@ type Image = Shaped[Array, "... d"]
 
 type Augment = Callable[[PRNGKeyArray, Batch], Batch]
 
-DOMAIN = 0x61756700  # keeps these keys apart from fold_in(key, step), which the step draws dropout from
+DOMAIN = 0x61756700  # keeps these keys apart from fold_in(key, step), which the step draws dropout from; plus one, the second view's
 
 
 def crop(key: PRNGKeyArray, image: Image, padding: int = 4) -> Image:
@@ -69,6 +70,26 @@ def cutout(
     colour = jnp.broadcast_to(jnp.asarray(value, image.dtype), image.shape[-1:])
     colour = colour.reshape((1,) * (image.ndim - 1) + image.shape[-1:])
     return jnp.where(inside, colour, image)
+
+
+def rand_augment(
+    key: PRNGKeyArray, image: Image, count: int = 2, covered: float = 0.5
+) -> Image:
+    """`count` operations on the pixels of an image, drawn at random, then a grey square of a side up to `covered` of the width.
+
+    Cubuk, Zoph, Shlens, Le. RandAugment. NeurIPS 2020. https://arxiv.org/abs/1909.13719, with an amount drawn for each operation in
+    place of one magnitude, and the square, as in Sohn et al. FixMatch. NeurIPS 2020. https://arxiv.org/abs/2001.07685, appendix: the
+    strong view of MLKD. The operations are those of Pillow (`kd.data.pixels`).
+    """
+    _at_least(0, "count of rand_augment", count)
+    _at_least(0, "covered share of rand_augment", covered, most=1)
+    if image.ndim != 3 or image.dtype != jnp.uint8:
+        raise InputError(
+            f"rand_augment needs images of uint8 [h, w, c], not {image.dtype} {list(image.shape)}."
+        )
+    k_operations, k_square = jax.random.split(key)
+    image = pixels.rand_augment(k_operations, image, count)
+    return pixels.cover(k_square, image, covered) if covered else image
 
 
 def noise(key: PRNGKeyArray, image: Image, std: float = 0.05) -> Image:
@@ -122,8 +143,13 @@ def make_augment(
     mean: Sequence[float],
     std: Sequence[float],
     example: jax.ShapeDtypeStruct | None = None,
+    second: str = "",
 ) -> Augment:
     """`augment(key, batch) -> batch`: the operations of `text`, in order, then normalisation as for evaluation.
+
+    With `second` the batch then shows each image twice, augmented by `text` and, in the next row, by `second`: all that it has for
+    each example is repeated, and `views`, int [2 b], says which of the two a row is, 0 or 1. Neighbours stay neighbours, so that a
+    batch which is split over devices is still split the same way.
 
     Args:
       text: operations of this file with literal arguments, joined by `|`, such as "crop(4)|flip|cutout(size=8)"; or dotted
@@ -131,33 +157,68 @@ def make_augment(
       mean: see `make_normalize`.
       std: see `make_normalize`.
       example: shape and dtype of one raw image: then all operations are tried on it now rather than when training compiles.
+      second: operations of the second view, like `text`. Empty: one view.
 
     The batch holds `image` (raw, [b, ...]), `index` int [b] and `epoch` int [] or [b].
 
     Raises:
       InputError: text that is no such chain, an unknown operation, arguments that it does not take.
     """
-    operations = parse(text)
+    chains = [_chain(text), *([_chain(second)] if second else [])]
     normalize = make_normalize(mean, std)
+
+    def augment(key: PRNGKeyArray, batch: Batch) -> Batch:
+        seen = []
+        for view, chain in enumerate(chains):
+            keys = jax.random.fold_in(key, DOMAIN + view)
+            seen.append(chain(keys, batch))
+        batch = {**batch, "image": seen[0]} if len(seen) == 1 else _both(batch, seen)
+        return normalize(key, batch)
+
+    if example is not None:
+        _try(text, example)
+        _try(second, example)
+    return augment
+
+
+def _chain(text: str) -> Callable[[PRNGKeyArray, Batch], Array]:
+    """The images of a batch after the operations of `text`, each with randomness of its epoch and index."""
+    one = _one(text)
+
+    def images(key: PRNGKeyArray, batch: Batch) -> Array:
+        if not text.strip():
+            return batch["image"]
+        index, epoch = jnp.asarray(batch["index"]), jnp.asarray(batch["epoch"])
+        fold, each = jax.random.fold_in, 0 if epoch.ndim else None
+        of_epoch = jax.vmap(fold, (None, 0)) if epoch.ndim else fold
+        keys = jax.vmap(fold, (each, 0))(of_epoch(key, epoch), index)
+        return jax.vmap(one)(keys, batch["image"])
+
+    return images
+
+
+def _one(text: str) -> Callable[[PRNGKeyArray, Image], Image]:
+    """The operations of `text` on one image."""
+    operations = parse(text)
 
     def one(key: PRNGKeyArray, image: Image) -> Image:
         for place, operation in enumerate(operations):
             image = operation(jax.random.fold_in(key, place), image)
         return image
 
-    def augment(key: PRNGKeyArray, batch: Batch) -> Batch:
-        if operations:
-            index, epoch = jnp.asarray(batch["index"]), jnp.asarray(batch["epoch"])
-            fold, each = jax.random.fold_in, 0 if epoch.ndim else None
-            of_epoch = jax.vmap(fold, (None, 0)) if epoch.ndim else fold
-            keys = of_epoch(fold(key, DOMAIN), epoch)
-            keys = jax.vmap(fold, (each, 0))(keys, index)
-            batch = {**batch, "image": jax.vmap(one)(keys, batch["image"])}
-        return normalize(key, batch)
+    return one
 
-    if example is not None:
-        _try(text, one, example)
-    return augment
+
+def _both(batch: Batch, seen: Sequence[Array]) -> Batch:
+    """The batch with two rows for each example, one for each of the two views `seen` of its images."""
+    rows = lambda *views: jnp.stack(views, axis=1).reshape(-1, *views[0].shape[1:])
+    twice = {
+        name: rows(value, value) if jnp.ndim(value) else value
+        for name, value in batch.items()
+        if name != "image"
+    }
+    views = jnp.tile(jnp.arange(2), seen[0].shape[0])
+    return {**twice, "image": rows(*seen), "views": views}
 
 
 def parse(text: str) -> list[Callable[[PRNGKeyArray, Image], Image]]:
@@ -213,10 +274,10 @@ def _no_chain(term: str, text: str) -> InputError:
     )
 
 
-def _try(text: str, one: Callable, example: jax.ShapeDtypeStruct) -> None:
+def _try(text: str, example: jax.ShapeDtypeStruct) -> None:
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:
-        out = jax.eval_shape(one, key, example)
+        out = jax.eval_shape(_one(text), key, example)
     except InputError:
         raise
     except Exception as error:  # a user's own operation may raise anything

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
@@ -21,6 +22,7 @@ class CNN(nn.Module):
       widths: channels of each stage.
       depth: convolutions in each stage; the first of a stage has the stride.
       dropout: probability of dropping a pooled feature in training.
+      dtype: of the convolutions; parameters, statistics, `pooled` and logits stay float32.
 
     Features: `stage1`, `stage2`, ... after each stage's last ReLU, `stage1_pre`, ... before it, and `pooled` [b, width].
     """
@@ -29,6 +31,7 @@ class CNN(nn.Module):
     widths: Sequence[int] = (16, 32, 64)
     depth: int = 1
     dropout: float = 0.0
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: Float[Array, "b ..."], train: bool = False) -> Outputs:
@@ -47,14 +50,18 @@ class CNN(nn.Module):
                     (stride,) * space,
                     use_bias=False,
                     kernel_init=kaiming_normal,
+                    dtype=self.dtype,
                     name=f"conv{i}_{j}",
                 )(x)
-                x = nn.BatchNorm(not train, momentum=0.9, name=f"norm{i}_{j}")(x)
+                norm = f"norm{i}_{j}"
+                x = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=norm)(
+                    x
+                )
                 if j == self.depth - 1:
                     features[f"stage{i}_pre"] = x
                 x = nn.relu(x)
             features[f"stage{i}"] = x
-        x = jnp.mean(x, axis=tuple(range(1, space + 1)))
+        x = jnp.mean(x.astype(jnp.float32), axis=tuple(range(1, space + 1)))
         features["pooled"] = x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Outputs(

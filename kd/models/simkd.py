@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from kd import build
@@ -33,6 +34,7 @@ class SimKD(nn.Module):
       teacher: the same of the teacher, whose last map and classifier give shapes.
       num_classes: c.
       factor: by which the bottleneck is narrower than the teacher's map.
+      dtype: of the student and the bottleneck; parameters, statistics, `pooled` and logits stay float32.
 
     Features: the student's, `projected` [b, h, w, d] after the bottleneck, and `pooled`, its mean, which the classifier reads.
     The classifier, kernel [d, c] and bias [c], is in collection `inherited`: the teacher's, never trained.
@@ -42,6 +44,7 @@ class SimKD(nn.Module):
     teacher: Mapping[str, Any]
     num_classes: int
     factor: int = 2
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
@@ -49,17 +52,20 @@ class SimKD(nn.Module):
             raise InputError(f"student.factor: expected 1 or more, got {self.factor}.")
         section = json.dumps(dict(self.teacher), sort_keys=True)
         height, width, channels = _shape(section, self.num_classes, image.shape[1:])
-        body = _make(self.student, self.num_classes, "student", name="student")
+        told = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
+        own = {**self.student, **told}
+        body = _make(own, self.num_classes, "student", name="student")
         with nn.intercept_methods(_without(body, "head")):
             outputs = body(image, train)
         x = final_map(outputs)
         size = min(x.shape[1], height), min(x.shape[2], width)
         x = pool(x.astype(jnp.float32), size)
         narrow = channels // self.factor
-        conv = partial(layers.conv, kernel_init=init.default_kernel)
+        conv = partial(layers.conv, kernel_init=init.default_kernel, dtype=self.dtype)
+        norm = partial(BatchNorm, dtype=self.dtype)
         for i, (d, kernel) in enumerate(((narrow, 1), (narrow, 3), (channels, 1))):
             x = conv(d, kernel, name=f"conv{i}")(x)
-            x = nn.relu(BatchNorm(name=f"bn{i}")(x, train))
+            x = nn.relu(norm(name=f"bn{i}")(x, train))
         features = {**outputs.features, "projected": x, "pooled": layers.pool(x)}
         head = _Inherited(self.num_classes, name="head")
         return Outputs(head(features["pooled"]), features)

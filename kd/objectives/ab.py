@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd.features import ConvRegressor, Name, as_map, flat, pairs, total
+from kd.features import Name, as_map, flat, pairs, regressed, total
 from kd.types import View
 
 
@@ -32,7 +32,7 @@ class AB(nn.Module):
     """Sum over stages of 2^(i - n) `activation_boundary` * 3 / 1000, i = 1, ..., n: the first of two runs.
 
     The student is seen through a connector (convolution, BatchNorm) where shapes differ, trained with it. The first run has this objective
-    alone, at a constant learning rate (30 epochs in the tables); the second starts from its student (`init`) with cross entropy alone.
+    alone, at a constant learning rate (30 epochs in the tables); the second starts from its student (`config.init`) with cross entropy alone.
 
     Attributes:
       features: pairs of activations before the ReLU; `stage1_pre`, ... of both where it is None.
@@ -48,9 +48,8 @@ class AB(nn.Module):
         for i, both in enumerate(found, start=1):
             student, teacher = map(as_map, both)
             if student.shape != teacher.shape:
-                student = ConvRegressor(
-                    teacher.shape[1:], relu=False, name=f"connector{i}"
-                )(student)
+                name = f"connector{i}"
+                student = regressed(view, student, teacher, name, relu=False)
             loss = activation_boundary(student, teacher, self.margin)
             losses.append(2.0 ** (i - len(found)) * 3 / 1000 * loss)
         return total(losses)

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd.errors import InputError
-from kd.features import Conv, Name, as_map, last
+from kd.features import Conv, Name, as_map, last, mismatch
 from kd.types import View
 
 
@@ -43,9 +42,10 @@ class CWD(nn.Module):
         student, teacher = map(as_map, last(view, self.feature))
         places = student.shape[1] * student.shape[2]
         if places == 1 or student.shape[1:3] != teacher.shape[1:3]:
-            raise InputError(
+            raise mismatch(
+                view,
                 "CWD needs two maps of the same size, of two places or more: "
-                f"the student's is {student.shape[1:3]}, the teacher's {teacher.shape[1:3]}. Name such stages in `feature`."
+                f"the student's is {student.shape[1:3]}, the teacher's {teacher.shape[1:3]}",
             )
         if student.shape[-1] != teacher.shape[-1]:
             student = Conv(teacher.shape[-1], (1, 1), name="align")(student)

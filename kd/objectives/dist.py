@@ -45,7 +45,7 @@ def intra_class(
 class DIST(nn.Module):
     """T^2 (beta inter + gamma intra) of softmax(z / T). Huang et al. 2022, their loss without its cross entropy.
 
-    T^2 is in the authors' classification code and not in the paper; it is 1 for their ImageNet runs (T = 1) and 16 for CIFAR (T = 4).
+    Of two classes, rows correlate with 1 or -1 and have no gradient: `intra` alone teaches then. T^2 is in the authors' classification code and not in the paper; it is 1 for their ImageNet runs (T = 1) and 16 for CIFAR (T = 4).
     The loss compares examples, so it is a scalar of the global batch.
     """
 

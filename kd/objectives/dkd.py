@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kd.errors import InputError
-from kd.objectives.kd import standardize
+from kd.objectives.kd import standardized
 from kd.types import View
 
 
@@ -71,7 +71,7 @@ class DKD(nn.Module):
     def __call__(self, view: View) -> Float[Array, " b"]:
         student, teacher = view.student.logits, view.target(self.temperature)
         if self.standardize:
-            student, teacher = standardize(student), standardize(teacher)
+            student, teacher = standardized(student, teacher)
         loss = decoupled_kl(
             student,
             teacher,

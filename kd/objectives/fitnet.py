@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd.features import ConvRegressor, Name, as_map, pair
+from kd.features import Name, as_map, pair, regressed
 from kd.types import View
 
 
@@ -24,7 +24,7 @@ class FitNet(nn.Module):
     """`hint` through a regressor (convolution, BatchNorm, ReLU) that is trained with the student, in one run.
 
     So the tables ran it. The paper trains the student up to the hint first and then distils: that is two runs, this objective alone and
-    then `kd.KD`, the second starting from the first's student (`init`).
+    then `kd.KD`, the second starting from the first's student (`config.init`).
     """
 
     feature: Name = "stage2"
@@ -32,6 +32,4 @@ class FitNet(nn.Module):
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
         student, teacher = map(as_map, pair(view, self.feature))
-        return hint(
-            ConvRegressor(teacher.shape[1:], name="regressor")(student), teacher
-        )
+        return hint(regressed(view, student, teacher, "regressor"), teacher)

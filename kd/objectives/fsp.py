@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
-from kd.features import Name, einsum, maps, same_size, total
+from kd.features import Name, einsum, maps, mismatch, same_size, total
 from kd.types import View
 
 type Pair = Sequence[Float[Array, "b _ _ _"]]
@@ -48,7 +48,7 @@ class FSP(nn.Module):
     """Sum of `fsp` over neighbouring features: the first of two runs.
 
     The first run trains the student with this objective alone, at a constant learning rate (30 epochs in the tables); the second starts
-    from its student (`init`) with cross entropy alone. The head learns nothing in the first run.
+    from its student (`config.init`) with cross entropy alone. The head learns nothing in the first run.
 
     Attributes:
       features: pairs of maps in the order of depth; `stem` and all stages of both where it is None.
@@ -64,6 +64,14 @@ class FSP(nn.Module):
         if len(found) < 2:
             raise InputError(
                 f"FSP compares neighbouring features: {len(found)} given, two or more needed in `features`."
+            )
+        if any(ours.shape[-1] != theirs.shape[-1] for ours, theirs in found):
+            widths = " and ".join(
+                str(tuple(both[side].shape[-1] for both in found)) for side in (0, 1)
+            )
+            raise mismatch(
+                view,
+                f"FSP needs equal channels at each place: the student's and the teacher's are {widths}",
             )
         return total(
             fsp((low[0], high[0]), (low[1], high[1])) for low, high in pairwise(found)

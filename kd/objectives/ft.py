@@ -47,7 +47,7 @@ class Paraphraser(nn.Module):
     """Mean squared error of an autoencoder of the teacher's last map (Kim et al. 2018, L_rec): the first of two runs.
 
     The student learns nothing here. The collection `frozen` keeps a copy of the encoder (as it was before the last update), which the second
-    run, `ft.FT` under the same name of term, takes over when it starts from this one (`init`): there it is out of reach of weight decay.
+    run, `ft.FT` under the same name of term, takes over when it starts from this one (`config.init`): there it is out of reach of weight decay.
 
     Attributes:
       feature: the pair of maps; the last stage of each network where it is None.
@@ -76,7 +76,8 @@ class Paraphraser(nn.Module):
 class FT(nn.Module):
     """`factor_transfer` from a frozen paraphraser to a translator (three convolutions with BatchNorm): the second of two runs.
 
-    It must start from a run of `ft.Paraphraser` (`init`); started from nothing it transfers a random projection.
+    It must start from a run of `ft.Paraphraser` under the same name of term (`config.init`): the factors of a paraphraser that has learnt
+    nothing are a random projection.
 
     Attributes:
       feature: the pair of maps; the last stage of each network where it is None.
@@ -85,6 +86,8 @@ class FT(nn.Module):
 
     feature: Name | None = None
     rate: float = 0.5
+
+    needs = ("init",)
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

@@ -56,6 +56,19 @@ def standardize(logits: Float[Array, "*m b c"]) -> Float[Array, "*m b c"]:
     return jnp.where(variance > 0, centred / (std + 1e-7), 0.0)
 
 
+def standardized(student: Array, teacher: Array) -> tuple[Array, Array]:
+    """Both logits by `standardize`, to be compared.
+
+    Raises InputError for two classes: every row is then (1, -1) / sqrt 2 or its opposite, whatever the network says, and has no gradient.
+    """
+    if student.shape[-1] == 2:
+        raise InputError(
+            "standardized logits of two classes are always the same two numbers, of which nothing can be learnt: "
+            "leave standardize at False."
+        )
+    return standardize(student), standardize(teacher)
+
+
 class KD(nn.Module):
     """`distill_kl` of the teacher's logits at the same temperature, or of standardized ones.
 
@@ -68,7 +81,7 @@ class KD(nn.Module):
     def __call__(self, view: View) -> Float[Array, "*m b"]:
         student, teacher = view.student.logits, view.target(self.temperature)
         if self.standardize:
-            student, teacher = standardize(student), standardize(teacher)
+            student, teacher = standardized(student, teacher)
         return distill_kl(student, teacher, self.temperature)
 
 

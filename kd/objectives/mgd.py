@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kd.errors import InputError
-from kd.features import Conv, Name, as_map, last
+from kd.features import Conv, Name, as_map, last, mismatch
 from kd.types import View
 
 
@@ -30,9 +29,9 @@ class MGD(nn.Module):
     def __call__(self, view: View) -> Float[Array, " b"]:
         x, teacher = map(as_map, last(view, self.feature))
         if x.shape[1:3] != teacher.shape[1:3]:
-            raise InputError(
-                f"MGD needs maps of one size: the student's is {x.shape[1:3]}, the teacher's {teacher.shape[1:3]}. "
-                "Name stages of equal size in `feature`."
+            raise mismatch(
+                view,
+                f"MGD needs maps of one size: the student's is {x.shape[1:3]}, the teacher's {teacher.shape[1:3]}",
             )
         b, _, _, width = teacher.shape
         if x.shape[-1] != width:

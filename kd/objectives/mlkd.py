@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.features import einsum, require
-from kd.objectives.kd import distill_kl, standardize
+from kd.objectives.kd import distill_kl, standardized
 from kd.types import View
 
 
@@ -35,7 +35,7 @@ class MLKD(nn.Module):
     """Sum over temperatures and over a weak and a strong view of each image of `kd.distill_kl`, `batch_relation` and `class_relation`.
 
     The batch holds both views as rows of their own, with their labels, and `batch["views"]`, int [b], says which a row is: 0 weak, 1
-    strong. (The public code runs the networks on one view after the other, so that BatchNorm sees each alone.) The weights are those that
+    strong (`config.second_view`). Student and teacher see both in one forward pass. (The public code runs the networks on one view after the other, so that BatchNorm sees each alone.) The weights are those that
     the public code amounts to: what it multiplies by a mask after the mean is halved, since half of the mask is true, and the relations of
     strong views are computed and dropped. Not taken over: its strong term uses the weak logits at two of the temperatures.
 
@@ -61,7 +61,7 @@ class MLKD(nn.Module):
             soften = lambda z, t=temperature: jax.nn.softmax(z.astype(jnp.float32) / t)
             p_s, p_t = soften(student), soften(teacher)
             if self.standardize:
-                student, teacher = standardize(student), standardize(teacher)
+                student, teacher = standardized(student, teacher)
             kl = distill_kl(student, teacher, temperature)
             for i, (instance, relation) in enumerate(
                 zip(self.instance, self.relation, strict=True)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 
-from kd.metrics import log_softmax, nll
+from kd.metrics import accuracy, log_softmax, nll
 
 
 class Reliability(NamedTuple):
@@ -62,3 +62,26 @@ def temperature(
     limit = np.log(100)
     found = minimize_scalar(loss, bounds=(-limit, limit), method="bounded")
     return float(np.exp(found.x))
+
+
+def figures(
+    logits: Float[np.ndarray, "s n c"], label: Int[np.ndarray, " n"]
+) -> dict[str, float]:
+    """Means over s, by name. `excess` is the mean confidence less the accuracy: how much too sure."""
+    confidence = np.exp(log_softmax(logits)).max(axis=-1)
+    return {
+        "ece": float(np.mean([ece(own, label) for own in logits])),
+        "nll": float(nll(logits, label).mean()),
+        "brier": float(np.mean([brier(own, label) for own in logits])),
+        "excess": float(confidence.mean() - accuracy(logits, label).mean()),
+    }
+
+
+def diagram(
+    logits: Float[np.ndarray, "s n c"], label: Int[np.ndarray, " n"]
+) -> dict[str, list]:
+    """`reliability` over the answers of all s, as lists; None for a bin's mean where it is empty."""
+    every = logits.reshape(-1, logits.shape[-1])
+    found = reliability(every, np.tile(label, len(logits)))
+    bins = [[None if np.isnan(v) else float(v) for v in values] for values in found]
+    return dict(zip(Reliability._fields, bins, strict=True))

@@ -1,44 +1,189 @@
-"""What a reader should conclude from a report, in sentences."""
+"""What a reader should conclude from a report, in sentences: a verdict, and a list that goes on top of the page."""
 
+from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
+STATES = {
+    "met": "Acceptance MET",
+    "undecided": "Acceptance MET, not certain",
+    "not met": "Acceptance NOT MET",
+    "none": "No verdict",
+}
+"""Of a verdict, with the words that a page shows."""
 
-def conclude(content: dict[str, Any], limits: dict[str, float]) -> list[str]:
-    """Sentences for the top of the page; `limits` are those of `config.acceptance`, empty where none are set."""
+MANY = 12
+"""Classes beyond which they are counted and not named."""
+
+SURE = 5.0
+"""Points between mean confidence and accuracy from which a network is called too sure of itself, or too little."""
+
+
+def conclude(content: dict[str, Any]) -> dict[str, Any]:
+    """`verdict` (`state` and `text`) and `conclusions` (the sentences that follow it) of one run's content."""
+    return {"verdict": _verdict(content), "conclusions": list(_sentences(content))}
+
+
+def conclude_many(content: dict[str, Any]) -> list[str]:
+    """Sentences for the top of a report; of several runs, what sets them apart."""
+    runs = content["runs"]
+    if len(runs) == 1:
+        return runs[0]["conclusions"]
     lines = []
+    for run in runs:
+        value, low, high = (100 * v for v in run["interval_95"])
+        lines.append(
+            f"{short(run['run'])}: {value:.2f} % right, 95 % interval [{low:.2f}, {high:.2f}]."
+        )
+    first = short(runs[0]["run"])
+    lines += [
+        f"{short(pair['run'])} over {first}: {_gain(pair)}" for pair in content["pairs"]
+    ]
+    front = [short(p["name"]) for p in content["points"] if p["front"]]
+    lines.append(
+        f"No other network here is as accurate in fewer bytes than: {', '.join(front)}."
+    )
+    return lines
+
+
+def short(name: str) -> str:
+    """A run's directory without what leads to it; an ensemble keeps its first words."""
+    head, colon, path = name.rpartition(": ")
+    return f"{head}{colon}{PurePath(path).name}"
+
+
+def _verdict(content: dict[str, Any]) -> dict[str, str]:
+    limits, taught = content["acceptance"], content.get("teacher")
+    if taught is None:
+        return {
+            "state": "none",
+            "text": "This run has no teacher: there is nothing it could have lost.",
+        }
+    if not limits:
+        return {
+            "state": "none",
+            "text": "The config sets no limits (acceptance), so there is no verdict.",
+        }
+    loss = taught["loss"]
+    value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
+    drop, floor = 100 * limits["max_drop"], 100 * limits["min_agreement"]
+    agreement = 100 * taught["agreement"]
+    text = (
+        f"Acceptance {{}}: loss {value:.2f} of at most {drop:.2f} points, "
+        f"agreement {agreement:.2f} % of at least {floor:.2f} %."
+    )
+    if not (value <= drop and agreement >= floor):
+        doubt = (
+            " The interval of the loss reaches across the limit."
+            if low <= drop and agreement >= floor
+            else ""
+        )
+        return {"state": "not met", "text": text.format("NOT MET") + doubt}
+    if high <= drop:
+        return {"state": "met", "text": text.format("MET")}
+    doubt = (
+        f" The interval of the loss reaches across the limit: on {content['examples']:,} images it may as well be "
+        f"{high:.2f} points. More test images would tell."
+    )
+    return {"state": "undecided", "text": text.format("MET") + doubt}
+
+
+def _sentences(content: dict[str, Any]) -> Iterator[str]:
     taught = content.get("teacher")
     if taught is None:
-        lines.append("This run has no teacher: there is nothing it could have lost.")
+        value, low, high = (100 * v for v in content["interval_95"])
+        yield f"It is right on {value:.2f} % of {content['examples']:,} images, 95 % interval [{low:.2f}, {high:.2f}]."
     else:
-        loss = taught["loss"]
-        value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
-        if limits:
-            drop, floor = 100 * limits["max_drop"], 100 * limits["min_agreement"]
-            agreement = 100 * taught["agreement"]
-            met = value <= drop and agreement >= floor
-            lines.append(
-                f"Acceptance {'MET' if met else 'NOT MET'}: loss {value:.2f} of at most {drop:.2f} points, "
-                f"agreement {agreement:.2f} % of at least {floor:.2f} %."
-            )
-            if low <= drop < high:
-                lines.append("The interval of the loss reaches across the limit.")
-        else:
-            lines.append("The config sets no acceptance limits, so there is no verdict.")  # fmt: skip
-        shown = "a loss is shown" if low > 0 else "a gain is shown" if high < 0 else "neither loss nor gain is shown"  # fmt: skip
-        lines.append(
-            f"Loss against the teacher: {value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
-        )
-        worse = [row["name"] for row in content["classes"] if row["worse"]]
-        lines.append(f"Classes where the student is worse than its teacher: {', '.join(worse) or 'none'}.")  # fmt: skip
+        yield from _of_teacher(content, taught)
     for name, gain in content["gains"].items():
         if gain is None:
-            lines.append(f"Gain over '{name}': unknown, its run is not finished.")
-            continue
-        value, low, high = (100 * gain[k] for k in ("value", "low", "high"))
-        shown = "a gain is shown" if low > 0 else "no gain is shown"
-        lines.append(
-            f"Gain over '{name}': {value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
-        )
-    if content["calibration"]["temperature"] is None:
-        lines.append("No held-out data (config.validation = 0), so no temperature was fitted.")  # fmt: skip
-    return lines
+            yield f"Gain over '{name}': unknown, its run is not finished."
+        else:
+            yield f"Gain over '{name}': {_gain(gain)}"
+    yield _calibration(content["calibration"])
+    if content["networks"]:
+        yield from _of_networks(content["networks"])
+
+
+def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str]:
+    loss = taught["loss"]
+    value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
+    shown = _shown(
+        low,
+        high,
+        "a loss is shown",
+        "a gain is shown",
+        "neither loss nor gain is shown",
+    )
+    yield (
+        f"Loss against the teacher: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
+        f"95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
+    )
+    own, big = content["costs"]["student"], content["costs"]["teacher"]
+    m = len(taught["members"])
+    bought = f"{_times(m * big['bytes'], own['bytes'])} fewer bytes and {_times(m * big['macs'], own['macs'])} fewer multiply-accumulates"
+    whom = f"the {m} networks that taught it" if m > 1 else "its teacher"
+    yield f"That buys {bought} than {whom}."
+    yield f"It gives its teacher's answer on {100 * taught['agreement']:.2f} % of the images."
+    worse = [row for row in content["classes"] if row["worse"]]
+    sure = [row["name"] for row in worse if row["loss_95"][0] > 0]
+    names = ", ".join(row["name"] for row in worse) or "none"
+    if len(worse) > MANY:
+        names = f"{len(worse)} of {len(content['classes'])}"
+    text = f"Classes where the student is worse than its teacher: {names}."
+    if sure:
+        more = " and others" if len(sure) > MANY else ""
+        text += f" Shown by the interval of {', '.join(sure[:MANY])}{more}."
+    elif worse:
+        text += " No interval of one class shows it."
+    yield text
+
+
+def _shown(low: float, high: float, above: str, below: str, neither: str) -> str:
+    """What an interval says: it lies above zero, below it, or around it."""
+    return above if low > 0 else below if high < 0 else neither
+
+
+def _gain(gain: dict[str, Any]) -> str:
+    value, low, high = (100 * gain[k] for k in ("value", "low", "high"))
+    shown = _shown(low, high, "a gain is shown", "a loss is shown", "no gain is shown")
+    return f"{value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
+
+
+def _calibration(found: dict[str, Any]) -> str:
+    excess = 100 * found["excess"]
+    how = "about as sure as it is right"
+    if abs(excess) > SURE:
+        how = "too sure of itself" if excess > 0 else "too little sure of itself"
+    text = f"The student is {how}: mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, ECE {100 * found['ece']:.2f} %."
+    if found["temperature"] is None:
+        return f"{text} No held-out data (config.validation = 0), so no temperature was fitted."
+    mean = sum(found["temperature"]) / len(found["temperature"])
+    scaled = 100 * found["scaled"]["ece"]
+    return f"{text} A temperature of {mean:.2f}, fitted on held-out images, makes the ECE {scaled:.2f} %."
+
+
+def _of_networks(found: dict[str, Any]) -> Iterator[str]:
+    robust = found.get("robustness")
+    if robust:
+        own, clean = robust["mean"]["student"], robust["clean"]["student"]
+        worst = min(robust["kinds"], key=lambda k: min(robust["kinds"][k]["student"]))
+        low = 100 * min(robust["kinds"][worst]["student"])
+        text = f"Corrupted images cost it {100 * (clean - own):.2f} points on average ({robust['images']:,} images)"
+        if "teacher" in robust["mean"]:
+            lost = robust["clean"]["teacher"] - robust["mean"]["teacher"]
+            text += f", its teacher {100 * lost:.2f}"
+        yield f"{text}; the worst is {worst}, down to {low:.2f} %."
+    stages = found["capacity"]["student"]
+    dead = [
+        f"{round(s['dead'], 1):g} of {s['units']} in {s['stage']}"
+        for s in stages
+        if s["dead"]
+    ]
+    if stages:
+        yield f"Dead units of the student, mean over seeds: {', '.join(dead) or 'none'}."
+
+
+def _times(big: float, small: float) -> str:
+    ratio = big / small
+    return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.1f} times"

@@ -1,174 +1,62 @@
-"""What a report says, as plain data: read from what the finished run and its teacher store, nothing is trained."""
+"""What a report says, as plain data: all that `report.json` holds and the page shows."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from kd import metrics
-from kd.config import default_workdir
-from kd.errors import InputError
-from kd.record import read_rows
-from kd.report import calibration, fidelity, significance
-from kd.report.conclusions import conclude
-from kd.statistics import paired_difference
+from kd.report import comparison, stored
+from kd.report.conclusions import conclude, conclude_many
 from kd.workdir import Workdir
 
-COSTS = ("parameters", "bytes", "macs")
 
-
-def make_content(workdir: Workdir, root: str = "runs") -> dict[str, Any]:
+def make_content(
+    paths: Sequence[str],
+    root: str = "runs",
+    run: bool = True,
+    images: int | None = None,
+) -> dict[str, Any]:
     """Content of `report.json`. Shares in [0, 1], NLL and KL in nats, costs of one network.
 
     Args:
-      workdir: of the run.
+      paths: directories of finished runs that were evaluated on the same examples. The first is what others are compared with.
       root: where the runs of `config.compare` lie; one that is not finished is named as missing.
+      run: whether to run the networks, for what stored predictions cannot tell.
+      images: test images to run them on; None chooses.
 
     Raises:
-      InputError: the directory is no run, is not finished, or its teacher's run is gone.
+      InputError: a directory is no run, is not finished, its teacher's run is gone, the examples differ, or, where networks are
+        run, the data or the teacher are not those of the run any more.
     """
-    config = workdir.read("config.json")
-    if not workdir.finished:
-        raise InputError(
-            f"{workdir} is not finished: it has no result.json. The `kd run` that began it goes on from its checkpoint."
-        )
-    result, stored = workdir.read("result.json"), workdir.predictions()
-    logits, label = stored["logits"], stored["label"]
-    teacher, target = _teacher(result, label)
-    content = {
-        "run": str(workdir),
-        "split": result["split"],
-        "examples": len(label),
-        "seeds": result["seeds"],
-        "accuracy": _mean(metrics.accuracy(logits, label)),
-        "wilson_95": [_wilson(own, label) for own in logits],
-        "costs": {"student": {k: result[k] for k in COSTS}},
-        "calibration": _calibration(stored),
-        "classes": _classes(logits, label, target, result["class_names"]),
-        "curves": _curves(workdir),
-        "gains": {
-            name: _gain(logits, label, Workdir(default_workdir(reference, root)))
-            for name, reference in (config.get("compare") or {}).items()
-        },
+    runs = [stored.read(Workdir(path)) for path in dict.fromkeys(paths)]
+    comparison.require_same_examples(runs)
+    described = [_describe(own, root, run, images) for own in runs]
+    others = [
+        gain["run"] for one in described for gain in one["gains"].values() if gain
+    ]
+    points = comparison.points(runs, others)
+    front = {point.name for point in comparison.front(points)}
+    content: dict[str, Any] = {
+        "runs": described,
+        "pairs": comparison.pairs(runs),
+        "points": [
+            {**point._asdict(), "front": point.name in front} for point in points
+        ],
     }
-    if teacher is not None and target is not None:
-        content["costs"]["teacher"] = {k: teacher[k] for k in COSTS}
-        content["teacher"] = _against(logits, label, target, result["teacher"])
-    content["conclusions"] = conclude(content, config.get("acceptance") or {})
+    content["conclusions"] = conclude_many(content)
     return content
 
 
-def _teacher(
-    result: dict[str, Any], label: np.ndarray
-) -> tuple[dict[str, Any] | None, np.ndarray | None]:
-    """The teacher's result, and logits [n, c] of the mean of its members."""
-    if result["teacher"] is None:
-        return None, None
-    there = Workdir(result["teacher"]["run"])
-    if not there.finished:
-        raise InputError(
-            f"the teacher's run {there} is not there. Run `kd report` where `kd run` ran, or put that run back."
-        )
-    found = there.predictions()
-    if not np.array_equal(found["label"], label):
-        raise InputError(
-            f"the teacher in {there} was evaluated on other examples than this run. Train the student again."
-        )
-    members = found["logits"][np.asarray(result["teacher"]["members"])]
-    return there.read("result.json"), metrics.mean_probs(members)
-
-
-def _gain(
-    logits: np.ndarray, label: np.ndarray, there: Workdir
-) -> dict[str, float] | None:
-    """Accuracy gained over another run, with its interval; None where that is not finished."""
-    if not there.finished:
-        return None
-    other = there.predictions()
-    if not np.array_equal(other["label"], label):
-        raise InputError(
-            f"{there} was evaluated on other examples than this run, so that the two cannot be compared."
-        )
-    own, theirs = (
-        (found.argmax(-1) == label).astype(float) for found in (logits, other["logits"])
-    )
-    return paired_difference(own, theirs)._asdict()
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values))
-
-
-def _wilson(logits: np.ndarray, label: np.ndarray) -> list[float]:
-    right = int(np.sum(logits.argmax(-1) == label))
-    return list(significance.wilson(right, len(label)))
-
-
-def _against(
-    logits: np.ndarray, label: np.ndarray, target: np.ndarray, origin: dict[str, Any]
+def _describe(
+    own: stored.Stored, root: str, run: bool, images: int | None
 ) -> dict[str, Any]:
-    right, taught = logits.argmax(-1) == label, target.argmax(-1) == label
-    loss = paired_difference(taught[None].astype(float), right.astype(float))
-    return {
-        "run": origin["run"],
-        "members": origin["members"],
-        "accuracy": _mean(taught),
-        "wilson_95": _wilson(target, label),
-        "loss": loss._asdict(),
-        "mcnemar_p": [significance.mcnemar(own, taught) for own in right],
-        "agreement": _mean(metrics.agreement(logits, target)),
-        "kl": _mean(metrics.kl(logits, target)),
-    }
+    content = stored.describe(own, root)
+    content["networks"] = None
+    if run:
+        from kd.report import gallery, networks
 
-
-def _calibration(stored: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Means over seeds; temperatures are fitted on the validation images alone, each seed's on its own logits."""
-    logits, label = stored["logits"].astype(np.float64), stored["label"]
-
-    def figures(logits: np.ndarray) -> dict[str, float]:
-        return {
-            "ece": float(np.mean([calibration.ece(own, label) for own in logits])),
-            "nll": _mean(metrics.nll(logits, label)),
-            "brier": float(np.mean([calibration.brier(own, label) for own in logits])),
-        }
-
-    bins = [
-        [None if np.isnan(v) else float(v) for v in values]
-        for values in calibration.reliability(logits[0], label)
-    ]
-    found: dict[str, Any] = {
-        **figures(logits),
-        "reliability_of_first_seed": dict(
-            zip(calibration.Reliability._fields, bins, strict=True)
-        ),
-        "temperature": None,
-    }
-    if "validation_logits" in stored:
-        fit = [
-            calibration.temperature(own, stored["validation_label"])
-            for own in stored["validation_logits"].astype(np.float64)
-        ]
-        found["temperature"] = fit
-        found["scaled"] = figures(logits / np.array(fit)[:, None, None])
-    return found
-
-
-def _classes(
-    logits: np.ndarray,
-    label: np.ndarray,
-    target: np.ndarray | None,
-    names: list[str],
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": names[row.label] if names else str(row.label),
-            **row._asdict(),
-            "worse": row.worse,
-        }
-        for row in fidelity.per_class(logits, label, target)
-    ]
-
-
-def _curves(workdir: Workdir) -> list[dict[str, Any]]:
-    rows = [row for row in read_rows(workdir) if row["kind"] != "train"]
-    keys = ("kind", "epoch", "accuracy", "nll")
-    return [{key: row[key] for key in keys if key in row} for row in rows]
+        dataset = networks.load_data(own)
+        content["networks"] = networks.measure(own, dataset, images)
+        content["corrupted"] = gallery.corrupted(dataset)
+        if own.target is not None:
+            content["mistakes"] = gallery.mistakes(own, dataset, content["classes"])
+    content |= conclude(content)
+    return content

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kd import metrics
+from kd.statistics import paired_difference
 
 
 class ClassRow(NamedTuple):
@@ -17,6 +18,9 @@ class ClassRow(NamedTuple):
     teacher: float | None = None
     agreement: float | None = None
     kl: float | None = None
+    loss_95: tuple[float, float] | None = (
+        None  # of teacher - accuracy, see `kd.statistics`
+    )
 
     @property
     def worse(self) -> bool:
@@ -36,10 +40,17 @@ def per_class(
         own, of = logits[:, at], label[at]
         row = ClassRow(int(k), int(at.sum()), _share(own, of))
         if target is not None:
+            taught = target[at]
+            found = paired_difference(
+                (taught.argmax(-1) == of)[None].astype(float),
+                (own.argmax(-1) == of).astype(float),
+                draws=1000,
+            )
             row = row._replace(
-                teacher=_share(target[at], of),
-                agreement=float(metrics.agreement(own, target[at]).mean()),
-                kl=float(metrics.kl(own, target[at]).mean()),
+                teacher=_share(taught, of),
+                agreement=float(metrics.agreement(own, taught).mean()),
+                kl=float(metrics.kl(own, taught).mean()),
+                loss_95=(found.low, found.high),
             )
         rows.append(row)
     return rows

@@ -1,163 +1,131 @@
-"""A report's content as Markdown and as one HTML file that opens offline: its pictures lie inside it."""
+"""A report as one HTML file that opens offline: style, drawings and pictures lie inside it."""
 
 import base64
 import html
-import io
-import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from kd.report.blocks import Block, Figure, Grid, Heat, Note, Pictures, Points, Table
+from kd.report.conclusions import STATES, short
+from kd.report.sections import sections, subtitle
 
-from kd.report.content import COSTS, make_content
-from kd.workdir import Workdir
+STYLE = """
+:root{color-scheme:light}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:56rem;padding:2.5rem 1.5rem 5rem;background:#fff;color:#1c1f23;
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;overflow-wrap:break-word}
+h1{font-size:1.75rem;line-height:1.2;margin:0 0 .25rem}
+h2{font-size:1.25rem;margin:3rem 0 .75rem;padding-top:1rem;border-top:1px solid #d8dce1}
+h3{font-size:1.05rem;margin:2rem 0 .5rem}
+p{margin:.6rem 0}
+p.note,p.under{color:#5a626b;font-size:.9rem}
+.verdict{margin:1.5rem 0 0;padding:1rem 1.25rem;border-left:6px solid #8a929b;background:#f4f5f7;border-radius:0 6px 6px 0}
+.verdict b{display:block;font-size:1.2rem;margin-bottom:.15rem}
+.verdict.met{border-color:#2a8c55;background:#eef7f1}
+.verdict.undecided{border-color:#c48a00;background:#fdf7e7}
+.verdict.not-met{border-color:#b8322a;background:#fbeeed}
+ul{margin:1.25rem 0 0;padding-left:1.2rem}
+ul li{margin:.35rem 0}
+.wide{overflow-x:auto;margin:.75rem 0}
+table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
+th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #e4e7eb;white-space:nowrap}
+th{font-weight:600;color:#444b53;border-bottom:2px solid #c4cad1;vertical-align:bottom}
+th:first-child,td:first-child{text-align:left;padding-left:0}
+table.heat td{text-align:center;min-width:4rem;border:2px solid #fff}
+table.heat th{border:0;text-align:center}table.heat th:first-child{text-align:left}
+img.figure{display:block;max-width:100%;height:auto;margin:.75rem 0}
+figure.row{display:grid;grid-template-columns:6.5rem 1fr;gap:.75rem;align-items:start;margin:.9rem 0}
+figure.row>b{font-size:.9rem;padding-top:.25rem;overflow-wrap:anywhere}
+.pictures{display:flex;flex-wrap:wrap;gap:.75rem}
+.pictures div{width:5rem;font-size:.72rem;line-height:1.3;color:#5a626b;text-align:center}
+.pictures img{display:block;margin:0 auto .15rem;width:4.5rem;height:4.5rem;object-fit:contain;image-rendering:pixelated;background:#eef0f2;border:1px solid #d8dce1}
+details{margin:.75rem 0}summary{cursor:pointer;color:#1a66b0;font-size:.9rem}
+"""
 
-STYLE = """body{font:16px/1.45 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ccc}
-td:first-child,th:first-child{text-align:left}ul.top{background:#eef3f8;padding:1rem 2rem}img{max-width:100%}"""
 
-type Grid = list[list[str]]  # the first line is the head
-
-
-def write(run: str, out: str | None, root: str = "runs") -> Path:
-    """Writes `report.html`, `report.json` and `report.md`, by default into RUN/report; returns the page's path."""
-    content = make_content(Workdir(run), root)
-    folder = Path(out) if out else Path(run) / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(content, indent=2) + "\n")
-    (folder / "report.md").write_text(markdown(content))
-    page = folder / "report.html"
-    page.write_text(as_html(content))
-    return page
-
-
-def markdown(content: dict[str, Any]) -> str:
-    """The report without its pictures."""
-    parts = [f"# {_title(content)}", _subtitle(content)]
-    parts.append("\n".join(f"- {line}" for line in content["conclusions"]))
-    for title, grid in _grids(content).items():
-        head, *rows = ("| " + " | ".join(line) + " |" for line in _piped(grid))
-        rule = "| --- |" + " ---: |" * (len(grid[0]) - 1)
-        parts += [f"## {title}", "\n".join([head, rule, *rows])]
-    return "\n\n".join(parts) + "\n"
-
-
-def as_html(content: dict[str, Any]) -> str:
+def as_html(content: dict[str, Any], title: str) -> str:
     """The whole page."""
-    text = html.escape
-    top = "".join(f"<li>{text(line)}</li>" for line in content["conclusions"])
-    parts = [
-        f"<h1>{text(_title(content))}</h1><p>{text(_subtitle(content))}</p><ul class=top>{top}</ul>"
+    runs = content["runs"]
+    parts = [f"<h1>{_text(title)}</h1>"]
+    parts.append(f"<p class=under>{_text(subtitle(runs))}</p>")
+    parts += [
+        _verdict(run, len(runs) > 1)
+        for run in runs
+        if len(runs) == 1 or run["verdict"]["state"] != "none"
     ]
-    for title, (head, *rows) in _grids(content).items():
-        lines = ["".join(f"<th>{text(c)}</th>" for c in head)]
-        lines += ["".join(f"<td>{text(c)}</td>" for c in row) for row in rows]
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        parts.append(f"<h2>{text(title)}</h2><table>{body}</table>")
-    data = base64.b64encode(picture(content)).decode()
-    parts.append(
-        f'<h2>Learning curves and reliability</h2><img alt="learning curves, reliability" src="data:image/png;base64,{data}">'
-    )
-    head = f"<meta charset=utf-8><title>{text(_title(content))}</title><style>{STYLE}</style>"
-    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+    parts.append(_points(content["conclusions"]))
+    for section in sections(content):
+        level = section.level
+        parts.append(f"<h{level}>{_text(section.title)}</h{level}>")
+        parts += [_block(block) for block in section.blocks]
+    head = f'<meta charset=utf-8><meta name=viewport content="width=device-width"><title>{_text(title)}</title><style>{STYLE}</style>'
+    body = "\n".join(parts)
+    return f"<!doctype html>\n<html lang=en><head>{head}</head><body>\n{body}\n</body></html>\n"
 
 
-def picture(content: dict[str, Any]) -> bytes:
-    """PNG of the accuracy over epochs, a line for each seed, and of the first seed's reliability."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _verdict(run: dict[str, Any], named: bool) -> str:
+    found = run["verdict"]
+    state = found["state"].replace(" ", "-")
+    name = f"{short(run['run'])}: " if named else ""
+    return f"<div class='verdict {state}'><b>{_text(name + STATES[found['state']])}</b>{_text(found['text'])}</div>"
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    curves = content["curves"]
-    if curves:
-        accuracy = 100 * np.array([row["accuracy"] for row in curves])
-        left.plot(
-            [row["epoch"] + 1 for row in curves],
-            accuracy,
-            marker=".",
-            label=[f"seed {seed}" for seed in content["seeds"]],
-        )
-        left.legend(fontsize="small")
-    left.set(xlabel="epoch", ylabel=f"accuracy on {content['split']}, %")
-    left.xaxis.get_major_locator().set_params(integer=True)
-    bins = content["calibration"]["reliability_of_first_seed"]
-    points = [
-        (c, a, n)
-        for c, a, n in zip(
-            bins["confidence"], bins["accuracy"], bins["count"], strict=True
-        )
-        if n
+
+def _block(block: Block) -> str:
+    if isinstance(block, Note):
+        return f"<p class=note>{_text(block.text)}</p>"
+    if isinstance(block, Points):
+        return _points(block.lines)
+    if isinstance(block, Table):
+        table = f"<div class=wide>{_table(block.grid)}</div>"
+        if block.fold:
+            return f"<details><summary>{_text(block.fold)}</summary>{table}</details>"
+        return table
+    if isinstance(block, Heat):
+        return f"<div class=wide>{_heat(block)}</div>"
+    if isinstance(block, Figure):
+        data = base64.b64encode(block.svg.encode()).decode()
+        return f'<img class=figure alt="{_text(block.alt)}" src="data:image/svg+xml;base64,{data}">'
+    return _pictures(block)
+
+
+def _points(lines: list[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>"
+
+
+def _table(grid: Grid) -> str:
+    head, *rows = grid
+    lines = ["".join(f"<th>{_text(c)}</th>" for c in head)]
+    lines += ["".join(f"<td>{_text(c)}</td>" for c in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _heat(block: Heat) -> str:
+    head = "".join(f"<th>{_text(c)}</th>" for c in (block.corner, *block.columns))
+    rows = [
+        f"<th>{_text(name)}</th>" + "".join(_cell(v) for v in values)
+        for name, values in zip(block.rows, block.values, strict=True)
     ]
-    confidence, accuracy, count = np.array(points).T
-    right.plot([0, 1], [0, 1], color="grey", linewidth=1)
-    right.scatter(confidence, accuracy, 20 + 200 * count / count.sum())
-    right.set(
-        xlabel="confidence",
-        ylabel="accuracy",
-        xlim=(0, 1),
-        ylim=(-0.03, 1.03),
-        title="reliability of the first seed",
+    return f"<table class=heat>{''.join(f'<tr>{row}</tr>' for row in (head, *rows))}</table>"
+
+
+def _cell(value: float | None) -> str:
+    """White at 0 to deep blue at 1, with letters that can be read on it."""
+    if value is None:
+        return "<td>-</td>"
+    depth = min(1.0, max(0.0, value))
+    mixed = [round(255 + (to - 255) * depth) for to in (16, 82, 148)]
+    letters = "#fff" if depth > 0.5 else "#1c1f23"
+    return f"<td style='background:rgb({mixed[0]},{mixed[1]},{mixed[2]});color:{letters}'>{value:.2f}</td>"
+
+
+def _pictures(block: Pictures) -> str:
+    shown = "".join(
+        f'<div><img alt="" src="data:image/png;base64,{data}">{_text(caption)}</div>'
+        if data
+        else f"<div>{_text(caption)}</div>"
+        for data, caption in block.pictures
     )
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
+    return f"<figure class=row><b>{_text(block.title)}</b><div class=pictures>{shown}</div></figure>"
 
 
-def _title(content: dict[str, Any]) -> str:
-    return f"Report of {content['run']}"
-
-
-def _subtitle(content: dict[str, Any]) -> str:
-    return f"{content['examples']} {content['split']} images, {len(content['seeds'])} seeds. Means over seeds unless said otherwise."
-
-
-def _piped(grid: Grid) -> Grid:
-    return [[cell.replace("|", "\\|") for cell in line] for line in grid]
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f}"
-
-
-def _grids(content: dict[str, Any]) -> dict[str, Grid]:
-    grids: dict[str, Grid] = {}
-    lines = [["", "accuracy %", "95 % Wilson interval", "McNemar p against the teacher"]]  # fmt: skip
-    taught = content.get("teacher")
-    tests = taught["mcnemar_p"] if taught else [None] * len(content["seeds"])
-    if taught:
-        lines.append(_accuracy("teacher", taught["wilson_95"], None))
-    for seed, found, p in zip(
-        content["seeds"], content["wilson_95"], tests, strict=True
-    ):
-        lines.append(_accuracy(f"student, seed {seed}", found, p))
-    grids["Accuracy"] = lines
-    grids["Size and cost"] = [
-        ["one network", *COSTS],
-        *([who, *(f"{v:,}" for v in cost.values())] for who, cost in content["costs"].items()),
-    ]  # fmt: skip
-    found = content["calibration"]
-    grids["Calibration"] = [["", "ECE %", "NLL", "Brier"], _calibrated("as trained", found)]  # fmt: skip
-    if found["temperature"]:
-        grids["Calibration"].append(
-            _calibrated("temperature from held-out data", found["scaled"])
-        )
-    head = ["class", "images", "student %", "teacher %", "agreement %", "KL", ""]
-    grids["Classes"] = [head, *(_class(row) for row in content["classes"])]
-    return grids
-
-
-def _accuracy(name: str, found: list[float], p: float | None) -> list[str]:
-    value, low, high = (100 * v for v in found)
-    return [name, f"{value:.2f}", f"[{low:.2f}, {high:.2f}]", "" if p is None else f"{p:.3g}"]  # fmt: skip
-
-
-def _calibrated(name: str, found: dict[str, float]) -> list[str]:
-    return [name, _percent(found["ece"]), f"{found['nll']:.4f}", f"{found['brier']:.4f}"]  # fmt: skip
-
-
-def _class(row: dict[str, Any]) -> list[str]:
-    shares = [_percent(row[k]) for k in ("accuracy", "teacher", "agreement")]
-    kl = "" if row["kl"] is None else f"{row['kl']:.4f}"
-    return [row["name"], str(row["count"]), *shares, kl, "worse" if row["worse"] else ""]  # fmt: skip
+def _text(words: str) -> str:
+    return html.escape(words)

@@ -1,0 +1,94 @@
+"""The step of KD on 1, 2, 4 and 8 simulated devices: what the division of a batch, or of an ensemble, costs on the same cores."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+
+from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
+from benchmarks.record import Case, Made, Row
+from benchmarks.steps import Problem, batch
+from benchmarks.timer import ratio
+from benchmarks.worker import Worker
+from kd import parts, sharding, teacher
+from kd.objective import Weighted
+from kd.objectives.ce import CE
+from kd.objectives.kd import KD
+from kd.step import make_init, make_step
+
+TITLE = "a step on several simulated devices over one on a single, on the same cores: processor time"
+REPEATS = 9
+
+MEMBERS = 8
+
+MESHES = {
+    "batch": ((1, 1), (1, 2), (1, 4), (1, 8)),
+    "members": ((1, 1), (2, 1), (4, 1), (8, 1)),
+}
+"""What is divided -> (teacher, data) of the meshes."""
+
+
+def cases(toy: bool) -> Sequence[Case]:
+    """An ensemble of eight CNNs and of eight MLPs."""
+    nets, size = (TOYS, 8) if toy else (KINDS, 64)
+    problems = {
+        kind: Problem(nets[kind], nets[kind], size, SHAPE, CLASSES, 512)
+        for kind in ("CNN", "MLP")
+    }
+    return [
+        Case(f"{kind}, {what}", partial(_make, problem, meshes[: 2 if toy else None]))
+        for kind, problem in problems.items()
+        for what, meshes in MESHES.items()
+    ]
+
+
+def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
+    """An update by an ensemble, on a mesh of so many devices, as `kd.setup` makes it of `config.devices`."""
+    mesh = sharding.make_mesh(rows, columns)
+    big = parts.make_model(problem.teacher, problem.num_classes)
+    small = parts.make_model(problem.student, problem.num_classes)
+    how = "unroll" if "CNN" in problem.teacher["name"] else "vmap"
+    taught = teacher.ensemble(big, "probs", how, sharding.spread(mesh))
+    objective = Weighted({"ce": CE(), "kd": KD(4.0)}, {"ce": 0.1, "kd": 0.9})
+    made = small, objective, taught, optax.sgd(0.05, momentum=0.9)
+    example = batch(problem)
+    keys = jax.random.split(jax.random.key(0), MEMBERS)
+    weights = jax.jit(jax.vmap(lambda key: big.init(key, example["image"])))(keys)
+    frozen = {
+        "teacher": sharding.put(weights, sharding.members(mesh, MEMBERS)),
+        "tables": {},
+    }
+    everywhere = sharding.everywhere(mesh)
+    example = sharding.put(example, everywhere)
+    init = jax.jit(make_init(*made), out_shardings=everywhere)
+    state = init(jax.random.key(0), frozen, example)
+    seen = sharding.split_batch(mesh, problem.batch_size, ("data",))
+    augment = lambda key, given: seen(given)
+    split = sharding.split_batch(mesh, problem.batch_size)
+    update = sharding.compiled(mesh)(make_step(*made, augment, split=split))
+
+    def call() -> Any:
+        nonlocal state
+        state, metrics = update(state, frozen, example)
+        return metrics
+
+    jax.block_until_ready(call())
+    return call
+
+
+def _make(problem: Problem, meshes: Sequence[tuple[int, int]]) -> Made:
+    part = lambda rows, columns: Worker(step, problem, rows, columns, devices=rows * columns)  # fmt: skip
+    return Made({str(r * c): part(r, c) for r, c in meshes}, {})
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Processor time over that of one device, as median [smallest, largest] of the rounds."""
+    counts = list(rows[0]["seconds"])[1:] if rows else []
+    lines = [["network, what is divided", *(f"{n} devices" for n in counts)]]
+    for row in rows:
+        seconds = row["seconds"]
+        over = (str(ratio(seconds[n], seconds["1"])) for n in counts)
+        lines.append([row["case"], *over])
+    return lines

@@ -1,0 +1,89 @@
+"""Several runs side by side: accuracy against bytes, and paired differences."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kd.errors import InputError
+from kd.report.stored import Stored, difference, interval, same_examples
+from kd.workdir import Workdir
+
+
+class Point(NamedTuple):
+    """A network, or an ensemble of `networks`, in the plane of bytes and accuracy."""
+
+    name: str
+    networks: int
+    bytes: int
+    macs: int
+    accuracy: float
+    low: float  # of the 95 % bootstrap interval over examples and seeds
+    high: float
+
+
+def require_same_examples(runs: Sequence[Stored]) -> None:
+    """Raises InputError where one of the runs was evaluated on other examples than the first."""
+    first = runs[0]
+    for other in runs[1:]:
+        if not same_examples(first, other.result, other.label):
+            raise InputError(
+                f"{other.workdir} was evaluated on other examples ({other.result['examples']:,} {other.result['split']} images of "
+                f"{other.config['data']['name']}) than {first.workdir} ({first.result['examples']:,} {first.result['split']} images of "
+                f"{first.config['data']['name']}): report them apart."
+            )
+
+
+def pairs(runs: Sequence[Stored]) -> list[dict[str, Any]]:
+    """Each later run against the first one, the accuracy gained over it."""
+    first = runs[0]
+    return [
+        {"run": str(run.workdir), **difference(run.right, first.right)}
+        for run in runs[1:]
+    ]
+
+
+def points(runs: Sequence[Stored], others: Sequence[str]) -> list[Point]:
+    """The runs, their teachers (one network, and the ensemble) and the finished runs in the directories `others`, each once."""
+    found: dict[str, Point] = {}
+    for run in runs:
+        _add(found, str(run.workdir), run.result, run.right)
+    for run in runs:
+        if run.teacher is None or run.target is None or run.taught is None:
+            continue
+        members = run.result["teacher"]["members"]
+        logits = run.teacher.predictions()["logits"]
+        right = (logits.argmax(-1) == run.label).astype(float)
+        _add(found, str(run.teacher), run.taught, right)
+        if len(members) > 1:
+            name = f"ensemble of {len(members)}: {run.teacher}"
+            right = (run.target.argmax(-1) == run.label).astype(float)[None]
+            _add(found, name, run.taught, right, len(members))
+    for path in others:
+        there = Workdir(path)
+        arrays = there.predictions()
+        right = (arrays["logits"].argmax(-1) == arrays["label"]).astype(float)
+        _add(found, path, there.read("result.json"), right)
+    return sorted(found.values(), key=lambda point: (point.bytes, -point.accuracy))
+
+
+def _add(
+    found: dict[str, Point],
+    name: str,
+    result: dict[str, Any],
+    right: np.ndarray,
+    networks: int = 1,
+) -> None:
+    if name not in found:
+        cost = networks * result["bytes"], networks * result["macs"]
+        found[name] = Point(name, networks, *cost, *interval(right))
+
+
+def front(every: Sequence[Point]) -> list[Point]:
+    """Those that no other beats: none is at least as accurate in fewer bytes, or more accurate in as many."""
+    best, kept = -1.0, []
+    for point in sorted(every, key=lambda p: (p.bytes, -p.accuracy)):
+        if point.accuracy > best:
+            kept.append(point)
+            best = point.accuracy
+    return kept

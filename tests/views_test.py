@@ -1,0 +1,123 @@
+"""Two views of each image in one batch: who sees them, what asks for them, and the same on many devices."""
+
+import json
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from kd import main as command
+from kd import teacher as teachers
+from kd.data.augment import make_augment
+from kd.models.mlp import MLP
+from kd.objective import Weighted
+from kd.objectives.mlkd import MLKD
+from kd.record import read_rows
+from kd.step import make_init, make_step
+from kd.workdir import Workdir
+
+B = 16
+UNIT = (0.0,), (1.0,)
+IMAGE = np.random.default_rng(0).integers(0, 255, (B, 6, 6, 1), dtype=np.uint8)
+BATCH = {
+    "image": jnp.asarray(IMAGE),
+    "label": jnp.arange(B) % 3,
+    "index": jnp.arange(B) + 5,
+    "epoch": jnp.int32(2),
+}
+WEAK, STRONG = "crop(1)", "crop(2)|cutout(3)"
+BOTH = make_augment(WEAK, *UNIT, second=STRONG)
+
+
+def test_a_batch_of_two_views_has_both_of_each_image_side_by_side(key):
+    both = jax.jit(BOTH)(key, BATCH)
+    alone = jax.jit(make_augment(WEAK, *UNIT))(key, BATCH)
+    np.testing.assert_array_equal(both["image"][::2], alone["image"])
+    np.testing.assert_array_equal(both["views"], [0, 1] * B)
+    for name in ("label", "index"):
+        np.testing.assert_array_equal(both[name], np.repeat(BATCH[name], 2))
+    strong = both["image"][1::2]
+    assert np.all(np.sum(np.abs(strong) < 1e-6, axis=(1, 2, 3)) >= 4)  # cut out
+    # Another draw than the first view's, even by the same operations.
+    twice = jax.jit(make_augment(WEAK, *UNIT, second=WEAK))(key, BATCH)["image"]
+    assert np.mean(np.all(twice[::2] == twice[1::2], axis=(1, 2, 3))) < 0.5
+
+
+class Apart(nn.Module):
+    """How far the student is from the teacher on each row, and that each row is there."""
+
+    def __call__(self, view):
+        assert view.batch["views"].shape == view.batch["label"].shape == (2 * B,)
+        return jnp.sum((view.student.logits - view.teacher.logits) ** 2, axis=-1)
+
+
+def test_student_and_teacher_see_both_views_in_one_step(key):
+    """A student equal to its teacher is at no distance, row by row, whatever the augmentation drew."""
+    net = MLP(3, widths=(5,))
+    weights = net.init(key, jnp.zeros((1, 6, 6, 1)))
+    parts = net, Weighted({"apart": Apart()}, {"apart": 1.0}), teachers.frozen(net)
+    parts = *parts, optax.sgd(0.1), BOTH
+    frozen = {"teacher": weights, "tables": {}}
+    state = make_init(*parts)(key, frozen, BATCH, {"student": weights})
+    _, metrics = jax.jit(make_step(*parts))(state, frozen, BATCH)
+    assert metrics["apart"] == 0 and metrics["grad_norm"] == 0
+
+
+@pytest.mark.slow
+def test_eight_devices_are_one(key):
+    net = MLP(3, widths=(5,))
+    frozen = {"teacher": net.init(key, jnp.zeros((1, 6, 6, 1))), "tables": {}}
+    term = Weighted({"mlkd": MLKD()}, {"mlkd": 1.0})
+    parts = net, term, teachers.frozen(net), optax.sgd(0.1), BOTH
+    state = make_init(*parts)(jax.random.key(1), frozen, BATCH)
+    step = jax.jit(make_step(*parts))
+    alone = step(state, frozen, BATCH)
+    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
+    put = lambda x: NamedSharding(mesh, PartitionSpec(*["data"] * (x.ndim > 0)))
+    split = {name: jax.device_put(x, put(x)) for name, x in BATCH.items()}
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    together = step(*jax.device_put((state, frozen), everywhere), split)
+    for a, b in zip(*map(jax.tree.leaves, (together[1], alone[1])), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+MLKD_RUN = ["--config.objective.kd.name=mlkd.MLKD", "--config.teacher.members=0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (MLKD_RUN, "objective.kd compares two views"),
+        (["--config.second_view=crop(1)"], "no term of config.objective looks"),
+        (
+            [*MLKD_RUN, "--config.second_view=c", "--config.objective.ce.name=crd.CRD"],
+            "must be in a batch once",
+        ),
+        ([*MLKD_RUN, "--config.second_view=corp(1)"], "'crop'"),
+    ],
+)
+def test_views_that_do_not_fit_are_refused(small_config, capsys, arguments, words):
+    assert command.main(["run", "--config", "small.py", *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert not Workdir("runs/small").path.exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_two_views(small_config):
+    """MLKD through the command; pmap on four devices is the same run."""
+    arguments = ["run", "--config", "small.py", *MLKD_RUN]
+    arguments += ["--config.second_view=crop(1)|cutout(3)", "--config.batch_size=20"]
+    assert command.main(arguments) == 0
+    devices = ["--config.devices.transform=pmap", "--config.devices.data=4"]
+    assert command.main([*arguments, *devices, "--workdir", "pmap"]) == 0
+    runs = Workdir("runs/small"), Workdir("pmap")
+    one, several = (run.predictions()["logits"] for run in runs)
+    np.testing.assert_allclose(one, several, atol=1e-4)
+    rows = [row for row in read_rows(runs[0]) if row["kind"] == "train"]
+    assert all(np.isfinite(row["kd"]).all() for row in rows)
+    assert json.loads(Path("runs/small/config.json").read_text())["second_view"]
