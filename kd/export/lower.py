@@ -131,7 +131,7 @@ def _as_image(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
     Else the converter puts each between two reshapes, which keep BatchNorm from being folded into it.
     """
     module = context.module
-    if not isinstance(module, nn.Conv) or len(module.kernel_size) != 1 or not args:
+    if not isinstance(module, nn.Conv) or np.size(module.kernel_size) != 1 or not args:
         return method(*args, **kwargs)
     x, weights = args[0], module.variables["params"]
     alone = lambda value: value if isinstance(value, int) else (value or (1,))[0]
