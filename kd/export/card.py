@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kd.export.gates import LIMITS
+
 FORMATS = {
     "stablehlo": "a StableHLO program with its weights, which `jax.export.deserialize` reads (CPU, CUDA, TPU)",
     "litert": "a LiteRT (`.tflite`) file",
@@ -112,11 +114,13 @@ def _accuracy(name: str, found: Mapping[str, Any]) -> str:
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| gate | measured | asked for | |", "| --- | ---: | ---: | --- |"]
+    lines = ["| gate | measured | asked for | | what it is |", "| --- | ---: | ---: | --- | --- |"]  # fmt: skip
     for g in gates:
         sign = "≥" if g["at_least"] else "≤"
         state = "passed" if g["passed"] else "**WAIVED**" if g["waived"] else "failed"
-        lines.append(f"| {g['name']} | {g['value']:.6g} | {sign} {g['limit']:g} | {state} |")  # fmt: skip
+        lines.append(
+            f"| {g['name']} | {g['value']:.6g} | {sign} {g['limit']:g} | {state} | {LIMITS[g['name']].what} |"
+        )
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from kd import __version__, compilation
 from kd.errors import InputError
-from kd.export import card, directory, extras, gates
+from kd.export import card, directory, extras, gates, host
 from kd.export.source import Source, open_run, pixels
 from kd.workdir import Workdir
 
@@ -117,6 +117,7 @@ def _check(options: Options) -> None:
         extras.require("tflite", f"--format {options.format}")
     if options.format == "c" and options.kernels == "bakenn":
         extras.require("mcu", "--format c")
+        host.compiler()
 
 
 def _archive(
@@ -166,15 +167,12 @@ def _deployed(
         "output": _end(graph.ends(content)[1]),
         "operations": [op.name for op in graph.operations(content)],
         "flash_bytes": len(content),
-        "calibration": None,
+        "calibration": {"images": made.calibrated} if made.calibrated else None,
         "checks": found.report,
     }
     report["input"]["meaning"] = (
         "pixel - 128" if lower.front(source).pixels else "raw values"
     )
-    if options.integers and not source.quantized:
-        images = min(options.calibration, len(source.dataset.train.label))
-        report["calibration"] = {"images": images}
     if options.format == "c":
         return _as_c(source, options, folder, made, report, found)
     return report, found.figures
@@ -188,7 +186,7 @@ def _as_c(
     report: dict[str, Any],
     found: Any,
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    from kd.export import c, host, lower
+    from kd.export import c, lower
 
     title = f"{source.workdir}, seed {source.seed}, by kd {__version__}"
     facts = c.Facts(
@@ -203,15 +201,14 @@ def _as_c(
         return report, found.figures
     from kd.export import kernels
 
-    tool = host.compiler()
     memory = kernels.generate(made, folder / "kernels")
-    worst = host.check(folder, tool)
+    worst = host.check(folder)
     report["checks"]["kernels"] = {
         "arena_bytes": memory.arena,
         "constant_bytes": memory.constants,
         "vectors": len(found.golden.label),
         "lsb": worst,
-        "compiler": Path(tool).name,
+        "compiler": Path(host.compiler()).name,
     }
     return report, found.figures | {"c_lsb": float(worst)}
 

@@ -23,7 +23,7 @@ def compiler() -> str:
     )
 
 
-def check(folder: Path, compiler: str) -> int:
+def check(folder: Path) -> int:
     """Largest difference from the golden vectors, in units of the output.
 
     Raises:
@@ -32,7 +32,7 @@ def check(folder: Path, compiler: str) -> int:
     sources = sorted(folder.rglob("*.c"))
     with tempfile.TemporaryDirectory() as scratch:
         program = Path(scratch) / "check"
-        _run([compiler, *FLAGS, *map(os.fspath, sources), "-o", os.fspath(program)])
+        _run([compiler(), *FLAGS, *map(os.fspath, sources), "-o", os.fspath(program)])
         told = _run([os.fspath(program)], good=(0, 1))
     match = re.search(r"largest difference (\d+)", told)
     if match is None:

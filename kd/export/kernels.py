@@ -9,6 +9,7 @@ import bakenn
 from kd.errors import InputError
 from kd.export import graph
 from kd.export.litert import Made
+from kd.export.rearrange import for_kernels
 
 NAME = "student"
 WITHOUT = "The array alone, for your own runtime: --kernels none."
@@ -53,13 +54,13 @@ class Memory(NamedTuple):
 
 def generate(made: Made, folder: Path) -> Memory:
     """Writes the sources of an int8 file into `folder`, which it makes. Raises InputError for what bakenn lacks."""
-    for op in graph.operations(graph.for_kernels(made.named)):
+    for op in graph.operations(for_kernels(made.named)):
         if op.name not in OPERATIONS:
             raise InputError(
                 f"{op.layer}: bakenn has no kernel for {op.name}. {WITHOUT}"
             )
     try:
-        bakenn.compile_tflite(graph.for_kernels(made.content), folder, name=NAME)
+        bakenn.compile_tflite(for_kernels(made.content), folder, name=NAME)
     except bakenn.BakeNNError as error:
         raise InputError(f"bakenn makes no kernels: {error}. {WITHOUT}") from error
     (folder / "kd_invoke.c").write_text(INVOKE)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +96,7 @@ def for_floats(source: Source) -> Lowered:
         np.array(v, np.float32) for v in (source.dataset.mean, source.dataset.std)
     )
     if not front(source).pixels:
-        return _lowered(for_raw(source), image.shape[1:], jnp.float32)
+        return for_integers(source)  # which takes floats as they are, too
     per_channel = (1,) * (len(image.shape) - 1) + (-1,)
     center, spread = (v.reshape(per_channel) for v in (128 / 255 - mean, std))
 
@@ -132,7 +133,33 @@ def for_integers(source: Source) -> Lowered:
 
 
 def _network(source: Source, x: Array) -> Array:
-    return cast(Outputs, source.model.apply(source.variables, x, train=False)).logits
+    with nn.intercept_methods(_as_image):
+        outputs = cast(Outputs, source.model.apply(source.variables, x, train=False))
+    return outputs.logits.reshape((1, -1))
+
+
+def _as_image(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+    """Has convolutions of series [1, t, c] give [1, t, 1, c], on which all that looks at channels alone goes on the same.
+
+    Else the converter puts each between two reshapes, which keep BatchNorm from being folded into it.
+    """
+    module = context.module
+    if not isinstance(module, nn.Conv) or np.size(module.kernel_size) != 1 or not args:
+        return method(*args, **kwargs)
+    x, weights = args[0], module.variables["params"]
+    alone = lambda value: value if isinstance(value, int) else (value or (1,))[0]
+    if not isinstance(module.padding, str) or module.padding not in ("SAME", "VALID"):
+        return method(x.reshape((1, x.shape[1], -1)), **kwargs)
+    y = jax.lax.conv_general_dilated(
+        x.reshape((1, x.shape[1], 1, -1)),
+        weights["kernel"][:, None],
+        (alone(module.strides), 1),
+        module.padding,
+        rhs_dilation=(alone(module.kernel_dilation), 1),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=module.feature_group_count,
+    )
+    return y + weights["bias"].reshape((1, 1, 1, -1)) if module.use_bias else y
 
 
 def _normalise(
