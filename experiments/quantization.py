@@ -25,9 +25,9 @@ def get_experiment(arg=None):
                 columns=columns,
                 rows={
                     "distilled, float": role("float"),
-                    "the same, int8 after training": role("float", **FILE),
+                    "distilled, int8 after training": role("float", **FILE),
                     "distilled on, float": role("longer"),
-                    "the same, int8 after training (2)": role("longer", **FILE),
+                    "distilled on, int8 after training": role("longer", **FILE),
                     "distilled on, int8 in training": role("int8", **FILE),
                 },
             ),

@@ -303,21 +303,24 @@ def made_source(model, image, mean, std):
     return sources.Source(Workdir("none"), config, {}, model, weights, 0, "", dataset)
 
 
-def test_channels_of_their_own_mean_are_normalised_by_a_convolution():
-    random = np.random.default_rng(0)
-    image = random.integers(0, 256, (120, 6, 6, 3), np.uint8)
-    model = CNN(10, (4,))
-    source = made_source(model, image, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
+def held_to(source, image):
+    """The int8 file of a source, after it and the file of floats were held to the network."""
     target = sources.logits(source, image)
     largest = np.abs(target).max()
-    for made, limit in (
-        (litert.floats(source), 1e-5),
-        (litert.integers(source, 120), 0.05),
-    ):
+    integers = litert.integers(source, len(image))
+    for made, limit in ((litert.floats(source), 1e-5), (integers, 0.05)):
         inputs = litert.inputs(source, made.content, image)
-        assert (inputs == image.astype(int) - 128).all()
         said = litert.as_logits(made.content, interpreter.run(made.content, inputs))
         assert np.abs(said - target).max() < limit * largest
+    return integers
+
+
+def test_channels_of_their_own_mean_are_normalised_by_a_convolution():
+    image = np.random.default_rng(0).integers(0, 256, (120, 6, 6, 3), np.uint8)
+    source = made_source(CNN(10, (4,)), image, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
+    made = held_to(source, image)
+    inputs = litert.inputs(source, made.content, image)
+    assert (inputs == image.astype(int) - 128).all()
     names = [op.name for op in graph.operations(made.content)]
     assert names == ["DEPTHWISE_CONV_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"]
     layers = [op.layer for op in graph.operations(made.named)]
@@ -326,19 +329,10 @@ def test_channels_of_their_own_mean_are_normalised_by_a_convolution():
 
 def test_series_are_narrow_images_into_which_batchnorm_is_folded(tmp_path):
     series = np.random.default_rng(0).normal(0.3, 1, (120, 12, 3)).astype(np.float32)
-    model = CNN(10, (4,))
-    source = made_source(model, series, (0.1, 0.2, 0.3), (1.0, 1.1, 1.2))
-    target = sources.logits(source, series)
-    largest = np.abs(target).max()
-    for made, limit in (
-        (litert.floats(source), 1e-5),
-        (litert.integers(source, 120), 0.05),
-    ):
-        inputs = litert.inputs(source, made.content, series)
-        said = litert.as_logits(made.content, interpreter.run(made.content, inputs))
-        assert np.abs(said - target).max() < limit * largest
-        names = {op.name for op in graph.operations(made.content)}
-        assert not names & {"ADD", "SUB", "MUL"}
+    source = made_source(CNN(10, (4,)), series, (0.1, 0.2, 0.3), (1.0, 1.1, 1.2))
+    made = held_to(source, series)
+    names = {op.name for op in graph.operations(made.content)}
+    assert not names & {"ADD", "SUB", "MUL"}
     assert kernels.generate(made, tmp_path).arena > 0
 
 

@@ -223,9 +223,11 @@ def test_colour_has_its_normalisation_in_front():
         class_names=tuple(map(str, range(10))),
     )  # fmt: skip
     student = Quantized(CNN(10, (4, 8)))
-    image = (split.image / np.float32(255) - np.float32(dataset.mean)) / np.float32(dataset.std)  # fmt: skip
+    mean, std = np.float32(dataset.mean), np.float32(dataset.std)
+    image = jnp.asarray((split.image / np.float32(255) - mean) / std)
     variables = jax.jit(student.init)(jax.random.key(0), image)
-    _, moved = student.apply(variables, image, train=True, mutable=["quant_stats"])
+    see = lambda v: student.apply(v, image, train=True, mutable=["quant_stats"])[1]
+    moved = jax.jit(see)(variables)
     config = {"student": {"quantize": "int8"}, "eval_batch_size": 100}
     source = Source(Workdir(""), config, {}, student, {**variables, **moved}, 0, "", dataset)  # fmt: skip
     content = litert.integers(source, final.CALIBRATION).content

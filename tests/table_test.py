@@ -408,6 +408,7 @@ def test_a_default_that_is_new_makes_no_result_another(done, monkeypatch):
         ("budget=3", "bugdet=3", "Did you mean 'budget'"),
         ("paper=2", "paper='2'", "expected a number"),
         ('metric="errors"', 'metric="errors(bias=1)"', "set config.validation"),
+        ('metric="errors"', 'metric="exported_bytes"', "set config.export"),
         ("paper=2", "paper=(2, 3)", "2 paper numbers for 1 columns"),
         ('gap=("labels"', 'gap=("lables"', "Did you mean 'labels'"),
         ("paper=2", "select='best_test'", "say that in `why`"),

@@ -167,15 +167,12 @@ def _deployed(
         "output": _end(graph.ends(content)[1]),
         "operations": [op.name for op in graph.operations(content)],
         "flash_bytes": len(content),
-        "calibration": None,
+        "calibration": {"images": made.calibrated} if made.calibrated else None,
         "checks": found.report,
     }
     report["input"]["meaning"] = (
         "pixel - 128" if lower.front(source).pixels else "raw values"
     )
-    if options.integers and not source.quantized:
-        images = min(options.calibration, len(source.dataset.train.label))
-        report["calibration"] = {"images": images}
     if options.format == "c":
         return _as_c(source, options, folder, made, report, found)
     return report, found.figures

@@ -7,7 +7,7 @@ from litert_converter import converter_api_ext as api
 from litert_converter.mlir import ir, passmanager
 
 from kd.errors import InputError
-from kd.export import blame, graph, native
+from kd.export import blame, fake_quant, graph, native
 from kd.export.lower import Lowered
 
 SIGNATURE = "serving_default"
@@ -44,5 +44,7 @@ def _converted(lowered: Lowered) -> bytes:
 
 
 def _told(lowered: Lowered, why: str) -> str:
-    found = ", ".join(blame.unusual(lowered.text)[:5]) or "an operation"
+    scales = fake_quant.VERBS  # are no layer's fault
+    lines = [s for s in lowered.text.splitlines() if not any(v in s for v in scales)]
+    found = ", ".join(blame.unusual("\n".join(lines))[:5]) or "an operation"
     return f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."

@@ -52,8 +52,16 @@ class Tensor(NamedTuple):
 
 
 def read(content: bytes) -> Any:
-    """The file as the schema's objects."""
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    """The file as the schema's objects, in which shapes and indices are lists of int."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    plain = lambda numbers: [int(n) for n in (() if numbers is None else numbers)]
+    for graph in model.subgraphs:
+        graph.inputs, graph.outputs = plain(graph.inputs), plain(graph.outputs)
+        for tensor in graph.tensors:
+            tensor.shape = plain(tensor.shape)
+        for op in graph.operators:
+            op.inputs, op.outputs = plain(op.inputs), plain(op.outputs)
+    return model
 
 
 def write(model: Any) -> bytes:
@@ -168,8 +176,8 @@ def _drop_unused(model: Any, graph: Any) -> None:
         | set(graph.inputs)
         | set(graph.outputs)
     )
-    at = {int(old): new for new, old in enumerate(used)} | {-1: -1}
-    moved = lambda indices: [at[int(i)] for i in indices]
+    at = {old: new for new, old in enumerate(used)} | {-1: -1}
+    moved = lambda indices: [at[i] for i in indices]
     graph.tensors = [graph.tensors[i] for i in used]
     graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs)
     for op in graph.operators:
@@ -202,7 +210,7 @@ def _end(tensor: Any) -> Tensor:
     found = tensor.quantization
     scaled = found is not None and found.scale is not None and len(found.scale)
     return Tensor(
-        tuple(int(n) for n in tensor.shape),
+        tuple(tensor.shape),
         TYPES[tensor.type],
         float(found.scale[0]) if scaled else 0.0,
         int(found.zeroPoint[0]) if scaled else 0,

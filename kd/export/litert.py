@@ -14,10 +14,11 @@ FEWEST = 100
 
 
 class Made(NamedTuple):
-    """A LiteRT file, and the same before the names of layers were taken out of it."""
+    """A LiteRT file, the same before the names of layers were taken out of it, and how many images its ranges come from."""
 
     content: bytes
     named: bytes
+    calibrated: int = 0
 
 
 def floats(source: Source) -> Made:
@@ -46,7 +47,7 @@ def integers(source: Source, count: int) -> Made:
     """
     lowered = lower.for_integers(source)
     content = converter.convert(lowered)
-    found = lower.front(source)
+    found, image = lower.front(source), ()
     if not lowered.scales:
         image = calibration_images(source, count)
         content = quantize.quantize(
@@ -55,7 +56,7 @@ def integers(source: Source, count: int) -> Made:
     graph.check_integers(content)
     if found.pixels:
         _check_pixels(source, content)
-    return Made(graph.finish(content), content)
+    return Made(graph.finish(content), content, len(image))
 
 
 def calibration_images(source: Source, count: int) -> np.ndarray:

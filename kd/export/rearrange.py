@@ -36,7 +36,7 @@ def _rearranged(model: Any, graph: Any) -> Iterator[Any]:
             continue
         if name == "RESHAPE" and op.builtinOptions is None:
             # The converter gives the shape as an input alone.
-            options = schema.ReshapeOptionsT(newShape=list(y.shape))
+            options = schema.ReshapeOptionsT(newShape=y.shape)
             op.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
             op.builtinOptions = options
         if name == "FULLY_CONNECTED" and math.prod(y.shape[:-1]) == 1:
@@ -44,7 +44,7 @@ def _rearranged(model: Any, graph: Any) -> Iterator[Any]:
             if len(x.shape) != 2:
                 shape = (1, math.prod(x.shape))
                 source, reshape = _reshape(model, graph, op.inputs[0], shape)
-                op.inputs = [source, *op.inputs[1:]]
+                op.inputs[0] = source
                 yield reshape
             if len(y.shape) != 2:
                 flat, target = _tensor(graph, (1, y.shape[-1]), y), op.outputs[0]
@@ -63,14 +63,14 @@ def _pooled(model: Any, graph: Any, op: Any) -> tuple[int, int] | None:
     rest = set(range(1, rank - 1)) - over
     if rank not in (3, 4) or over & {0, rank - 1} or any(x.shape[i] != 1 for i in rest):
         return None
-    return int(x.shape[1]), int(x.shape[2]) if rank == 4 else 1
+    return x.shape[1], x.shape[2] if rank == 4 else 1
 
 
 def _average(
     model: Any, graph: Any, source: int, target: int, size: tuple[int, int]
 ) -> Any:
     """A depthwise convolution over the whole map whose weights are all 1 / (height * width)."""
-    channels = int(graph.tensors[target].shape[-1])
+    channels = graph.tensors[target].shape[-1]
     weights = _constant_tensor(model, graph, np.full((1, *size, channels), 127, "i1"))
     graph.tensors[weights].quantization = schema.QuantizationParametersT(
         scale=[1 / (127 * size[0] * size[1])], zeroPoint=[0]

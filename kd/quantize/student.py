@@ -77,8 +77,10 @@ class _Seen:
         return grid.round_weight(kernel)
 
     def _range(self, x: Array, place: int) -> Float[Array, "2"]:
-        if self._before is None:  # the network is being initialised
-            return jnp.zeros(2)
+        if (
+            self._before is None
+        ):  # the network is being initialised, and has seen nothing
+            return jnp.array([-1.0, 1.0])
         if not self._train:
             return self._before[place]
         low, high = jnp.min(x), jnp.max(x)
