@@ -62,7 +62,10 @@ def costs(run: dict[str, Any]) -> list[Block]:
     lines: Grid = [[*head, "latency, ms"] if found else head]
     for name, cost in run["costs"].items():
         line = [name, *(f"{cost[k]:,}" for k in ("parameters", "bytes", "macs"))]
-        lines.append([*line, f"{found['latency_ms'][name]:.3f}"] if found else line)
+        if found:  # teachers of several architectures are not run
+            time = found["latency_ms"].get(name)
+            line.append("" if time is None else f"{time:.3f}")
+        lines.append(line)
     note = "Bytes are those of the weights as they are trained, float32."
     if found:
         machine = found["hardware"]
