@@ -8,7 +8,8 @@
     uv run kd prepare mnist     # then, of the two last rows, and of any student, what they do not know:
     uv run kd uncertainty "runs/ensembles-method=end2,seeds=5" --foreign mnist
 
-All 60 000 training images, five students in one program. Budgets are minutes on two CPU cores.
+All 60 000 training images, five students in one program. Budgets are minutes on two CPU cores, about 75 in all, from processor
+seconds of an epoch: 10 for the eight dense teachers, 95 for the four convolutional ones, 4 for five students.
 """
 
 BUDGETS = dict(dense=4, conv=15, student=1.5)
