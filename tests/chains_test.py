@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kd import config as configs
-from kd import experiment, plan, results
+from kd import experiment, parts, plan, results
 from kd.errors import InputError
 from kd.groups import groups_of
 from kd.workdir import Workdir
@@ -53,6 +53,16 @@ def test_generations_descend_from_one_another():
     assert [group.members for group in groups_of(together)] == ["0", "0", "0"]
     with pytest.raises(InputError, match="with ensemble 2"):
         configs.load("configs/born_again.py:ensemble")
+
+
+def test_a_table_goes_on_with_chains_and_cohorts_that_it_began(tmp_path):
+    """What a run stored of its config, every default of its groups spelled out, is still what the table asks for."""
+    for name in ("takd", "born_again", "dml"):
+        asked = experiment.load(f"experiments/{name}.py")
+        for run in plan.make(asked, tmp_path).values():
+            run.workdir.path.mkdir(parents=True, exist_ok=True)
+            run.workdir.write("config.json", parts.spell_out(run.config).to_dict())
+        assert plan.make(asked, tmp_path)
 
 
 def test_a_table_shows_how_good_the_teachers_were(tmp_path):
