@@ -12,7 +12,7 @@ from kd import derived, identity
 from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.experiment import Cell, Experiment
-from kd.groups import groups_of
+from kd.groups import groups_of, spelled
 from kd.workdir import Workdir
 
 
@@ -118,7 +118,11 @@ def _check_owner(workdir: Workdir, config: ConfigDict) -> None:
     """Raises InputError where the directory holds a run of another config, by its first difference."""
     if not (workdir.path / "config.json").exists():
         return
-    ours, usual = _flat(config), _flat(configs.default())
+    whole = ConfigDict(config.to_dict())
+    whole.teacher = spelled(
+        config.teacher
+    )  # groups are lists, of which keys tell nothing
+    ours, usual = _flat(whole), _flat(configs.default())
     theirs = dict(configs.leaves(identity.identity(workdir.read("config.json"))))
     # A run's config spells out the settings of the things that it names; a thing that is not in ours is a difference.
     extra = [

@@ -1,11 +1,13 @@
 """Chains of teachers as configs: who learns from whom, and what the tables of them need and may take."""
 
+import numpy as np
 import pytest
 
 from kd import config as configs
-from kd import experiment, plan
+from kd import experiment, parts, plan, results
 from kd.errors import InputError
 from kd.groups import groups_of
+from kd.workdir import Workdir
 
 
 def taught_by(reference):
@@ -51,6 +53,42 @@ def test_generations_descend_from_one_another():
     assert [group.members for group in groups_of(together)] == ["0", "0", "0"]
     with pytest.raises(InputError, match="with ensemble 2"):
         configs.load("configs/born_again.py:ensemble")
+
+
+def test_a_table_goes_on_with_chains_and_cohorts_that_it_began(tmp_path):
+    """What a run stored of its config, every default of its groups spelled out, is still what the table asks for."""
+    for name in ("takd", "born_again", "dml"):
+        asked = experiment.load(f"experiments/{name}.py")
+        for run in plan.make(asked, tmp_path).values():
+            run.workdir.path.mkdir(parents=True, exist_ok=True)
+            run.workdir.write("config.json", parts.spell_out(run.config).to_dict())
+        assert plan.make(asked, tmp_path)
+
+
+def test_a_table_shows_how_good_the_teachers_were(tmp_path):
+    """Those of two runs by their shares, of students that followed themselves each one's; classes 0, 0, 1 by hand."""
+    label = np.array([0, 0, 1])
+    sure, unsure = np.array([[3.0, 0.0]] * 3), np.array([[0.0, 1.0]] * 3)
+    for name, logits in (("a", [unsure, sure]), ("b", [unsure])):
+        (tmp_path / name).mkdir()
+        stored = {"logits": np.stack(logits), "label": label}
+        Workdir(tmp_path / name).write("predictions.npz", stored)
+    there = Workdir(tmp_path / "b")
+    groups = [
+        {"run": str(tmp_path / "a"), "members": [1], "shares": [0.5]},
+        {"run": str(tmp_path / "b"), "members": [0], "shares": [0.5]},
+    ]
+    taught = {"teacher": {"groups": groups}, "final": {}}
+    there.write("result.json", taught)
+    config = configs.ConfigDict({"teacher": {"members": "all"}})
+    run = plan.Run("b.py", config, there, (), "")
+    cell = experiment.load("experiments/born_again.py").cells()[-2]
+    assert cell.metric == "teacher_accuracy"
+    found = results.of_run(run)
+    assert found is not None and found.values(cell) == [pytest.approx(200 / 3)]
+    means = {"logits": unsure[None], "label": label, "teacher_logits": np.stack([sure, unsure])}  # fmt: skip
+    there.write("predictions.npz", means)
+    assert found.values(cell) == pytest.approx([200 / 3, 100 / 3])
 
 
 @pytest.mark.parametrize("name", ["takd", "born_again", "dml"])

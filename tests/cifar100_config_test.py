@@ -5,7 +5,7 @@ import re
 import pytest
 
 from configs import cifar100, cifar100_teacher
-from configs.common import FIRST, METHODS
+from configs.common import FIRST, METHODS, TEACHER_FREE
 from configs.crd import FAMILY
 from kd import config as configs
 from kd import experiment, plan
@@ -46,7 +46,7 @@ def test_every_method_is_reached(name):
     c = cifar100.get_config(f"teacher=wrn_40_2,student=wrn_16_2,method={name}")
     assert c.objective.to_dict().keys() == METHODS[name].keys()
     assert ("second_view" in c) == (name == "mlkd")
-    assert ("teacher" in c) == (name != "labels")
+    assert ("teacher" in c) == (name not in TEACHER_FREE)
 
 
 def test_what_papers_tune_by_pair_arrives():

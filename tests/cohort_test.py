@@ -70,7 +70,12 @@ def kernels(student, state):
 
 
 @pytest.mark.parametrize(
-    ("kind", "alternate"), [("vmapped", False), ("vmapped", True), ("mixed", True)]
+    ("kind", "alternate"),
+    [
+        ("vmapped", False),
+        pytest.param("vmapped", True, marks=pytest.mark.slow),
+        ("mixed", True),
+    ],
 )
 def test_two_updates_of_linear_peers_are_those_of_the_paper(kind, alternate):
     """Softmax regressions with momentum, in NumPy: all at once, or as in Algorithm 1 one after the other."""
@@ -104,6 +109,7 @@ def test_two_updates_of_linear_peers_are_those_of_the_paper(kind, alternate):
     assert int(state.step) == 2 and metrics["loss"].shape == ()
 
 
+@pytest.mark.slow
 def test_without_mutual_learning_a_peer_is_a_student_of_its_own():
     student = Cohort({"name": "mlp.MLP", "widths": (5,)}, CLASSES)
     state, step = mutual_learning(student, optax.sgd(0.5), mutual_weight=0.0)
@@ -131,6 +137,20 @@ def test_one_student_cannot_learn_mutually():
     outputs = Outputs(jnp.zeros((B, CLASSES)))
     with pytest.raises(InputError, match=r"cohort\.Cohort"):
         Mutual().apply({}, View(outputs, None, batch(), {}, jnp.int32(0)))
+
+
+def test_a_table_may_ask_for_a_peer_or_for_both_together():
+    """Two seeds of two peers, two images of class 0. Where peers differ the surer decides: 0.98 and 0.05 have the mean 0.51."""
+    sure, wrong, barely = [4.0, 0.0], [0.0, 3.0], [1.0, 0.0]
+    logits = [[sure, wrong], [wrong, barely], [sure, barely], [wrong, sure]]
+    label, k = np.array([0, 0]), np.array(2)
+    predictions = {"logits": np.array(logits), "label": label, "peers": k}
+    of = lambda text: derived.evaluate(derived.parse(text), predictions)
+    assert of("accuracy(peer=0)") == [50, 100] and of("accuracy(peer=1)") == [50, 50]
+    assert of("accuracy") == [50, 75] and of("errors") == [1, 0.5]
+    assert of("accuracy(together=True)") == [50, 100]
+    with pytest.raises(InputError, match="a peer is a number"):
+        derived.parse("accuracy(peer=-1)")
 
 
 COHORT = """

@@ -74,7 +74,7 @@ def test_the_share_of_the_past_grows_by_the_epoch():
     assert float(share(25) + rest(25)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("decay", "keep"), [(0.9, (1 / 2, 2 / 3)), (0.25, (0.25, 0.25))])  # fmt: skip
+@pytest.mark.parametrize(("decay", "keep"), [(0.9, (1 / 2, 2 / 3)), pytest.param(0.25, (0.25, 0.25), marks=pytest.mark.slow)])  # fmt: skip
 def test_the_mean_teacher_follows_its_student(decay, keep):
     """After update t it keeps min(decay, 1 - 1 / (t + 1)) of itself: at first it is the plain mean of all weights so far."""
     student, teacher = MLP(CLASSES, ()), teachers.ema(MLP(CLASSES, ()), decay)
