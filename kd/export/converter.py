@@ -24,7 +24,7 @@ def convert(lowered: Lowered) -> bytes:
         raise InputError(_told(lowered, first[:200])) from error
     for op in graph.operations(content):
         if op.name == "CUSTOM" or op.name.startswith("STABLEHLO"):
-            raise InputError(_told(lowered, op.name))
+            raise InputError(_told(lowered, op.name, op.layer))
     return content
 
 
@@ -43,6 +43,7 @@ def _converted(lowered: Lowered) -> bytes:
         return bytes(api.export_flatbuffer_to_bytes(module.operation))
 
 
-def _told(lowered: Lowered, why: str) -> str:
-    found = ", ".join(blame.unusual(lowered.text)[:5]) or "an operation"
+def _told(lowered: Lowered, why: str, layer: str = "the network") -> str:
+    unusual = blame.unusual(lowered.text)[:5] or [f"an operation in {layer}"]
+    found = ", ".join(unusual)
     return f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."
