@@ -292,6 +292,19 @@ def test_what_litert_lacks_is_named_with_its_layer():
         converter.convert(lower.Lowered(text))
 
 
+def test_large_constants_stay_in_the_file():
+    """The converter puts them behind the part of the file that the schema describes."""
+    weights = np.random.default_rng(0).normal(size=(512, 1024)).astype(np.float32)
+    image = jax.ShapeDtypeStruct((1, 512), jnp.float32)
+    program = jax.jit(lambda x: x @ weights)
+    text = jax.export.export(program, platforms=["cpu"])(image).mlir_module()
+    content = graph.finish(converter.convert(lower.Lowered(text)))
+    assert len(content) > weights.nbytes
+    x = np.ones((1, 512), np.float32)
+    said = interpreter.run(content, x)
+    np.testing.assert_allclose(said, x @ weights, atol=1e-3)
+
+
 def made_source(model, image, mean, std):
     """A source without a run: the network with its initial weights, and BatchNorm statistics that are not trivial."""
     weights = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *image.shape[1:])))
