@@ -27,6 +27,7 @@ from kd.export import (
     kernels,
     litert,
     lower,
+    quantize,
 )
 from kd.export import source as sources
 from kd.export.selection import size
@@ -290,6 +291,18 @@ def test_what_litert_lacks_is_named_with_its_layer():
     assert blame.unusual(text) == ["sort in Unusual/odd"]
     with pytest.raises(InputError, match="no equal of sort in Unusual/odd"):
         converter.convert(lower.Lowered(text))
+
+
+def test_large_constants_stay_in_the_file():
+    """The quantizer puts them behind the part of the file that the schema describes."""
+    weights = np.random.default_rng(0).normal(size=(512, 1024)).astype(np.float32)
+    image = jax.ShapeDtypeStruct((1, 512), jnp.float32)
+    program = jax.jit(lambda x: x @ weights)
+    text = jax.export.export(program, platforms=["cpu"])(image).mlir_module()
+    examples = np.random.default_rng(1).normal(size=(4, 512)).astype(np.float32)
+    content = converter.convert(lower.Lowered(text))
+    content = graph.finish(quantize.quantize(content, examples, (-4.0, 4.0)))
+    assert len(content) > weights.size
 
 
 def made_source(model, image, mean, std):

@@ -24,7 +24,7 @@ def convert(lowered: Lowered) -> bytes:
         raise InputError(_told(lowered, first[:200])) from error
     for op in graph.operations(content):
         if op.name == "CUSTOM" or op.name.startswith("STABLEHLO"):
-            raise InputError(_told(lowered, op.name))
+            raise InputError(_told(lowered, op.name, op.layer))
     return content
 
 
@@ -43,8 +43,9 @@ def _converted(lowered: Lowered) -> bytes:
         return bytes(api.export_flatbuffer_to_bytes(module.operation))
 
 
-def _told(lowered: Lowered, why: str) -> str:
+def _told(lowered: Lowered, why: str, layer: str = "the network") -> str:
     scales = fake_quant.VERBS  # are no layer's fault
     lines = [s for s in lowered.text.splitlines() if not any(v in s for v in scales)]
-    found = ", ".join(blame.unusual("\n".join(lines))[:5]) or "an operation"
+    unusual = blame.unusual("\n".join(lines))[:5] or [f"an operation in {layer}"]
+    found = ", ".join(unusual)
     return f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."

@@ -55,6 +55,10 @@ def read(content: bytes) -> Any:
     """The file as the schema's objects, in which shapes and indices are lists of int."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     plain = lambda numbers: [int(n) for n in (() if numbers is None else numbers)]
+    for buffer in model.buffers:
+        if buffer.size:  # large constants lie behind the schema's part of the file
+            part = content[buffer.offset : buffer.offset + buffer.size]
+            buffer.data = np.frombuffer(part, np.uint8)
     for graph in model.subgraphs:
         graph.inputs, graph.outputs = plain(graph.inputs), plain(graph.outputs)
         for tensor in graph.tensors:
