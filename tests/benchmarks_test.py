@@ -141,6 +141,7 @@ def test_a_table_is_written_between_its_markers(tmp_path):
     assert "old" not in path.read_text()
 
 
+@pytest.mark.slow
 def test_all_ways_to_write_a_convolution_agree():
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)

@@ -50,6 +50,7 @@ def loaded(**changes):
     return parts.spell_out(configs.complete(configs.ConfigDict(config)))
 
 
+@pytest.mark.slow
 def test_answers_are_what_the_live_teacher_says_about_each_view(small_config):
     """Of two networks, for two students, in every epoch: views repeat after two epochs, and differ between students."""
     config = loaded(cache=True)

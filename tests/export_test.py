@@ -312,7 +312,7 @@ def made_source(model, image, mean, std):
     weights = {**weights, "batch_stats": jax.tree.map(draw, weights["batch_stats"])}
     split = Split(image, np.arange(len(image), dtype=np.int32) % 10)
     dataset = Dataset(split, split, 10, mean, std)
-    config = {"eval_batch_size": 100}
+    config = {"eval_batch_size": 100, "student": {}}
     return sources.Source(Workdir("none"), config, {}, model, weights, 0, "", dataset)
 
 

@@ -96,6 +96,7 @@ def test_evaluation_is_in_float32(policy):
     assert found == {("float32", expected)}
 
 
+@pytest.mark.slow
 def test_half_precision_learns_what_full_does():
     """Ten updates: the same losses up to bfloat16's eight bits."""
     losses, start = {}, jax.jit(lambda: arguments(parts_under("default")))()

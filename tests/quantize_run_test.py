@@ -77,6 +77,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, monkeypatch):
     assert all(len(np.unique(of_seed)) <= 256 for of_seed in logits[0])
 
 
+@pytest.mark.slow
 def test_seeds_together_equal_each_alone():
     image = jax.random.normal(jax.random.key(1), (16, 6))
     batch = {"image": image, "label": jnp.arange(16) % 3, "index": jnp.arange(16)}
@@ -160,6 +161,7 @@ def image_range(image):
     return float(image.min()), float(image.max())
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_its_files_say_and_kd_export_says_the_same(config, capsys):
     assert main([*COMMAND, "--config.export=int8", "--workdir", "student"]) == 0
     run = Workdir("student")

@@ -90,7 +90,10 @@ def test_members_are_chosen_and_paired(finished, small_config):
         assert Workdir(directory).read("result.json")["teacher"]["members"] == expected
 
 
-@pytest.mark.parametrize("members", ["all", "paired", "1"])
+@pytest.mark.parametrize(
+    "members",
+    ["paired", *(pytest.param(m, marks=pytest.mark.slow) for m in ("all", "1"))],
+)
 def test_a_teacher_asked_once_teaches_the_same(finished, small_config, members):
     text = small_config.read_text().replace('c.augment = "crop(1)"', 'c.augment = ""')
     Path("still.py").write_text(
@@ -104,6 +107,7 @@ def test_a_teacher_asked_once_teaches_the_same(finished, small_config, members):
     np.testing.assert_allclose(live, once, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_of_the_working_directory_can_be_named(small_config, tmp_path):
     (tmp_path / "mine_nets.py").write_text(
         "import flax.linen as nn\nfrom kd.types import Outputs\n"
@@ -122,6 +126,7 @@ def test_a_network_of_the_working_directory_can_be_named(small_config, tmp_path)
     assert Workdir("runs/small-teacher").read("result.json")["parameters"] == 650
 
 
+@pytest.mark.slow
 def test_series_go_through_the_small_convolutional_network(small_config, tmp_path):
     rng = np.random.default_rng(0)
     label = np.arange(60) % 3

@@ -172,6 +172,7 @@ def test_the_mean_of_members_gathers_nothing():
     assert counts["all-reduce"] > 0 and counts["all-to-all"] > 0, counts
 
 
+@pytest.mark.slow
 def test_seeds_on_devices_of_their_own_tell_one_another_nothing():
     """Bit for bit the seeds of one device, in a program without a collective."""
     assert not any(collectives(compiled_text(1, KD(2.0), {"seeds": 2}, seeds=2)).values())  # fmt: skip

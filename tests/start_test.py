@@ -35,6 +35,7 @@ def labels(finished, small_config: Path) -> str:
     return f"{small_config}:labels"
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_nothing_more_ends_where_the_first_did(labels, capsys):
     assert kd("--config", labels, STILL) == 0
     first, second = FIRST.predictions()["logits"], SECOND.predictions()["logits"]

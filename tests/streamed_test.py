@@ -195,6 +195,7 @@ def same(a, b):
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, monkeypatch, capsys):
     """Teacher and student by the command, on mocked ImageNet; SIGTERM in the middle of an epoch of the student."""
     mocked.joinpath("stream.py").write_text(CONFIG)
