@@ -187,7 +187,14 @@ def make_schedule(
     maker = build.find_in(__name__, "schedule", spec.get("name", ""), Curve)
     curve = build.make(maker, settings, f"schedule {spec.get('name')}")
     base = spec.get("value", value)
-    return lambda step: base * curve(jnp.asarray(step) / steps_per_epoch, epochs)
+
+    def schedule(step: Any) -> Array:
+        # XLA multiplies by 1 / steps_per_epoch, which may fall short of the first step of an epoch: whole epochs are counted exactly.
+        step = jnp.asarray(step)
+        whole, rest = step // steps_per_epoch, step % steps_per_epoch
+        return base * curve(whole + rest / steps_per_epoch, epochs)
+
+    return schedule
 
 
 def make_optimizer(

@@ -23,6 +23,14 @@ def test_piecewise_lowers_the_rate_from_the_named_epoch_on():
             np.testing.assert_allclose(schedule(step), rate, rtol=1e-5)
 
 
+@pytest.mark.parametrize("steps_per_epoch", [55, 107])
+def test_an_epoch_begins_with_its_first_step(steps_per_epoch):
+    """Also where 1 / steps, by which a compiled program may multiply, is rounded down."""
+    schedule = jax.jit(make_schedule({"name": "by_epoch"}, steps_per_epoch, 10))
+    found = [float(schedule(epoch * steps_per_epoch)) for epoch in range(10)]
+    np.testing.assert_allclose(found, np.arange(1, 11) / 10, rtol=1e-6)
+
+
 def test_curves_at_their_corners():
     cosine = {"name": "cosine", "warmup": 2.0, "end": 0.1}
     assert [round(at(cosine, e), 6) for e in (0, 1, 2, 6, 10)] == [0, 0.5, 1, 0.55, 0.1]
