@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 from kd.errors import InputError
 from kd.types import View
 
+LARGEST = 40.0
+"""Of the logarithm of a concentration: its square, in the norm of a gradient, is finite in float32, too."""
+
 
 def dirichlet_nll(
     student: Float[Array, "b c"],
@@ -26,9 +29,11 @@ def dirichlet_nll(
     sure member has a finite logarithm, and the loss is not multiplied by T^2.
 
     The student's prediction, the Dirichlet's mean, is softmax(student). Of concentrations above some 1e5 float32 keeps the
-    gradient and loses the value's last digits.
+    gradient and loses the value's last digits. Beyond e^40 and e^-40 value and gradient are those there, finite in float32.
     """
     student = student.astype(jnp.float32) / temperature
+    bounded = jnp.clip(student, -LARGEST, LARGEST)
+    student = student + jax.lax.stop_gradient(bounded - student)
     log_p = jax.nn.log_softmax(members.astype(jnp.float32) / temperature)
     even = jnp.log(jnp.float32(smoothing / student.shape[-1]))
     log_p = jnp.logaddexp(log_p + jnp.log1p(-jnp.float32(smoothing)), even)
