@@ -68,8 +68,8 @@ def make_init(
         variables = student.init(
             {"params": k_student, "dropout": k_student}, batch["image"], train=False
         )
-        variables = inherit(variables, frozen["teacher"])
         variables = take_over(variables, given.get("student", {}))
+        variables = inherit(variables, frozen["teacher"])
         mutable = teacher.init(variables)
         view = View(
             student=cast(

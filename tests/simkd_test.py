@@ -69,6 +69,17 @@ def test_the_classifier_is_the_teachers_and_stays_so():
     np.testing.assert_allclose(outputs.features["pooled"], pooled, atol=1e-6)
 
 
+def test_a_student_that_starts_from_another_run_has_its_own_teachers_classifier():
+    before, weights = frozen(), frozen(seed=5)
+    init = jit(make_init(*parts()))
+    first = init(jax.random.key(1), before, BATCH)
+    state = init(jax.random.key(2), weights, BATCH, {"student": first.student})
+    jax.tree.map(np.testing.assert_array_equal, state.params, first.params)
+    head = weights["teacher"]["params"]["head"]
+    inherited = state.student["inherited"]["head"]
+    np.testing.assert_array_equal(inherited["kernel"], head["kernel"])
+
+
 def test_the_projector_is_that_of_the_paper():
     """1 x 1, 3 x 3 with zeros around, 1 x 1, each with BatchNorm (fresh statistics: a factor) and ReLU, in NumPy."""
     variables = NET.init(jax.random.key(3), IMAGE)
