@@ -16,7 +16,7 @@ from kd.config import ConfigDict
 from kd.data.augment import make_normalize
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.groups import Recorded, recorded
+from kd.groups import ALL, Recorded, recorded
 from kd.program import make_logits
 from kd.step import make_eval
 from kd.trained import Trained, load_trained
@@ -112,7 +112,9 @@ def _ask(trained: Trained, images: np.ndarray) -> np.ndarray:
 
 def _ensemble(groups: Sequence[Recorded], images: np.ndarray) -> Answer:
     """The ensemble that taught."""
-    of = [_ask(load_trained(Workdir(g.run)), images)[g.members, 0] for g in groups]
+    named = [ALL._replace(members=",".join(map(str, g.members))) for g in groups]
+    found = [load_trained(Workdir(g.run), group=n) for g, n in zip(groups, named, strict=True)]  # fmt: skip
+    of = [_ask(trained, images)[:, 0] for trained in found]
     members = np.concatenate(of)
     shares = [share for group in groups for share in group.shares]
     mean = metrics.mean_probs(members, shares)
