@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kd.errors import InputError
 from kd.types import View
 
 type Weight = float | Callable[[Array], Array]
@@ -36,13 +37,31 @@ class Weighted(nn.Module):
     def __call__(self, view: View) -> tuple[Float[Array, ""], dict[str, Array]]:
         with jax.default_matmul_precision("float32"):  # whatever the networks' is
             losses = {
-                name: jnp.mean(term(view).astype(jnp.float32))
+                name: jnp.mean(_of_each_peer(name, term, view).astype(jnp.float32))
                 for name, term in self.terms.items()
             }
         weight = lambda w: w(view.step) if callable(w) else w
         total = sum(weight(self.weights[name]) * loss for name, loss in losses.items())
         peers = view.student.logits.shape[:-2]
         return jnp.asarray(math.prod(peers) * total, jnp.float32), losses
+
+
+def _of_each_peer(name: str, term: nn.Module, view: View) -> Array:
+    """The term. Raises InputError where the student is a cohort and the term is not a number for each peer and example."""
+    shape = view.student.logits.shape[:-1]
+    if len(shape) == 1:
+        return term(view)
+    why = InputError(
+        f"config.objective.{name} does not say what each peer of a cohort loses on each example: it compares examples, or is of one "
+        "student. Take the term out, or train students on their own, by config.seeds."
+    )
+    try:
+        loss = term(view)
+    except (TypeError, ValueError) as error:  # shapes that do not meet
+        raise (error if isinstance(error, InputError) else why) from error
+    if loss.shape != shape:
+        raise why
+    return loss
 
 
 class PerTeacher(nn.Module):

@@ -14,7 +14,11 @@ from kd.models.cohort import Cohort, MixedCohort
 from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
+from kd.objectives.dist import DIST
+from kd.objectives.dkd import DKD
 from kd.objectives.mutual import Mutual, mutual
+from kd.objectives.nkd import NKD
+from kd.objectives.sp import SP
 from kd.step import make_init, make_step
 from kd.types import Outputs, View
 from kd.workdir import Workdir
@@ -139,6 +143,25 @@ def test_one_student_cannot_learn_mutually():
         Mutual().apply({}, View(outputs, None, batch(), {}, jnp.int32(0)))
 
 
+@pytest.mark.parametrize("term", [SP(), DIST()])
+def test_what_compares_examples_is_not_for_a_cohort(term):
+    for shape in ((2, B, CLASSES), (B, CLASSES)):
+        teacher = Outputs(jnp.ones(shape), {"stage1": jnp.ones(shape)})
+        student = Outputs(jnp.ones((2, B, CLASSES)), {"stage1": jnp.ones((2, B, 3))})
+        view = View(student, teacher, batch(), {}, jnp.int32(0))
+        with pytest.raises(InputError, match=r"config\.objective\.own does not say"):
+            Weighted({"own": term}, {"own": 1.0}).apply({}, view)
+
+
+@pytest.mark.parametrize("term", [DKD(warmup_epochs=0), NKD()])
+def test_a_peer_learns_from_a_teacher_as_if_alone(term):
+    random = np.random.default_rng(2)
+    student, teacher = jnp.asarray(random.standard_normal((2, 2, B, CLASSES)), jnp.float32)  # fmt: skip
+    of = lambda s, t: term.apply({}, View(Outputs(s), Outputs(t), batch(), {}, jnp.int32(0)))  # fmt: skip
+    alone = [of(*pair) for pair in zip(student, teacher, strict=True)]
+    np.testing.assert_allclose(of(student, teacher), alone, rtol=1e-5)
+
+
 def test_a_table_may_ask_for_a_peer_or_for_both_together():
     """Two seeds of two peers, two images of class 0. Where peers differ the surer decides: 0.98 and 0.05 have the mean 0.51."""
     sure, wrong, barely = [4.0, 0.0], [0.0, 3.0], [1.0, 0.0]
@@ -162,7 +185,7 @@ COHORT = """
 
 
 @pytest.mark.slow
-def test_peers_are_networks_of_the_run(small_config, capsys):
+def test_peers_are_networks_of_the_run(small_config, small_data, capsys):
     """Their predictions are stored one after the other; tables tell them apart; a run can learn from those of one kind."""
     text = small_config.read_text().replace('    if arg != "teacher":\n', COHORT)
     small_config.write_text(text)
@@ -193,3 +216,6 @@ def test_peers_are_networks_of_the_run(small_config, capsys):
     taught = Workdir("runs/taught").read("result.json")["teacher"]
     assert taught["members"] == [1, 3]
     assert f"{sizes[1]:,}" in capsys.readouterr().out
+    foreign = ["--foreign", "arrays", "--foreign_path", str(small_data)]
+    assert main(["uncertainty", "runs/taught", *foreign]) == 0
+    assert "ensemble of 2" in capsys.readouterr().out

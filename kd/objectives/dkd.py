@@ -11,9 +11,9 @@ from kd.types import View
 
 
 def split(
-    logits: Float[Array, "b c"], label: Int[Array, " b"]
+    logits: Float[Array, "... b c"], label: Int[Array, " b"]
 ) -> tuple[Array, Array, Array]:
-    """Logs of the probability of the label [b, 1], of all others together [b, 1], and of each among the others [b, c]."""
+    """Logs of the probability of the label [..., b, 1], of all others together, and of each among the others [..., b, c]."""
     if logits.shape[-1] < 2:
         raise InputError("DKD and NKD need two classes or more: one leaves no others.")
     true = jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
@@ -26,13 +26,13 @@ def split(
 
 
 def decoupled_kl(
-    student: Float[Array, "b c"],
-    teacher: Float[Array, "b c"],
+    student: Float[Array, "... b c"],
+    teacher: Float[Array, "... b c"],
     label: Int[Array, " b"],
     alpha: float,
     beta: float,
     temperature: float,
-) -> Float[Array, " b"]:
+) -> Float[Array, "... b"]:
     """T^2 (alpha KL(b_t || b_s) + beta KL(q_t || q_s)), in nats.
 
     b is the pair (probability of the label, that of the rest) and q the distribution over the rest alone, both of softmax(z / T).
@@ -51,7 +51,7 @@ def decoupled_kl(
     rest = jnp.sum(
         jnp.where(kept, jnp.exp(others_t) * (others_t - others_s), 0.0), axis=-1
     )
-    return temperature**2 * (alpha * target[:, 0] + beta * rest)
+    return temperature**2 * (alpha * target[..., 0] + beta * rest)
 
 
 class DKD(nn.Module):
@@ -68,7 +68,7 @@ class DKD(nn.Module):
     warmup_epochs: int = 20
     standardize: bool = False
 
-    def __call__(self, view: View) -> Float[Array, " b"]:
+    def __call__(self, view: View) -> Float[Array, "... b"]:
         student, teacher = view.student.logits, view.target(self.temperature)
         if self.standardize:
             student, teacher = standardized(student, teacher)

@@ -10,12 +10,12 @@ from kd.types import View
 
 
 def normalized_kd(
-    student: Float[Array, "b c"],
-    teacher: Float[Array, "b c"],
+    student: Float[Array, "... b c"],
+    teacher: Float[Array, "... b c"],
     label: Int[Array, " b"],
     gamma: float,
     temperature: float,
-) -> Float[Array, " b"]:
+) -> Float[Array, "... b"]:
     """-p_t[y] log p_s[y] - gamma T^2 sum_{i != y} q_t[i] log q_s[i], in nats.
 
     p is softmax(z), and q the distribution over the classes other than the label y, of softmax(z / T).
@@ -29,7 +29,7 @@ def normalized_kd(
     others_t = split(teacher / temperature, label)[2]
     kept = ~jax.nn.one_hot(label, student.shape[-1], dtype=bool)
     rest = jnp.sum(jnp.where(kept, jnp.exp(others_t) * others_s, 0.0), axis=-1)
-    return -target[:, 0] - gamma * temperature**2 * rest
+    return -target[..., 0] - gamma * temperature**2 * rest
 
 
 class NKD(nn.Module):
@@ -38,7 +38,7 @@ class NKD(nn.Module):
     gamma: float = 1.5
     temperature: float = 1.0
 
-    def __call__(self, view: View) -> Float[Array, " b"]:
+    def __call__(self, view: View) -> Float[Array, "... b"]:
         return normalized_kd(
             view.student.logits,
             view.target(self.temperature),
