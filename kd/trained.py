@@ -129,11 +129,7 @@ def make_teacher(
         check_fit(there.read("result.json"), dataset, f"the teacher in {there}")
         found.append(load_trained(there, place, group))
     sizes = [len(trained.members) for trained in found]
-    if section.members == "paired" and sizes[0] != config.seeds:
-        raise InputError(
-            f"config.teacher.members = 'paired' needs as many teachers as seeds: {workdirs[0]} has {sizes[0]}, "
-            f"config.seeds is {config.seeds}."
-        )
+    _check_pairs(config, workdirs[0], sizes[0])
     counts = shares(named, sizes)
     apart, spread = _places(config, named, sizes, mesh)
     groups, records = [], []
@@ -179,6 +175,14 @@ def make_teacher(
         return taught._replace(teacher=teacher, each=each)
     teacher = teachers.grouped(made, section.reduce, counts)
     return taught._replace(teacher=teacher, each=each, weights=tuple(weights))
+
+
+def _check_pairs(config: ConfigDict, there: Workdir, size: int) -> None:
+    """Raises InputError where students are paired with members and are not as many."""
+    if config.teacher.members == "paired" and size != config.seeds:
+        raise InputError(
+            f"config.teacher.members = 'paired' needs as many teachers as seeds: {there} has {size}, config.seeds is {config.seeds}."
+        )
 
 
 def _places(
@@ -277,6 +281,7 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
             size = len(group.indices(networks, there))
         sizes.append(size)
     if None not in sizes:
+        _check_pairs(config, found[0], sizes[0])
         shares(named, sizes)
         _places(config, named, sizes, tactic.make_mesh(config))
 

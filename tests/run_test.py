@@ -291,6 +291,10 @@ def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
         (["--config.teacher.members=5"], "members 0 to 1"),
         (["--config.train_classes=(3,12)"], "no training images of class 12"),
         (["--config.teacher.members=paired", "--config.seeds=3"], "has 2"),
+        (
+            ["--config.teacher.members=paired", "--config.seeds=3", "--runs=fresh"],
+            "has 2",
+        ),
         (["--config.devices.data=64"], "needs 64 devices"),
         (["--config.devices.data=3"], "a multiple of 3"),
         (["--config.devices.teacher=4"], "2 members"),
@@ -306,7 +310,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     before = snapshot(tmp_path / "runs")
     error = refused(capsys, "--config", small_config, "--workdir", "new", *arguments)
     assert words in error
-    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "new").exists() and not (tmp_path / "fresh").exists()
     assert snapshot(tmp_path / "runs") == before
 
 
