@@ -66,8 +66,14 @@ def window(config: ConfigDict) -> int:
 
 def check(config: ConfigDict) -> None:
     """Raises InputError where a teacher cannot be asked once, as far as the config tells: before one is trained."""
-    if precision(config):
-        window(config)
+    if not precision(config):
+        return
+    if config.teacher.name == "ema":
+        raise InputError(
+            "config.teacher.cache: a mean of the student's own weights changes with every update, so that it cannot be asked once. "
+            "Leave cache out."
+        )
+    window(config)
 
 
 def per_seed(config: ConfigDict) -> bool:

@@ -126,6 +126,12 @@ def test_caches_that_cannot_be_are_refused(small_config, capsys, value, words):
     assert not Path("runs").exists()
 
 
+def test_a_teacher_that_changes_has_no_cache(small_config):
+    config = loaded(name="ema", config="", cache=True)
+    with pytest.raises(InputError, match="changes with every update"):
+        cache.check(config)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", ["seeds=2", "teacher=2"])
 def test_devices_take_their_own_answers(finished, small_config, devices):
