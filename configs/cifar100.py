@@ -5,7 +5,7 @@
 
 `method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair where they tuned them;
 `labels`, `tf_kd_reg` and `pskd` have no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
-`run=DIRECTORY`. `teachers=3` learns from an ensemble of three, reduced as `reduce` says. `epochs` shortens student and teacher
+`run=DIRECTORY`. `teachers=3` learns from an ensemble of three, reduced as `reduce` or else the method says. `epochs` shortens student and teacher
 in proportion, `teacher_epochs` the teacher alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is
 that of training, see kd/precision.py; `data` another set of images by the same recipe. Not run here in full: 240 epochs want a
 GPU, which experiments/launch/gpu.sh drives.
@@ -16,6 +16,7 @@ trained where it is missing, an eighth of the epochs at a constant rate.
 
 from configs.common import (
     FIRST,
+    REDUCE,
     SECOND_VIEW,
     SEVERAL,
     TEACHER_FREE,
@@ -34,7 +35,7 @@ DEFAULTS = dict(
     method="kd",
     run="",
     teachers=0,  # 0: as many as the method needs
-    reduce="probs",
+    reduce="",  # "": the method's, else probs
     seeds=1,
     epochs=EPOCHS,
     teacher_epochs=0,  # 0: as many as the student
@@ -49,7 +50,7 @@ def get_config(arg=None):
     teacher, student = network(a["teacher"]), network(a["student"])
     c = recipe(a["student"], a["seeds"], a["epochs"], a["holdout"])
     c.precision, c.data.name = a["precision"], a["data"]
-    members = a["teachers"] or (5 if a["method"] in SEVERAL else 1)
+    members = a["teachers"] or SEVERAL.get(a["method"], 1)
     c.student = deployed(a["method"], teacher, student, members)
     c.objective = method(a["method"], a["teacher"], a["student"])
     if a["method"] in SECOND_VIEW:
@@ -66,8 +67,9 @@ def get_config(arg=None):
         )
     if a["method"] in TEACHER_FREE:
         return c
+    reduce = a["reduce"] or REDUCE.get(a["method"], "probs")
     if a["run"]:
-        c.teacher = dict(run=a["run"], reduce=a["reduce"])
+        c.teacher = dict(run=a["run"], reduce=reduce)
     else:
         own = dict(
             model=a["teacher"],
@@ -87,5 +89,5 @@ def get_config(arg=None):
             data="cifar100",
         )
         ref = reference("configs/cifar100_teacher.py", own, known)
-        c.teacher = dict(config=ref, reduce=a["reduce"])
+        c.teacher = dict(config=ref, reduce=reduce)
     return c

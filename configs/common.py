@@ -204,8 +204,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "hydra": dict(hydra=dict(name="hydra.Hydra", temperature=1.0)),
 }
 
-SEVERAL = ("camkd", "end2", "hydra")
-"""Methods that learn from the members of an ensemble, and so need several."""
+SEVERAL = {"camkd": 3, "end2": 5, "hydra": 5}
+"""Methods that learn from the members of an ensemble, and of how many where nothing else is said."""
+
+REDUCE = {"camkd": "confidence"}
+"""Methods that are one of the reductions of an ensemble (config.teacher.reduce)."""
 
 
 TEACHER_FREE = ("labels", "tf_kd_reg", "pskd")

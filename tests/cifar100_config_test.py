@@ -49,6 +49,15 @@ def test_every_method_is_reached(name):
     assert ("teacher" in c) == (name not in TEACHER_FREE)
 
 
+def test_camkd_weighs_three_teachers_by_their_confidence():
+    """As the authors ran it, whose loss is divided by three; another reduction of theirs is a comparison that has to be asked for."""
+    c = cifar100.get_config("method=camkd")
+    assert c.teacher.reduce == "confidence" and "seeds=3" in c.teacher.config
+    assert c.objective.kd.weight == 1 / 3
+    assert cifar100.get_config("method=camkd,reduce=each").teacher.reduce == "each"
+    assert cifar100.get_config("method=kd,teachers=3").teacher.reduce == "probs"
+
+
 def test_what_papers_tune_by_pair_arrives():
     c = cifar100.get_config("teacher=wrn_40_2,student=wrn_16_2,method=dkd")
     assert c.objective.dkd.beta == 6.0
