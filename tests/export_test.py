@@ -363,6 +363,24 @@ def test_the_seed_is_chosen_by_validation_images_alone(tmp_path):
     assert sources._choose(workdir, result, 4) == (0, "asked for")
 
 
+def test_of_cohorts_a_peer_is_chosen_and_never_one_of_another_seed(tmp_path):
+    """Two seeds of two peers: 0 and 1 are those of the first."""
+    workdir, eye = Workdir(tmp_path), np.eye(3, dtype=np.float32)
+    right, wrong = eye[[0, 1, 2]], eye[[1, 2, 0]]
+    result = {"seeds": [4, 5], "split": "test", "peers": [{}, {}]}
+    logits = np.stack([wrong, wrong, wrong, right])
+    workdir.write("predictions.npz", {"logits": logits, "label": np.arange(3)})
+    choose = lambda *asked: sources._choose(workdir, result, *asked)[0]
+    assert [choose(None), choose(5), choose(None, 1), choose(5, 1)] == [0, 2, 1, 3]
+    kept = {"validation_logits": logits, "validation_label": np.arange(3)}
+    workdir.write("predictions.npz", kept)
+    assert [choose(None), choose(5), choose(4), choose(None, 0)] == [3, 3, 0, 0]
+    with pytest.raises(InputError, match="has the peers 0 to 1"):
+        choose(None, 2)
+    with pytest.raises(InputError, match="has one network for each seed"):
+        sources._choose(workdir, result | {"peers": [{}]}, None, 1)
+
+
 def test_select_says_why_each_run_fell_out(runs, capsys):
     names = ["runs/small", "runs/small-teacher"]
     for name in names:

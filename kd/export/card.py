@@ -17,7 +17,7 @@ def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     kind = "int8" if report["int8"] else "float32"
     parts = [
         f"# {report['run']}: {kind} {report['format']}",
-        f"This is {FORMATS[report['format']]}, {kind}, of the student of seed {report['seed']} "
+        f"This is {FORMATS[report['format']]}, {kind}, of the student of {network(report)} "
         f"({report['seed_chosen']}). {_waived(report['gates'])}".strip(),
         "## Network\n\n" + _bullets(_network(report, config)),
         "## Data and method\n\n" + _bullets(_method(report, config)),
@@ -26,6 +26,12 @@ def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         "## Limits\n\n" + _bullets(_limits(report)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def network(report: Mapping[str, Any]) -> str:
+    """Which of a run's networks it is, in words."""
+    peer = report["peer"]
+    return f"seed {report['seed']}" + ("" if peer is None else f", peer {peer}")
 
 
 def _waived(gates: Sequence[Mapping[str, Any]]) -> str:

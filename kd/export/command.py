@@ -37,6 +37,7 @@ class Options:
     int8: bool = False
     out: str | None = None
     seed: int | None = None
+    peer: int | None = None
     calibration: int = 1000
     images: int = 1000
     gate: Sequence[str] = ()
@@ -70,7 +71,7 @@ def export(options: Options) -> dict[str, Any]:
     _check(options)
     limits = gates.settings(options.gate, options.waive)
     directory.check(options.folder)
-    source = open_run(Workdir(options.run), options.seed)
+    source = open_run(Workdir(options.run), options.seed, options.peer)
     compilation.keep_programs(source.config["compilation_cache"])
     with directory.whole(options.folder) as folder:
         make = _archive if options.format == "stablehlo" else _deployed
@@ -92,7 +93,7 @@ def act(options: Options) -> str:
     """Exports, and says what came of it."""
     report = export(options)
     lines = [
-        f"seed {report['seed']}: {report['seed_chosen']}",
+        f"{card.network(report)}: {report['seed_chosen']}",
         *(str(gates.Verdict(**verdict)) for verdict in report["gates"]),
     ]
     size = f"{report['flash_bytes']:,} bytes"
@@ -188,7 +189,8 @@ def _as_c(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     from kd.export import c, lower
 
-    title = f"{source.workdir}, seed {source.seed}, by kd {__version__}"
+    which = card.network({"seed": source.seed, "peer": source.peer})
+    title = f"{source.workdir}, {which}, by kd {__version__}"
     facts = c.Facts(
         lower.front(source).pixels,
         source.result["class_names"],
@@ -230,6 +232,7 @@ def versions() -> dict[str, str]:
 
 def _facts(source: Source, options: Options) -> dict[str, Any]:
     result = source.result
+    costs = result if source.peer is None else result["peers"][source.peer]
     return {
         "run": str(source.workdir),
         "result": identity(source.workdir),
@@ -237,13 +240,14 @@ def _facts(source: Source, options: Options) -> dict[str, Any]:
         "format": options.format,
         "int8": options.integers,
         "seed": source.seed,
+        "peer": source.peer,
         "seed_chosen": source.chosen,
         "split": result["split"],
         "teacher": _teacher(result),
         "epochs": result["epochs"],
         "classes": result["num_classes"],
-        "parameters": result["parameters"],
-        "macs": result["macs"],
+        "parameters": costs["parameters"],
+        "macs": costs["macs"],
         "versions": versions(),
     }
 
