@@ -20,6 +20,8 @@ from kd.errors import InputError
 from kd.export import (
     blame,
     c,
+    card,
+    command,
     converter,
     gates,
     graph,
@@ -209,6 +211,29 @@ def test_the_card_says_what_was_done(exported):
     ):
         assert part in text
     assert "WAIVED" not in text
+
+
+def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs):
+    workdir = Workdir("runs/small")
+    config, result = workdir.read("config.json"), workdir.read("result.json")
+    each = Workdir("runs/small-teacher").read("result.json")["final"]["accuracy"]
+    groups = [{"run": "runs/small-teacher", "members": [1]}, {"run": "gone", "members": [0, 2]}]  # fmt: skip
+    report = {"imported": None, "epochs": 3}
+
+    def told(taught, config=config, **more):
+        teacher = command._teacher(result | {"teacher": taught})
+        return card._method(report | {"teacher": teacher} | more, config)[1:-2]
+
+    assert told({"groups": groups}) == [
+        f"teacher: runs/small-teacher, members [1], mean accuracy {100 * each[1]:.2f} %",
+        "teacher: gone, members [0, 2]",
+    ]
+    assert told(None) == ["no run as a teacher"]
+    (mean,) = told(None, config | {"teacher": {"name": "ema"}})
+    assert "the mean of the student's own weights" in mean
+    origin = {"checkpoint": "net.pth", "sha256": "ab"}
+    lines = card._method(report | {"imported": origin, "teacher": None}, config)
+    assert "weights of net.pth" in lines[-1] and "objective" not in str(lines)
 
 
 def test_a_failed_gate_leaves_nothing_and_tells_the_figures(runs, capsys):

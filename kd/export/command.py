@@ -16,6 +16,7 @@ from kd import __version__, compilation
 from kd.errors import InputError
 from kd.export import card, directory, extras, gates, host
 from kd.export.source import Source, open_run, pixels
+from kd.groups import Recorded, recorded
 from kd.workdir import Workdir
 
 PACKAGES = (
@@ -244,6 +245,7 @@ def _facts(source: Source, options: Options) -> dict[str, Any]:
         "seed_chosen": source.chosen,
         "split": result["split"],
         "teacher": _teacher(result),
+        "imported": result.get("imported"),
         "epochs": result["epochs"],
         "classes": result["num_classes"],
         "parameters": costs["parameters"],
@@ -253,16 +255,21 @@ def _facts(source: Source, options: Options) -> dict[str, Any]:
 
 
 def _teacher(result: dict[str, Any]) -> dict[str, Any] | None:
-    """What is known of the teacher; its accuracy where its run is still there."""
-    origin = result["teacher"]
-    if origin is None:
+    """What is known of the teacher: its groups, with their accuracy where their runs are still there."""
+    groups = [
+        group._asdict() | {"accuracy": _accuracy(group)}
+        for group in recorded(result["teacher"])
+    ]
+    return {"groups": groups} if groups else None
+
+
+def _accuracy(group: Recorded) -> float | None:
+    """The mean over its members."""
+    there = Workdir(group.run)
+    if not there.finished:
         return None
-    there = Workdir(origin["run"])
-    accuracy = None
-    if there.finished:
-        each = there.read("result.json")["final"]["accuracy"]
-        accuracy = float(np.mean([each[i] for i in origin["members"]]))
-    return {"run": origin["run"], "members": origin["members"], "accuracy": accuracy}
+    each = there.read("result.json")["final"]["accuracy"]
+    return float(np.mean([each[i] for i in group.members]))
 
 
 def _end(end: Any) -> dict[str, Any]:
