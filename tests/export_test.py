@@ -239,11 +239,11 @@ def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs
 def test_a_failed_gate_leaves_nothing_and_tells_the_figures(runs, capsys):
     told = failure(
         capsys, "runs/small", "--format", "litert", "--int8", *LOOSE,
-        "--gate", "agreement=1.01", status=1,
+        "--gate", "agreement=1.01", "--out", "new/deep/out", status=1,
     )  # fmt: skip
     assert re.search(r"agreement [\d.]+, asked for >= 1.01: FAILED", told)
     assert "tflm_lsb" in told
-    assert not Path("runs/small/export").exists()
+    assert not Path("runs/small/export").exists() and not Path("new").exists()
 
 
 def test_a_waived_gate_stands_in_the_card(runs):
@@ -283,6 +283,8 @@ def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     assert "name=number" in failure(capsys, "runs/small", *archive, "--gate", "agreement=a")  # fmt: skip
     Path("mine").mkdir()
     Path("mine/thesis.tex").touch()
+    assert "other things" in failure(capsys, "runs/small", *archive, "--out", "mine")
+    Path("mine/thesis.tex").rename("mine/report.json")  # as `kd report` writes one
     assert "other things" in failure(capsys, "runs/small", *archive, "--out", "mine")
     Path("runs/small/result.json").unlink()
     assert "not finished" in failure(capsys, "runs/small", *archive)

@@ -82,7 +82,7 @@ def export(options: Options) -> dict[str, Any]:
         report = _facts(source, options) | content
         report["gates"] = [verdict._asdict() for verdict in verdicts]
         text = card.markdown(report, source.config)
-        (folder / "model_card.md").write_text(text)
+        (folder / directory.CARD).write_text(text)
         report["files"] = _files(folder)
         report["seconds"] = round(time.monotonic() - began, 2)
         text = json.dumps(report, indent=2) + "\n"
