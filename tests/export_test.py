@@ -414,18 +414,28 @@ def test_select_says_why_each_run_fell_out(runs, capsys):
         form = ["--format", "litert", "--int8", *LOOSE, "--waive", "agreement"]
         assert main(["export", name, *form]) == 0
     capsys.readouterr()
-    assert main(["select", "--flash", "64KB", "--arena", "32KB", *names]) == 0
+    Path("runs/table.md").touch()  # as `kd table` leaves one: `runs/*` takes it, too
+    given = [*names, "runs/table.md"]
+    assert main(["select", "--flash", "64KB", "--arena", "32KB", *given]) == 0
     told = capsys.readouterr().out
     accuracy = re.findall(r"accuracy ([\d.]+) %", told)
     best = names[int(float(accuracy[1]) > float(accuracy[0]))]
     assert told.splitlines()[-1] == best
     assert "not all runs kept validation images" in told
+    assert "runs/table.md: OUT, no int8 export: runs/table.md is no run directory" in told  # fmt: skip
+    measured = Path("runs/small/export/litert-int8/report.json")
+    report = json.loads(measured.read_text())
+    report["gates"][1] |= {"value": 0.95, "limit": 0.9, "passed": True}
+    measured.write_text(json.dumps(report))
+    assert main(["select", *names]) == 0
+    assert re.search("small: .*BEYOND the usual .*agreement", capsys.readouterr().out)
 
     assert main(["select", "--flash", "1KB", "--min_accuracy", "1.0", *names]) == 1
     told = capsys.readouterr().err
     assert "none of the runs fits" in told
     assert len(re.findall(r"bytes too many of flash, accuracy", told)) == 2
     assert main(["select", "runs"]) == 2
+    assert "no run directory" in capsys.readouterr().err
 
 
 def test_sizes_and_names_by_hand():
