@@ -458,3 +458,5 @@ def test_gates_pass_at_their_limits_and_not_without_a_number():
     )
     assert [v.passed for v in judged] == [True, True, False, False]
     assert [v.waived for v in judged] == [False, False, True, False]
+    with pytest.raises(InputError, match="has no such gate, but agreement, tflm_lsb"):
+        gates.check(["c_lsb=0"], ["agreement", "tflm_lsb"], "--format litert")

@@ -77,6 +77,7 @@ def export(options: Options) -> dict[str, Any]:
     with directory.whole(options.folder) as folder:
         make = _archive if options.format == "stablehlo" else _deployed
         content, figures = make(source, options, folder)
+        gates.check(options.gate, figures, f"--format {options.format}")
         verdicts = gates.judge(figures, limits, options.waive)
         gates.enforce(verdicts)
         report = _facts(source, options) | content
@@ -148,7 +149,7 @@ def _archive(
         "calibration": None,
         "checks": {source.result["split"]: compared},
     }
-    return report, {"archive_error": compared["error_max"]}
+    return report, {"archive_error": compared["error_max"]} | checks.lost(compared)
 
 
 def _deployed(
