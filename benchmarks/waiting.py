@@ -5,12 +5,13 @@ seconds are the processors', which other work on the machine touches less; what 
 there too, so that the share is the most that it can be.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +54,10 @@ def _now() -> float:
     return time.process_time() if cpu else time.perf_counter()
 
 
-class _Unsaved:
+class _Unsaved(Checkpoints):
     """In place of checkpoints: this is about all the rest."""
+
+    def __init__(self) -> None: ...
 
     def save(self, state: Any, step: int) -> None: ...
 
@@ -108,26 +111,27 @@ def _loop(setup: Setup, home: Path) -> float:
     """Seconds of the run's loop, without its evaluation and its checkpoint."""
     state = jax.block_until_ready(setup.init())
     workdir = Workdir(home)
-    record = Record(workdir, 0)
-    progress = Progress("benchmark", setup.plan.steps, 0, open("/dev/null", "w"))  # noqa: PTH123, SIM115
     scores: Callable = lambda state: jax.block_until_ready(state) and {"accuracy": [0]}
-    start = _now()
-    train(
-        state,
-        setup.plan,
-        setup.updates,
-        setup.order,
-        setup.inputs,
-        scores,
-        record,
-        cast(Checkpoints, _Unsaved()),
-        progress,
-        eval_every=EPOCHS,
-        save_seconds=float("inf"),
-    )
-    seconds = _now() - start
+    record = Record(workdir, 0)
+    with Path(os.devnull).open("w") as unheard:
+        progress = Progress("benchmark", setup.plan.steps, 0, unheard)
+        start = _now()
+        train(
+            state,
+            setup.plan,
+            setup.updates,
+            setup.order,
+            setup.inputs,
+            scores,
+            record,
+            _Unsaved(),
+            progress,
+            eval_every=EPOCHS,
+            save_seconds=float("inf"),
+        )
+        seconds = _now() - start
+        progress.close()
     record.close()
-    progress.close()
     return seconds
 
 

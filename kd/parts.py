@@ -15,6 +15,7 @@ from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError, unknown
 from kd.loop import Plan
 from kd.objective import PerGroup, PerTeacher, Weighted
+from kd.peers import peers
 from kd.quantize.student import Quantized
 
 RESERVED = ("loss", "accuracy", "grad_norm")
@@ -162,7 +163,13 @@ def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
     maker = build.find("kd.models", section["name"])
     settings = {**_settings(section, *STUDENT), "num_classes": num_classes}
     net = build.make(maker, settings, f"student {section['name']}")
-    return Quantized(net) if section.get("quantize") else net
+    if not section.get("quantize"):
+        return net
+    if len(peers(net)) > 1:
+        raise InputError(
+            f"config.student.quantize: {section['name']} is several networks, and training on eight bits is of one. Leave it out."
+        )
+    return Quantized(net)
 
 
 def make_objective(

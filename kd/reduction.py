@@ -39,11 +39,12 @@ def reduce_members(
     reduce: str,
     logits: Float[Array, "m b c"],
     weights: Float[Array, " m"],
-    label: Int[Array, " b"],
+    label: Int[Array, " b"] | None,
 ) -> Outputs | Mixture:
-    """The target of one of the reductions that look at all members: `probs`, `logits` or `confidence`."""
+    """The target of one of the reductions that look at all members: `probs`, `logits` or `confidence`, which needs the labels."""
     if reduce == "logits":
         return Outputs(mean_logits(logits, weights))
     if reduce == "confidence":
+        assert label is not None
         return Mixture(logits, confidence(logits, label))
     return Mixture(logits, weights)

@@ -136,7 +136,7 @@ def grouped(
         if reduce == "each":
             return outputs
         logits = jnp.concatenate([one.logits for one in outputs])
-        return reduce_members(reduce, logits, share, batch["label"])
+        return reduce_members(reduce, logits, share, batch.get("label"))
 
     return Teacher(apply)
 

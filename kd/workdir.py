@@ -52,7 +52,7 @@ class Workdir:
         path = self.path / name
         try:
             return json.loads(path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{self.path} is no run directory: no {name}.") from None
         except ValueError as error:
             raise InputError(f"{path} is damaged: {error}.") from error

@@ -1,14 +1,20 @@
 """Students that learn together: deep mutual learning by hand, in turns and at once, and what a run leaves of its peers."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from kd import derived, peers
+from kd import derived, parts, peers
 from kd import teacher as teachers
+from kd.config import ConfigDict
+from kd.data.base import Dataset, Split
 from kd.errors import InputError
+from kd.export import final
 from kd.main import main
 from kd.models.cohort import Cohort, MixedCohort
 from kd.models.mlp import MLP
@@ -162,6 +168,18 @@ def test_a_peer_learns_from_a_teacher_as_if_alone(term):
     np.testing.assert_allclose(of(student, teacher), alone, rtol=1e-5)
 
 
+def test_a_cohort_is_not_trained_or_exported_on_eight_bits():
+    """The files would hold the logits of all peers side by side."""
+    section = {"name": "cohort.MixedCohort", "members": (LINEAR, LINEAR)}
+    with pytest.raises(InputError, match="is several networks"):
+        parts.make_model({**section, "quantize": "int8"}, CLASSES)
+    cohort = parts.make_model(section, CLASSES)
+    split = Split(np.zeros((B, 3), np.float32), np.zeros(B, np.int32))
+    dataset = Dataset(split, split, CLASSES, (0.0,), (1.0,))
+    with pytest.raises(InputError, match="--peer I"):
+        final.check(ConfigDict(), dataset, cohort)
+
+
 def test_a_table_may_ask_for_a_peer_or_for_both_together():
     """Two seeds of two peers, two images of class 0. Where peers differ the surer decides: 0.98 and 0.05 have the mean 0.51."""
     sure, wrong, barely = [4.0, 0.0], [0.0, 3.0], [1.0, 0.0]
@@ -204,6 +222,12 @@ def test_peers_are_networks_of_the_run(small_config, small_data, capsys):
     assert of("accuracy") == pytest.approx([right[:2].mean(), right[2:].mean()])
     with pytest.raises(InputError, match="no peer 2"):
         of("accuracy(peer=2)")
+    which = ["--seed", "1", "--peer", "1", "--out", "out"]
+    assert main(["export", "runs/small-teacher", "--format", "stablehlo", *which]) == 0
+    report = json.loads(Path("out/report.json").read_text())
+    assert report["parameters"] == sizes[1]
+    assert report["checks"]["test"]["accuracy"] == pytest.approx(right[3] / 100)
+    capsys.readouterr()
     student = ["--config.student.name=mlp.MLP", "--config.student.widths=(8,)"]
     text = small_config.read_text().replace(
         '    if arg != "teacher":\n', '    del c.objective["mutual"]\n    if True:\n'

@@ -20,6 +20,8 @@ from kd.errors import InputError
 from kd.export import (
     blame,
     c,
+    card,
+    command,
     converter,
     gates,
     graph,
@@ -211,14 +213,37 @@ def test_the_card_says_what_was_done(exported):
     assert "WAIVED" not in text
 
 
+def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs):
+    workdir = Workdir("runs/small")
+    config, result = workdir.read("config.json"), workdir.read("result.json")
+    each = Workdir("runs/small-teacher").read("result.json")["final"]["accuracy"]
+    groups = [{"run": "runs/small-teacher", "members": [1]}, {"run": "gone", "members": [0, 2]}]  # fmt: skip
+    report = {"imported": None, "epochs": 3}
+
+    def told(taught, config=config, **more):
+        teacher = command._teacher(result | {"teacher": taught})
+        return card._method(report | {"teacher": teacher} | more, config)[1:-2]
+
+    assert told({"groups": groups}) == [
+        f"teacher: runs/small-teacher, members [1], mean accuracy {100 * each[1]:.2f} %",
+        "teacher: gone, members [0, 2]",
+    ]
+    assert told(None) == ["no run as a teacher"]
+    (mean,) = told(None, config | {"teacher": {"name": "ema"}})
+    assert "the mean of the student's own weights" in mean
+    origin = {"checkpoint": "net.pth", "sha256": "ab"}
+    lines = card._method(report | {"imported": origin, "teacher": None}, config)
+    assert "weights of net.pth" in lines[-1] and "objective" not in str(lines)
+
+
 def test_a_failed_gate_leaves_nothing_and_tells_the_figures(runs, capsys):
     told = failure(
         capsys, "runs/small", "--format", "litert", "--int8", *LOOSE,
-        "--gate", "agreement=1.01", status=1,
+        "--gate", "agreement=1.01", "--out", "new/deep/out", status=1,
     )  # fmt: skip
     assert re.search(r"agreement [\d.]+, asked for >= 1.01: FAILED", told)
     assert "tflm_lsb" in told
-    assert not Path("runs/small/export").exists()
+    assert not Path("runs/small/export").exists() and not Path("new").exists()
 
 
 def test_a_waived_gate_stands_in_the_card(runs):
@@ -258,6 +283,8 @@ def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     assert "name=number" in failure(capsys, "runs/small", *archive, "--gate", "agreement=a")  # fmt: skip
     Path("mine").mkdir()
     Path("mine/thesis.tex").touch()
+    assert "other things" in failure(capsys, "runs/small", *archive, "--out", "mine")
+    Path("mine/thesis.tex").rename("mine/report.json")  # as `kd report` writes one
     assert "other things" in failure(capsys, "runs/small", *archive, "--out", "mine")
     Path("runs/small/result.json").unlink()
     assert "not finished" in failure(capsys, "runs/small", *archive)
@@ -363,24 +390,52 @@ def test_the_seed_is_chosen_by_validation_images_alone(tmp_path):
     assert sources._choose(workdir, result, 4) == (0, "asked for")
 
 
+def test_of_cohorts_a_peer_is_chosen_and_never_one_of_another_seed(tmp_path):
+    """Two seeds of two peers: 0 and 1 are those of the first."""
+    workdir, eye = Workdir(tmp_path), np.eye(3, dtype=np.float32)
+    right, wrong = eye[[0, 1, 2]], eye[[1, 2, 0]]
+    result = {"seeds": [4, 5], "split": "test", "peers": [{}, {}]}
+    logits = np.stack([wrong, wrong, wrong, right])
+    workdir.write("predictions.npz", {"logits": logits, "label": np.arange(3)})
+    choose = lambda *asked: sources._choose(workdir, result, *asked)[0]
+    assert [choose(None), choose(5), choose(None, 1), choose(5, 1)] == [0, 2, 1, 3]
+    kept = {"validation_logits": logits, "validation_label": np.arange(3)}
+    workdir.write("predictions.npz", kept)
+    assert [choose(None), choose(5), choose(4), choose(None, 0)] == [3, 3, 0, 0]
+    with pytest.raises(InputError, match="has the peers 0 to 1"):
+        choose(None, 2)
+    with pytest.raises(InputError, match="has one network for each seed"):
+        sources._choose(workdir, result | {"peers": [{}]}, None, 1)
+
+
 def test_select_says_why_each_run_fell_out(runs, capsys):
     names = ["runs/small", "runs/small-teacher"]
     for name in names:
         form = ["--format", "litert", "--int8", *LOOSE, "--waive", "agreement"]
         assert main(["export", name, *form]) == 0
     capsys.readouterr()
-    assert main(["select", "--flash", "64KB", "--arena", "32KB", *names]) == 0
+    Path("runs/table.md").touch()  # as `kd table` leaves one: `runs/*` takes it, too
+    given = [*names, "runs/table.md"]
+    assert main(["select", "--flash", "64KB", "--arena", "32KB", *given]) == 0
     told = capsys.readouterr().out
     accuracy = re.findall(r"accuracy ([\d.]+) %", told)
     best = names[int(float(accuracy[1]) > float(accuracy[0]))]
     assert told.splitlines()[-1] == best
     assert "not all runs kept validation images" in told
+    assert "runs/table.md: OUT, no int8 export: runs/table.md is no run directory" in told  # fmt: skip
+    measured = Path("runs/small/export/litert-int8/report.json")
+    report = json.loads(measured.read_text())
+    report["gates"][1] |= {"value": 0.95, "limit": 0.9, "passed": True}
+    measured.write_text(json.dumps(report))
+    assert main(["select", *names]) == 0
+    assert re.search("small: .*BEYOND the usual .*agreement", capsys.readouterr().out)
 
     assert main(["select", "--flash", "1KB", "--min_accuracy", "1.0", *names]) == 1
     told = capsys.readouterr().err
     assert "none of the runs fits" in told
     assert len(re.findall(r"bytes too many of flash, accuracy", told)) == 2
     assert main(["select", "runs"]) == 2
+    assert "no run directory" in capsys.readouterr().err
 
 
 def test_sizes_and_names_by_hand():
@@ -403,3 +458,5 @@ def test_gates_pass_at_their_limits_and_not_without_a_number():
     )
     assert [v.passed for v in judged] == [True, True, False, False]
     assert [v.waived for v in judged] == [False, False, True, False]
+    with pytest.raises(InputError, match="has no such gate, but agreement, tflm_lsb"):
+        gates.check(["c_lsb=0"], ["agreement", "tflm_lsb"], "--format litert")

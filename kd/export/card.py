@@ -17,7 +17,7 @@ def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     kind = "int8" if report["int8"] else "float32"
     parts = [
         f"# {report['run']}: {kind} {report['format']}",
-        f"This is {FORMATS[report['format']]}, {kind}, of the student of seed {report['seed']} "
+        f"This is {FORMATS[report['format']]}, {kind}, of the student of {network(report)} "
         f"({report['seed_chosen']}). {_waived(report['gates'])}".strip(),
         "## Network\n\n" + _bullets(_network(report, config)),
         "## Data and method\n\n" + _bullets(_method(report, config)),
@@ -26,6 +26,12 @@ def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         "## Limits\n\n" + _bullets(_limits(report)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def network(report: Mapping[str, Any]) -> str:
+    """Which of a run's networks it is, in words."""
+    peer = report["peer"]
+    return f"seed {report['seed']}" + ("" if peer is None else f", peer {peer}")
 
 
 def _waived(gates: Sequence[Mapping[str, Any]]) -> str:
@@ -59,23 +65,37 @@ def _end(end: Mapping[str, Any]) -> str:
 def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     given = {k: v for k, v in config["data"].items() if k != "name" and v}
     data = ", ".join(f"{k} {v}" for k, v in given.items())
+    lines = [f"data: `{config['data']['name']}`" + (f" ({data})" if data else "")]
+    if report["imported"]:
+        own = report["imported"]
+        return [
+            *lines,
+            f"weights of {own['checkpoint']} (sha256 {own['sha256']}); nothing is known here of how they were trained",
+        ]
     terms = []
     for section in config["objective"].values():
         rest = {k: v for k, v in section.items() if k not in ("name", "weight")}
         terms.append(f"{section['weight']} x `{section['name']}`" + (f" {rest}" if rest else ""))  # fmt: skip
-    taught = report["teacher"]
-    if taught is None:
-        teacher = "no teacher: learned from labels"
-    else:
-        teacher = f"teacher: {taught['run']}, members {taught['members']}"
-        if taught.get("accuracy") is not None:
-            teacher += f", mean accuracy {100 * taught['accuracy']:.2f} %"
     return [
-        f"data: `{config['data']['name']}`" + (f" ({data})" if data else ""),
-        teacher,
+        *lines,
+        *_teachers(report["teacher"], config["teacher"].get("name")),
         f"objective: {' + '.join(terms)}",
         f"{report['epochs']} epochs, batches of {config['batch_size']}, augmentation: {config['augment'] or 'none'}",
     ]
+
+
+def _teachers(taught: Mapping[str, Any] | None, name: str | None) -> list[str]:
+    """Runs that taught, a line for each; where there are none, what did in their place."""
+    if taught is None:
+        own = "the mean of the student's own weights over its updates"
+        return [f"teacher: {own}" if name == "ema" else "no run as a teacher"]
+    lines = []
+    for group in taught["groups"]:
+        line = f"teacher: {group['run']}, members {group['members']}"
+        if group["accuracy"] is not None:
+            line += f", mean accuracy {100 * group['accuracy']:.2f} %"
+        lines.append(line)
+    return lines
 
 
 def _measured(report: Mapping[str, Any]) -> list[str]:

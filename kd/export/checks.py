@@ -50,6 +50,14 @@ def compare(
     }
 
 
+def lost(compared: dict[str, Any]) -> dict[str, float]:
+    """The figures that every export has, from what `compare` found."""
+    return {
+        "accuracy_drop": compared["float_accuracy"] - compared["accuracy"],
+        "agreement": compared["agreement"],
+    }
+
+
 def relative(error: float, largest: float) -> float:
     """An error in units of the largest logit, which is what floating point can be held to."""
     return error / max(1.0, largest)
@@ -100,14 +108,14 @@ def measure(source: Source, content: bytes, count: int) -> Findings:
         report["validation"] = _validation(source, content)
     if units == "lsb":
         figures = {
-            "accuracy_drop": whole["float_accuracy"] - whole["accuracy"],
-            "agreement": whole["agreement"],
+            **lost(whole),
             "tflm_lsb": report["tflm"]["lsb"],
         }
     else:
         largest = whole["largest_logit"]
         figures = {
             "float_error": relative(whole["error_max"], largest),
+            **lost(whole),
             "tflm_error": relative(report["tflm"]["error"], largest),
         }
     chosen = few[spread(len(few), GOLDEN)]

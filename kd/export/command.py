@@ -16,6 +16,7 @@ from kd import __version__, compilation
 from kd.errors import InputError
 from kd.export import card, directory, extras, gates, host
 from kd.export.source import Source, open_run, pixels
+from kd.groups import Recorded, recorded
 from kd.workdir import Workdir
 
 PACKAGES = (
@@ -37,6 +38,7 @@ class Options:
     int8: bool = False
     out: str | None = None
     seed: int | None = None
+    peer: int | None = None
     calibration: int = 1000
     images: int = 1000
     gate: Sequence[str] = ()
@@ -70,17 +72,18 @@ def export(options: Options) -> dict[str, Any]:
     _check(options)
     limits = gates.settings(options.gate, options.waive)
     directory.check(options.folder)
-    source = open_run(Workdir(options.run), options.seed)
+    source = open_run(Workdir(options.run), options.seed, options.peer)
     compilation.keep_programs(source.config["compilation_cache"])
     with directory.whole(options.folder) as folder:
         make = _archive if options.format == "stablehlo" else _deployed
         content, figures = make(source, options, folder)
+        gates.check(options.gate, figures, f"--format {options.format}")
         verdicts = gates.judge(figures, limits, options.waive)
         gates.enforce(verdicts)
         report = _facts(source, options) | content
         report["gates"] = [verdict._asdict() for verdict in verdicts]
         text = card.markdown(report, source.config)
-        (folder / "model_card.md").write_text(text)
+        (folder / directory.CARD).write_text(text)
         report["files"] = _files(folder)
         report["seconds"] = round(time.monotonic() - began, 2)
         text = json.dumps(report, indent=2) + "\n"
@@ -92,7 +95,7 @@ def act(options: Options) -> str:
     """Exports, and says what came of it."""
     report = export(options)
     lines = [
-        f"seed {report['seed']}: {report['seed_chosen']}",
+        f"{card.network(report)}: {report['seed_chosen']}",
         *(str(gates.Verdict(**verdict)) for verdict in report["gates"]),
     ]
     size = f"{report['flash_bytes']:,} bytes"
@@ -146,7 +149,7 @@ def _archive(
         "calibration": None,
         "checks": {source.result["split"]: compared},
     }
-    return report, {"archive_error": compared["error_max"]}
+    return report, {"archive_error": compared["error_max"]} | checks.lost(compared)
 
 
 def _deployed(
@@ -188,7 +191,8 @@ def _as_c(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     from kd.export import c, lower
 
-    title = f"{source.workdir}, seed {source.seed}, by kd {__version__}"
+    which = card.network({"seed": source.seed, "peer": source.peer})
+    title = f"{source.workdir}, {which}, by kd {__version__}"
     facts = c.Facts(
         lower.front(source).pixels,
         source.result["class_names"],
@@ -230,6 +234,7 @@ def versions() -> dict[str, str]:
 
 def _facts(source: Source, options: Options) -> dict[str, Any]:
     result = source.result
+    costs = result if source.peer is None else result["peers"][source.peer]
     return {
         "run": str(source.workdir),
         "result": identity(source.workdir),
@@ -237,28 +242,35 @@ def _facts(source: Source, options: Options) -> dict[str, Any]:
         "format": options.format,
         "int8": options.integers,
         "seed": source.seed,
+        "peer": source.peer,
         "seed_chosen": source.chosen,
         "split": result["split"],
         "teacher": _teacher(result),
+        "imported": result.get("imported"),
         "epochs": result["epochs"],
         "classes": result["num_classes"],
-        "parameters": result["parameters"],
-        "macs": result["macs"],
+        "parameters": costs["parameters"],
+        "macs": costs["macs"],
         "versions": versions(),
     }
 
 
 def _teacher(result: dict[str, Any]) -> dict[str, Any] | None:
-    """What is known of the teacher; its accuracy where its run is still there."""
-    origin = result["teacher"]
-    if origin is None:
+    """What is known of the teacher: its groups, with their accuracy where their runs are still there."""
+    groups = [
+        group._asdict() | {"accuracy": _accuracy(group)}
+        for group in recorded(result["teacher"])
+    ]
+    return {"groups": groups} if groups else None
+
+
+def _accuracy(group: Recorded) -> float | None:
+    """The mean over its members."""
+    there = Workdir(group.run)
+    if not there.finished:
         return None
-    there = Workdir(origin["run"])
-    accuracy = None
-    if there.finished:
-        each = there.read("result.json")["final"]["accuracy"]
-        accuracy = float(np.mean([each[i] for i in origin["members"]]))
-    return {"run": origin["run"], "members": origin["members"], "accuracy": accuracy}
+    each = there.read("result.json")["final"]["accuracy"]
+    return float(np.mean([each[i] for i in group.members]))
 
 
 def _end(end: Any) -> dict[str, Any]:

@@ -11,12 +11,16 @@ from kd.errors import InputError
 MARK = "report.json"
 """Written last: a directory without it is no export."""
 
+CARD = "model_card.md"
+"""Beside it in every export: `kd report` writes a `report.json`, too."""
+
 
 def check(out: Path) -> None:
     """Raises InputError where something that is no export stands in the way."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file. Give another --out.")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
+    whole = all((out / name).exists() for name in (MARK, CARD))
+    if out.is_dir() and any(out.iterdir()) and not whole:
         raise InputError(
             f"{out} holds other things than an export, and would be replaced. Give another --out."
         )
@@ -29,7 +33,7 @@ def whole(out: Path) -> Iterator[Path]:
     On any error, a full disk too, it is removed, and what was at `out` stays as it was.
     """
     check(out)
-    alone = not out.parent.exists()
+    made = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -44,6 +48,6 @@ def whole(out: Path) -> Iterator[Path]:
             building.rename(out)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-        if alone:
-            with contextlib.suppress(OSError):  # the export is there
-                out.parent.rmdir()
+        with contextlib.suppress(OSError):  # the export is there
+            for parent in made:
+                parent.rmdir()

@@ -12,8 +12,10 @@ from jaxtyping import Float
 from kd import metrics
 from kd.config import ConfigDict
 from kd.data.base import Dataset
+from kd.errors import InputError
 from kd.export import interpreter, litert
 from kd.export.source import Source, pixels
+from kd.peers import peers
 from kd.transform import pick
 from kd.types import PyTree
 from kd.workdir import Workdir
@@ -32,6 +34,11 @@ class Files(NamedTuple):
 
 def check(config: ConfigDict, dataset: Dataset, student: nn.Module) -> None:
     """Raises InputError where the network has no int8 file, by making that of one that has learnt nothing."""
+    if len(peers(student)) > 1:
+        raise InputError(
+            "config.export: the student is several networks, and the run makes one file for each seed. Leave it out, and export "
+            "the one that you want: kd export RUN --int8 --peer I."
+        )
     image = jnp.zeros((1, *dataset.train.image.shape[1:]))
     init = lambda x: student.init(jax.random.key(0), x, train=False)
     source = _source(config, dataset, student, jax.jit(init)(image), config.seed)

@@ -20,7 +20,7 @@ LIMITS = {
     "float_error": Limit(
         1e-5, False, "largest difference of a logit, in units of the largest logit"
     ),
-    "accuracy_drop": Limit(0.003, False, "accuracy lost by int8"),
+    "accuracy_drop": Limit(0.003, False, "accuracy lost"),
     "agreement": Limit(0.985, True, "share of images with the float student's class"),
     "tflm_error": Limit(
         1e-5, False, "TFLM against LiteRT's reference kernels, as float_error"
@@ -67,6 +67,16 @@ def settings(given: Sequence[str], waived: Sequence[str]) -> dict[str, Limit]:
         if name not in limits:
             raise unknown("gate", name, limits)
     return limits
+
+
+def check(given: Sequence[str], figures: Iterable[str], what: str) -> None:
+    """Raises InputError where a limit was set, as `name=value`, on a figure that this export, `what`, does not have."""
+    for text in given:
+        name = text.partition("=")[0]
+        if name not in figures:
+            raise InputError(
+                f"--gate {text}: {what} has no such gate, but {', '.join(figures)}."
+            )
 
 
 def judge(

@@ -127,12 +127,14 @@ def ends(content: bytes) -> tuple[Tensor, Tensor]:
 
 def check_integers(content: bytes) -> None:
     """Raises InputError, naming operation and layer, where an operation is not int8."""
-    for op in operations(content):
-        if any("FLOAT" in kind for kind in op.types):
-            raise InputError(
-                f"{op.layer}: {op.name} has no int8 form, and would run in floating point. "
-                "Use another layer there, or export without --int8."
-            )
+    found = [op for op in operations(content) if any("FLOAT" in t for t in op.types)]
+    # What stands at the ends of such an operation is not what lacks its form.
+    between = [op for op in found if op.name not in ("QUANTIZE", "DEQUANTIZE")]
+    for op in between or found:
+        raise InputError(
+            f"{op.layer}: {op.name} has no int8 form, and would run in floating point. "
+            "Use another layer there, or export without --int8."
+        )
 
 
 def finish(content: bytes) -> bytes:

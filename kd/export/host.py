@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kd.errors import InputError, RunError
 
+SECONDS = 600
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-O2")
 
 
@@ -41,7 +42,12 @@ def check(folder: Path) -> int:
 
 
 def _run(command: list[str], good: tuple[int, ...] = (0,)) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise RunError(
+            f"{Path(command[0]).name} was not done after {SECONDS} seconds."
+        ) from error
     if done.returncode not in good:
         raise RunError(
             f"{Path(command[0]).name} failed with {done.returncode}: {(done.stderr or done.stdout).strip()[:500]}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd.errors import InputError, RunError
-from kd.export import command, directory, extras
+from kd.export import command, directory, extras, gates
 from kd.workdir import Workdir
 
 UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
@@ -33,7 +33,7 @@ class Candidate:
     arena: int = 0
     accuracy: float = 0.0
     validation: float | None = None
-    waived: Sequence[str] = ()
+    beyond: Sequence[str] = ()  # gates whose default it fails, waived or set otherwise
 
 
 def size(text: str) -> int:
@@ -45,14 +45,14 @@ def size(text: str) -> int:
 
 
 def act(runs: Sequence[str], budget: Budget) -> str:
-    """The table of all runs and the choice. Raises RunError, with the same, where none fits, and InputError for what is no run."""
+    """The table of all runs and the choice. Raises RunError, with the same, where none fits, and InputError where none is a run."""
     if not 0 <= budget.min_accuracy <= 1:
         raise InputError(
             f"--min_accuracy: expected a share in [0, 1], such as 0.9, got {budget.min_accuracy:g}."
         )
     extras.require("tflite", "kd select")
-    for run in runs:
-        Workdir(run).read("config.json")
+    if not any((Workdir(run).path / "config.json").exists() for run in runs):
+        raise InputError(f"{', '.join(runs)}: no run directory, for none has a config.json.")  # fmt: skip
     candidates = [measured(run, budget) for run in dict.fromkeys(runs)]
     fitting = [c for c in candidates if not c.why]
     lines = [_line(c) for c in candidates]
@@ -94,6 +94,8 @@ def measured(run: str, budget: Budget) -> Candidate:
         reasons.append(
             f"accuracy {100 * (budget.min_accuracy - accuracy):.2f} points too low"
         )
+    figures = {gate["name"]: gate["value"] for gate in report["gates"]}
+    usual = gates.judge(figures, gates.LIMITS, ())
     validation = checks.get("validation", {}).get("accuracy")
     if report["split"] == "validation":
         validation = accuracy
@@ -105,7 +107,7 @@ def measured(run: str, budget: Budget) -> Candidate:
         arena,
         accuracy,
         validation,
-        [gate["name"] for gate in report["gates"] if not gate["passed"]],
+        [verdict.name for verdict in usual if not verdict.passed],
     )
 
 
@@ -131,7 +133,7 @@ def _line(c: Candidate) -> str:
             if c.validation is not None
             else ""
         )
-        + (f", WAIVED {', '.join(c.waived)}" if c.waived else "")
+        + (f", BEYOND the usual {', '.join(c.beyond)}" if c.beyond else "")
     )
     state = f"OUT, {c.why}" if c.why else "fits"
     return f"  {c.run}: {figures}: {state}"

@@ -13,6 +13,7 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset, Split
 from kd.data.pictures import Pictures
 from kd.errors import InputError
+from kd.groups import ALL
 from kd.metrics import accuracy
 from kd.program import make_logits
 from kd.step import make_eval
@@ -32,8 +33,9 @@ class Source(NamedTuple):
       model: the network.
       variables: of one seed.
       seed: of the run's `seeds`.
-      chosen: why this seed, in words.
+      chosen: why this network, in words.
       dataset: `test` is what the run was evaluated on.
+      peer: of a cohort of students, which of them; None where the student is one network.
     """
 
     workdir: Workdir
@@ -44,6 +46,7 @@ class Source(NamedTuple):
     seed: int
     chosen: str
     dataset: Dataset
+    peer: int | None = None
 
     @property
     def quantized(self) -> bool:
@@ -51,16 +54,19 @@ class Source(NamedTuple):
         return bool(self.config["student"].get("quantize"))
 
 
-def open_run(workdir: Workdir, seed: int | None = None) -> Source:
+def open_run(
+    workdir: Workdir, seed: int | None = None, peer: int | None = None
+) -> Source:
     """The student of a finished run.
 
     Args:
       workdir: of the run.
       seed: one of its seeds; None takes the one that is best on held-out training images, where the run kept some, else the
         first. The test set chooses nothing.
+      peer: of a cohort of students, one of them, from 0; None takes the best or the first in the same way.
 
     Raises:
-      InputError: no run, one that is not finished, a seed that it does not have, or other data than it was evaluated on.
+      InputError: no run, one that is not finished, a seed or a peer that it does not have, or other data than it was evaluated on.
     """
     config = workdir.read("config.json")
     if not workdir.finished:
@@ -68,41 +74,49 @@ def open_run(workdir: Workdir, seed: int | None = None) -> Source:
             f"{workdir} is not finished: it has no result.json. The `kd run` that began it goes on from its checkpoint."
         )
     place = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
-    trained = load_trained(workdir, place)
-    seeds = trained.result["seeds"]
-    at, why = _choose(workdir, trained.result, seed)
+    result = workdir.read("result.json")
+    at, why = _choose(workdir, result, seed, peer)
+    trained = load_trained(workdir, place, ALL._replace(members=str(at)))
+    peers = len(result.get("peers", [1]))
     config = parts.as_today(config)
     dataset = parts.make_data(ConfigDict(config))
-    if fingerprint(dataset.test) != trained.result["evaluated"]:
+    if fingerprint(dataset.test) != result["evaluated"]:
         raise InputError(
-            f"{workdir} was evaluated on other {trained.result['split']} examples than config.data gives here. "
+            f"{workdir} was evaluated on other {result['split']} examples than config.data gives here. "
             "Restore the data, or train again."
         )
-    variables = pick(trained.variables, at)
     return Source(
         workdir,
         config,
-        trained.result,
+        result,
         trained.model,
-        variables,
-        seeds[at],
+        pick(trained.variables, 0),
+        result["seeds"][at // peers],
         why,
         dataset,
+        at % peers if peers > 1 else None,
     )
 
 
 def _choose(
-    workdir: Workdir, result: dict[str, Any], seed: int | None
+    workdir: Workdir, result: dict[str, Any], seed: int | None, peer: int | None = None
 ) -> tuple[int, str]:
-    seeds = result["seeds"]
-    if seed is not None:
-        if seed not in seeds:
-            raise InputError(
-                f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}."
-            )
-        return seeds.index(seed), "asked for"
-    if len(seeds) == 1:
-        return 0, "the run's only one"
+    """Which of the run's networks, counted as `kd.trained.load_trained` does, and why."""
+    seeds, k = result["seeds"], len(result.get("peers", [1]))
+    if seed is not None and seed not in seeds:
+        raise InputError(
+            f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}."
+        )
+    if peer is not None and not 0 <= peer < k:
+        has = f"the peers 0 to {k - 1}" if k > 1 else "one network for each seed"
+        raise InputError(f"--peer {peer}: {workdir} has {has}.")
+    each = [
+        i
+        for i in range(len(seeds) * k)
+        if seed in (None, seeds[i // k]) and peer in (None, i % k)
+    ]
+    if len(each) == 1:
+        return each[0], "the run's only one" if seed is peer is None else "asked for"
     stored = workdir.predictions()
     if "validation_logits" in stored:
         share = accuracy(stored["validation_logits"], stored["validation_label"])
@@ -110,10 +124,11 @@ def _choose(
         share = np.array(result["final"]["accuracy"])
     else:
         return (
-            0,
-            f"the first of {len(seeds)}, for the run kept no validation images to choose by",
+            each[0],
+            f"the first of {len(each)}, for the run kept no validation images to choose by",
         )
-    return int(np.argmax(share)), f"best of {len(seeds)} on validation images"
+    best = max(each, key=lambda i: share[i])
+    return best, f"best of {len(each)} on validation images"
 
 
 def pixels(split: Split, index: Sequence[int] | np.ndarray) -> np.ndarray:

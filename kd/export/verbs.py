@@ -30,6 +30,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
         help="of the run's seeds (default: the best on validation images, or the first)",
     )
     export.add_argument(
+        "--peer",
+        type=int,
+        metavar="I",
+        help="of a cohort of students (default: chosen as the seed is)",
+    )
+    export.add_argument(
         "--calibration",
         type=int,
         default=1000,
