@@ -218,7 +218,7 @@ def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs
     config, result = workdir.read("config.json"), workdir.read("result.json")
     each = Workdir("runs/small-teacher").read("result.json")["final"]["accuracy"]
     groups = [{"run": "runs/small-teacher", "members": [1]}, {"run": "gone", "members": [0, 2]}]  # fmt: skip
-    report = {"imported": None, "epochs": 3}
+    report = {"imported": None, "epochs": 3, "init": None}
 
     def told(taught, config=config, **more):
         teacher = command._teacher(result | {"teacher": taught})
@@ -231,6 +231,9 @@ def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs
     assert told(None) == ["no run as a teacher"]
     (mean,) = told(None, config | {"teacher": {"name": "ema"}})
     assert "the mean of the student's own weights" in mean
+    second = config | {"init": {"take": "student/conv"}}
+    started, _ = told(None, second, init={"run": "runs/first"})
+    assert started.startswith("started from the weights of runs/first, of which `student/conv`")  # fmt: skip
     origin = {"checkpoint": "net.pth", "sha256": "ab"}
     lines = card._method(report | {"imported": origin, "teacher": None}, config)
     assert "weights of net.pth" in lines[-1] and "objective" not in str(lines)
@@ -244,6 +247,17 @@ def test_a_failed_gate_leaves_nothing_and_tells_the_figures(runs, capsys):
     assert re.search(r"agreement [\d.]+, asked for >= 1.01: FAILED", told)
     assert "tflm_lsb" in told
     assert not Path("runs/small/export").exists() and not Path("new").exists()
+
+
+def test_a_network_that_is_not_the_one_that_was_judged_is_not_exported(runs, capsys):
+    """The run's own predictions, of seed 1 in the place of seed 0 and the other way round: as if checkpoints were confused."""
+    path = Path("runs/small/predictions.npz")
+    stored = dict(np.load(path))
+    assert (stored["logits"][0].argmax(1) != stored["logits"][1].argmax(1)).any()
+    np.savez(path, **stored | {"logits": stored["logits"][::-1]})
+    told = failure(capsys, "runs/small", "--format", "stablehlo", status=1)
+    assert re.search(r"recorded [\d.]+, asked for >= 0.995: FAILED", told)
+    assert not Path("runs/small/export").exists()
 
 
 def test_a_waived_gate_stands_in_the_card(runs):
@@ -276,8 +290,11 @@ def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
         capsys, "runs/small", *archive, "--seed", "7"
     )
     assert "For int8" in failure(capsys, "runs/small", *archive, "--int8")
-    few = failure(capsys, "runs/small", "--format", "c", "--calibration", "50")
-    assert "at least 100 images" in few
+    few = ["--calibration", "50"]
+    told = failure(capsys, "runs/small", "--format", "c", *few)
+    assert "at least 100 images" in told
+    told = failure(capsys, "runs/small", "--format", "litert", *few)
+    assert "only int8 has ranges" in told
     unknown = failure(capsys, "runs/small", *archive, "--gate", "agrement=0.9")
     assert "Did you mean 'agreement'" in unknown
     assert "name=number" in failure(capsys, "runs/small", *archive, "--gate", "agreement=a")  # fmt: skip

@@ -187,7 +187,10 @@ def test_a_run_keeps_what_its_files_say_and_kd_export_says_the_same(config, caps
     assert report["calibration"] is None
     assert "that the student was trained with" in (folder / "model_card.md").read_text()
     capsys.readouterr()
-    assert "add --int8" in refused(capsys, "export", "student", "--format", "litert")
+    form = ["export", "student", "--format", "litert"]
+    assert "add --int8" in refused(capsys, *form)
+    told = refused(capsys, *form, "--int8", "--calibration", "200")
+    assert "trained on eight bits and brings its ranges" in told
 
 
 def test_a_missing_extra_is_told_before_anything_is_trained(

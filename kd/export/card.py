@@ -76,6 +76,10 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     for section in config["objective"].values():
         rest = {k: v for k, v in section.items() if k not in ("name", "weight")}
         terms.append(f"{section['weight']} x `{section['name']}`" + (f" {rest}" if rest else ""))  # fmt: skip
+    if report["init"]:
+        own = config["init"]["take"]
+        part = f", of which `{own}` was taken over" if own else ""
+        lines.append(f"started from the weights of {report['init']['run']}{part}")
     return [
         *lines,
         *_teachers(report["teacher"], config["teacher"].get("name")),

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, Shaped
 
 from kd import metrics
 from kd.export import interpreter, litert, micro
-from kd.export.source import Source, logits, pixels
+from kd.export.source import Source, logits, pixels, recorded
 
 GOLDEN = 16
 """Vectors that are written out for others to check against."""
@@ -50,12 +50,24 @@ def compare(
     }
 
 
-def lost(compared: dict[str, Any]) -> dict[str, float]:
-    """The figures that every export has, from what `compare` found."""
-    return {
+def lost(
+    source: Source, target: Float[np.ndarray, "n c"], compared: dict[str, Any]
+) -> dict[str, float]:
+    """The figures that every export has.
+
+    Args:
+      source: the student.
+      target: logits that its network gives here, of all evaluated images.
+      compared: what `compare` found of the export beside them.
+    """
+    figures = {
         "accuracy_drop": compared["float_accuracy"] - compared["accuracy"],
         "agreement": compared["agreement"],
     }
+    then = recorded(source)
+    if then is not None:
+        figures["recorded"] = float(metrics.agreement(then[None], target)[0])
+    return figures
 
 
 def relative(error: float, largest: float) -> float:
@@ -108,14 +120,14 @@ def measure(source: Source, content: bytes, count: int) -> Findings:
         report["validation"] = _validation(source, content)
     if units == "lsb":
         figures = {
-            **lost(whole),
+            **lost(source, target, whole),
             "tflm_lsb": report["tflm"]["lsb"],
         }
     else:
         largest = whole["largest_logit"]
         figures = {
             "float_error": relative(whole["error_max"], largest),
-            **lost(whole),
+            **lost(source, target, whole),
             "tflm_error": relative(report["tflm"]["error"], largest),
         }
     chosen = few[spread(len(few), GOLDEN)]

@@ -19,6 +19,9 @@ from kd.export.source import Source, open_run, pixels
 from kd.groups import Recorded, recorded
 from kd.workdir import Workdir
 
+CALIBRATION = 1000
+"""Training images that ranges are measured on, unless the user says otherwise."""
+
 PACKAGES = (
     "jax",
     "litert-converter",
@@ -39,7 +42,7 @@ class Options:
     out: str | None = None
     seed: int | None = None
     peer: int | None = None
-    calibration: int = 1000
+    calibration: int | None = None  # CALIBRATION
     images: int = 1000
     gate: Sequence[str] = ()
     waive: Sequence[str] = ()
@@ -73,6 +76,11 @@ def export(options: Options) -> dict[str, Any]:
     limits = gates.settings(options.gate, options.waive)
     directory.check(options.folder)
     source = open_run(Workdir(options.run), options.seed, options.peer)
+    if options.calibration is not None and source.quantized:
+        raise InputError(
+            f"--calibration {options.calibration}: the student of {source.workdir} was trained on eight bits and brings its ranges. "
+            "Leave it out."
+        )
     compilation.keep_programs(source.config["compilation_cache"])
     with directory.whole(options.folder) as folder:
         make = _archive if options.format == "stablehlo" else _deployed
@@ -114,6 +122,11 @@ def _check(options: Options) -> None:
         raise InputError(
             "--format stablehlo is the archive of the network as it was trained. For int8: --format litert or c."
         )
+    if options.calibration is not None and not options.integers:
+        raise InputError(
+            f"--calibration {options.calibration}: only int8 has ranges to measure, and this export is float32. Leave it out, or "
+            "add --int8."
+        )
     if options.images < 1:
         raise InputError(f"--images: expected 1 or more, got {options.images}.")
     if options.format != "stablehlo":
@@ -149,7 +162,8 @@ def _archive(
         "calibration": None,
         "checks": {source.result["split"]: compared},
     }
-    return report, {"archive_error": compared["error_max"]} | checks.lost(compared)
+    lost = checks.lost(source, target, compared)
+    return report, {"archive_error": compared["error_max"]} | lost
 
 
 def _deployed(
@@ -158,7 +172,7 @@ def _deployed(
     from kd.export import checks, graph, litert, lower
 
     if options.integers:
-        made = litert.integers(source, options.calibration)
+        made = litert.integers(source, options.calibration or CALIBRATION)
     else:
         made = litert.floats(source)
     content = made.content
@@ -247,6 +261,7 @@ def _facts(source: Source, options: Options) -> dict[str, Any]:
         "split": result["split"],
         "teacher": _teacher(result),
         "imported": result.get("imported"),
+        "init": result.get("init"),
         "epochs": result["epochs"],
         "classes": result["num_classes"],
         "parameters": costs["parameters"],

@@ -20,7 +20,8 @@ def convert(lowered: Lowered) -> bytes:
         with native.hear():
             content = _converted(lowered)
     except (RuntimeError, ValueError, ir.MLIRError) as error:
-        first = str(error).strip().splitlines()[0].removesuffix(":")
+        told = str(error).strip() or type(error).__name__
+        first = told.splitlines()[0].removesuffix(":")
         raise InputError(_told(lowered, first[:200])) from error
     for op in graph.operations(content):
         if op.name == "CUSTOM" or op.name.startswith("STABLEHLO"):

@@ -22,6 +22,11 @@ LIMITS = {
     ),
     "accuracy_drop": Limit(0.003, False, "accuracy lost"),
     "agreement": Limit(0.985, True, "share of images with the float student's class"),
+    "recorded": Limit(
+        0.995,
+        True,
+        "share of images with the class that the run stored of this network",
+    ),
     "tflm_error": Limit(
         1e-5, False, "TFLM against LiteRT's reference kernels, as float_error"
     ),

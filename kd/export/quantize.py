@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_quantizer import quantizer, recipe
 from jaxtyping import Float
 
+from kd.errors import InputError
 from kd.export import graph, interpreter, native
 
 
@@ -23,6 +24,9 @@ def quantize(
       content: the floating-point file.
       examples: its inputs, to measure ranges on.
       input_range: of the input, where it is known; None measures it, too.
+
+    Raises:
+      InputError: what the quantizer refuses, in its words.
     """
     names = graph.activations(content)
     ranges = _ranges(content, examples, names)
@@ -36,9 +40,16 @@ def quantize(
     # It opens an interpreter, which warns of memory and tells of its kernels.
     with warnings.catch_warnings(), native.hear():
         warnings.simplefilter("ignore")
-        result = made.quantize(
-            statistics, enable_progress_bar=False, enable_progress_report=False
-        )
+        try:
+            result = made.quantize(
+                statistics, enable_progress_bar=False, enable_progress_report=False
+            )
+        except (RuntimeError, ValueError, KeyError, NotImplementedError) as error:
+            told = str(error).strip() or type(error).__name__
+            raise InputError(
+                f"ai_edge_quantizer makes no int8 file of this network ({told.splitlines()[0][:200]}). "
+                "Use another layer there, or leave --int8 out."
+            ) from error
     return bytes(result.quantized_model)
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from kd import parts
 from kd.config import ConfigDict
@@ -136,6 +137,16 @@ def pixels(split: Split, index: Sequence[int] | np.ndarray) -> np.ndarray:
     if isinstance(split.image, Pictures):
         return split.image.centered(index)
     return split.image[np.asarray(index)]
+
+
+def recorded(source: Source) -> Float[np.ndarray, "n c"] | None:
+    """Logits of `dataset.test` that the run stored of this network when it ended; None where it stored none."""
+    stored = source.workdir.predictions()
+    if "logits" not in stored:
+        return None
+    peers = len(source.result.get("peers", [1]))
+    at = source.result["seeds"].index(source.seed) * peers + (source.peer or 0)
+    return stored["logits"][at]
 
 
 def logits(source: Source, image: np.ndarray) -> np.ndarray:

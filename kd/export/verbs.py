@@ -38,9 +38,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
     export.add_argument(
         "--calibration",
         type=int,
-        default=1000,
         metavar="N",
-        help="training images to measure int8 ranges on (default: %(default)s)",
+        help="training images to measure int8 ranges on (default: 1000)",
     )
     export.add_argument(
         "--images",
