@@ -21,6 +21,7 @@ NAMES = (
     "ensembles",
     "seeds",
     "cached",
+    "allocators",
     "pipeline",
     "growth",
     "devices",

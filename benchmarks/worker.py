@@ -1,9 +1,11 @@
-"""A part of a benchmark that runs in a process of its own, for what a process decides once: the number of devices."""
+"""A part of a benchmark that runs in a process of its own, for what a process decides once: devices, where memory comes from."""
 
 import multiprocessing
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from unittest import mock
 
 import jax
 
@@ -18,15 +20,23 @@ class Worker:
       build: a function of a module, so that it can be sent.
       arguments: its own.
       devices: how many it simulates on a CPU.
+      environment: variables of the process, beside those of this one.
     """
 
-    def __init__(self, build: Build, *arguments: Any, devices: int = 1):
+    def __init__(
+        self,
+        build: Build,
+        *arguments: Any,
+        devices: int = 1,
+        environment: Mapping[str, str] | None = None,
+    ):
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(theirs, build, arguments, devices), daemon=True
         )
-        self._process.start()
+        with mock.patch.dict(os.environ, environment or {}):
+            self._process.start()
         theirs.close()
 
     def __call__(self) -> float:

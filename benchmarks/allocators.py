@@ -1,0 +1,79 @@
+"""The step of KD by what gives a process its memory: on a CPU each step asks for large blocks, whose pages the kernel fills with zeros.
+
+glibc gives large blocks back as soon as they are free, so that every step faults all of its pages in again. jemalloc and tcmalloc,
+put before the process by LD_PRELOAD, keep them; so does glibc when it is told to.
+"""
+
+import ctypes.util
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
+from benchmarks.record import Case, Made, Row
+from benchmarks.steps import CIFAR, TOY, Problem, Stepper, step_of
+from benchmarks.timer import ratio
+from benchmarks.worker import Worker
+
+TITLE = "step of KD by allocator, over glibc's defaults: processor time"
+REPEATS = 15
+
+LIBRARIES = {"jemalloc": "jemalloc", "tcmalloc": "tcmalloc_minimal"}
+SETTINGS = {
+    "glibc": {},
+    "glibc again": {},
+    "glibc, nothing given back": {
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    },
+    "jemalloc": {"MALLOC_CONF": "thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1"},
+    "tcmalloc": {"TCMALLOC_RELEASE_RATE": "0"},
+}
+"""Allocator -> environment of its process. A library that is not installed is left out."""
+
+
+def cases(toy: bool) -> Sequence[Case]:
+    """The reference pair at batch 64, and pairs of one kind each."""
+    if toy:
+        return [Case("toy", partial(_make, TOY._replace(teacher=TOYS["CNN"], student=TOYS["CNN"])))]  # fmt: skip
+    problems = {
+        f"{kind} to the same": Problem(KINDS[kind], KINDS[kind], 64, SHAPE, CLASSES, 512)
+        for kind in ("CNN", "MLP")
+    }  # fmt: skip
+    problems["wrn_40_2 to wrn_16_2"] = CIFAR
+    return [Case(name, partial(_make, problem)) for name, problem in problems.items()]
+
+
+def step(problem: Problem) -> Stepper:
+    """What a process of its own times."""
+    return step_of("kd", problem)
+
+
+def environments() -> dict[str, Mapping[str, str]]:
+    """SETTINGS with the libraries' own names, of those that are installed."""
+    found: dict[str, Mapping[str, str]] = {}
+    for name, setting in SETTINGS.items():
+        if name not in LIBRARIES:
+            found[name] = setting
+        elif library := ctypes.util.find_library(LIBRARIES[name]):
+            found[name] = {"LD_PRELOAD": library, **setting}
+    return found
+
+
+def _make(problem: Problem) -> Made:
+    parts = {
+        name: Worker(step, problem, environment=environment)
+        for name, environment in environments().items()
+    }
+    return Made(dict(parts), {"cores": os.cpu_count()})
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Processor time over glibc's, as median [smallest, largest] of the rounds."""
+    names = [name for name in SETTINGS if name != "glibc"]
+    lines = [["pair", *names]]
+    for row in rows:
+        seconds = row["seconds"]
+        over = lambda name: str(ratio(seconds[name], seconds["glibc"]))  # noqa: B023
+        lines.append([row["case"], *(over(n) if n in seconds else "" for n in names)])
+    return lines
