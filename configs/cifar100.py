@@ -5,8 +5,8 @@
 
 `method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair where they tuned them;
 `labels`, `tf_kd_reg` and `pskd` have no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
-`run=DIRECTORY`. `teachers=3` learns from an ensemble of three, reduced as `reduce` or else the method says. `epochs` shortens student and teacher
-in proportion, `teacher_epochs` the teacher alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is
+`run=DIRECTORY`. `teachers=3` learns from an ensemble of three, reduced as `reduce` or else the method says. `epochs` shortens student, teacher and
+what an objective does over epochs in proportion, `teacher_epochs` the teacher alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is
 that of training, see kd/precision.py; `data` another set of images by the same recipe. Not run here in full: 240 epochs want a
 GPU, which experiments/launch/gpu.sh drives.
 
@@ -27,7 +27,7 @@ from configs.common import (
     reference,
     taken_over,
 )
-from configs.crd import EPOCHS, beyond, network, recipe
+from configs.crd import EPOCHS, beyond, network, recipe, shortened
 
 DEFAULTS = dict(
     teacher="resnet32x4",
@@ -52,7 +52,8 @@ def get_config(arg=None):
     c.precision, c.data.name = a["precision"], a["data"]
     members = a["teachers"] or SEVERAL.get(a["method"], 1)
     c.student = deployed(a["method"], teacher, student, members)
-    c.objective = method(a["method"], a["teacher"], a["student"])
+    section = method(a["method"], a["teacher"], a["student"])
+    c.objective = shortened(section, a["epochs"])
     if a["method"] in SECOND_VIEW:
         c.second_view = SECOND_VIEW[a["method"]]
     if a["method"] in FIRST.values():

@@ -61,6 +61,21 @@ def network(name: str) -> dict[str, str]:
     return dict(name=f"{FAMILY[name]}.{name}")
 
 
+LENGTHS = ("warmup_epochs", "hold", "epochs")
+"""Settings of objectives that count epochs."""
+
+
+def shortened(objective: dict, epochs: int) -> dict:
+    """The section `objective` of a method whose settings are meant for 240 epochs, in proportion; none is less than 0."""
+    return {
+        term: {
+            k: round(v * epochs / EPOCHS) if k in LENGTHS else v
+            for k, v in section.items()
+        }
+        for term, section in objective.items()
+    }
+
+
 def recipe(name: str, seeds: int, epochs: int, holdout: float) -> ConfigDict:
     """The run that trains this network from labels. Fewer epochs shrink the milestones of the rate in proportion."""
     c = ConfigDict()

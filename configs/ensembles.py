@@ -85,7 +85,8 @@ def teach(c, a):
         c.teacher = dict(config=of("dense"), members=first(count), **how)
     c.objective = method(a["method"], "", "")
     if a["method"] == "end2":
-        c.objective["end2"].update(hold=5, epochs=10)
+        hold, falling = (0, 0) if a["smoke"] else (5, 10)
+        c.objective["end2"].update(hold=hold, epochs=falling)
         c.optimizer.clip_norm = 10.0
     elif a["method"] == "hydra":
         c.student = dict(name="hydra.Hydra", student=c.student.to_dict(), heads=count)

@@ -115,6 +115,19 @@ def check_views(config: ConfigDict) -> None:
         )
 
 
+def check_length(config: ConfigDict) -> None:
+    """Raises InputError where a run ends before what a term's objective names as its `least_epochs`."""
+    for term, section in config.objective.to_dict().items():
+        maker = build.find("kd.objectives", section["name"])
+        made = build.make(maker, _settings(section, "weight"), f"objective.{term}")
+        least = getattr(made, "least_epochs", 0)
+        if config.epochs < least:
+            raise InputError(
+                f"config.objective.{term}: {section['name']} changes over the epochs and is done after {least}, and config.epochs is "
+                f"{config.epochs}. Train longer, or shorten it: {_settings(section, 'weight')}."
+            )
+
+
 def _curve(section: ConfigDict, where: str) -> ConfigDict:
     """The section of a schedule: its curve's settings and the `value` that they multiply."""
     maker = build.find_in(

@@ -42,6 +42,7 @@ def check_parts(config: ConfigDict) -> None:
     if isinstance(dataset.train.image, Pictures):
         tactic.check_streamed(config)
     parts.check_views(config)
+    parts.check_length(config)
     _augment(config, dataset)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     precision.network(student, config.precision)

@@ -41,6 +41,14 @@ def test_fewer_epochs_shrink_the_milestones():
     assert tuple(c.schedule.epochs) == (15, 18, 21)
 
 
+def test_fewer_epochs_shrink_what_an_objective_does_over_them():
+    of = lambda method, epochs: cifar100.get_config(f"method={method},epochs={epochs}").objective  # fmt: skip
+    assert of("dkd", 240).dkd.warmup_epochs == 20
+    assert of("dkd", 24).dkd.warmup_epochs == 2
+    assert (of("end2", 24).end2.hold, of("end2", 24).end2.epochs) == (3, 6)
+    assert of("ctkd", 1).ctkd.epochs == 0
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_reached(name):
     c = cifar100.get_config(f"teacher=wrn_40_2,student=wrn_16_2,method={name}")

@@ -1,5 +1,7 @@
 """Ensemble distribution distillation: the likelihood of the members under the student's Dirichlet."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,14 @@ import pytest
 from scipy.stats import dirichlet
 
 from kd.errors import InputError
+from kd.main import main
 from kd.objectives.end2 import END2, annealed
 from kd.objectives.end2 import dirichlet_nll as eager
 from kd.types import Mixture, Outputs, View
 
 dirichlet_nll = jax.jit(eager)
 
+ROOT = Path(__file__).parents[1]
 WEIGHTS = jnp.array([0.5, 0.3, 0.2])
 
 
@@ -77,3 +81,18 @@ def test_the_module_anneals_and_asks_for_members():
         module.apply({}, view(Outputs(members[0])))
     with pytest.raises(InputError, match="temperature from 1"):
         END2(temperature=0.5).apply({}, view(mixture))
+
+
+def test_annealing_over_no_epochs_ends_at_once():
+    epoch = jnp.arange(3.0)
+    np.testing.assert_array_equal(annealed(epoch, 5.0, hold=1, epochs=0), [5, 1, 1])
+
+
+def test_a_run_that_ends_before_the_annealing_is_refused(tmp_path, capsys, monkeypatch):
+    """Its concentrations would be read at T = 1, and are not meant so."""
+    monkeypatch.chdir(tmp_path)
+    config = str(ROOT / "configs/ensembles.py:method=end2,smoke")
+    assert main(["run", "--config", config, "--config.objective.end2.hold=1"]) == 2
+    said = capsys.readouterr().err
+    assert "done after 2, and config.epochs is 1" in said
+    assert list(tmp_path.iterdir()) == []

@@ -48,8 +48,11 @@ def dirichlet_nll(
 def annealed(
     epoch: Float[Array, "*e"], temperature: float, hold: int, epochs: int
 ) -> Float[Array, "*e"]:
-    """`temperature` for `hold` epochs, then down to 1 along a line of `epochs`."""
-    done = jnp.clip((epoch - hold) / max(epochs, 1), 0.0, 1.0)
+    """`temperature` for `hold` epochs, then down to 1 along a line of `epochs`; of none, at once."""
+    past = epoch - hold
+    done = (
+        jnp.clip(past / epochs, 0.0, 1.0) if epochs else jnp.where(past < 0, 0.0, 1.0)
+    )
     return temperature + (1.0 - temperature) * done
 
 
@@ -73,6 +76,11 @@ class END2(nn.Module):
     smoothing: float = 1e-7
 
     DIRICHLET: ClassVar[bool] = True  # exp(logits) of its student are concentrations
+
+    @property
+    def least_epochs(self) -> int:
+        """Of a run: what its student says is read at a temperature of 1, which has to be reached."""
+        return self.hold + self.epochs + 1
 
     def __call__(self, view: View) -> Float[Array, " b"]:
         if self.temperature < 1 or not 0 < self.smoothing < 1:
