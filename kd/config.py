@@ -226,6 +226,13 @@ def _teacher(section: ConfigDict) -> ConfigDict:
         raise InputError(
             "config.teacher.name = 'ema' is a mean of the student's own weights: it has no run and no config. Leave them out."
         )
+    several = ("members", "weights", "reduce")
+    idle = [key for key in several if whole[key] != TEACHER[key]]
+    if whole.name == "ema" and idle:
+        raise InputError(
+            f"config.teacher.{idle[0]} = {whole[idle[0]]!r} is about several trained networks, and config.teacher.name = 'ema' has "
+            "none. Leave it out."
+        )
     if not 0 <= whole.decay < 1:
         raise InputError(
             f"config.teacher.decay: expected a number from 0 up to 1, without 1, got {whole.decay}."

@@ -224,3 +224,10 @@ def test_the_shipped_configs_are_whole(file):
         references = [config.teacher.get("config"), *config.compare.values()]
         for reference in filter(None, references):
             assert spell_out(configs.load(reference)).seeds == 5
+
+
+@pytest.mark.parametrize("own", ["members='0,1'", "weights=(1.0, 2.0)", "reduce='each'"])  # fmt: skip
+def test_a_mean_of_the_own_weights_is_no_ensemble(tmp_path, own):
+    path = written(tmp_path, f"c.teacher = dict(name='ema', {own})")
+    with pytest.raises(InputError, match=f"config.teacher.{own.partition('=')[0]} "):
+        configs.load(path)
