@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from kd import build, safetensors, torch_file
+from kd import build
 from kd.errors import InputError, unknown
 from kd.types import PyTree
+from kd.weights import safetensors, torch_file
 
 # Flax's names of a layer's arrays, and PyTorch's.
 _LEAVES = {

@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     table.add_argument(
-        "file", metavar="EXPERIMENT.py[:arguments]", help="see kd.experiment"
+        "file", metavar="EXPERIMENT.py[:arguments]", help="see kd.tables.experiment"
     )
     table.add_argument(
         "--print",
@@ -283,7 +283,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _table(options: argparse.Namespace, rest: list[str]) -> int:
-    from kd import table
+    from kd.tables import command as table
 
     given = {k: v for k, v in vars(options).items() if k not in ("verb", "act")}
     return table.act(table.Options(**given))
@@ -297,7 +297,7 @@ def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _import(options: argparse.Namespace, rest: list[str]) -> int:
-    from kd.imported import import_run
+    from kd.weights.imported import import_run
 
     path = {} if options.data_path is None else {"path": options.data_path}
     data = {"name": options.data, **path}
@@ -317,7 +317,7 @@ def _import(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _pack(options: argparse.Namespace, rest: list[str]) -> int:
-    from kd.packed import pack
+    from kd.weights.packed import pack
 
     print(f"{pack(options.run, options.out, options.member)}  {options.out}")
     return 0

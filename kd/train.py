@@ -108,7 +108,7 @@ def first_of(config: ConfigDict, root: os.PathLike | str) -> tuple[Source, ...]:
 
 def _require(source: Source) -> None:
     """Raises InputError where the run is not there and nothing says how to make it."""
-    from kd import imported  # which stands on this module
+    from kd.weights import imported  # which stands on this module
 
     where, config, there = source
     if not (config or there.finished or imported.waits(there)):
@@ -125,7 +125,7 @@ def ensure(
     if source.config:
         return run(configs.load(source.config), there, root, above)
     if not there.finished:
-        from kd import imported
+        from kd.weights import imported
 
         imported.evaluate(there)
     return there

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from kd import config as configs
-from kd import experiment, parts, plan, results
+from kd import parts
 from kd.errors import InputError
 from kd.groups import groups_of
+from kd.tables import experiment, plan, results
 from kd.workdir import Workdir
 
 

@@ -8,8 +8,8 @@ from configs import cifar100, cifar100_teacher
 from configs.common import FIRST, METHODS, TEACHER_FREE
 from configs.crd import FAMILY
 from kd import config as configs
-from kd import experiment, plan
 from kd.errors import InputError
+from kd.tables import experiment, plan
 
 
 def test_the_recipe_is_that_of_the_tables():

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from kd import derived, parts, peers
+from kd import parts, peers
 from kd import teacher as teachers
 from kd.config import ConfigDict
 from kd.data.base import Dataset, Split
@@ -26,6 +26,7 @@ from kd.objectives.mutual import Mutual, mutual
 from kd.objectives.nkd import NKD
 from kd.objectives.sp import SP
 from kd.step import make_init, make_step
+from kd.tables import derived
 from kd.types import Outputs, View
 from kd.workdir import Workdir
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kd.derived import best_bias, evaluate, parse
 from kd.errors import InputError
+from kd.tables.derived import best_bias, evaluate, parse
 
 
 @pytest.fixture

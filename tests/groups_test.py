@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from kd import experiment, groups, metrics, parts, plan
+from kd import groups, metrics, parts
 from kd.config import ConfigDict, complete
 from kd.errors import InputError
 from kd.main import main
+from kd.tables import experiment, plan
 from kd.workdir import Workdir
 
 RUN = dict(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from golden.models import torch_weights
 
-from kd import importer, packed, safetensors
+from kd import importer
 from kd.errors import InputError
+from kd.weights import packed, safetensors
 
 
 def resnet8(prefix="", fc="fc", downsample="downsample", classes=100):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import document
-from kd import experiment, plan, table
+from kd.tables import command as table
+from kd.tables import experiment, plan
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted((ROOT / "experiments" / "results").glob("*.json"))

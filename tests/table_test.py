@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd import experiment, jobs, plan, table
 from kd.errors import InputError
 from kd.main import main
+from kd.tables import command as table
+from kd.tables import experiment, jobs, plan
 from kd.workdir import Workdir
 
 CONFIG = """
@@ -273,7 +274,7 @@ def test_dry_run_tells_the_order_and_an_estimate(home, capsys):
 def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, capsys):
     """A real SIGTERM to a real process while two runs are on: both hear of it, and nothing is left behind."""
     Path("hang").touch()
-    code = "import sys; from kd import jobs, main; jobs.COMMAND = (sys.executable, 'fake.py'); sys.exit(main.main())"
+    code = "import sys; from kd import main; from kd.tables import jobs; jobs.COMMAND = (sys.executable, 'fake.py'); sys.exit(main.main())"
     command = [sys.executable, "-c", code, "table", "mini_table.py", "--jobs", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

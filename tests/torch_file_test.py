@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd import importer, torch_file
+from kd import importer
 from kd.errors import InputError
+from kd.weights import torch_file
 
 FIXTURES = Path(__file__).parent / "fixtures" / "torch"
 READABLE = (

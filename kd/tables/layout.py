@@ -5,10 +5,10 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kd import derived
-from kd.experiment import Cell, Experiment, Gap, Table
-from kd.measure import Entry
-from kd.plan import Run
+from kd.tables import derived
+from kd.tables.experiment import Cell, Experiment, Gap, Table
+from kd.tables.measure import Entry
+from kd.tables.plan import Run
 
 MARK = "✱"
 

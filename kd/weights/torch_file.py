@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from kd import pickled
 from kd.errors import InputError
-from kd.pickled import Storage, Tensor
+from kd.weights import pickled
+from kd.weights.pickled import Storage, Tensor
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Entries under which training scripts save the weights, in the order in which they are looked for.

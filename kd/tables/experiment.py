@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from kd import config as configs
-from kd import derived
 from kd.errors import InputError, unknown
+from kd.tables import derived
 
 SETTINGS: dict[str, Any] = {
     "config": "",  # config file
     "args": {},  # its arguments
     "seeds": None,  # given to it as the argument `seeds`
-    "metric": "accuracy",  # see kd.derived
+    "metric": "accuracy",  # see kd.tables.derived
     "unit": "",  # default: the metric's
     "digits": None,  # after the point; default: the metric's
     "select": "last",  # "last" epoch, or "best_test" with the reason in `why`

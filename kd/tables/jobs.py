@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kd.errors import InputError
-from kd.plan import Run
+from kd.tables.plan import Run
 
 COMMAND = (sys.executable, "-m", "kd")
 """What a job is: this, then `run` and its options."""

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from kd import experiment as experiments
-from kd import jobs as processes
-from kd import layout, measure, plan, results
 from kd.errors import InputError
-from kd.experiment import Cell, Experiment
-from kd.measure import Entry
-from kd.plan import Run
+from kd.tables import experiment as experiments
+from kd.tables import jobs as processes
+from kd.tables import layout, measure, plan, results
+from kd.tables.experiment import Cell, Experiment
+from kd.tables.measure import Entry
+from kd.tables.plan import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _write(
     runs: Mapping[str, Run],
 ) -> None:
     """NAME.md, NAME.csv and figures, in the directory `out`."""
-    from kd import figure
+    from kd.tables import figure
 
     out.mkdir(parents=True, exist_ok=True)
     texts = {

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kd.experiment import Cell, Experiment, Gap
-from kd.measure import Entry
-from kd.plan import Run
 from kd.record import read_rows
+from kd.tables.experiment import Cell, Experiment, Gap
+from kd.tables.measure import Entry
+from kd.tables.plan import Run
 
 
 def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[Path]:

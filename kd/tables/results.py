@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from kd import __version__, derived, metrics
+from kd import __version__, metrics
 from kd.errors import InputError
-from kd.experiment import Cell
 from kd.groups import recorded
-from kd.plan import Run
+from kd.tables import derived
+from kd.tables.experiment import Cell
+from kd.tables.plan import Run
 from kd.workdir import Workdir
 
 FACTS = (

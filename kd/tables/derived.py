@@ -27,7 +27,7 @@ UNITS = {
 """Unit and usual digits of each metric."""
 
 OF_RESULT = ("nll", "agreement", "kl", "teacher_accuracy", "exported_bytes")
-"""Metrics that are not of the stored predictions alone, see `kd.results`; they take no keywords. `teacher_accuracy` is that of
+"""Metrics that are not of the stored predictions alone, see `kd.tables.results`; they take no keywords. `teacher_accuracy` is that of
 what taught: of several members their mean probability, of a mean teacher each seed's. `exported_bytes`: of the networks' files."""
 
 KEYWORDS = {

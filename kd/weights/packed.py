@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from flax import traverse_util
 
-from kd import importer, safetensors
+from kd import importer
 from kd.errors import InputError
 from kd.trained import load_trained
 from kd.transform import pick
 from kd.types import PyTree
+from kd.weights import safetensors
 from kd.workdir import Workdir
 
 SUMS = "SHA256SUMS"

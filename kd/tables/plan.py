@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kd import config as configs
-from kd import derived, identity
+from kd import identity
 from kd.config import ConfigDict
 from kd.errors import InputError
-from kd.experiment import Cell, Experiment
 from kd.groups import groups_of, spelled
+from kd.tables import derived
+from kd.tables.experiment import Cell, Experiment
 from kd.workdir import Workdir
 
 

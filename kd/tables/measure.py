@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kd.experiment import Cell, Gap, Table
-from kd.results import Result
+from kd.tables.experiment import Cell, Gap, Table
+from kd.tables.results import Result
 
 
 @dataclasses.dataclass(frozen=True)
