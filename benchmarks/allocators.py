@@ -74,6 +74,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     lines = [["pair", *names]]
     for row in rows:
         seconds = row["seconds"]
-        over = lambda name: str(ratio(seconds[name], seconds["glibc"]))  # noqa: B023
-        lines.append([row["case"], *(over(n) if n in seconds else "" for n in names)])
+        glibc = seconds["glibc"]
+        cells = [str(ratio(seconds[n], glibc)) if n in seconds else "" for n in names]
+        lines.append([row["case"], *cells])
     return lines
