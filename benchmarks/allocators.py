@@ -11,7 +11,8 @@ from functools import partial
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
-from benchmarks.steps import CIFAR, TOY, Problem, Stepper, step_of
+from benchmarks.seeds import together
+from benchmarks.steps import CIFAR, Problem, Stepper, step_of
 from benchmarks.timer import ratio
 from benchmarks.worker import Worker
 
@@ -33,20 +34,22 @@ SETTINGS = {
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pair at batch 64, and pairs of one kind each."""
-    if toy:
-        return [Case("toy", partial(_make, TOY._replace(teacher=TOYS["CNN"], student=TOYS["CNN"])))]  # fmt: skip
+    """The reference pair at batch 64, and five students in one program."""
+    nets, size, seeds = (TOYS, 8, 2) if toy else (KINDS, 64, 5)
+    of = lambda net: Problem(net, net, size, SHAPE, CLASSES, 512)
     problems = {
-        f"{kind} to the same": Problem(KINDS[kind], KINDS[kind], 64, SHAPE, CLASSES, 512)
-        for kind in ("CNN", "MLP")
-    }  # fmt: skip
-    problems["wrn_40_2 to wrn_16_2"] = CIFAR
-    return [Case(name, partial(_make, problem)) for name, problem in problems.items()]
+        f"{kind}, {seeds} seeds": (of(nets[kind]), seeds) for kind in ("CNN", "MLP")
+    }
+    if not toy:
+        problems["wrn_40_2 to wrn_16_2"] = CIFAR, 1
+    return [Case(name, partial(_make, *made)) for name, made in problems.items()]
 
 
-def step(problem: Problem) -> Stepper:
+def step(problem: Problem, seeds: int) -> Stepper:
     """What a process of its own times."""
-    return step_of("kd", problem)
+    alone = step_of("kd", problem)
+    how = "unroll" if "CNN" in problem.student["name"] else "vmap"
+    return together(alone, seeds, how) if seeds > 1 else alone
 
 
 def environments() -> dict[str, Mapping[str, str]]:
@@ -60,9 +63,9 @@ def environments() -> dict[str, Mapping[str, str]]:
     return found
 
 
-def _make(problem: Problem) -> Made:
+def _make(problem: Problem, seeds: int) -> Made:
     parts = {
-        name: Worker(step, problem, environment=environment)
+        name: Worker(step, problem, seeds, environment=environment)
         for name, environment in environments().items()
     }
     return Made(dict(parts), {"cores": os.cpu_count()})

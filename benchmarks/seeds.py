@@ -33,12 +33,12 @@ def cases(toy: bool) -> Sequence[Case]:
 def _make(section: Mapping[str, Any], seeds: int, size: int) -> Made:
     alone = step_of("kd", Problem(section, section, size, SHAPE, CLASSES, 512))
     return Made(
-        {"alone": alone, **{how: _together(alone, seeds, how) for how in HOW}},
+        {"alone": alone, **{how: together(alone, seeds, how) for how in HOW}},
         {"seeds": seeds},
     )
 
 
-def _together(alone: Stepper, seeds: int, how: str) -> Stepper:
+def together(alone: Stepper, seeds: int, how: str) -> Stepper:
     """The update of all seeds, each on a batch of its own."""
     state = jax.tree.map(lambda x: jnp.stack([x] * seeds), alone.state)
     size = alone.batch["image"].shape[0]
