@@ -1,7 +1,7 @@
-"""The step of KD by what gives a process its memory: on a CPU each step asks for large blocks, whose pages the kernel fills with zeros.
+"""The step of KD by what gives a process its memory: XLA asks for a step's large blocks anew each time.
 
-glibc gives large blocks back as soon as they are free, so that every step faults all of its pages in again. jemalloc and tcmalloc,
-put before the process by LD_PRELOAD, keep them; so does glibc when it is told to.
+glibc takes large blocks from the kernel and gives them back. jemalloc and tcmalloc, put before the process by LD_PRELOAD, keep
+them, and so does glibc when it is told to; jemalloc asks for huge pages as well.
 """
 
 import ctypes.util
