@@ -33,6 +33,7 @@ def test_the_readme_shows_what_the_engine_prints(path, monkeypatch):
     [
         "experiments/hinton2015_mnist.py",
         "experiments/hinton2015_mnist.py:smoke",
+        "experiments/hinton2015_choices.py",
         "experiments/fashion_mnist.py",
     ],
 )
