@@ -54,15 +54,22 @@ def test_what_is_missing_is_told_with_exit_2(arguments, words):
     assert done.returncode == 2 and words in done.stderr and not done.stdout
 
 
-def fake(folder: Path, fails: int) -> dict[str, str]:
-    """A `gcloud` whose TPU VM is taken away during the first `fails` runs of kd."""
+def fake(folder: Path, fails: int, queue: str = "ACTIVE") -> dict[str, str]:
+    """A `gcloud` whose TPU VM is taken away during the first `fails` runs of kd, and whose requests are in the state `queue`."""
     script = folder / "gcloud"
     script.write_text(f"""#!/usr/bin/env bash
 cd {folder}
 case "$*" in
+*"queued-resources describe"*) [ -e queued ] && cat queued || exit 1 ;;
 *describe*) [ -e there ] && echo READY || exit 1 ;;
+*"queued-resources create"*)
+    [ ! -e queued ] || exit 1
+    echo create >> log
+    echo "{queue}" > queued
+    [ "{queue}" != ACTIVE ] || touch there
+    ;;
 *" create "*) echo create >> log; touch there ;;
-*" delete "*) echo delete >> log; rm -f there ;;
+*" delete "*) echo delete >> log; rm -f there queued ;;
 *"kd run"*) echo run >> log; [ "$(grep -c run log)" -gt {fails} ] || {{ rm -f there; exit 255; }} ;;
 esac
 """)
@@ -76,6 +83,18 @@ def test_a_machine_that_is_taken_away_is_made_again(tmp_path):
     log = (tmp_path / "log").read_text().split()
     assert log == ["create", "run"] * 3 + ["delete"]
     assert "attempt 2 of 20" in done.stdout
+
+
+def test_a_request_outlives_the_machine_and_is_made_again(tmp_path):
+    done = launch(*GIVEN, "--queue", *RUN, **fake(tmp_path, 1))
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "log").read_text().split()
+    assert log == ["create", "run", "delete", "create", "run", "delete"]
+
+
+def test_a_request_that_fails_is_not_waited_for(tmp_path):
+    done = launch(*GIVEN, "--queue", *RUN, **fake(tmp_path, 0, "FAILED"))
+    assert done.returncode == 1 and "the request for kd is FAILED" in done.stderr
 
 
 def test_after_so_many_attempts_it_gives_up(tmp_path):

@@ -77,9 +77,15 @@ state() {
     gcloud compute tpus tpu-vm describe "$name" "${where[@]}" --format 'value(state)' 2>/dev/null || echo NONE
 }
 
+queued() {
+    gcloud compute tpus queued-resources describe "$name" "${where[@]}" --format 'value(state.state)' 2>/dev/null || echo NONE
+}
+
 create() {
     local priority=()
     if $queue; then
+        # The request outlives the machine that was taken away, and its name is taken.
+        $dry || [ "$(queued)" = NONE ] || delete
         $spot && priority=(--spot)
         do_it gcloud compute tpus queued-resources create "$name" "${where[@]}" --node-id "$name" \
             --accelerator-type "$type" --runtime-version "$version" "${priority[@]}"
@@ -94,6 +100,12 @@ create() {
 await() {
     $dry && return
     until [ "$(state)" = READY ]; do
+        case $(queued) in
+        FAILED | SUSPENDED | NONE)
+            echo "tpu.sh: the request for $name is $(queued). The same command asks again." >&2
+            exit 1
+            ;;
+        esac
         echo "tpu.sh: $name is queued, $(date -u +%H:%M)"
         sleep 60
     done
