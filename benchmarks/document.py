@@ -14,7 +14,8 @@ DOCUMENTS = ("README.md", "docs/methods.md", "docs/performance.md")
 
 
 def _of(name: str) -> Callable[[], list[list[str]]]:
-    return lambda: importlib.import_module(f"benchmarks.{name}").table(record.rows(name))  # fmt: skip
+    rows = lambda: record.marked(record.rows(name))
+    return lambda: importlib.import_module(f"benchmarks.{name}").table(rows())
 
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {

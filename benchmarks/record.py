@@ -141,9 +141,20 @@ def steadily(made: Made, repeats: int) -> tuple[int, dict[str, list[float]]]:
     tries = 0
     while True:
         tries, seconds = tries + 1, interleave(made.parts, repeats)
-        first = next(iter(seconds.values()))
-        if max(first) <= STEADY * min(first) or tries == TRIES:
+        if steady(next(iter(seconds.values()))) or tries == TRIES:
             return tries, seconds
+
+
+def steady(seconds: Sequence[float]) -> bool:
+    """Whether rounds count as quiet, by the times of their first part."""
+    return max(seconds) <= STEADY * min(seconds)
+
+
+def marked(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose case has a star where no try was quiet."""
+    first = lambda row: next(iter(row["seconds"].values()))
+    star = lambda row: "" if steady(first(row)) else " *"
+    return [row | {"case": row["case"] + star(row)} for row in rows]
 
 
 def rows(name: str, out: Path = RESULTS) -> list[Row]:

@@ -34,7 +34,7 @@ def get_config(arg=None):
     else:
         members = [crd.network(name) for name in names]
         c = cifar(names[0], a)
-    # Unrolled rather than vmapped: on a CPU convolutions are three times as fast so.
+    # Unrolled rather than vmapped: on a CPU convolutions are twice as fast so.
     c.student = dict(name="cohort.MixedCohort", alternate=a["alternate"])
     c.student.members = tuple(members)
     if a["mutual"]:

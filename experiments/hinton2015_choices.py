@@ -15,9 +15,10 @@ def get_experiment(arg=None):
     if arg not in (None, "smoke"):
         raise ValueError(f"argument {arg!r}: expected smoke or nothing.")
     smoke = arg == "smoke"
-    students = {"from labels": dict(args=dict(role="labels"))}
-    for hard in HARD:
-        students[f"distilled, labels count {hard:g}"] = dict(args=dict(hard=hard))
+    students = {
+        "from labels": dict(args=dict(role="labels")),
+        **{f"distilled, labels count {h:g}": dict(args=dict(hard=h)) for h in HARD},
+    }
     longer = dict(args=dict(epochs=60), budget=10)
     return dict(
         title="MNIST, what was chosen for the table of Hinton et al. 2015 on held-out training images (ours)",

@@ -55,7 +55,7 @@ def fastest(function: Callable, *arguments: Any) -> str:
     Over weights, vmap turns a convolution into a grouped one, for which XLA's CPU backend has no fast kernel, and inside the
     loop of `map` it has none for gradients. An update of two small CNNs, batch 32, on two cores: unroll 61 ms, vmap 191 ms,
     map 860 ms. Products of matrices that are in batches already, as attention has them, gain nothing from a further axis: vmap
-    takes 1.6 to 2 times as long as unroll for the forward of two to eight transformers, and is no faster for their updates. Plain
+    takes half as long again as unroll, and more, for the forward of two to eight transformers, and is no faster for their updates. Plain
     dense layers become one larger product. docs/performance.md has the tables.
     """
     if jax.default_backend() != "cpu":
