@@ -1,22 +1,24 @@
 """Batches of pictures that are decoded as they are needed, by processes of Grain's, in an order that a resume cannot change.
 
 What a batch holds is a function of the step alone, so that the state of this pipeline is the step: it is opened wherever a run
-goes on. An element of the pipeline is a whole batch, which one process decodes.
+goes on. An element of the pipeline is a batch, which one of Grain's processes decodes; where several processes run one program, each of
+them decodes what its own devices see of it.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding, Sharding
 from jaxtyping import Array, Int, UInt8
 
 from kd.data.pictures import Pictures
 from kd.errors import RunError
 from kd.loop import Plan
+from kd.sharding import put
 
 
 @lru_cache(maxsize=32)
@@ -27,14 +29,27 @@ def shuffled(seed: int, epoch: int, n: int) -> Int[np.ndarray, " n"]:
     return np.argsort(raw, kind="stable").astype(np.int32)
 
 
+type Stretches = tuple[tuple[int, int], ...]
+"""Examples of a batch, (first, one behind the last) of each stretch, in their order."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The batches of a run by their step, uint8 [s, b, h, w, 3]; random access."""
+    """The batches of a run by their step, uint8 [s, b, h, w, 3]; random access.
+
+    Attributes:
+      pictures: the split.
+      seeds: s.
+      plan: of the run.
+      window: epochs after which what is cropped repeats; 0: never.
+      seen: batch size -> what this process sees of such a batch, b examples; where it is not named, all.
+    """
 
     pictures: Pictures
     seeds: tuple[int, ...]
     plan: Plan
-    window: int = 0  # epochs after which what is cropped repeats; 0: never
+    window: int = 0
+    seen: Mapping[int, Stretches] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.plan.steps
@@ -46,6 +61,8 @@ class Steps:
         for seed in self.seeds:
             order = shuffled(seed, epoch, len(self.pictures))
             chosen = order[first : first + self.plan.batch_size]
+            stretches = self.seen.get(len(chosen), ((0, len(chosen)),))
+            chosen = np.concatenate([chosen[a:b] for a, b in stretches])
             view = epoch % self.window if self.window else epoch
             batch.append(self.pictures.cropped(chosen, seed, view))
         return np.stack(batch)
@@ -70,7 +87,16 @@ class Parts:
 
 
 class Batches:
-    """Training images for the loop, and the order in which they come."""
+    """Training images for the loop, and the order in which they come.
+
+    Args:
+      pictures: the split.
+      seeds: of the students.
+      plan: of the run.
+      place: of what is whole on each device.
+      split: batch size -> where pictures [s, b, h, w, 3] of such a batch go.
+      window: see `Steps`.
+    """
 
     def __init__(
         self,
@@ -78,9 +104,13 @@ class Batches:
         seeds: Sequence[int],
         plan: Plan,
         place: Sharding,
+        split: Callable[[int], NamedSharding],
         window: int = 0,
     ):
-        self._steps = Steps(pictures, tuple(seeds), plan, window)
+        self._split = {size: split(size) for size in plan.batch_sizes}
+        shape = lambda size: (len(seeds), size, *pictures.shape[1:])
+        seen = {n: _seen(where, shape(n)) for n, where in self._split.items()}
+        self._steps = Steps(pictures, tuple(seeds), plan, window, seen)
         self._place = place
         self._iterator: Any = None
         self._next = 0
@@ -90,7 +120,7 @@ class Batches:
         steps = self._steps
         n = len(steps.pictures)
         orders = [shuffled(seed, int(epoch), n) for seed in steps.seeds]
-        return jax.device_put(np.stack(orders), self._place)
+        return put(np.stack(orders), self._place)
 
     def pictures(self, epoch: int, first: int) -> UInt8[Array, "s b h w 3"]:
         """What each seed's student sees at place `first` of the epoch's order. Raises RunError for a damaged picture."""
@@ -101,7 +131,8 @@ class Batches:
             self._iterator = _pipeline(self._steps, step)
         batch = next(self._iterator)
         self._next = step + 1
-        return jax.device_put(batch, self._place)
+        size = min(plan.batch_size, len(self._steps.pictures) - first)
+        return _joined(batch, self._steps.seen[size], self._split[size], size)
 
     def close(self) -> None:
         """Ends the processes."""
@@ -123,9 +154,35 @@ class Evaluated:
         pipeline = _pipeline(parts, 0)
         try:
             for batch in pipeline:
-                yield jax.device_put(batch, self._place)
+                yield put(batch, self._place)
         finally:
             pipeline.close()
+
+
+def _seen(where: NamedSharding, shape: tuple[int, ...]) -> Stretches:
+    """What devices of this process see of axis 1."""
+    indices = where.addressable_devices_indices_map(shape).values()
+    axis = [index[1].indices(shape[1]) for index in indices if index is not None]
+    return tuple(sorted({(first, last) for first, last, _ in axis}))
+
+
+def _joined(
+    own: UInt8[np.ndarray, "s o h w 3"],
+    stretches: Stretches,
+    where: NamedSharding,
+    size: int,
+) -> UInt8[Array, "s b h w 3"]:
+    """The batch of all processes, from the stretches that this one has decoded."""
+    starts = np.cumsum([0, *(last - first for first, last in stretches)])
+    at = dict(zip(stretches, starts, strict=False))
+
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        first, last, _ = (index or (slice(None),) * 2)[1].indices(size)
+        start = at[first, last]
+        return own[:, start : start + last - first]
+
+    shape = (own.shape[0], size, *own.shape[2:])
+    return jax.make_array_from_callback(shape, where, part)
 
 
 def _pipeline(elements: Steps | Parts, start: int) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -186,7 +187,9 @@ def set_up(
     image, batches = dataset.train.image, None
     if isinstance(image, Pictures):
         seeds = range(config.seed, config.seed + config.seeds)
-        batches = Batches(image, seeds, plan, place, config.teacher.cache_window)
+        split = partial(sharding.pictures, mesh)
+        window = config.teacher.cache_window
+        batches = Batches(image, seeds, plan, place, split, window)
         # Initial weights and statistics see the first examples, as they do of any set.
         shown = sharding.put(image.centered(range(plan.batch_sizes[0])), place)
         data, initial = {"label": label}, {"image": shown, "label": label}

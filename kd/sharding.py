@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from kd.errors import InputError
@@ -54,7 +54,7 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
-def put(tree: PyTree, where: NamedSharding) -> PyTree:
+def put(tree: PyTree, where: Sharding) -> PyTree:
     """The arrays of a tree, of NumPy or JAX, on the devices, also where some belong to other processes, which have equal ones."""
 
     def one(x: Any) -> jax.Array:
@@ -126,6 +126,12 @@ def split_batch(
         }
 
     return place
+
+
+def pictures(mesh: Mesh, batch_size: int) -> NamedSharding:
+    """Where pictures [s, b, h, w, c] that come from outside go: each device has its own of a batch that divides, else all."""
+    divides = batch_size % mesh.size == 0
+    return NamedSharding(mesh, P(None, ALL) if divides else P())
 
 
 def spread(mesh: Mesh) -> Callable[[Each], Each]:

@@ -62,10 +62,10 @@ def make_mesh(config: ConfigDict) -> Mesh:
 def check_streamed(config: ConfigDict) -> None:
     """Raises InputError where pictures that are decoded as they are needed would have to be sent to shares of the work."""
     devices = config.devices
-    if jax.process_count() > 1 or devices.seeds > 1 or devices.transform == "pmap":
+    if devices.seeds > 1 or devices.transform == "pmap":
         raise InputError(
-            "config.data decodes pictures as they are needed, which feeds one process under transform = 'jit' with the devices "
-            "of teacher and data. Leave config.devices.seeds at 1, and start one process."
+            "config.data decodes pictures as they are needed, which feeds the devices of teacher and data under transform = 'jit'. "
+            "Leave config.devices.seeds at 1."
         )
 
 

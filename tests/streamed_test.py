@@ -1,7 +1,12 @@
 """Pictures that are decoded as they are needed: what is cut out, each counted once, and runs that resume as if never cut."""
 
+import contextlib
 import io
 import os
+import socket
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,8 +17,8 @@ from PIL import Image
 
 from configs import imagenet as imagenet_config
 from kd import config as configs
-from kd import data
-from kd.batches import Evaluated, Parts, Steps, shuffled
+from kd import data, sharding
+from kd.batches import Batches, Evaluated, Parts, Steps, shuffled
 from kd.data import crop
 from kd.errors import InputError
 from kd.loop import Plan
@@ -61,28 +66,35 @@ SIZES = {"train": 22, "validation": 13}
 
 @pytest.fixture
 def mocked(tmp_path, monkeypatch):
-    """`imagenet2012` as `tfds.testing.mock_data` mocks it, where its metadata say that it is prepared."""
-    import tensorflow_datasets as tfds
-
+    """A working directory where `mocking` is in force."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    builder = tfds.builder("imagenet2012", data_dir=tmp_path)
+    with mocking(tmp_path):
+        data._load.cache_clear()
+        yield tmp_path
+
+
+@contextlib.contextmanager
+def mocking(home):
+    """`imagenet2012` as `tfds.testing.mock_data` mocks it, where its metadata say that it is prepared."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder("imagenet2012", data_dir=home)
     splits = [
         tfds.core.SplitInfo(name=k, shard_lengths=[n], num_bytes=n)
         for k, n in SIZES.items()
     ]
     builder.info.set_splits(tfds.core.splits.SplitDict(splits))
-    where = tmp_path / "imagenet2012" / str(builder.version)
-    where.mkdir(parents=True)
+    where = home / "imagenet2012" / str(builder.version)
+    where.mkdir(parents=True, exist_ok=True)
     builder.info.write_to_directory(where)
 
     def sources(builder, split, **kwargs):
         return Source(SIZES[split])
 
     with tfds.testing.mock_data(as_data_source_fn=sources, data_dir=str(where)):
-        data._load.cache_clear()
-        yield tmp_path
+        yield
 
 
 def small(workers=0):
@@ -225,6 +237,80 @@ def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, monkeypatch, capsys):
     same(whole, Workdir("cut"))
 
 
+PROCESS = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from streamed_test import mocking
+from kd.main import main
+with mocking(Path()):
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_decode_each_its_own_part(mocked):
+    """Two devices in each, as a 2 x 2 mesh: the run is that of one device, though no process decodes a whole batch of 8."""
+    mocked.joinpath("stream.py").write_text(CONFIG)
+    assert main(["run", "--config", "stream.py"]) == 0
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+        "JAX_NUM_PROCESSES": "2",
+    }
+    command = [sys.executable, "-c", PROCESS, "run", "--config", "stream.py"]
+    command += ["--runs", "both", "--workdir", "two"]
+    command += ["--config.devices.teacher=2", "--config.devices.data=2"]
+    processes = [
+        subprocess.Popen([*command, "--process", str(i)], env=environment, stderr=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]  # fmt: skip
+    try:
+        told = [process.communicate(timeout=400) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], told
+    for two, one in (
+        ("two", "runs/stream"),
+        ("both/stream-teacher", "runs/stream-teacher"),
+    ):
+        ours, theirs = (Workdir(w).predictions()["logits"] for w in (two, one))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_process_decodes_what_its_devices_see(mocked):
+    """Of batches of 8 the second half, of the last batch of 6, which does not divide among four devices, all."""
+    pictures = small().train.image
+    plan = Plan(22, 8, 2, 16)
+    own = Steps(pictures, (5, 6), plan, seen={8: ((4, 6), (6, 8)), 6: ((0, 6),)})
+    whole = Steps(pictures, (5, 6), plan)
+    np.testing.assert_array_equal(own[3], whole[3][:, 4:])
+    np.testing.assert_array_equal(own[5], whole[5])
+
+
+@pytest.mark.parametrize("size", [8, 6])
+def test_devices_see_their_part_of_a_batch(mocked, size):
+    """On four devices, each with two pictures of a batch of 8, and all with the whole one of 6."""
+    mesh = sharding.make_mesh(2, 2)
+    plan = Plan(22, 8, 2, 16)
+    place = sharding.everywhere(mesh)
+    split = partial(sharding.pictures, mesh)
+    pictures = small().train.image
+    batches = Batches(pictures, (5, 6), plan, place, split)
+    first = 0 if size == 8 else 16
+    found = batches.pictures(1, first)
+    batches.close()
+    expected = Steps(pictures, (5, 6), plan)[3 + first // 8]
+    np.testing.assert_array_equal(found, expected)
+    assert {s.data.shape[1] for s in found.addressable_shards} == {
+        2 if size == 8 else 6
+    }
+
+
 @pytest.mark.slow
 def test_decoding_processes_change_no_pixel(mocked):
     """Spawned processes of Grain's; what they give is what threads give, from any step on."""
@@ -277,7 +363,7 @@ def test_what_cannot_be_is_told(mocked, capsys):
 def test_pictures_are_not_sent_to_shares_of_the_work(devices):
     config = configs.default()
     config.seeds, config.devices = 2, ConfigDict({**config.devices, **devices})
-    with pytest.raises(InputError, match="feeds one process under transform = 'jit'"):
+    with pytest.raises(InputError, match="under transform = 'jit'"):
         check_streamed(config)
 
 
