@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 )
             )
             if rows:
-                print(f"{benchmark.TITLE}\n\n{record.grid(benchmark.table(rows))}\n")
+                lines = benchmark.table(record.marked(rows))
+                print(f"{benchmark.TITLE}\n\n{record.grid(lines)}\n")
     except InputError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2

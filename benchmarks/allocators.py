@@ -21,9 +21,10 @@ REPEATS = 15
 
 LIBRARIES = {"jemalloc": "jemalloc", "tcmalloc": "tcmalloc_minimal"}
 SETTINGS = {
-    "glibc": {},
-    "glibc again": {},
+    "glibc": {"LD_PRELOAD": ""},
+    "glibc again": {"LD_PRELOAD": ""},
     "glibc, nothing given back": {
+        "LD_PRELOAD": "",
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(2**40),
     },

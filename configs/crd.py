@@ -62,16 +62,19 @@ def network(name: str) -> dict[str, str]:
 
 
 LENGTHS = ("warmup_epochs", "hold", "epochs")
-"""Settings of objectives that count epochs."""
+"""Settings of objectives that count epochs, in whole ones; `over` of a weight that changes does, too."""
 
 
 def shortened(objective: dict, epochs: int) -> dict:
-    """The section `objective` of a method whose settings are meant for 240 epochs, in proportion; none is less than 0."""
+    """The section `objective` of a method, whose settings are meant for 240 epochs, in proportion for another number of them."""
+
+    def own(key, value):
+        if key == "weight" and isinstance(value, dict) and "over" in value:
+            return {**value, "over": max(value["over"] * epochs / EPOCHS, 1.0)}
+        return round(value * epochs / EPOCHS) if key in LENGTHS else value
+
     return {
-        term: {
-            k: round(v * epochs / EPOCHS) if k in LENGTHS else v
-            for k, v in section.items()
-        }
+        term: {key: own(key, value) for key, value in section.items()}
         for term, section in objective.items()
     }
 

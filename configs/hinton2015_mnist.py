@@ -10,8 +10,8 @@ none), `rate` (the optimizer's), `units` of the student's two layers, `transfer=
 bias correction on), `holdout` (evaluates on a share of train in place of the test set: for every choice below), `seeds`,
 `epochs` (of the students), `teacher_epochs`, and `smoke` (the embedded 8 x 8 digits, one epoch: hours become seconds).
 
-What the paper leaves open is marked "chosen"; such choices are made on `holdout=0.1` and never on the test set,
-by `experiments/hinton2015_choices.py`.
+What the paper leaves open is marked "chosen"; such choices are made on `holdout=0.1` and never on the test set.
+`experiments/hinton2015_choices.py` tries them there.
 """
 
 from ml_collections import ConfigDict
@@ -85,7 +85,8 @@ def student(c, a):
     c.student = dict(name="mlp.MLP", widths=(a["units"], a["units"]))
     c.validation = a["validation"]
     c.train_classes = TRANSFER[a["transfer"]]
-    # Chosen: Adam needs no rate of its own at each temperature, width and transfer set.
+    # Adam needs no rate of its own at each temperature, width and transfer set. Its rate is a first guess, to be chosen by
+    # experiments/hinton2015_choices.py, which has not run yet; so is the share of the labels below.
     c.optimizer = dict(name="adam", learning_rate=a["rate"])
     c.schedule = dict(name="cosine")
     c.epochs = 1 if a["smoke"] else a["epochs"]
@@ -100,7 +101,7 @@ def student(c, a):
         cache=True,  # the student's images are never moved, so that the teacher has one answer for each
     )
     # "Regularized solely by adding the additional task of matching the soft targets": labels and soft targets, without
-    # saying how much of each. To be chosen among 0.1 and 0.5 on holdout=0.1 (in a first trial half was the better).
+    # saying how much of each (in a first trial half was better than a tenth).
     c.objective.ce.weight = a["hard"]
     c.objective.kd = dict(name="kd.KD", weight=1 - a["hard"], temperature=a["T"])
     if not a["hard"]:

@@ -3,7 +3,7 @@
     uv run kd prepare mnist
     uv run kd table experiments/hinton2015_choices.py
 
-`configs/hinton2015_mnist.py` says what was chosen from it. Budgets are minutes on two CPU cores, two seeds in one program.
+`configs/hinton2015_mnist.py` is where choices are written down. Budgets are minutes on two CPU cores, two seeds in one program.
 """
 
 RATES = (3e-4, 1e-3)
@@ -27,7 +27,7 @@ def get_experiment(arg=None):
         args=dict(holdout=0.1, **(dict(smoke=True) if smoke else {})),
         seeds=2,
         metric="errors",
-        unit="errors of 6,000",
+        unit="errors" if smoke else "errors of 6,000",
         tables=[
             dict(
                 title="Teachers",

@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     table.add_argument(
         "--into",
-        metavar="README.md",
+        metavar="FILE.md",
         help="also write the table between <!-- table: NAME --> and <!-- /table -->",
     )
     table.set_defaults(act=_table)

@@ -227,3 +227,8 @@ def test_operations_are_told_apart_by_hand():
     events += [{"ph": "X", "dur": 50.0, "name": "python"}, event("copy.7", 1.0)]
     spent = operations.by_kind(events, found)
     assert spent == {"convolutions, forward": 2.0, "copies and changes of layout": 1.0}
+
+
+def test_rows_without_quiet_rounds_are_starred():
+    quiet, loud = ({"case": n, "seconds": {"a": [1.0, x], "b": [1.0, 9.0]}} for n, x in (("q", 1.3), ("l", 1.4)))  # fmt: skip
+    assert [row["case"] for row in record.marked([quiet, loud])] == ["q", "l *"]

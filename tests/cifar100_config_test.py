@@ -47,6 +47,8 @@ def test_fewer_epochs_shrink_what_an_objective_does_over_them():
     assert of("dkd", 24).dkd.warmup_epochs == 2
     assert (of("end2", 24).end2.hold, of("end2", 24).end2.epochs) == (3, 6)
     assert of("ctkd", 1).ctkd.epochs == 0
+    assert of("fitnet_second", 240).kd.weight.over == 240
+    assert of("fitnet_second", 24).kd.weight.over == 24
 
 
 @pytest.mark.parametrize("name", METHODS)

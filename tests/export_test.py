@@ -136,11 +136,12 @@ def test_no_logit_of_the_calibration_images_is_cut_off(runs, small_data):
     assert target.scale == pytest.approx((logits.max() - logits.min()) / 255, rel=1e-4)
 
 
-def test_the_files_are_the_same_when_exported_again(runs, exported):
-    assert main(["export", "runs/small", "--format", "c", *LOOSE]) == 0
-    again = json.loads(Path("runs/small/export/c/report.json").read_text())
-    assert "model.tflite" in again["files"] and "model_card.md" in again["files"]
-    assert again["files"] == exported[1]["c"][1]["files"]
+@pytest.mark.parametrize("form", ["stablehlo", "litert", "c"])
+def test_the_files_are_the_same_when_exported_again(runs, exported, form):
+    assert main(["export", "runs/small", "--format", form, *LOOSE]) == 0
+    again = json.loads(Path(f"runs/small/export/{form}/report.json").read_text())
+    assert "golden.npz" in again["files"] and "model_card.md" in again["files"]
+    assert again["files"] == exported[1][form][1]["files"]
 
 
 def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
@@ -291,8 +292,9 @@ def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     )
     assert "For int8" in failure(capsys, "runs/small", *archive, "--int8")
     few = ["--calibration", "50"]
-    told = failure(capsys, "runs/small", "--format", "c", *few)
-    assert "at least 100 images" in told
+    for count in ("50", "0"):
+        told = failure(capsys, "runs/small", "--format", "c", "--calibration", count)
+        assert "at least 100 images" in told
     told = failure(capsys, "runs/small", "--format", "litert", *few)
     assert "only int8 has ranges" in told
     unknown = failure(capsys, "runs/small", *archive, "--gate", "agrement=0.9")

@@ -92,6 +92,18 @@ def test_a_request_outlives_the_machine_and_is_made_again(tmp_path):
     assert log == ["create", "run", "delete", "create", "run", "delete"]
 
 
+def test_a_request_that_waits_keeps_its_place(tmp_path):
+    """The command was stopped while it waited; the machine comes while it waits again."""
+    environment = fake(tmp_path, 0)
+    (tmp_path / "queued").write_text("WAITING_FOR_RESOURCES\n")
+    sleep = tmp_path / "sleep"
+    sleep.write_text(f"#!/usr/bin/env bash\necho wait >> {tmp_path}/log; touch {tmp_path}/there\n")  # fmt: skip
+    sleep.chmod(0o755)
+    done = launch(*GIVEN, "--queue", *RUN, **environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "log").read_text().split() == ["wait", "run", "delete"]
+
+
 def test_a_request_that_fails_is_not_waited_for(tmp_path):
     done = launch(*GIVEN, "--queue", *RUN, **fake(tmp_path, 0, "FAILED"))
     assert done.returncode == 1 and "the request for kd is FAILED" in done.stderr

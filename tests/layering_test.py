@@ -29,6 +29,9 @@ BELOW = {
     "peers": {"types", "step"},
     "program": {"types", "step", "transform"},
     "checkpoint": {"types", "errors"},
+    "weights/pickled": {"errors"},
+    "weights/safetensors": {"errors"},
+    "weights/torch_file": {"errors", "weights"},
 }
 """What each layer may import of kd. The step knows types, errors and what is
 inherited; models, objectives, data, teachers and optimizers do not

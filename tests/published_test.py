@@ -37,6 +37,7 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         "experiments/hinton2015_mnist.py",
         "experiments/hinton2015_mnist.py:smoke",
         "experiments/hinton2015_choices.py",
+        "experiments/hinton2015_choices.py:smoke",
         "experiments/fashion_mnist.py",
     ],
 )

@@ -82,13 +82,19 @@ queued() {
 }
 
 create() {
-    local priority=()
+    local priority=() request=NONE
     if $queue; then
-        # The request outlives the machine that was taken away, and its name is taken.
-        $dry || [ "$(queued)" = NONE ] || delete
         $spot && priority=(--spot)
-        do_it gcloud compute tpus queued-resources create "$name" "${where[@]}" --node-id "$name" \
-            --accelerator-type "$type" --runtime-version "$version" "${priority[@]}"
+        $dry || request=$(queued)
+        case $request in
+        ACCEPTED | CREATING | PROVISIONING | WAITING_FOR_RESOURCES) ;; # its place in the queue is worth keeping
+        *)
+            # A request outlives the machine that was taken away, and its name is taken.
+            [ "$request" = NONE ] || delete
+            do_it gcloud compute tpus queued-resources create "$name" "${where[@]}" --node-id "$name" \
+                --accelerator-type "$type" --runtime-version "$version" "${priority[@]}"
+            ;;
+        esac
         await
     else
         $spot && priority=(--preemptible)
@@ -98,14 +104,14 @@ create() {
 }
 
 await() {
+    local request
     $dry && return
     until [ "$(state)" = READY ]; do
-        case $(queued) in
-        FAILED | SUSPENDED | NONE)
-            echo "tpu.sh: the request for $name is $(queued). The same command asks again." >&2
+        request=$(queued)
+        if [ "$request" = FAILED ] || [ "$request" = SUSPENDED ]; then
+            echo "tpu.sh: the request for $name is $request. The same command asks again." >&2
             exit 1
-            ;;
-        esac
+        fi
         echo "tpu.sh: $name is queued, $(date -u +%H:%M)"
         sleep 60
     done

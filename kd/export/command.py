@@ -19,9 +19,6 @@ from kd.export.source import Source, open_run, pixels
 from kd.groups import Recorded, recorded
 from kd.workdir import Workdir
 
-CALIBRATION = 1000
-"""Training images that ranges are measured on, unless the user says otherwise."""
-
 PACKAGES = (
     "jax",
     "litert-converter",
@@ -42,7 +39,7 @@ class Options:
     out: str | None = None
     seed: int | None = None
     peer: int | None = None
-    calibration: int | None = None  # CALIBRATION
+    calibration: int | None = None  # that of kd.export.litert
     images: int = 1000
     gate: Sequence[str] = ()
     waive: Sequence[str] = ()
@@ -172,7 +169,9 @@ def _deployed(
     from kd.export import checks, graph, litert, lower
 
     if options.integers:
-        made = litert.integers(source, options.calibration or CALIBRATION)
+        given = options.calibration
+        count = litert.CALIBRATION if given is None else given
+        made = litert.integers(source, count)
     else:
         made = litert.floats(source)
     content = made.content

@@ -42,7 +42,11 @@ def whole(out: Path) -> Iterator[Path]:
         if out.exists():
             earlier = building.with_name(building.name + "-earlier")
             out.rename(earlier)
-            building.rename(out)
+            try:
+                building.rename(out)
+            except OSError:
+                earlier.rename(out)
+                raise
             shutil.rmtree(earlier)
         else:
             building.rename(out)

@@ -20,9 +20,6 @@ from kd.transform import pick
 from kd.types import PyTree
 from kd.workdir import Workdir
 
-CALIBRATION = 1000
-"""Training images that ranges are measured on, as `kd export` has it unless told otherwise."""
-
 
 class Files(NamedTuple):
     """The files by name, their logits [s, n, c] on the evaluated split, and what `result.json` says of them."""
@@ -56,7 +53,7 @@ def evaluate(
     for i in range(config.seeds):
         seed = config.seed + i
         source = _source(config, dataset, student, pick(variables, i), seed)
-        content = litert.integers(source, CALIBRATION).content
+        content = litert.integers(source).content
         outputs = interpreter.run(content, litert.inputs(source, content, image))
         contents[f"seed{seed}.tflite"] = content
         logits.append(litert.as_logits(content, outputs))

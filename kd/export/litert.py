@@ -9,8 +9,8 @@ from kd.errors import InputError, RunError
 from kd.export import converter, graph, lower, quantize
 from kd.export.source import Source, pixels
 
-FEWEST = 100
-"""Images below which ranges are a matter of luck."""
+CALIBRATION, FEWEST = 1000, 100
+"""Training images that ranges are measured on unless told otherwise, and below how many they are a matter of luck."""
 
 
 class Made(NamedTuple):
@@ -35,7 +35,7 @@ def floats(source: Source) -> Made:
     return Made(graph.finish(content), content)
 
 
-def integers(source: Source, count: int) -> Made:
+def integers(source: Source, count: int = CALIBRATION) -> Made:
     """The int8 file: int8 pixels in, int8 logits out.
 
     Args:

@@ -141,9 +141,9 @@ def pixels(split: Split, index: Sequence[int] | np.ndarray) -> np.ndarray:
 
 def recorded(source: Source) -> Float[np.ndarray, "n c"] | None:
     """Logits of `dataset.test` that the run stored of this network when it ended; None where it stored none."""
-    stored = source.workdir.predictions()
-    if "logits" not in stored:
+    if not (source.workdir.path / "predictions.npz").exists():
         return None
+    stored = source.workdir.predictions()
     peers = len(source.result.get("peers", [1]))
     at = source.result["seeds"].index(source.seed) * peers + (source.peer or 0)
     return stored["logits"][at]

@@ -101,7 +101,7 @@ def gather(
 
 
 def published_markdown(file: str) -> str:
-    """The table as the README shows it: from published results alone. Raises InputError."""
+    """The table as documents show it: from published results alone. Raises InputError."""
     experiment = experiments.load(file)
     published = results.read(experiment.published)
     runs = plan.make(experiment, os.devnull)
