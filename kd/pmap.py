@@ -2,6 +2,7 @@
 
 JAX keeps pmap in maintenance mode and builds it on jit and shard_map. Under it a device sees its own examples alone, and
 nothing is global that is not made so by name: see `axis_name` of `kd.step.make_step`. Weights are whole on each device.
+Dropout draws for each device by itself, so that a run with it is another run than under jit.
 """
 
 from collections.abc import Callable

@@ -29,12 +29,12 @@ STUDENT, TEACHER = CNN(CLASSES, (8,)), CNN(CLASSES, (6,))
 CONTRAST = CRD(dim=32, num_negatives=8, temperature=0.5)
 
 
-def parts(members: int, term, spread=None, reduce="probs"):
+def parts(members: int, term, spread=None, reduce="probs", how="unroll"):
     weight = 0.5 if isinstance(term, KD) else 0.1  # brings either to about 1
     objective = Weighted({"ce": CE(), "term": term}, {"ce": 0.5, "term": weight})
     teacher = teachers.frozen(TEACHER)
     if members > 1:
-        teacher = teachers.ensemble(TEACHER, reduce, "unroll", spread)
+        teacher = teachers.ensemble(TEACHER, reduce, how, spread)
     return STUDENT, objective, teacher, optax.sgd(0.1, 0.9), AUGMENT
 
 
@@ -52,7 +52,9 @@ def frozen(members: int):
     }
 
 
-def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1):
+def machine(
+    members, term, devices=None, reduce="probs", size=BATCH, seeds=1, how="unroll"
+):
     """The compiled updates on some devices, or on one, and what they start from."""
     section = default().devices.to_dict() | (devices or {})
     config = ConfigDict({"devices": section, "seeds": seeds, "batch_size": BATCH})
@@ -71,7 +73,7 @@ def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1):
     given = {"teacher": jax.device_put(given["teacher"], apart), "tables": tables}
     way = tactic.choose(config, mesh, size, several, False)
     seen = lambda key, batch: way.seen(AUGMENT(key, batch))
-    made = (*parts(members, term, spread, reduce)[:-1], seen)
+    made = (*parts(members, term, spread, reduce, how)[:-1], seen)
     step = make_step(*made, split=way.split, axis_name=way.axis_name)
     update = make_update(step, size, "unroll", False, way.place)
     return way.compile, update, (state, given, data), place
@@ -87,6 +89,27 @@ def three(*args, **settings):
     state, logs = updates(state, *rest, jax.device_put(order, place), *numbers)
     plain = {"params": state.params, "stats": state.stats, "opt": state.opt}
     return jax.device_get((plain, logs))
+
+
+def alone(members, term):
+    """What `three` gives, from `jax.jit` of the step and nothing else: no mesh, no loop of kd's."""
+    given, data = frozen(members), {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)}  # fmt: skip
+    order = make_order(N)(seed_keys(5, 1), jnp.int32(0))[0]
+
+    def batch(index):
+        own = {name: values[index] for name, values in data.items()}
+        return {**own, "index": index, "epoch": jnp.int32(0)}
+
+    made = parts(members, term)
+    state = jax.jit(make_init(*made))(seed_keys(5, 1)[0], given, batch(jnp.arange(BATCH)))  # fmt: skip
+    step, rows = jax.jit(make_step(*made)), []
+    for i in range(3):
+        index = jax.lax.dynamic_slice(order, (i * BATCH,), (BATCH,))
+        state, metrics = step(state, given, batch(index))
+        rows.append(metrics)
+    plain = {"params": state.params, "stats": state.stats, "opt": state.opt}
+    logs = {name: jnp.stack([row[name] for row in rows])[None] for name in rows[0]}
+    return jax.device_get((jax.tree.map(lambda x: x[None], plain), logs))
 
 
 def compiled_text(*args, **settings):
@@ -118,7 +141,7 @@ def mesh(teacher, data):
 @pytest.fixture(scope="module")
 def eight():
     """Three updates from an ensemble of eight on one device."""
-    return three(8, KD(2.0))
+    return alone(8, KD(2.0))
 
 
 @pytest.mark.parametrize(
@@ -137,9 +160,19 @@ def test_eight_members_on_a_mesh_equal_one_device(eight, shape):
 @pytest.mark.parametrize("term", [KD(2.0), CONTRAST], ids=["kd", "crd"])
 def test_one_teacher_on_several_devices_equals_one_device(term, devices):
     """CRD's banks, too, which under pmap see the examples of all devices."""
-    found, one = three(1, term, devices), three(1, term)
+    found, one = three(1, term, devices), alone(1, term)
     assert_equal(found[0], one[0])
     assert_equal(found[1], one[1], 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_ways_over_the_members_agree_on_a_mesh_and_gather_nothing(eight, how):
+    """`vmap` is the default where there are several devices."""
+    found = three(8, KD(2.0), mesh(4, 2), how=how)
+    assert_equal(found[0], eight[0])
+    counts = collectives(compiled_text(8, KD(2.0), mesh(4, 2), how=how))
+    assert counts["all-gather"] == 0, counts
 
 
 def test_an_ensemble_under_pmap_equals_one_device(eight):
@@ -174,7 +207,7 @@ def test_the_mean_of_members_gathers_nothing():
 
 @pytest.mark.slow
 def test_seeds_on_devices_of_their_own_tell_one_another_nothing():
-    """Bit for bit the seeds of one device, in a program without a collective."""
+    """The seeds of one device, in a program without a collective."""
     assert not any(collectives(compiled_text(1, KD(2.0), {"seeds": 2}, seeds=2)).values())  # fmt: skip
     found, one = three(1, KD(2.0), {"seeds": 2}, seeds=2), three(1, KD(2.0), seeds=2)
     assert_equal(found, one, 1e-7)

@@ -1,6 +1,7 @@
 """Uncertainty taken apart, by hand, and what tells foreign images from familiar ones."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from kd import uncertainty
 from kd.main import main
 from kd.workdir import Workdir
 
+ROOT = Path(__file__).parents[1]
 LN2 = np.log(2)
 
 
@@ -63,3 +65,31 @@ def test_a_student_of_one_prediction_claims_no_disagreement(finished, small_conf
     np.savez("5x5.npz", x_train=image, y_train=label, x_test=image, y_test=label)
     assert main([*command, "--foreign_path", "5x5.npz"]) == 2
     assert "are [5, 5, 1], those of runs/small [8, 8, 1]" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["end2", "hydra"])
+def test_students_that_keep_the_members_apart(tmp_path, monkeypatch, method):
+    """A Dirichlet's spread and the heads', by the command, against what the run itself stored."""
+    monkeypatch.chdir(tmp_path)
+    config = f"{ROOT / 'configs/ensembles.py'}:method={method},teachers=2,seeds=2,smoke"
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    assert main(["run", "--config", config, "--workdir", "w"]) == 0
+    image = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    label = np.arange(40) % 10
+    np.savez("noise.npz", x_train=image, y_train=label, x_test=image, y_test=label)
+    noise = ["--foreign", "arrays", "--foreign_path", "noise.npz"]
+    assert main(["uncertainty", "w", *noise]) == 0
+    run = Workdir("w")
+    networks = json.loads((run.path / "uncertainty-arrays.json").read_text())[
+        "networks"
+    ]
+    student, logits = networks["student"], run.predictions()["logits"]
+    total = [uncertainty.entropy(z).mean() for z in logits]
+    np.testing.assert_allclose(student["total"], total, rtol=1e-5)
+    assert min(student["mutual"]) > 0 and len(student["auroc_mutual"]) == 2
+    if method == "end2":
+        mutual = [uncertainty.of_dirichlet(z).mutual.mean() for z in logits]
+        np.testing.assert_allclose(student["mutual"], mutual, rtol=1e-4)
+    accuracy = run.read("result.json")["final"]["accuracy"]
+    assert student["accuracy"] == pytest.approx(accuracy)
