@@ -39,6 +39,7 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         "experiments/hinton2015_choices.py",
         "experiments/hinton2015_choices.py:smoke",
         "experiments/fashion_mnist.py",
+        "experiments/teacher_free.py",
     ],
 )
 def test_experiments_can_be_planned(reference, monkeypatch, tmp_path):
