@@ -3,7 +3,7 @@
 #
 #   experiments/launch/gpu.sh [--seconds N] [--runs DIR] [--precision P] [--results DIR] [--toy] [--dry_run]
 #
-# The ceiling of these convolutions, PyTorch beside kd, seeds, ensembles and waiting; then experiments/cifar100_methods.py in its order
+# The ceiling of these convolutions, PyTorch beside kd, the fused step, cached teachers, seeds, ensembles and waiting; then experiments/cifar100_methods.py in its order
 # (teacher, labels, KD, DKD, DIST, CRD; five seeds in one program); then labels once more in float32 and TF32, to compare accuracies;
 # then the table is published and the teachers' weights are packed. Exit status: 0 all done, 75 to be called again, 1 something failed.
 set -euo pipefail
@@ -74,7 +74,7 @@ experiment() { # precision -> reference of the experiment
     echo "experiments/cifar100_methods.py:$arguments"
 }
 
-small=() teachers=(wrn_40_2 resnet32x4) benchmarks=(ceiling pytorch seeds ensembles waiting)
+small=() teachers=(wrn_40_2 resnet32x4) benchmarks=(ceiling pytorch fused cached seeds ensembles waiting)
 $toy && small=(--toy --repeats 1) teachers=(resnet14) benchmarks=(ceiling)
 trained=''
 $toy && trained=,epochs=1
