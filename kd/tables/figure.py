@@ -1,5 +1,6 @@
 """Figures beside a table: learning curves of its runs, and a metric against what a network costs. Needs matplotlib."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,9 +31,18 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
         title: {row: run for row, run in lines.items() if len(_errors(run)[0])}
         for title, lines in panels.items()
     }
-    panels = {title: lines for title, lines in panels.items() if lines}
+    drawn: list[set[str]] = [
+        set()
+    ]  # runs of one panel; a table of other metrics of them needs no further one
+    for title, lines in list(panels.items()):
+        own = {run.identity for run in lines.values()}
+        if any(own <= others for others in drawn):
+            del panels[title]
+        drawn.append(own)
     if not panels:
         return []
+    from matplotlib.ticker import LogFormatter
+
     figure, axes = _canvas(len(panels))
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
         for row, run in lines.items():
@@ -40,7 +50,9 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
             (line,) = axis.plot(epoch, error.mean(axis=1), label=row)
             low, high = error.min(axis=1), error.max(axis=1)
             axis.fill_between(epoch, low, high, alpha=0.2, color=line.get_color())
-        axis.set(title=title, xlabel="epoch", ylabel="error %", yscale="log")
+        axis.set(title=_wrapped(title), xlabel="epoch", ylabel="error %", yscale="log")
+        axis.yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.legend(fontsize="x-small")
     figure.savefig(path, dpi=150)
     return [path]
@@ -76,12 +88,18 @@ def against(
             axis.errorbar(x, y, spread, marker="o", capsize=3, label=row)
         first = next(iter(rows.values()))[0].cell
         metric = f"{first.metric} ({first.unit})" if isinstance(first, Cell) else ""
-        axis.set(xlabel=table.against, ylabel=metric, xscale="log", title=table.title)
+        axis.set(xlabel=table.against, ylabel=metric, xscale="log")
+        axis.set_title(_wrapped(table.title))
         axis.legend(fontsize="small")
         path = out / f"{experiment.name}-{table.against}{place or ''}.png"
         figure.savefig(path, dpi=150)
         drawn.append(path)
     return drawn
+
+
+def _wrapped(title: str) -> str:
+    """In lines that fit above an axis."""
+    return textwrap.fill(title, 48)
 
 
 def _canvas(panels: int):
