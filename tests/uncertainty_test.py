@@ -69,7 +69,7 @@ def test_a_student_of_one_prediction_claims_no_disagreement(finished, small_conf
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["end2", "hydra"])
-def test_students_that_keep_the_members_apart(tmp_path, monkeypatch, method):
+def test_students_that_keep_the_members_apart(tmp_path, monkeypatch, capsys, method):
     """A Dirichlet's spread and the heads', by the command, against what the run itself stored."""
     monkeypatch.chdir(tmp_path)
     config = f"{ROOT / 'configs/ensembles.py'}:method={method},teachers=2,seeds=2,smoke"
@@ -88,6 +88,9 @@ def test_students_that_keep_the_members_apart(tmp_path, monkeypatch, method):
     total = [uncertainty.entropy(z).mean() for z in logits]
     np.testing.assert_allclose(student["total"], total, rtol=1e-5)
     assert min(student["mutual"]) > 0 and len(student["auroc_mutual"]) == 2
+    if method == "hydra":
+        assert main(["export", "w", "--format", "litert", "--int8"]) == 2
+        assert "REDUCE_MAX has no int8 form" in capsys.readouterr().err
     if method == "end2":
         mutual = [uncertainty.of_dirichlet(z).mutual.mean() for z in logits]
         np.testing.assert_allclose(student["mutual"], mutual, rtol=1e-4)
