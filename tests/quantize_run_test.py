@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from kd import metrics, teacher
-from kd.export import fake_quant, final, graph, interpreter
+from kd.export import fake_quant, graph, interpreter
 from kd.export.converter import convert
 from kd.export.lower import Lowered, no_places
 from kd.main import main
@@ -235,7 +235,7 @@ def test_colour_has_its_normalisation_in_front():
     moved = jax.jit(see)(variables)
     config = {"student": {"quantize": "int8"}, "eval_batch_size": 100}
     source = Source(Workdir(""), config, {}, student, {**variables, **moved}, 0, "", dataset)  # fmt: skip
-    content = litert.integers(source, final.CALIBRATION).content
+    content = litert.integers(source).content
     outputs = interpreter.run(content, litert.inputs(source, content, split.image))
     step = graph.ends(content)[1].scale
     error = np.abs(litert.as_logits(content, outputs) - logits(source, split.image))
