@@ -1,12 +1,10 @@
 """Several processes: what they are told, and a whole run by two real ones, which talk through gloo."""
 
-import os
-import socket
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+import two_processes
 
 from kd import distributed
 from kd.errors import InputError
@@ -53,32 +51,10 @@ def test_the_command_refuses_half_of_the_flags(small_config, capsys):
 @pytest.mark.slow
 def test_two_processes_are_one_run(finished, small_config):
     """Two devices in each: teachers trained data-parallel, then spread two by two; files are written once."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     command = f"{sys.executable} -m kd run --config small.py --runs both --workdir two"
     mesh = ["--config.devices.teacher=2", "--config.devices.data=2"]
-    environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-        "JAX_NUM_PROCESSES": "2",
-    }
-    processes = [
-        subprocess.Popen(
-            [*command.split(), *mesh, "--process", str(i)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    try:
-        told = [process.communicate(timeout=400) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], told
+    statuses, told = two_processes.run(command.split(), mesh)
+    assert statuses == [0, 0], told
     assert "distilled student" in told[0][0] and "distilled" not in told[1][0]
     for two, one in ("two", "runs/small"), ("both/small-teacher", "runs/small-teacher"):
         ours, theirs = Workdir(two), Workdir(one)

@@ -3,8 +3,6 @@
 import contextlib
 import io
 import os
-import socket
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import two_processes
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -253,27 +252,11 @@ def test_two_processes_decode_each_its_own_part(mocked):
     """Two devices in each, as a 2 x 2 mesh: the run is that of one device, though no process decodes a whole batch of 8."""
     mocked.joinpath("stream.py").write_text(CONFIG)
     assert main(["run", "--config", "stream.py"]) == 0
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-        "JAX_NUM_PROCESSES": "2",
-    }
     command = [sys.executable, "-c", PROCESS, "run", "--config", "stream.py"]
     command += ["--runs", "both", "--workdir", "two"]
-    command += ["--config.devices.teacher=2", "--config.devices.data=2"]
-    processes = [
-        subprocess.Popen([*command, "--process", str(i)], env=environment, stderr=subprocess.PIPE, text=True)
-        for i in range(2)
-    ]  # fmt: skip
-    try:
-        told = [process.communicate(timeout=400) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], told
+    mesh = ["--config.devices.teacher=2", "--config.devices.data=2"]
+    statuses, told = two_processes.run(command, mesh)
+    assert statuses == [0, 0], told
     for two, one in (
         ("two", "runs/stream"),
         ("both/stream-teacher", "runs/stream-teacher"),
