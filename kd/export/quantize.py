@@ -44,7 +44,7 @@ def quantize(
             result = made.quantize(
                 statistics, enable_progress_bar=False, enable_progress_report=False
             )
-        except (RuntimeError, ValueError, KeyError, NotImplementedError) as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             told = str(error).strip() or type(error).__name__
             raise InputError(
                 f"ai_edge_quantizer makes no int8 file of this network ({told.splitlines()[0][:200]}). "
