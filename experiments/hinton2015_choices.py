@@ -19,7 +19,14 @@ def get_experiment(arg=None):
         "from labels": dict(args=dict(role="labels")),
         **{f"distilled, labels count {h:g}": dict(args=dict(hard=h)) for h in HARD},
     }
-    longer = dict(args=dict(epochs=60), budget=10)
+    more = {
+        "distilled, labels count 0.5, twice the epochs": dict(
+            args=dict(epochs=60), budget=8
+        ),
+        "distilled, labels count 0.5, batches of 200": dict(
+            args=dict(batch=200), budget=3
+        ),
+    }
     return dict(
         title="MNIST, what was chosen for the table of Hinton et al. 2015 on held-out training images (ours)",
         note="In miniature: these numbers mean nothing." if smoke else "",
@@ -33,7 +40,7 @@ def get_experiment(arg=None):
                 title="Teachers",
                 rows={
                     f"{n} epochs": dict(
-                        args=dict(role="teacher", teacher_epochs=n), budget=n / 5
+                        args=dict(role="teacher", teacher_epochs=n), budget=n / 3
                     )
                     for n in (25, 50)
                 },
@@ -42,8 +49,8 @@ def get_experiment(arg=None):
                 title="Students, by the optimizer's rate",
                 columns={f"{rate:g}": dict(args=dict(rate=rate)) for rate in RATES},
                 rows={
-                    **{row: dict(spec, budget=5) for row, spec in students.items()},
-                    "distilled, labels count 0.5, twice the epochs": longer,
+                    **{row: dict(spec, budget=4) for row, spec in students.items()},
+                    **more,
                 },
             ),
         ],
