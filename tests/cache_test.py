@@ -169,9 +169,12 @@ def test_a_student_learns_from_the_cache_as_from_the_live_teacher(
         Workdir("again").predictions()["logits"], logits["float16"]
     )
     made = json.loads((directory / "cache.json").read_text())
-    (directory / "cache.json").write_text(json.dumps(made | {"teacher": "0" * 16}))
-    capsys.readouterr()
     refused = [*common, "--config.teacher.cache=float16", "--workdir", "refused"]
-    assert main(["run", "--config", "small.py", *refused]) == 2
-    assert "another teacher" in capsys.readouterr().err
-    assert not Path("refused").exists()
+    for key in ("teacher", "augmentation"):
+        other = json.dumps(made | {key: "0" * 16})
+        (directory / "cache.json").write_text(other)
+        capsys.readouterr()
+        assert main(["run", "--config", "small.py", *refused]) == 2
+        error = capsys.readouterr().err
+        assert f"another {key}" in error and error.count("\n") == 1, error
+        assert not Path("refused").exists()
