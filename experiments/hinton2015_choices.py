@@ -42,7 +42,7 @@ def get_experiment(arg=None):
                     f"{n} epochs": dict(
                         args=dict(role="teacher", teacher_epochs=n), budget=n / 3
                     )
-                    for n in (25, 50)
+                    for n in (50, 100)
                 },
             ),
             dict(
