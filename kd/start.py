@@ -18,6 +18,7 @@ from kd.checkpoint import load_some, stored
 from kd.config import ConfigDict
 from kd.data.base import Dataset
 from kd.errors import InputError
+from kd.lineage import WEIGHTS, weights_of
 from kd.quantize.student import COLLECTION
 from kd.trained import check_fit, fingerprint
 from kd.transform import pick
@@ -124,6 +125,7 @@ def make_start(
         )
     variables = load_some(workdir.checkpoints, like)
     origin = {"run": str(workdir), "weights": fingerprint(variables)}
+    origin[WEIGHTS] = weights_of(workdir)
     if count < seeds:
         variables = pick(variables, jnp.zeros(seeds, jnp.int32))
     return Start(variables, origin)

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import cache, cost, distributed, parts
+from kd import cache, cost, distributed, lineage, parts
 from kd import config as configs
 from kd.checkpoint import Checkpoints
 from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.groups import groups_of
 from kd.identity import fingerprint as config_hash
+from kd.lineage import WEIGHTS
 from kd.loop import train
 from kd.machine import Spent, git_commit, hardware
 from kd.peers import peers, variables_of
@@ -68,6 +69,8 @@ def run(
         _require(source)
     below = root, (*above, str(workdir))
     teachers = [ensure(source, *below) for source in taught]
+    if workdir.finished:
+        lineage.check(workdir, dict(enumerate(teachers)))
     if not workdir.finished:
         setup = set_up(config, teachers, *(ensure(source, *below) for source in first))
         with workdir.lock() if distributed.is_writer() else nullcontext():
@@ -180,6 +183,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
         predictions["validation_label"] = validation.label
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
     result = describe(setup, logits, means)
+    result["weights"] = fingerprint(state.student)
 
     def finish() -> None:
         best = {f"best_{setup.split}": _best(workdir, setup.split)}
@@ -200,11 +204,10 @@ def _train(setup: Setup, workdir: Workdir) -> None:
 
 def _origin(setup: Setup) -> dict[str, Any]:
     """What a run must go on from: contents, wherever they lie."""
-    teacher = dict(setup.taught.origin or {})
-    teacher.pop("run", None)
+    contents = lambda of: {k: v for k, v in of.items() if k not in ("run", WEIGHTS)}
+    teacher = contents(setup.taught.origin or {})
     if "groups" in teacher:
-        own = [{k: v for k, v in g.items() if k != "run"} for g in teacher["groups"]]
-        teacher["groups"] = own
+        teacher["groups"] = [contents(group) for group in teacher["groups"]]
     splits = {"train": setup.dataset.train, "test": setup.dataset.test}
     first = {"init": setup.start.origin["weights"]} if setup.start.origin else {}
     return {"teacher": teacher, "data": fingerprint(splits), **first}

@@ -21,6 +21,7 @@ from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.groups import ALL, Group, groups_of, known_size, shares
+from kd.lineage import WEIGHTS, weights_of
 from kd.parts import make_data, make_model
 from kd.peers import peers
 from kd.peers import stacked as networks_of
@@ -135,7 +136,7 @@ def make_teacher(
     groups, records = [], []
     for trained, there in zip(found, workdirs, strict=True):
         stacked = trained.variables
-        records.append({"run": str(there), "members": trained.members, "weights": fingerprint(stacked)})  # fmt: skip
+        records.append({"run": str(there), "members": trained.members, "weights": fingerprint(stacked), WEIGHTS: weights_of(there)})  # fmt: skip
         how = _how(section.how, trained.model, stacked, dataset)
         stacked = sharding.put(stacked, apart)
         groups.append(Members(trained.model, stacked, how, spread))

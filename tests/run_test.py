@@ -1,5 +1,6 @@
 """`kd run` from end to end on a little of the real digits: what it writes, what it reuses, what it refuses."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -257,6 +258,23 @@ def test_a_changed_teacher_is_noticed_on_resume(finished, small_config, capsys):
     STUDENT.write("origin.json", origin)
     error = refused(capsys, "--config", small_config)
     assert "the teacher changed since the run began" in error
+
+
+def test_a_finished_student_of_a_teacher_that_was_trained_anew_is_noticed(
+    finished, small_config, capsys
+):
+    """The teacher's config changes and its directory is removed, as the message about it says; the student's is not."""
+    text = small_config.read_text()
+    assert STUDENT.read("result.json")["teacher"]["run_weights"] == TEACHER.read("result.json")["weights"]  # fmt: skip
+    shutil.rmtree(TEACHER.path)
+    assert kd("--config", small_config) == 0  # the same teacher again
+    shutil.rmtree(TEACHER.path)
+    other = 'c.seed = 8 if arg == "teacher" else 0\n    if arg != "teacher":'
+    small_config.write_text(text.replace('if arg != "teacher":', other))
+    before = STUDENT.read("result.json")
+    error = refused(capsys, "--config", small_config)
+    assert "runs/small was trained from a run in runs/small-teacher" in error
+    assert STUDENT.read("result.json") == before
 
 
 def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
