@@ -14,7 +14,7 @@ PAPER = "Hinton, Vinyals, Dean 2015, section 3"
 TEACHER = dict(role="teacher")
 NO3 = dict(transfer="no3", hard=0.0, validation=0.1)
 ONLY78 = dict(transfer="only78", hard=0.0, validation=0.1)
-TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0)
+TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0, 40.0)
 BUDGET_OF_UNITS = {800: 20, 300: 6, 30: 3}
 
 
@@ -34,7 +34,7 @@ def get_experiment(arg=None):
         tables=[
             dict(title="Errors on the test set", rows=main_rows()),
             dict(title="Transfer sets without classes", rows=transfer_rows()),
-            *([] if smoke else [temperature_table()]),
+            temperatures((20.0,), (30,)) if smoke else temperatures(),
         ],
     )
 
@@ -90,36 +90,39 @@ def transfer_rows():
         "no 3, bias chosen on validation: bias": dict(
             no3, metric="bias(bias=3)", **shift
         ),
-        "no 3, the paper's bias": dict(
+        "no 3, bias as the paper chose it": dict(
             no3, metric=f"errors(bias=3, {on_test})", paper=109
         ),
-        "no 3, the paper's bias: errors on threes": dict(
+        "no 3, bias as the paper chose it: errors on threes": dict(
             of_threes, metric=f"errors(of=3, bias=3, {on_test})", paper=14
         ),
-        "no 3, the paper's bias: bias": dict(
+        "no 3, bias as the paper chose it: threes": dict(
+            recognised, metric=f"accuracy(of=3, bias=3, {on_test})", paper=98.6
+        ),
+        "no 3, bias as the paper chose it: bias": dict(
             no3, metric=f"bias(bias=3, {on_test})", paper=3.5, **shift
         ),
         "only 7 and 8": dict(only78, metric="error_rate", paper=47.3),
         "only 7 and 8, bias chosen on validation": dict(
             only78, metric="error_rate(bias=(7, 8))"
         ),
-        "only 7 and 8, the paper's bias": dict(
+        "only 7 and 8, bias as the paper chose it": dict(
             only78, metric=f"error_rate(bias=(7, 8), {on_test})", paper=13.2
         ),
-        "only 7 and 8, the paper's bias: bias": dict(
+        "only 7 and 8, bias as the paper chose it: bias": dict(
             dict(only78, **shift), metric=f"bias(bias=(7, 8), {on_test})", paper=-7.6
         ),
     }
 
 
-def temperature_table():
+def temperatures(values=TEMPERATURES, units=tuple(BUDGET_OF_UNITS)):
     return dict(
         title="Errors by temperature and units in each of the two hidden layers",
         note="The paper gives no numbers here: with 300 or more units all temperatures above 8 were similar; with 30, those "
         "from 2.5 to 4 were significantly better than higher or lower ones.",
-        columns={f"T = {t:g}": dict(args=dict(T=t)) for t in TEMPERATURES},
+        columns={f"T = {t:g}": dict(args=dict(T=t)) for t in values},
         rows={
-            f"{units} units": dict(args=dict(units=units), budget=budget)
-            for units, budget in BUDGET_OF_UNITS.items()
+            f"{n} units": dict(args=dict(units=n), budget=BUDGET_OF_UNITS[n])
+            for n in units
         },
     )

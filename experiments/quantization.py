@@ -32,7 +32,7 @@ def get_experiment(arg=None):
                 },
             ),
             dict(
-                title="Bytes of the int8 file",
+                title="Size of the int8 file",
                 columns=columns,
                 rows={
                     "int8 after training": role("float", metric="exported_bytes"),

@@ -25,6 +25,10 @@ from kd.errors import InputError
 from kd.identity import differences
 
 
+class InUse(InputError):
+    """Another process holds the run directory."""
+
+
 class Workdir:
     """A run directory at `path`, local or in a bucket. Nothing is written before `claim`."""
 
@@ -47,15 +51,20 @@ class Workdir:
         """Whether the run reached its end."""
         return (self.path / "result.json").exists()
 
-    def read(self, name: str) -> Any:
+    def read(self, name: str) -> dict[str, Any]:
         """A JSON file of the directory. Raises InputError where it is missing or damaged."""
         path = self.path / name
         try:
-            return json.loads(path.read_text())
+            content = json.loads(path.read_text())
+            if not isinstance(content, dict):
+                raise ValueError(f"expected an object, found {content!r:.40}")
+            return content
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{self.path} is no run directory: no {name}.") from None
         except ValueError as error:
-            raise InputError(f"{path} is damaged: {error}.") from error
+            raise InputError(
+                f"{path} is damaged: {error}. Bring it back, or remove {self.path}."
+            ) from error
 
     def predictions(self) -> dict[str, np.ndarray]:
         """`logits` float32 [s, n, c], `label` int32 [n]; `validation_logits`, `validation_label`. Raises InputError."""
@@ -78,7 +87,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the directory against another process. Raises InputError where one has it; a kill lets go of it."""
+        """Holds the directory against another process; a kill lets go of it. Raises InUse where one has it, else InputError."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -92,7 +101,7 @@ class Workdir:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise InputError(
+                raise InUse(
                     f"{self.path} is in use by another process. Wait for it, or give another --workdir."
                 ) from None
             yield

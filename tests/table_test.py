@@ -160,8 +160,8 @@ def test_every_sign_of_the_table_by_hand(done):
     assert rows["student"][6] == "≤ 5: met"
     # Unsure: in brackets, without difference or mark.
     assert rows["student, T = 9"][:6] == ["5.0 ± 0.0", "errors", "2", "[3]", "", ""]
-    # (6 - 3.5) / (6 - 2); the paper's (6 - 3) / (6 - 2). Its error: sqrt(0 + 0.5^2 + (0.625 * 1)^2) / 4.
-    assert rows["gap closed"][0] == "0.62 (s.e. 0.20)"
+    # (6 - 3.5) / (6 - 2); the paper's (6 - 3) / (6 - 2). By seed (0.375 * 6 - b + 0.625 c) / 4 is -1 / 32 and 1 / 32.
+    assert rows["gap closed"][0] == "0.62 (s.e. 0.03)"
     assert rows["gap closed"][3:5] == ["0.75", "−0.12"]
     assert rows["gap closed"][6] == "≥ 0.7: not met"
     assert "✱" not in " ".join(rows["teacher"] + rows["student"])
@@ -268,7 +268,8 @@ def test_dry_run_tells_the_order_and_an_estimate(home, capsys):
     # Two seeds took 60 s, four are expected to take twice that.
     assert kd("--dry_run", "--seeds", "4", "--only", "labels") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("mini.py:role=labels,seeds=4: ")
+    found = "2 min (from finished runs of the same config)"
+    assert lines[0] == f"mini.py:role=labels,seeds=4: {found}"
 
 
 def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, capsys):
@@ -383,6 +384,89 @@ def test_a_run_of_another_config_is_refused(done, capsys):
     assert Path("runs/mini-role=labels/result.json").exists()
 
 
+def retrained(**weights):
+    """The runs say which weights they and those that they were trained from had, as `kd run` does."""
+    for name, own in weights.items():
+        path = Path(f"runs/mini-role={name}/result.json")
+        result = json.loads(path.read_text()) | {"weights": own}
+        path.write_text(json.dumps(result))
+    path = Path("runs/mini-role=student/result.json")
+    of_teacher = {"run": "elsewhere", "members": [0, 1], "run_weights": "old"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"teacher": of_teacher}))
+
+
+def test_students_of_a_teacher_that_was_trained_anew_are_refused(done, capsys):
+    """What the old one taught is neither shown nor published."""
+    retrained(teacher="old")
+    assert kd("--print") == 0
+    retrained(teacher="new")
+    words = "runs/mini-role=student was trained from a run in runs/mini-role=teacher that had other weights"
+    capsys.readouterr()
+    assert kd() == 1
+    printed = capsys.readouterr()
+    assert words in printed.err
+    rows = rows_of(printed.out)
+    assert rows["student"][0] == "missing" and rows["teacher"][0] == "2.0 ± 1.4"
+    assert words in refused(capsys, "--publish")
+    assert not Path("results").exists()
+
+
+def test_publishing_loses_nothing(done, capsys):
+    assert kd("--publish") == 0
+    path = Path("results/mini_table.json")
+    text = path.read_text()
+    assert "Leave --seeds out" in refused(capsys, "--publish", "--seeds", "3")
+    config = Path("mini.py").read_text()
+    Path("mini.py").write_text(config.replace("batch_size = 32", "batch_size = 16"))
+    error = refused(capsys, "--publish", "--runs", "other")
+    assert "by another config" in error and "would be lost" in error
+    assert path.read_text() == text
+    # An ordinary run says what it does not show.
+    Path("errors.json").write_text(json.dumps({"labels": [1, 1]}))
+    assert kd("--only", "labels", "--runs", "other") == 0
+    printed = capsys.readouterr()
+    assert "not shown: results/mini_table.json: mini.py:role=teacher" in printed.err
+    assert rows_of(printed.out)["labels"][0] == "1.0 ± 0.0"
+    Path("mini.py").write_text(config)
+    table_file = Path("mini_table.py")
+    table_file.write_text(table_file.read_text().replace("T=9", "T=8"))
+    assert kd("--publish") == 0
+    gone = "no longer part of the experiment, and left out: mini.py:role=student,T=9"
+    assert gone in capsys.readouterr().err
+    path.unlink()
+    assert "nothing to publish" in refused(capsys, "--publish", "--runs", "none")
+    assert not path.exists()
+
+
+def test_a_damaged_run_is_missing_and_told_of(done, capsys):
+    """The rest is printed, and the failures of this time too."""
+    Path("runs/mini-role=labels/predictions.npz").write_bytes(b"PK torn")
+    capsys.readouterr()
+    assert kd(file="mini_table.py:bad") == 1
+    printed = capsys.readouterr()
+    rows = rows_of(printed.out)
+    assert rows["labels"][0] == "missing" and rows["student"][0] == "3.5 ± 0.7"
+    failed = [x for x in printed.err.splitlines() if x.startswith("FAILED")]
+    assert len(failed) == 3 and "predictions.npz cannot be read" in " ".join(failed)
+    for text in ("[]", '{"seconds": '):
+        Path("runs/mini-role=labels/result.json").write_text(text)
+        assert kd("--dry_run") == 0
+        capsys.readouterr()
+        assert kd("--print") == 1
+        assert "result.json is damaged" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_a_run_fails_it(home, capsys, monkeypatch):
+    monkeypatch.setattr(jobs, "COMMAND", (sys.executable, "-m", "kd"))
+    Path("runs").mkdir()
+    Path("runs/mini-role=labels").touch()
+    assert kd("--only", "labels") == 1
+    assert "FAILED mini.py:role=labels: " in capsys.readouterr().err
+    Path("file").touch()
+    assert "is a file" in refused(capsys, "--runs", "file")
+    assert "--into nowhere.md" in refused(capsys, "--into", "nowhere.md")
+
+
 def test_a_default_that_is_new_makes_no_result_another(done, monkeypatch):
     before = plan.make(experiment.load("mini_table.py"), "runs")
     from kd import config as configs
@@ -415,6 +499,23 @@ def test_a_default_that_is_new_makes_no_result_another(done, monkeypatch):
         ("paper=2", "select='best_test'", "say that in `why`"),
         ("at_most=5", "cells={'T': {}}", "unknown column of row"),
         ("return dict(", "return dict(*1, ", "TypeError"),
+        ("rows=rows", "rows=[]", "rows = [], expected dict"),
+        ("rows=rows", "rows={}", "no cells"),
+        (
+            'tables=[dict(title="Main", rows=rows)]',
+            "tables=None",
+            "tables = None, expected list or tuple",
+        ),
+        (
+            'args=dict(role="labels")',
+            "args=['role']",
+            "row 'labels': args = ['role'], expected dict",
+        ),
+        ("budget=3", "budget='3'", "budget = '3', expected int or float"),
+        ("paper=2", "paper=float('nan')", "expected a number"),
+        ('source="Nobody 1999, Table 1"', 'source=" "', "2 has no source"),
+        ("at_least=0.7", "paper=0.9", "Leave paper out"),
+        ("unsure=True", "unsure='no'", "expected True or False"),
     ],
 )
 def test_wrong_experiments_teach(home, capsys, old, new, words):
@@ -446,10 +547,10 @@ def test_a_grid_has_the_paper_below_each_number(done, capsys):
     printed = capsys.readouterr().out
     rows = rows_of(printed)
     assert rows["student"] == [
-        "3.5 ± 0.7<br>paper 3, +0.5",
-        "5.0 ± 0.0 ✱<br>paper 1, +4.0",
+        "3.5 ± 0.7 errors<br>paper 3, +0.5",
+        "5.0 ± 0.0 errors ✱<br>paper 1, +4.0",
     ]
-    assert rows["labels"] == ["50.00 ± 0.00<br>paper 50, +0.00", "–"]
+    assert rows["labels"] == ["50.00 ± 0.00 %<br>paper 50, +0.00", "–"]
     assert "Best epoch on the test set in labels, plain: the paper did so." in printed
     assert Path("figures/grid-bytes.png").stat().st_size > 1000
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kd.errors import InputError
 from kd.tables import experiment as experiments
+from kd.tables import forecast, layout, measure, plan, results
 from kd.tables import jobs as processes
-from kd.tables import layout, measure, plan, results
 from kd.tables.experiment import Cell, Experiment
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
@@ -39,13 +39,21 @@ def act(options: Options) -> int:
     for name, number in (("jobs", options.jobs), ("seeds", options.seeds)):
         if number is not None and number < 1:
             raise InputError(f"--{name}: expected 1 or more, got {number}.")
+    if options.publish and options.seeds is not None:
+        raise InputError(
+            "--publish: what is published has the experiment's own seeds. Leave --seeds out."
+        )
     experiment = experiments.load(options.file, options.seeds)
     published = results.read(experiment.published)
+    if Path(options.runs).is_file():
+        raise InputError(f"--runs {options.runs} is a file, expected a directory.")
+    if options.into:
+        _embed(options.into, experiment.name, "")
     runs = plan.make(experiment, options.runs)
     cells = _chosen(experiment, options.only)
     todo = _todo(cells, runs)
     if options.dry_run:
-        print("\n".join(_forecast(todo, runs)))
+        print("\n".join(forecast.lines(todo, runs, options.runs)))
         return 0
     failed: dict[str, str] = {}
     if not options.print_only and not options.publish:
@@ -53,18 +61,20 @@ def act(options: Options) -> int:
             tell(f"{len(todo)} runs to do; see --dry_run for an estimate")
         failed = processes.run_all(todo, runs, options.jobs, options.runs, tell)
     if options.publish:
-        there, size = results.publish(experiment.published, runs, experiment.cells())
+        there, size, lost = results.publish(experiment.published, runs, experiment.cells())  # fmt: skip
         tell(f"{experiment.published}: {there} of {size} cells")
+        for reference in lost:
+            tell(f"no longer part of the experiment, and left out: {reference}")
         published = results.read(experiment.published)
-    entries = gather(experiment, runs, published, strict=options.print_only)
+    entries, unread = gather(experiment, runs, published, strict=options.print_only)
+    failed = {**unread, **failed}
     text = layout.markdown(experiment, entries, runs)
     print(layout.as_csv(experiment, entries, runs) if options.csv else text, end="")
     out = options.out or (None if options.print_only else options.runs)
     if out:
         _write(Path(out), experiment, entries, runs)
     if options.into:
-        file = Path(options.into)
-        file.write_text(embed(file.read_text(), experiment.name, text))
+        Path(options.into).write_text(_embed(options.into, experiment.name, text))
     for reference, reason in failed.items():
         tell(f"FAILED {reference}: {reason}")
     return 1 if failed else 0
@@ -80,24 +90,38 @@ def gather(
     runs: Mapping[str, Run],
     published: Mapping,
     strict: bool = True,
-) -> list[list[Entry]]:
-    """The numbers of each table: of finished runs, and else those published.
+) -> tuple[list[list[Entry]], dict[str, str]]:
+    """The numbers of each table: of finished runs, and else those published. What cannot be read is missing.
+
+    Returns:
+      the entries of each table, and by reference why a finished run could not be read.
 
     Raises:
-      InputError: damaged results; with `strict`, published ones of another config, which else are missing.
+      InputError: with `strict`, published results of another config, which else are told of.
     """
+    unread: dict[str, str] = {}
+    stale: set[str] = set()
 
     def find(cell: Cell) -> results.Result | None:
         run = runs[cell.reference]
-        found = results.of_run(run)
         try:
-            return found or results.of_published(published, run, experiment.published)
-        except InputError:
+            if found := results.of_run(run):
+                values = found.values(cell)
+                return results.Result(found.facts, lambda _: values)
+        except InputError as error:
+            unread[run.reference] = str(error)
+            return None
+        try:
+            return results.of_published(published, run, experiment.published)
+        except InputError as error:
             if strict:
                 raise
+            if run.reference not in stale:
+                stale.add(run.reference)
+                tell(f"not shown: {error}")
             return None
 
-    return [measure.measure(table, find) for table in experiment.tables]
+    return [measure.measure(table, find) for table in experiment.tables], unread
 
 
 def published_markdown(file: str) -> str:
@@ -105,7 +129,7 @@ def published_markdown(file: str) -> str:
     experiment = experiments.load(file)
     published = results.read(experiment.published)
     runs = plan.make(experiment, os.devnull)
-    entries = gather(experiment, runs, published)
+    entries, _ = gather(experiment, runs, published)
     return layout.markdown(experiment, entries, runs)
 
 
@@ -116,6 +140,16 @@ def embed(text: str, name: str, table: str) -> str:
     if not pattern.search(text):
         raise InputError(f"no markers: expected a line {begin} and below it {end}.")
     return pattern.sub(lambda m: m[1] + table + m[2], text)
+
+
+def _embed(file: str, name: str, table: str) -> str:
+    """The text of the file with the table in it. Raises InputError."""
+    try:
+        return embed(Path(file).read_text(), name, table)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--into {file} cannot be read: {error}.") from error
+    except InputError as error:
+        raise InputError(f"--into {file}: {error}") from error
 
 
 def _chosen(experiment: Experiment, pattern: str) -> list[Cell]:
@@ -144,51 +178,6 @@ def _todo(cells: Iterable[Cell], runs: Mapping[str, Run]) -> list[Run]:
         if not runs[cell.reference].workdir.finished:
             order |= {r.identity: r for r in plan.steps(runs[cell.reference], runs)}
     return [run for run in order.values() if not run.workdir.finished]
-
-
-def _forecast(todo: Sequence[Run], runs: Mapping[str, Run]) -> list[str]:
-    """What would run, and for how long by what is known."""
-    lines, total, unknown = [], 0.0, 0
-    for run in todo:
-        seconds, why = _estimate(run, runs)
-        begun = ", goes on" if run.workdir.metrics.exists() else ""
-        if seconds is None:
-            unknown += 1
-            lines.append(f"{run.reference}{begun}: {why}")
-        else:
-            total += seconds
-            lines.append(f"{run.reference}{begun}: {_minutes(seconds)} ({why})")
-    more = f", and {unknown} runs of unknown length" if unknown else ""
-    return [*lines, f"{len(todo)} runs to do, one at a time {_minutes(total)}{more}"]
-
-
-def _estimate(run: Run, runs: Mapping[str, Run]) -> tuple[float | None, str]:
-    """Seconds that the whole run may take, and how we know."""
-    rows = {cell.row for cell in run.cells}
-    same, near = [], []
-    for other in {r.identity: r for r in runs.values()}.values():
-        if other.workdir.finished:
-            result = other.workdir.read("result.json")
-            seconds = result["seconds"] / len(result["seeds"]) * run.config.seeds
-            if _but_seeds(other.reference) == _but_seeds(run.reference):
-                same.append(seconds)
-            elif rows & {cell.row for cell in other.cells}:
-                near.append(seconds)
-    for found, why in ((same, "the same config"), (near, "its row")):
-        if found:
-            return sum(found) / len(found), f"from finished runs of {why}"
-    budgets = [cell.budget for cell in run.cells if cell.budget is not None]
-    if budgets:
-        return 60 * max(budgets), "its budget"
-    return None, "of unknown length"
-
-
-def _but_seeds(reference: str) -> str:
-    return re.sub(r"(?<=[:,])seeds=\d+,?", "", reference).rstrip(":,")
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _write(

@@ -18,6 +18,7 @@ innermost holds, and `args` add up to the arguments of the config file. Imports 
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,17 @@ SETTINGS: dict[str, Any] = {
 ROW = {"cells": {}, "gap": ()}
 TABLE = {"title": "", "note": "", "columns": {}, "rows": {}, "against": ""}
 EXPERIMENT = {"title": "", "note": "", "tables": []}
+
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("args", "cells", "columns", "rows"), (Mapping,)),
+    **dict.fromkeys(("config", "metric", "unit", "select", "why", "source"), (str,)),
+    **dict.fromkeys(("title", "note", "against"), (str,)),
+    **dict.fromkeys(("at_least", "at_most", "budget"), (int, float)),
+    **dict.fromkeys(("seeds", "digits"), (int,)),
+    **dict.fromkeys(("tables", "gap"), (list, tuple)),
+    "unsure": (bool,),
+}
+"""What each key may be. None stands for a setting's default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +153,8 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
         outer = _settings({}, given, EXPERIMENT, "the experiment")
         outer["asked_seeds"] = seeds
         tables = tuple(_table(t, outer) for t in given.get("tables", ()))
+        if not any(table.cells for table in tables):
+            raise InputError("no cells: expected `tables` with `rows`.")
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
     path = reference.partition(":")[0]
@@ -163,6 +177,7 @@ def _settings(
     for key in own:
         if key not in SETTINGS and key not in others:
             raise unknown(f"key of {where}", str(key), [*SETTINGS, *others])
+        _check_kind(key, own[key], where)
     merged = {**outer, **{k: v for k, v in own.items() if k in SETTINGS}}
     # The innermost first: the name of a run begins with what its row is.
     args = own.get("args", {})
@@ -171,6 +186,16 @@ def _settings(
         **{k: v for k, v in outer.get("args", {}).items() if k not in args},
     }
     return merged
+
+
+def _check_kind(key: str, value: Any, where: str) -> None:
+    """Raises InputError where a key of an experiment is of another kind than it should be."""
+    kinds = KINDS.get(key)
+    if kinds is None or (value is None and SETTINGS.get(key, 0) is None):
+        return
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join("dict" if k is Mapping else k.__name__ for k in kinds)
+        raise InputError(f"{where}: {key} = {value!r}, expected {names}.")
 
 
 def _table(given: Mapping[str, Any], outer: dict[str, Any]) -> Table:
@@ -221,6 +246,8 @@ def _at(paper: Any, place: int, columns: int, where: str) -> Any:
 
 
 def _gap(row: str, column: str, own: Any, cells: Mapping, where: str) -> Gap:
+    if "paper" in own:
+        raise InputError(f"{where}: the paper's share follows from its numbers in the rows of the gap. Leave paper out.")  # fmt: skip
     if len(own["gap"]) != 3:
         raise InputError(f"{where}: gap names three rows, (a - b) / (a - c).")
     for name in own["gap"]:
@@ -282,12 +309,16 @@ def _paper(s: Mapping[str, Any], where: str) -> Paper | None:
         if key not in ("value", "source", "unsure"):
             raise unknown(f"key of the paper's number of {where}", str(key), ("value", "source", "unsure"))  # fmt: skip
     value, source = own.get("value"), own.get("source", s["source"])
-    if not isinstance(value, int | float):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
         raise InputError(
             f"{where}: the paper's number is {value!r}, expected a number."
         )
-    if not source:
+    if not str(source).strip():
         raise InputError(
             f"{where}: the paper's number {value} has no source. Name paper and table in `source`."
         )
-    return Paper(float(value), source, bool(own.get("unsure", s["unsure"])))
+    unsure = own.get("unsure", s["unsure"])
+    if not isinstance(unsure, bool):
+        raise InputError(f"{where}: unsure = {unsure!r}, expected True or False.")
+    return Paper(float(value), source, unsure)

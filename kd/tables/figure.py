@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kd.record import read_rows
-from kd.tables.experiment import Cell, Experiment, Gap
+from kd.tables.experiment import Cell, Experiment, Gap, Table
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 
@@ -23,7 +23,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
         for cell in table.entries():
             run = None if isinstance(cell, Gap) else runs[cell.reference]
             if run is not None and run.workdir.metrics.exists():
-                title = ", ".join(filter(None, [table.title, cell.column]))
+                title = ", ".join(filter(None, [table.title, *_of_own(table, cell)]))
                 lines = panels.setdefault(title, {})
                 if run.identity not in {r.identity for r in lines.values()}:
                     lines[cell.row] = run
@@ -58,9 +58,16 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
     return [path]
 
 
+def _of_own(table: Table, cell: Cell) -> list[str]:
+    """The column's name, where columns are other runs and not other metrics of the same."""
+    row = [c for c in table.entries() if c.row == cell.row and isinstance(c, Cell)]
+    return [cell.column] if len({c.reference for c in row}) == len(row) else []
+
+
 def _errors(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Epochs, from 1, and the error rate of each seed there in %."""
-    rows = [row for row in read_rows(run.workdir) if row["kind"] != "train"]
+    rows = [row for row in read_rows(run.workdir) if row.get("kind") != "train"]
+    rows = [row for row in rows if {"epoch", "accuracy"} <= row.keys()]
     epoch = np.array([row["epoch"] + 1 for row in rows])
     # An error of zero has no place on a logarithmic axis.
     error = 100 - 100 * np.array([row["accuracy"] for row in rows])

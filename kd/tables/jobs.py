@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kd.errors import InputError
 from kd.tables.plan import Run
+from kd.workdir import InUse
 
 COMMAND = (sys.executable, "-m", "kd")
 """What a job is: this, then `run` and its options."""
@@ -141,8 +142,10 @@ def _held(run: Run) -> bool:
     try:
         with run.workdir.lock():
             return False
-    except InputError:
+    except InUse:
         return True
+    except InputError:  # the run itself will say what is wrong
+        return False
 
 
 def _last_line(run: Run) -> str:

@@ -11,6 +11,7 @@ from kd.tables.measure import Entry
 from kd.tables.plan import Run
 
 MARK = "✱"
+CHOSEN = "chosen on test"
 
 
 def markdown(
@@ -18,11 +19,16 @@ def markdown(
 ) -> str:
     """The whole experiment: its tables, what the signs mean, and the runs behind them."""
     parts = [f"**{experiment.title}**", experiment.note]
-    for table, own in zip(experiment.tables, entries, strict=True):
-        lines = _grid(table, own) if len(table.columns) > 1 else _list(own)
-        head = f"*{table.title}*" if table.title else ""
-        parts += [head, "\n".join(lines), table.note]
     everything = [entry for own in entries for entry in own]
+    one_n = len(_ns(everything)) == 1  # which the legend says
+    for table, own in zip(experiment.tables, entries, strict=True):
+        head = f"*{table.title}*" if table.title else ""
+        if len(table.columns) > 1:
+            lines, common = _grid(table, own), _common(own, one_n)
+            head = f"{head} ({common})" if head and common else head or common
+        else:
+            lines = _list(own)
+        parts += [head, "\n".join(lines), table.note]
     parts += [_legend(everything), "\n".join(_runs(everything, plan))]
     return "\n\n".join(part.strip() for part in parts if part and part.strip()) + "\n"
 
@@ -41,22 +47,41 @@ def _list(entries: Sequence[Entry]) -> list[str]:
 
 
 def _grid(table: Table, entries: Sequence[Entry]) -> list[str]:
-    """Ours with the paper's number and the difference below it; n where it is not the same everywhere."""
+    """Ours with the paper's number and the difference below it; unit and n where they are not the same in the whole table."""
     of = {(e.cell.row, e.cell.column): e for e in entries}
-    alike = len({len(e.values) for e in entries if e.values}) < 2
+    alike, one_unit = len(_ns(entries)) < 2, len(_units(entries)) < 2
     lines = []
     for row in table.rows:
         line = [row]
         for column in table.columns:
             e = of.get((row, column))
-            line.append("–" if e is None else _in_grid(e, alike))
+            line.append("–" if e is None else _in_grid(e, alike, one_unit))
         lines.append(line)
     return _lines(["", *table.columns], lines, "l" + "r" * len(table.columns))
 
 
-def _in_grid(e: Entry, alike: bool) -> str:
+def _ns(entries: Iterable[Entry]) -> set[int]:
+    """How many seeds the means are over."""
+    return {len(e.values) for e in entries if e.values and isinstance(e.cell, Cell)}
+
+
+def _units(entries: Iterable[Entry]) -> set[str]:
+    return {e.cell.unit for e in entries if isinstance(e.cell, Cell)}
+
+
+def _common(entries: Sequence[Entry], one_n: bool) -> str:
+    """What holds for all cells of a grid: their unit, and n where the legend has none."""
+    units, ns = _units(entries), _ns(entries)
+    words = [*units] if len(units) == 1 else []
+    words += [f"n = {n}" for n in ns] if len(ns) == 1 and not one_n else []
+    return ", ".join(filter(None, words))
+
+
+def _in_grid(e: Entry, alike: bool, one_unit: bool) -> str:
+    unit = "" if one_unit or not e.values or not e.cell.unit else f" {e.cell.unit}"
     n = "" if alike or not e.values else f", n = {len(e.values)}"
-    text = _ours(e) + n + (f" {MARK}" if e.marked else "")
+    text = _ours(e) + unit + n + (f" {MARK}" if e.marked else "")
+    text += f"<br>({CHOSEN})" if _peeks(e.cell) else ""
     if e.paper is not None:
         difference = f", {_difference(e)}" if e.difference is not None else ""
         text += f"<br>paper {_paper(e)}{difference}"
@@ -64,8 +89,12 @@ def _in_grid(e: Entry, alike: bool) -> str:
 
 
 def _row_name(cell: Cell | Gap) -> str:
-    peeks = isinstance(cell, Cell) and derived.parse(cell.metric).peeks
-    return f"{cell.row} (chosen on test)" if peeks else cell.row
+    return f"{cell.row} ({CHOSEN})" if _peeks(cell) else cell.row
+
+
+def _peeks(cell: Cell | Gap) -> bool:
+    """Whether something of the number was chosen by looking at the test set."""
+    return isinstance(cell, Cell) and derived.parse(cell.metric).peeks
 
 
 def _ours(e: Entry) -> str:
@@ -112,7 +141,7 @@ def _asked(e: Entry) -> str:
 
 def _legend(entries: Sequence[Entry]) -> str:
     cells = [e.cell for e in entries if isinstance(e.cell, Cell)]
-    ns = sorted({len(e.values) for e in entries if e.values and isinstance(e.cell, Cell)})  # fmt: skip
+    ns = sorted(_ns(entries))
     words = [f"Mean ± standard deviation over n{f' = {ns[0]}' if len(ns) == 1 else ''} seeds, last epoch."]  # fmt: skip
     words += [
         f"Best epoch on the test set in {name}: {why}."
@@ -125,6 +154,8 @@ def _legend(entries: Sequence[Entry]) -> str:
         words.append(
             f"{MARK}: the difference exceeds two standard errors of our mean. Paper: {'; '.join(sources)}."
         )
+    if any(len(e.values) == 1 and e.difference is not None for e in entries if isinstance(e.cell, Cell)):  # fmt: skip
+        words.append("One seed has no standard error, and no mark.")
     if any(e.unsure for e in entries):
         words.append("[ ]: a number of the paper that we could not verify.")
     return " ".join(words)

@@ -82,9 +82,10 @@ def _entry(cell: Cell, result: Result | None) -> Entry:
 
 
 def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
-    """r = (a - b) / (a - c) of means, and its standard error to first order:
+    """r = (a - b) / (a - c) of means, and its standard error to first order.
 
-    (a - c)^2 var r = (1 - r)^2 var a + var b + r^2 var c, the three being independent.
+    That is the standard error of the mean of u_i = ((1 - r) a_i - b_i + r c_i) / (a - c), whether or not the three are independent
+    in a seed i: a student may have learnt from the teacher of its own seed. It takes the same seeds in all three.
     """
     papers = [p.paper for p in parts]
     paper = None if None in papers else _share(*papers)  # pyrefly: ignore
@@ -92,11 +93,11 @@ def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
     if not all(p.values for p in parts):
         return Entry(cell, [], paper=paper, unsure=unsure)
     share = _share(*(p.mean for p in parts))
-    error = None
-    if math.isfinite(share) and all(p.error is not None for p in parts):
-        weights = (1 - share, 1, share)
-        squares = [(w * (p.error or 0)) ** 2 for w, p in zip(weights, parts, strict=True)]  # fmt: skip
-        error = math.sqrt(sum(squares)) / abs(parts[0].mean - parts[2].mean)
+    error, n = None, len(parts[0].values)
+    if math.isfinite(share) and n > 1 and all(len(p.values) == n for p in parts):
+        a, b, c = (np.asarray(p.values) for p in parts)
+        u = ((1 - share) * a - b + share * c) / (parts[0].mean - parts[2].mean)
+        error = float(np.std(u, ddof=1)) / math.sqrt(n)
     return Entry(cell, [share], share, None, error, paper, unsure)
 
 

@@ -30,6 +30,8 @@ class Run:
     workdir: Workdir
     needs: tuple[str, ...]  # references of the runs that must be there before it
     identity: str
+    taught: Mapping[int, Workdir]  # its teachers' runs, by their place among its groups
+    first: Workdir | None  # the run that it starts from
     cells: tuple[Cell, ...] = ()  # that show it; none where it is a teacher alone
 
 
@@ -73,19 +75,29 @@ def _add(
         raise InputError(f"{reference} would be its own teacher, or start from itself.")
     config = configs.load(reference)
     # A run in a directory of its own choice is left to `kd run`.
-    taught = [g.config for g in groups_of(config.teacher) if g.config and not g.run]
+    groups = enumerate(groups_of(config.teacher))
+    taught = {i: g.config for i, g in groups if g.config and not g.run}
     first = "" if config.init.run else config.init.config
-    below = [*taught, *([first] if first else [])]
+    below = [*taught.values(), *([first] if first else [])]
     needs = tuple(dict.fromkeys([*below, *config.compare.values()]))
     for need in needs:
         _add(need, root, runs, (*above, reference))
     said = _said(config)
-    chain = [said, *([runs[teacher].identity for teacher in taught] or [""])]
+    of_teachers = [runs[teacher].identity for teacher in taught.values()]
+    chain = [said, *(of_teachers or [""])]
     chain += [runs[first].identity] if first else []
     digest = hashlib.sha256(json.dumps(chain, sort_keys=True).encode())
     workdir = Workdir(configs.default_workdir(reference, root))
     _check_owner(workdir, config)
-    runs[reference] = Run(reference, config, workdir, needs, digest.hexdigest()[:12])
+    runs[reference] = Run(
+        reference,
+        config,
+        workdir,
+        needs,
+        digest.hexdigest()[:12],
+        {place: runs[teacher].workdir for place, teacher in taught.items()},
+        runs[first].workdir if first else None,
+    )
 
 
 def _said(config: ConfigDict) -> dict[str, Any]:

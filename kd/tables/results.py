@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kd import __version__, metrics
+from kd import __version__, lineage, metrics
 from kd.errors import InputError
 from kd.groups import recorded
 from kd.tables import derived
@@ -47,11 +47,22 @@ class Result:
 
 
 def of_run(run: Run) -> Result | None:
-    """The result of a run that is finished. `values` raises InputError where its files are damaged or lack the metric."""
+    """The result of a run that is finished. It and `values` raise InputError where files are damaged, lack the metric, or are of a
+    student whose teacher was trained anew since."""
     if not run.workdir.finished:
         return None
+    lineage.check(run.workdir, run.taught, run.first)
     result = run.workdir.read("result.json")
-    return Result(result, lambda cell: _values(run, result, cell))
+
+    def values(cell: Cell) -> list[float]:
+        try:
+            return _values(run, result, cell)
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{run.workdir}/result.json is damaged: {error!r}. Remove it, and the run ends anew from its last state."
+            ) from error
+
+    return Result(result, values)
 
 
 def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
@@ -104,7 +115,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
         claimed = content.pop("checksum")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}): restore it, or write it again by kd table --publish."
         ) from error
@@ -117,7 +128,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def of_published(content: Mapping[str, Any], run: Run, path: Path) -> Result | None:
     """The published result of a run. Raises InputError where it belongs to another config."""
-    entry = content.get("runs", {}).get(run.reference)
+    entry = _entry(content, run)
     if entry is None:
         return None
     if entry["identity"] != run.identity:
@@ -128,16 +139,24 @@ def of_published(content: Mapping[str, Any], run: Run, path: Path) -> Result | N
     return Result(entry, lambda cell: entry["values"].get(_key(cell)))
 
 
+def _entry(content: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
+    """What is published of a run, under whatever name of it; else what is published under its name."""
+    there = content.get("runs", {})
+    same = (e for e in there.values() if e["identity"] == run.identity)
+    return next(same, there.get(run.reference))
+
+
 def publish(
     path: Path, plan: Mapping[str, Run], cells: Sequence[Cell]
-) -> tuple[int, int]:
+) -> tuple[int, int, list[str]]:
     """Writes the numbers of all cells whose runs are finished; those published before stay where the run is not here.
 
     Returns:
-      how many of how many cells are now published.
+      how many of how many cells are now published, and the runs that were and are no longer part of the experiment.
 
     Raises:
-      InputError: the file there was edited, or a run was not evaluated on the test set.
+      InputError: nothing is written. The file there was edited; a run was not evaluated on the test set; no run is finished; or
+        results of a run whose config has changed since would be lost.
     """
     before = read(path)
     entries: dict[str, dict[str, Any]] = {}
@@ -145,9 +164,14 @@ def publish(
         run = plan[cell.reference]
         result = of_run(run)
         if result is None:
-            entry = before.get("runs", {}).get(run.reference)
+            entry = _entry(before, run)
             if entry and entry["identity"] == run.identity:
                 entries[run.reference] = entry
+            elif entry:
+                raise InputError(
+                    f"{path} has results of {run.reference} by another config (hash {entry['identity']}, now {run.identity}), and "
+                    "that run is not finished here: they would be lost. Finish it first, or restore the config."
+                )
             continue
         if result.facts.get("split") != "test":
             raise InputError(
@@ -162,6 +186,14 @@ def publish(
             },
         )
         entry["values"][_key(cell)] = result.values(cell)
+    if not entries:
+        raise InputError("nothing to publish: none of the experiment's runs is finished here.")  # fmt: skip
+    kept = {entry["identity"] for entry in entries.values()}
+    lost = [
+        reference
+        for reference, entry in before.get("runs", {}).items()
+        if reference not in entries and entry["identity"] not in kept
+    ]
     content = {
         "written_by": f"kd table --publish, version {__version__}",
         "runs": dict(sorted(entries.items())),
@@ -173,7 +205,7 @@ def publish(
     temporary.replace(path)
     keys = [(plan[c.reference].reference, _key(c)) for c in cells]
     there = sum(k in entries.get(r, {}).get("values", {}) for r, k in keys)
-    return there, len(keys)
+    return there, len(keys), lost
 
 
 def _key(cell: Cell) -> str:
