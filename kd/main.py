@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument(
         "--publish",
         action="store_true",
-        help="run nothing: write finished cells to results/NAME.json beside the experiment",
+        help="run nothing: write finished cells to results/NAME.json beside the experiment, and where all are, figures",
     )
     table.add_argument(
         "--into",

@@ -53,6 +53,11 @@ def test_experiments_can_be_planned(reference, monkeypatch, tmp_path):
             assert runs[need].config.seeds == run.config.seeds
 
 
+def test_pictures_in_the_documents_are_there():
+    pictures = re.findall(r"!\[.+\]\((.+?)\)", TABLES)
+    assert pictures and all((ROOT / "docs" / p).is_file() for p in pictures)
+
+
 def test_one_teacher_serves_all_of_hinton_2015(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     found = experiment.load("experiments/hinton2015_mnist.py")

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -560,6 +561,12 @@ def test_learning_curves_are_drawn(done, capsys):
     Path("runs/mini-role=labels/metrics.jsonl").write_text(row)
     assert kd("--print", "--out", "figures") == 0
     assert Path("figures/mini_table.png").stat().st_size > 1000
+    assert kd("--publish") == 0
+    assert Path("results/mini_table.png").stat().st_size > 1000
+    shutil.rmtree("runs/mini-role=labels")
+    Path("results/mini_table.png").write_text("with more curves")
+    assert kd("--publish") == 0
+    assert Path("results/mini_table.png").read_text() == "with more curves"
 
 
 def test_a_large_table_is_a_few_lines(home):

@@ -73,6 +73,9 @@ def act(options: Options) -> int:
     out = options.out or (None if options.print_only else options.runs)
     if out:
         _write(Path(out), experiment, entries, runs)
+    whole = all(runs[c.reference].workdir.finished for c in experiment.cells())
+    if options.publish and whole:  # else there would be fewer curves than before
+        _draw(experiment.published.parent, experiment, entries, runs)
     if options.into:
         Path(options.into).write_text(_embed(options.into, experiment.name, text))
     for reference, reason in failed.items():
@@ -187,8 +190,6 @@ def _write(
     runs: Mapping[str, Run],
 ) -> None:
     """NAME.md, NAME.csv and figures, in the directory `out`."""
-    from kd.tables import figure
-
     out.mkdir(parents=True, exist_ok=True)
     texts = {
         ".md": layout.markdown(experiment, entries, runs),
@@ -196,7 +197,19 @@ def _write(
     }
     for suffix, text in texts.items():
         (out / f"{experiment.name}{suffix}").write_text(text)
-    drawn = figure.curves(experiment, runs, out / f"{experiment.name}.png")
-    plots = figure.against(experiment, entries, out)
-    files = [out / f"{experiment.name}{s}" for s in texts] + drawn + plots
+    drawn = _draw(out, experiment, entries, runs)
+    files = [*(out / f"{experiment.name}{suffix}" for suffix in texts), *drawn]
     tell("written: " + ", ".join(map(str, files)))
+
+
+def _draw(
+    out: Path,
+    experiment: Experiment,
+    entries: Sequence[list[Entry]],
+    runs: Mapping[str, Run],
+) -> list[Path]:
+    """NAME.png and what tables ask for beside it, in the directory `out`."""
+    from kd.tables import figure
+
+    drawn = figure.curves(experiment, runs, out / f"{experiment.name}.png")
+    return drawn + figure.against(experiment, entries, out)

@@ -11,6 +11,8 @@ from kd.tables.experiment import Cell, Experiment, Gap, Table
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 
+DPI = 100
+
 
 def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[Path]:
     """Error on the evaluated split over epochs: a panel for each column, a line for each row's run, a band for its seeds.
@@ -41,20 +43,28 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
         drawn.append(own)
     if not panels:
         return []
-    from matplotlib.ticker import LogFormatter
+    from matplotlib import colormaps
+    from matplotlib.ticker import LogFormatter, MaxNLocator
 
     figure, axes = _canvas(len(panels))
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+        many = len(lines) > 6  # of which a legend would hide the lines
+        palette = colormaps["tab10" if len(lines) <= 10 else "tab20"]
+        axis.set_prop_cycle(color=palette.colors)  # pyrefly: ignore
         for row, run in lines.items():
             epoch, error = _errors(run)  # [e], [e, s]
             (line,) = axis.plot(epoch, error.mean(axis=1), label=row)
             low, high = error.min(axis=1), error.max(axis=1)
-            axis.fill_between(epoch, low, high, alpha=0.2, color=line.get_color())
+            axis.fill_between(
+                epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color()
+            )
         axis.set(title=_wrapped(title), xlabel="epoch", ylabel="error %", yscale="log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-        axis.legend(fontsize="x-small")
-    figure.savefig(path, dpi=150)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "ncols": 2}
+        axis.legend(fontsize="x-small", **(below if many else {}))
+    figure.savefig(path, dpi=DPI)
     return [path]
 
 
@@ -99,7 +109,7 @@ def against(
         axis.set_title(_wrapped(table.title))
         axis.legend(fontsize="small")
         path = out / f"{experiment.name}-{table.against}{place or ''}.png"
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=DPI)
         drawn.append(path)
     return drawn
 
