@@ -138,7 +138,9 @@ def spread(mesh: Mesh) -> Callable[[Each], Each]:
     """`each` on all devices: members over "teacher", examples over "data", then examples over both and members together.
 
     The exchange is an all-to-all over "teacher", after which a device has every member's outputs for its own examples: the
-    least that a reduction can do with whose temperature, weights or losses only the objective knows. A batch that does not
+    least that a reduction can do with whose temperature, weights or losses only the objective knows. With a member a device it
+    moves as many bytes as a reduce-scatter of probabilities would; and logits can be averaged as log probabilities, of which
+    none is too small for a float, as a probability at T = 1 may be. A batch that does not
     divide among the devices is not split, and its outputs stay where their members are.
     """
 
