@@ -8,8 +8,9 @@ without regularisation) and `:role=distilled` (the student of the teacher). Seed
 `:of=ensemble` makes all learn from the mean of the teachers. Further: `T`, `hard` (weight of the labels, 0: the student sees
 none), `units` of the student's two layers, `rate`, `batch` and `epochs` of the students' training, `transfer=all|no3|only78`
 (the classes of the transfer set), `validation` (share of the training images kept to choose the bias correction on), `holdout`
-(evaluates on a share of train in place of the test set: for every choice below), `seeds`, `teacher_epochs`, and `smoke` (the
-embedded 8 x 8 digits, one epoch: hours become seconds).
+(evaluates on a share of train in place of the test set: for every choice below), `seeds`, `teacher_epochs` and `drop` (the share
+of its inputs that the teacher does not see in training), and `smoke` (the embedded 8 x 8 digits, one epoch: hours become
+seconds).
 
 What the paper leaves open is marked "chosen"; such choices are made on `holdout=0.1` and never on the test set.
 `experiments/hinton2015_choices.py` tries them there.
@@ -33,12 +34,13 @@ DEFAULTS = dict(
     seeds=5,
     epochs=30,
     teacher_epochs=50,
+    drop=0.2,
     smoke=False,
 )
 
 TRANSFER = {"all": (), "no3": (0, 1, 2, 4, 5, 6, 7, 8, 9), "only78": (7, 8)}
 
-OF_TEACHER = ("holdout", "seeds", "teacher_epochs", "smoke")
+OF_TEACHER = ("holdout", "seeds", "teacher_epochs", "drop", "smoke")
 """What the teacher's run depends on: all students share it whatever else they are."""
 
 
@@ -69,7 +71,7 @@ def teacher(c, a):
     # Dropout of half the hidden units and of a fifth of the inputs, and the squared length of a unit's incoming weights at
     # most 15: Hinton et al. 2012 (arXiv 1207.0580), appendix A.1, to which section 3 refers.
     c.student = dict(
-        name="mlp.MLP", widths=(1200, 1200), dropout=0.5, input_dropout=0.2
+        name="mlp.MLP", widths=(1200, 1200), dropout=0.5, input_dropout=a["drop"]
     )
     c.augment = "crop(2)"
     c.batch_size = 100  # as there

@@ -43,6 +43,11 @@ def get_experiment(arg=None):
                         args=dict(role="teacher", teacher_epochs=n), budget=n / 3
                     )
                     for n in (50, 100)
+                }
+                | {
+                    "50 epochs, all inputs seen": dict(
+                        args=dict(role="teacher", drop=0.0), budget=17
+                    )
                 },
             ),
             dict(
