@@ -18,7 +18,7 @@ def weights_of(workdir: Workdir) -> str | None:
 def check(
     workdir: Workdir, taught: Mapping[int, Workdir], first: Workdir | None = None
 ) -> None:
-    """Raises InputError where a run that the finished one in `workdir` was trained from was itself trained anew since, otherwise.
+    """Raises InputError where a run that the finished one in `workdir` was trained from has other weights now; what is not known passes.
 
     Args:
       workdir: the finished run.
@@ -31,8 +31,9 @@ def check(
     pairs = [(groups[place], there) for place, there in taught.items()]
     if first is not None:
         pairs.append((result.get("init") or {}, first))
-    for then, there in pairs:
-        if WEIGHTS in then and there.finished and then[WEIGHTS] != weights_of(there):
+    for record, there in pairs:
+        then, now = record.get(WEIGHTS), there.finished and weights_of(there)
+        if then and now and then != now:
             raise InputError(
                 f"{workdir} was trained from a run in {there} that had other weights than the one there now. "
                 "Remove it, to train it anew from that one, or bring the earlier run back."
