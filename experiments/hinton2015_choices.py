@@ -31,7 +31,8 @@ def get_experiment(arg=None):
         title="MNIST, what was chosen for the table of Hinton et al. 2015 on held-out training images (ours)",
         note="In miniature: these numbers mean nothing." if smoke else "",
         config="configs/hinton2015_mnist.py",
-        args=dict(holdout=0.1, **(dict(smoke=True) if smoke else {})),
+        # The students' teacher is the one before the choice of its inputs.
+        args=dict(holdout=0.1, drop=0.2, **(dict(smoke=True) if smoke else {})),
         seeds=2,
         metric="errors",
         unit="errors" if smoke else "errors of 6,000",
@@ -40,7 +41,7 @@ def get_experiment(arg=None):
                 title="Teachers",
                 rows={
                     f"{n} epochs": dict(
-                        args=dict(role="teacher", teacher_epochs=n), budget=n / 3
+                        args=dict(role="teacher", teacher_epochs=n), budget=round(n / 3)
                     )
                     for n in (50, 100)
                 }

@@ -25,8 +25,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
         for cell in table.entries():
             run = None if isinstance(cell, Gap) else runs[cell.reference]
             if run is not None and run.workdir.metrics.exists():
-                title = ", ".join(filter(None, [table.title, *_of_own(table, cell)]))
-                lines = panels.setdefault(title, {})
+                lines = panels.setdefault(_title(table, cell), {})
                 if run.identity not in {r.identity for r in lines.values()}:
                     lines[cell.row] = run
     panels = {
@@ -68,10 +67,12 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
     return [path]
 
 
-def _of_own(table: Table, cell: Cell) -> list[str]:
-    """The column's name, where columns are other runs and not other metrics of the same."""
+def _title(table: Table, cell: Cell | Gap) -> str:
+    """The table's, with the column's name where columns are other runs and not other metrics of the same."""
     row = [c for c in table.entries() if c.row == cell.row and isinstance(c, Cell)]
-    return [cell.column] if len({c.reference for c in row}) == len(row) else []
+    apart = len({c.reference for c in row}) == len(row)
+    names = [table.title, cell.column if apart else ""]
+    return ", ".join(name for name in names if name)
 
 
 def _errors(run: Run) -> tuple[np.ndarray, np.ndarray]:

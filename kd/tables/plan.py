@@ -30,8 +30,9 @@ class Run:
     workdir: Workdir
     needs: tuple[str, ...]  # references of the runs that must be there before it
     identity: str
-    taught: Mapping[int, Workdir]  # its teachers' runs, by their place among its groups
-    first: Workdir | None  # the run that it starts from
+    # its teachers' runs, by their place among its groups
+    taught: Mapping[int, Workdir] = dataclasses.field(default_factory=dict)
+    first: Workdir | None = None  # the run that it starts from
     cells: tuple[Cell, ...] = ()  # that show it; none where it is a teacher alone
 
 
