@@ -124,8 +124,11 @@ def make_start(
             f"config.init: {workdir} and this run have no variables in common that config.init.take = {take!r} finds."
         )
     variables = load_some(workdir.checkpoints, like)
-    origin = {"run": str(workdir), "weights": fingerprint(variables)}
-    origin[WEIGHTS] = weights_of(workdir)
+    origin = {
+        "run": str(workdir),
+        "weights": fingerprint(variables),
+        WEIGHTS: weights_of(workdir),
+    }
     if count < seeds:
         variables = pick(variables, jnp.zeros(seeds, jnp.int32))
     return Start(variables, origin)
