@@ -70,8 +70,8 @@ def teacher(c, a):
     c.seed = 1000  # another order and another start than any student's
     # Dropout of half the hidden units, and the squared length of a unit's incoming weights at most 15: Hinton et al. 2012
     # (arXiv 1207.0580), appendix A.1, to which section 3 refers. There a fifth of the inputs is dropped too. Chosen: none. Of
-    # 6,000 held-out images two seeds then had 71 wrong on average, with a fifth dropped 77, and 72 after twice the epochs: so
-    # short a training is held back more by few inputs than it is helped, where images are jittered as well.
+    # 6,000 held-out images two seeds then had 71 wrong on average, with a fifth dropped 77, and 72 after twice the epochs.
+    # Two seeds differ by five to seven, so that this is a leaning and no finding.
     c.student = dict(
         name="mlp.MLP", widths=(1200, 1200), dropout=0.5, input_dropout=a["drop"]
     )
@@ -94,7 +94,7 @@ def student(c, a):
     c.train_classes = TRANSFER[a["transfer"]]
     # Adam needs no rate of its own at each temperature, width and transfer set. Chosen, on 6,000 held-out images and the mean of
     # two seeds: 1e-3, which from labels had 100 wrong (3e-4: 119) and distilled 84 (92). Twice the epochs had 87, batches of 200
-    # had 91. Two seeds differ by about ten, so that of these only the first is sure.
+    # had 91. Two seeds differ by about ten: only the rate's effect from labels is larger than that.
     c.optimizer = dict(name="adam", learning_rate=a["rate"])
     c.schedule = dict(name="cosine")
     c.epochs = 1 if a["smoke"] else a["epochs"]
