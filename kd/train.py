@@ -70,7 +70,8 @@ def run(
     below = root, (*above, str(workdir))
     teachers = [ensure(source, *below) for source in taught]
     if workdir.finished:
-        lineage.check(workdir, dict(enumerate(teachers)))
+        started = next((source.workdir for source in first), None)
+        lineage.check(workdir, dict(enumerate(teachers)), started)
     if not workdir.finished:
         setup = set_up(config, teachers, *(ensure(source, *below) for source in first))
         with workdir.lock() if distributed.is_writer() else nullcontext():
