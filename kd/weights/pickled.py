@@ -175,7 +175,9 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> Any:
             case "PROTO" | "FRAME":
                 pass
             case name:
-                raise InputError(f"it uses the pickle opcode {name}, which data do not")
+                raise InputError(
+                    f"it uses the pickle opcode {name}, which no checkpoint of PyTorch does"
+                )
     raise EOFError("no STOP")
 
 
