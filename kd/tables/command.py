@@ -12,9 +12,9 @@ from kd.errors import InputError
 from kd.tables import experiment as experiments
 from kd.tables import forecast, layout, measure, plan, results
 from kd.tables import jobs as processes
-from kd.tables.experiment import Cell, Experiment
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
+from kd.tables.table import Cell, Experiment
 
 
 @dataclasses.dataclass(frozen=True)

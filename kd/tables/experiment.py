@@ -1,4 +1,4 @@
-"""Experiments: what a table is, as plain data: its cells, the run and the metric of each, and the paper's numbers.
+"""Experiment files: tables as plain data, each cell with its run, its metric and the number of the paper.
 
 An experiment file defines `get_experiment(arg=None)`, which returns a dict:
 
@@ -17,15 +17,15 @@ Each of `SETTINGS` may stand in the experiment, a table, a column, a row, or in 
 innermost holds, and `args` add up to the arguments of the config file. Imports no jax.
 """
 
-import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kd import config as configs
 from kd.errors import InputError, unknown
 from kd.tables import derived
+from kd.tables.table import Cell, Experiment, Gap, Paper, Table
 
 SETTINGS: dict[str, Any] = {
     "config": "",  # config file
@@ -58,84 +58,6 @@ KINDS: dict[str, tuple[type, ...]] = {
     "unsure": (bool,),
 }
 """What each key may be. None stands for a setting's default."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Paper:
-    """A number of the paper and where in it."""
-
-    value: float
-    source: str
-    unsure: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A number of the table: a metric of a run, beside the paper's."""
-
-    row: str
-    column: str
-    reference: str  # FILE.py:arguments of the run's config
-    metric: str
-    unit: str
-    digits: int
-    select: str
-    why: str
-    paper: Paper | None
-    at_least: float | None
-    at_most: float | None
-    budget: float | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.row}, {self.column}" if self.column else self.row
-
-
-@dataclasses.dataclass(frozen=True)
-class Gap:
-    """The share (a - b) / (a - c) of three cells' means: how much of the gap from a to c is closed by b."""
-
-    row: str
-    column: str
-    of: tuple[Cell, Cell, Cell]
-    at_least: float | None = None
-    at_most: float | None = None
-    digits: int = 2
-    unit: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Rows and columns in their order; a pair that has no cell is one that the paper does not have either."""
-
-    title: str
-    note: str
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    cells: dict[tuple[str, str], Cell | Gap]
-    against: str = ""  # fact of the runs, such as "bytes", to plot the metric against
-
-    def entries(self) -> Iterator[Cell | Gap]:
-        """Its cells, row by row."""
-        for row in self.rows:
-            for column in self.columns:
-                if (row, column) in self.cells:
-                    yield self.cells[row, column]
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """The tables of one experiment file."""
-
-    name: str  # FILE, or FILE-arguments
-    title: str
-    note: str
-    tables: tuple[Table, ...]
-    published: Path  # where its published results are or would be
-
-    def cells(self) -> list[Cell]:
-        """All cells that are a metric of a run."""
-        return [c for t in self.tables for c in t.entries() if isinstance(c, Cell)]
 
 
 def load(reference: str, seeds: int | None = None) -> Experiment:

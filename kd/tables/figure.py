@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from kd.record import read_rows
-from kd.tables.experiment import Cell, Experiment, Gap, Table
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
+from kd.tables.table import Cell, Experiment, Gap, Table
 
 DPI = 100
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kd.tables import derived
-from kd.tables.experiment import Cell, Experiment, Gap, Table
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
+from kd.tables.table import Cell, Experiment, Gap, Table
 
 MARK = "✱"
 CHOSEN = "chosen on test"

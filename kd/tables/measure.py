@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kd.tables.experiment import Cell, Gap, Table
 from kd.tables.results import Result
+from kd.tables.table import Cell, Gap, Table
 
 
 @dataclasses.dataclass(frozen=True)

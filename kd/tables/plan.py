@@ -13,7 +13,7 @@ from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.groups import groups_of, spelled
 from kd.tables import derived
-from kd.tables.experiment import Cell, Experiment
+from kd.tables.table import Cell, Experiment
 from kd.workdir import Workdir
 
 

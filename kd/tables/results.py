@@ -17,8 +17,8 @@ from kd import __version__, lineage, metrics
 from kd.errors import InputError
 from kd.groups import recorded
 from kd.tables import derived
-from kd.tables.experiment import Cell
 from kd.tables.plan import Run
+from kd.tables.table import Cell
 from kd.workdir import Workdir
 
 FACTS = (
