@@ -29,6 +29,7 @@ def get_config(arg=None):
     c = ConfigDict()
     c.data = dict(name="arrays", path="{data}")
     c.seeds = seeds
+    c.holdout = float(a.get("holdout", 0))
     c.batch_size = 32
     c.epochs = int(a.get("epochs", 2))
     c.student = dict(name="mlp.MLP", widths=(16 if role == "teacher" else 8,))
@@ -93,7 +94,8 @@ for seed, wrong in enumerate(errors):
 with (where / "predictions.npz").open("wb") as file:
     np.savez(file, logits=logits, label=label)
 (where / "config.json").write_text(json.dumps(config.to_dict()))
-result = dict(split="test", seeds=list(range(len(errors))), seconds=60.0, config_hash="c" * 12, git_commit="d" * 40)
+split = "validation" if config.holdout else "test"
+result = dict(split=split, examples=40, seeds=list(range(len(errors))), seconds=60.0, config_hash="c" * 12, git_commit="d" * 40)
 result |= dict(hardware=dict(platform="cpu", cores=2, machine="x86_64"), final=dict(nll=[0.5] * len(errors)), bytes=99)
 result |= dict(best_test=dict(accuracy=[0.5] * len(errors)))
 (where / "result.json").write_text(json.dumps(result))
@@ -554,6 +556,41 @@ def test_a_grid_has_the_paper_below_each_number(done, capsys):
     assert rows["labels"] == ["50.00 ± 0.00 %<br>paper 50, +0.00", "–"]
     assert "Best epoch on the test set in labels, plain: the paper did so." in printed
     assert Path("figures/grid-bytes.png").stat().st_size > 1000
+
+
+HELD_OUT = """
+def get_experiment(arg=None):
+    rows = {
+        "labels": dict(args=dict(role="labels")),
+        "chosen": dict(args=dict(role="labels", holdout=0.1), source="x"),
+    }
+    return dict(title="Choices", config="mini.py", metric="errors", tables=[dict(rows=rows)])
+"""
+
+
+def test_held_out_images_are_told_from_the_test_set(done, capsys):
+    """A legend where all numbers are of them, a word beside each where others are not; and no number of a paper beside."""
+    file = Path("choices.py")
+    errors = json.loads(Path("errors.json").read_text()) | {
+        "labels,holdout=0.1": [1, 2]
+    }
+    Path("errors.json").write_text(json.dumps(errors))
+    file.write_text(HELD_OUT)
+    assert kd(file="choices.py") == 0
+    printed = capsys.readouterr().out
+    rows = rows_of(printed)
+    assert rows["labels"][0] == "6.0 ± 0.0"
+    assert rows["chosen (held out)"][0] == "1.5 ± 0.7"
+    assert "held out: on 40 held-out training images, not on the test set." in printed
+    file.write_text(HELD_OUT.replace("return", "del rows['labels']; return"))
+    assert kd("--publish", file="choices.py") == 0
+    published = capsys.readouterr().out
+    assert rows_of(published)["chosen"][0] == "1.5 ± 0.7"
+    assert "epoch. On 40 held-out training images, not on the test set." in published
+    assert table.published_markdown("choices.py") == published
+    file.write_text(HELD_OUT.replace('source="x"', 'source="x", paper=3'))
+    error = refused(capsys, file="choices.py")
+    assert "paper's number 3 is of its test set, and mini.py:role=labels" in error
 
 
 def test_learning_curves_are_drawn(done, capsys):

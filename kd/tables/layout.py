@@ -12,6 +12,7 @@ from kd.tables.table import Cell, Experiment, Gap, Table
 
 MARK = "✱"
 CHOSEN = "chosen on test"
+HELD_OUT = "held out"
 
 
 def markdown(
@@ -21,32 +22,34 @@ def markdown(
     parts = [f"**{experiment.title}**", experiment.note]
     everything = [entry for own in entries for entry in own]
     one_n = len(_ns(everything)) == 1  # which the legend says
+    mixed = len(_examples(everything)) > 1
     for table, own in zip(experiment.tables, entries, strict=True):
         head = f"*{table.title}*" if table.title else ""
         if len(table.columns) > 1:
-            lines, common = _grid(table, own), _common(own, one_n)
+            lines, common = _grid(table, own, mixed), _common(own, one_n)
             head = f"{head} ({common})" if head and common else head or common
         else:
-            lines = _list(own)
+            lines = _list(own, mixed)
         parts += [head, "\n".join(lines), table.note]
     parts += [_legend(everything), "\n".join(_runs(everything, plan))]
     return "\n\n".join(part.strip() for part in parts if part and part.strip()) + "\n"
 
 
-def _list(entries: Sequence[Entry]) -> list[str]:
+def _list(entries: Sequence[Entry], mixed: bool) -> list[str]:
     """One line a row: ours, n, the paper's, the difference, the mark, and what was asked for."""
     head = ["", "ours", "", "n", "paper", "difference", ""]
     judged = any(e.cell.at_least is not None or e.cell.at_most is not None for e in entries)  # fmt: skip
     lines = []
     for e in entries:
         n = str(len(e.values)) if e.values and isinstance(e.cell, Cell) else ""
-        line = [_row_name(e.cell), _ours(e), e.cell.unit, n, _paper(e), _difference(e)]
+        name = " ".join([e.cell.row, *_caveats(e, mixed)])
+        line = [name, _ours(e), e.cell.unit, n, _paper(e), _difference(e)]
         line.append(MARK if e.marked else "")
         lines.append([*line, _asked(e)] if judged else line)
     return _lines([*head, "asked for"] if judged else head, lines, "lrlrrrll")
 
 
-def _grid(table: Table, entries: Sequence[Entry]) -> list[str]:
+def _grid(table: Table, entries: Sequence[Entry], mixed: bool) -> list[str]:
     """Ours with the paper's number and the difference below it; unit and n where they are not the same in the whole table."""
     of = {(e.cell.row, e.cell.column): e for e in entries}
     alike, one_unit = len(_ns(entries)) < 2, len(_units(entries)) < 2
@@ -55,7 +58,7 @@ def _grid(table: Table, entries: Sequence[Entry]) -> list[str]:
         line = [row]
         for column in table.columns:
             e = of.get((row, column))
-            line.append("–" if e is None else _in_grid(e, alike, one_unit))
+            line.append("–" if e is None else _in_grid(e, alike, one_unit, mixed))
         lines.append(line)
     return _lines(["", *table.columns], lines, "l" + "r" * len(table.columns))
 
@@ -77,24 +80,28 @@ def _common(entries: Sequence[Entry], one_n: bool) -> str:
     return ", ".join(filter(None, words))
 
 
-def _in_grid(e: Entry, alike: bool, one_unit: bool) -> str:
+def _in_grid(e: Entry, alike: bool, one_unit: bool, mixed: bool) -> str:
     unit = "" if one_unit or not e.values or not e.cell.unit else f" {e.cell.unit}"
     n = "" if alike or not e.values else f", n = {len(e.values)}"
     text = _ours(e) + unit + n + (f" {MARK}" if e.marked else "")
-    text += f"<br>({CHOSEN})" if _peeks(e.cell) else ""
+    text += "".join(f"<br>{caveat}" for caveat in _caveats(e, mixed))
     if e.paper is not None:
         difference = f", {_difference(e)}" if e.difference is not None else ""
         text += f"<br>paper {_paper(e)}{difference}"
     return text + (f"<br>{_asked(e)}" if _asked(e) else "")
 
 
-def _row_name(cell: Cell | Gap) -> str:
-    return f"{cell.row} ({CHOSEN})" if _peeks(cell) else cell.row
+def _caveats(e: Entry, mixed: bool) -> list[str]:
+    """What must be known of a number: chosen by looking at the test set; or, where others are not, of held-out images."""
+    peeks = isinstance(e.cell, Cell) and derived.parse(e.cell.metric).peeks
+    own = [CHOSEN] * peeks + [HELD_OUT] * (mixed and e.held_out)
+    return [f"({word})" for word in own]
 
 
-def _peeks(cell: Cell | Gap) -> bool:
-    """Whether something of the number was chosen by looking at the test set."""
-    return isinstance(cell, Cell) and derived.parse(cell.metric).peeks
+def _examples(entries: Iterable[Entry]) -> dict[bool, Any]:
+    """How many images the numbers are of, by whether these are held-out training images."""
+    measured = (e for e in entries if e.values and isinstance(e.cell, Cell))
+    return {e.held_out: e.facts.get("examples") for e in measured}
 
 
 def _ours(e: Entry) -> str:
@@ -154,6 +161,10 @@ def _legend(entries: Sequence[Entry]) -> str:
         words.append(
             f"{MARK}: the difference exceeds two standard errors of our mean. Paper: {'; '.join(sources)}."
         )
+    images = _examples(entries)
+    if True in images:
+        which = f"{HELD_OUT}: on" if len(images) > 1 else "On"
+        words.append(f"{which} {images[True]} held-out training images, not on the test set.")  # fmt: skip
     if any(len(e.values) == 1 and e.difference is not None for e in entries if isinstance(e.cell, Cell)):  # fmt: skip
         words.append("One seed has no standard error, and no mark.")
     if any(e.unsure for e in entries):
@@ -227,6 +238,7 @@ HEAD = (
     "source",
     "config",
     "config_hash",
+    "split",
     "seconds",
     "hardware",
     "commit",
@@ -242,11 +254,11 @@ def as_csv(
     writer.writerow(HEAD)
     for table, own in zip(experiment.tables, entries, strict=True):
         for e in own:
-            cell, run = e.cell, [""] * 5
+            cell, run = e.cell, [""] * 6
             is_cell = isinstance(cell, Cell)
             if isinstance(cell, Cell):
                 reference = plan[cell.reference].reference
-                keys = ("config_hash", "seconds")
+                keys = ("config_hash", "split", "seconds")
                 run = [reference, *(e.facts.get(key) for key in keys)]
                 run += [_hardware(e.facts), e.facts.get("git_commit")]
             writer.writerow(

@@ -27,6 +27,11 @@ class Entry:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def held_out(self) -> bool:
+        """Whether it was measured on held-out training images (`config.holdout`) and not on the test set."""
+        return self.facts.get("split", "test") != "test"
+
+    @property
     def difference(self) -> float | None:
         """Ours less the paper's, None where either is missing or the paper's is unsure."""
         known = self.values and self.paper is not None and not self.unsure

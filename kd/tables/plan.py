@@ -44,18 +44,23 @@ def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:
 
     Raises:
       InputError: a config that cannot be read, with its row; a run directory of another config; a metric that needs
-        validation predictions of a config that keeps none.
+        validation predictions of a config that keeps none; a paper's number for one that is not evaluated on the test set.
     """
     runs: dict[str, Run] = {}
     for cell in experiment.cells():
         try:
             _add(cell.reference, root, runs, ())
-            metric = derived.parse(cell.metric)
-            if metric.needs_validation and not runs[cell.reference].config.validation:
+            metric, config = derived.parse(cell.metric), runs[cell.reference].config
+            if cell.paper and config.holdout:
+                raise InputError(
+                    f"the paper's number {cell.paper.value:g} is of its test set, and {cell.reference} is evaluated on held-out "
+                    "training images (config.holdout). Leave out one of them."
+                )
+            if metric.needs_validation and not config.validation:
                 raise InputError(
                     f"{cell.metric} is chosen on validation, and {cell.reference} keeps none: set config.validation."
                 )
-            if metric.needs_export and not runs[cell.reference].config.export:
+            if metric.needs_export and not config.export:
                 raise InputError(
                     f"{cell.metric} is of exported files, and {cell.reference} makes none: set config.export."
                 )
