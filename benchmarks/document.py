@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import methods, record
 from benchmarks.record import NAMES
-from kd.tables.command import embed
+from kd.tables.document import embed
 
 DOCUMENTS = ("README.md", "docs/methods.md", "docs/performance.md")
 """Files of this repository that may hold them."""

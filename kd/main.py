@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument(
         "--into",
         metavar="FILE.md",
-        help="also write the table between <!-- table: NAME --> and <!-- /table -->",
+        help="also write the tables between <!-- table: NAME -->, or NAME: TITLE for one, and <!-- /table -->",
     )
     table.set_defaults(act=_table)
 

@@ -17,18 +17,21 @@ TABLES = (ROOT / "docs" / "tables.md").read_text()
 
 @pytest.mark.parametrize("name", re.findall("<!-- table: (.*?) -->", README + TABLES))
 def test_each_table_is_published_or_measured(name):
-    assert name in [*document.TABLES, *(path.stem for path in PUBLISHED)]
+    experiment = name.partition(": ")[
+        0
+    ]  # what follows is the title of one of its tables
+    assert experiment in [*document.TABLES, *(path.stem for path in PUBLISHED)]
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    printed = table.published_markdown(f"experiments/{path.stem}.py")
-    assert (
-        f"<!-- table: {path.stem} -->\n{printed}<!-- /table -->" in README + TABLES
-    ), (
-        f"write it anew: kd table experiments/{path.stem}.py --print --runs none --into docs/tables.md"
-    )
+    assert f"<!-- table: {path.stem} -->" in TABLES
+    for name, text in (("README.md", README), ("docs/tables.md", TABLES)):
+        if re.search(f"<!-- table: {path.stem}[: ]", text):
+            assert table.as_published(text, f"experiments/{path.stem}.py") == text, (
+                f"write it anew: kd table experiments/{path.stem}.py --print --runs none --into {name}"
+            )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd.errors import InputError
 from kd.main import main
 from kd.tables import command as table
 from kd.tables import experiment, jobs, plan
@@ -331,13 +330,12 @@ def test_published_results_print_the_same_table_without_the_runs(done, capsys):
     assert "results/mini_table.json: 4 of 4 cells" in capsys.readouterr().err
     assert kd("--print") == 0
     assert capsys.readouterr().out == done
-    assert table.published_markdown("mini_table.py") == done
-    Path("README.md").write_text(
-        "a\n<!-- table: mini_table -->\nold\n<!-- /table -->\nb\n"
-    )
+    page = "a\n<!-- table: mini_table -->\nold\n<!-- /table -->\nb\n"
+    Path("README.md").write_text(page)
     assert kd("--print", "--into", "README.md") == 0
     text = Path("README.md").read_text()
     assert text == f"a\n<!-- table: mini_table -->\n{done}<!-- /table -->\nb\n"
+    assert table.as_published(page, "mini_table.py") == text
     assert kd("--print", "--into", "mini.py") == 2
     # What was published stays when the next publication has other runs.
     capsys.readouterr()
@@ -587,7 +585,8 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
     published = capsys.readouterr().out
     assert rows_of(published)["chosen"][0] == "1.5 ± 0.7"
     assert "epoch. On 40 held-out training images, not on the test set." in published
-    assert table.published_markdown("choices.py") == published
+    page = "<!-- table: choices -->\n<!-- /table -->"
+    assert published in table.as_published(page, "choices.py")
     file.write_text(HELD_OUT.replace('source="x"', 'source="x", paper=3'))
     error = refused(capsys, file="choices.py")
     assert "paper's number 3 is of its test set, and mini.py:role=labels" in error
@@ -661,6 +660,28 @@ def test_real_runs_with_a_failure_a_kill_and_a_resume(home, capsys, monkeypatch)
     assert rows_of(cut)["teacher"] == rows_of(whole)["teacher"]
 
 
-def test_markers_are_required():
-    with pytest.raises(InputError, match="no markers"):
-        table.embed("nothing", "x", "y")
+def test_one_table_of_several_stands_in_a_document(done, capsys):
+    """Without the experiment's title and the runs; a marker of a table that is not there is told of before anything runs."""
+    text = Path("mini_table.py").read_text()
+    second = text.replace("rows=rows)]", "rows=rows), dict(title='More', rows=rows)]")
+    Path("mini_table.py").write_text(second)
+    page = "<!-- table: mini_table: Main -->\n<!-- /table -->\n<!-- table: mini_table -->\n<!-- /table -->\n"
+    Path("page.md").write_text(page)
+    assert kd("--print", "--into", "page.md") == 0
+    capsys.readouterr()
+    one, whole, _ = Path("page.md").read_text().split("<!-- /table -->\n")
+    assert rows_of(one)["student"] == rows_of(done)["student"]
+    assert one.count("*Main*") == whole.count("*Main*") == whole.count("*More*") == 1
+    assert "*More*" not in one and "`mini.py" not in one
+    assert "Paper: Nobody 1999, Table 1." in one
+    Path("page.md").write_text(page.replace("Main", "Mian"))
+    error = refused(capsys, "--into", "page.md", "--runs", "none")
+    assert "Did you mean 'mini_table: Main'" in error and not Path("none").exists()
+
+
+def test_markers_are_required(done, capsys):
+    Path("page.md").write_text("<!-- table: mini -->\n<!-- /table -->\n")
+    words = "no markers: expected a line <!-- table: mini_table --> and below it <!-- /table -->"
+    assert words in refused(capsys, "--print", "--into", "page.md")
+    Path("page.md").write_text("<!-- table: mini_table -->\nno end\n")
+    assert words in refused(capsys, "--print", "--into", "page.md")

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kd.errors import InputError
+from kd.tables import document, forecast, layout, measure, plan, results
 from kd.tables import experiment as experiments
-from kd.tables import forecast, layout, measure, plan, results
 from kd.tables import jobs as processes
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
@@ -48,7 +48,7 @@ def act(options: Options) -> int:
     if Path(options.runs).is_file():
         raise InputError(f"--runs {options.runs} is a file, expected a directory.")
     if options.into:
-        _embed(options.into, experiment.name, "")
+        _filled(options.into, experiment, "", {t.title: "" for t in experiment.tables})
     runs = plan.make(experiment, options.runs)
     cells = _chosen(experiment, options.only)
     todo = _todo(cells, runs)
@@ -77,7 +77,8 @@ def act(options: Options) -> int:
     if options.publish and whole:  # else there would be fewer curves than before
         _draw(experiment.published.parent, experiment, entries, runs)
     if options.into:
-        Path(options.into).write_text(_embed(options.into, experiment.name, text))
+        filled = _filled(options.into, experiment, text, _alone(experiment, entries))
+        Path(options.into).write_text(filled)
     for reference, reason in failed.items():
         tell(f"FAILED {reference}: {reason}")
     return 1 if failed else 0
@@ -127,28 +128,28 @@ def gather(
     return [measure.measure(table, find) for table in experiment.tables], unread
 
 
-def published_markdown(file: str) -> str:
-    """The table as documents show it: from published results alone. Raises InputError."""
+def as_published(text: str, file: str) -> str:
+    """The document with an experiment between its markers as its published results alone have it. Raises InputError."""
     experiment = experiments.load(file)
     published = results.read(experiment.published)
     runs = plan.make(experiment, os.devnull)
     entries, _ = gather(experiment, runs, published)
-    return layout.markdown(experiment, entries, runs)
+    whole = layout.markdown(experiment, entries, runs)
+    return document.fill(text, experiment.name, whole, _alone(experiment, entries))
 
 
-def embed(text: str, name: str, table: str) -> str:
-    """The text with the table between its markers. Raises InputError where they are not there."""
-    begin, end = f"<!-- table: {name} -->", "<!-- /table -->"
-    pattern = re.compile(f"({re.escape(begin)}\n).*?({re.escape(end)})", re.DOTALL)
-    if not pattern.search(text):
-        raise InputError(f"no markers: expected a line {begin} and below it {end}.")
-    return pattern.sub(lambda m: m[1] + table + m[2], text)
+def _alone(experiment: Experiment, entries: Sequence[list[Entry]]) -> dict[str, str]:
+    """Each table by its title."""
+    tables = zip(experiment.tables, entries, strict=True)
+    return {table.title: layout.alone(table, own) for table, own in tables}
 
 
-def _embed(file: str, name: str, table: str) -> str:
-    """The text of the file with the table in it. Raises InputError."""
+def _filled(
+    file: str, experiment: Experiment, whole: str, single: Mapping[str, str]
+) -> str:
+    """The text of the file with the experiment in it. Raises InputError."""
     try:
-        return embed(Path(file).read_text(), name, table)
+        return document.fill(Path(file).read_text(), experiment.name, whole, single)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--into {file} cannot be read: {error}.") from error
     except InputError as error:

@@ -24,14 +24,31 @@ def markdown(
     one_n = len(_ns(everything)) == 1  # which the legend says
     mixed = len(_examples(everything)) > 1
     for table, own in zip(experiment.tables, entries, strict=True):
-        head = f"*{table.title}*" if table.title else ""
-        if len(table.columns) > 1:
-            lines, common = _grid(table, own, mixed), _common(own, one_n)
-            head = f"{head} ({common})" if head and common else head or common
-        else:
-            lines = _list(own, mixed)
-        parts += [head, "\n".join(lines), table.note]
-    parts += [_legend(everything), "\n".join(_runs(everything, plan))]
+        parts += _table(table, own, one_n, mixed)
+    return _paragraphs(*parts, _legend(everything), "\n".join(_runs(everything, plan)))
+
+
+def alone(table: Table, entries: Sequence[Entry]) -> str:
+    """One table of an experiment and what its signs mean, without the runs behind it."""
+    one_n, mixed = len(_ns(entries)) == 1, len(_examples(entries)) > 1
+    return _paragraphs(*_table(table, entries, one_n, mixed), _legend(entries))
+
+
+def _table(
+    table: Table, entries: Sequence[Entry], one_n: bool, mixed: bool
+) -> tuple[str, str, str]:
+    """Its head, its lines, its note."""
+    head = f"*{table.title}*" if table.title else ""
+    if len(table.columns) > 1:
+        lines, common = _grid(table, entries, mixed), _common(entries, one_n)
+        head = f"{head} ({common})" if head and common else head or common
+    else:
+        lines = _list(entries, mixed)
+    return head, "\n".join(lines), table.note
+
+
+def _paragraphs(*parts: str) -> str:
+    """The parts one below the other, empty ones left out."""
     return "\n\n".join(part.strip() for part in parts if part and part.strip()) + "\n"
 
 
