@@ -5,8 +5,8 @@
     uv run kd table experiments/hinton2015_mnist.py --print    # prints alone
     uv run kd table experiments/hinton2015_mnist.py:smoke      # in miniature, but for the temperatures
 
-Budgets are minutes of a run that has two CPU cores to itself, five seeds in one program; three hours in all, and two with --jobs 2. They come from the time of an update of
-100 images: 70 ms of five teachers, 25 ms of five students of 800 units.
+Budgets are minutes of a run that has two CPU cores to itself, five seeds in one program; three hours in all, and two with
+--jobs 2. They come from the time of an update of 100 images: 70 ms of five teachers, 25 ms of five students of 800 units.
 """
 
 PAPER = "Hinton, Vinyals, Dean 2015, section 3"

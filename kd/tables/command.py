@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kd.errors import InputError
-from kd.tables import document, forecast, layout, measure, plan, results
+from kd.tables import document, forecast, layout, measure, plan, results, sheet
 from kd.tables import experiment as experiments
 from kd.tables import jobs as processes
 from kd.tables.measure import Entry
@@ -69,7 +69,7 @@ def act(options: Options) -> int:
     entries, unread = gather(experiment, runs, published, strict=options.print_only)
     failed = {**unread, **failed}
     text = layout.markdown(experiment, entries, runs)
-    print(layout.as_csv(experiment, entries, runs) if options.csv else text, end="")
+    print(sheet.text(experiment, entries, runs) if options.csv else text, end="")
     out = options.out or (None if options.print_only else options.runs)
     if out:
         _write(Path(out), experiment, entries, runs)
@@ -194,7 +194,7 @@ def _write(
     out.mkdir(parents=True, exist_ok=True)
     texts = {
         ".md": layout.markdown(experiment, entries, runs),
-        ".csv": layout.as_csv(experiment, entries, runs),
+        ".csv": sheet.text(experiment, entries, runs),
     }
     for suffix, text in texts.items():
         (out / f"{experiment.name}{suffix}").write_text(text)

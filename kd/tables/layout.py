@@ -1,7 +1,5 @@
-"""A table as text: Markdown for people, CSV for programs."""
+"""A table as Markdown, for people; see `sheet` for programs."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -203,7 +201,7 @@ def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
         names = list(dict.fromkeys(cell.name for cell in run.cells))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         line = [f"`{run.reference}`", names[0] + more, _time(e.facts), budget]
-        lines.append([*line, _hardware(e.facts), _commit(e.facts)])
+        lines.append([*line, hardware(e.facts), _commit(e.facts)])
     head = ["run", "cells", "time", "budget", "hardware", "commit"]
     return _lines(head, lines, "llrrll")
 
@@ -215,7 +213,8 @@ def _time(facts: Mapping[str, Any]) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _hardware(facts: Mapping[str, Any]) -> str:
+def hardware(facts: Mapping[str, Any]) -> str:
+    """On what a run was trained, in a few words; empty where that is not known."""
     found = facts.get("hardware")
     if not found:
         return ""
@@ -235,67 +234,3 @@ def _lines(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> li
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
         for line in [head, [rules[a] for a in align[: len(head)]], *rows]
     ]
-
-
-HEAD = (
-    "table",
-    "row",
-    "column",
-    "metric",
-    "unit",
-    "mean",
-    "std",
-    "n",
-    "paper",
-    "unsure",
-    "difference",
-    "marked",
-    "met",
-    "values",
-    "source",
-    "config",
-    "config_hash",
-    "split",
-    "seconds",
-    "hardware",
-    "commit",
-)
-
-
-def as_csv(
-    experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[str, Run]
-) -> str:
-    """A line for each cell, numbers in full."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEAD)
-    for table, own in zip(experiment.tables, entries, strict=True):
-        for e in own:
-            cell, run = e.cell, [""] * 6
-            is_cell = isinstance(cell, Cell)
-            if isinstance(cell, Cell):
-                reference = plan[cell.reference].reference
-                keys = ("config_hash", "split", "seconds")
-                run = [reference, *(e.facts.get(key) for key in keys)]
-                run += [_hardware(e.facts), e.facts.get("git_commit")]
-            writer.writerow(
-                [
-                    table.title,
-                    cell.row,
-                    cell.column,
-                    cell.metric if isinstance(cell, Cell) else "gap",
-                    cell.unit,
-                    e.mean if e.values else "missing",
-                    e.std,
-                    len(e.values) if is_cell else "",
-                    e.paper,
-                    int(e.unsure) if e.paper is not None else "",
-                    e.difference,
-                    int(e.marked) if e.difference is not None else "",
-                    "" if e.met is None else int(e.met),
-                    " ".join(f"{v:.10g}" for v in e.values),
-                    cell.paper.source if isinstance(cell, Cell) and cell.paper else "",
-                    *run,
-                ]
-            )
-    return text.getvalue()
