@@ -517,6 +517,7 @@ def test_a_default_that_is_new_makes_no_result_another(done, monkeypatch):
         ('source="Nobody 1999, Table 1"', 'source=" "', "2 has no source"),
         ("at_least=0.7", "paper=0.9", "Leave paper out"),
         ("unsure=True", "unsure='no'", "expected True or False"),
+        ("rows=rows)]", "rows=rows)] * 2", "two tables are called 'Main'"),
     ],
 )
 def test_wrong_experiments_teach(home, capsys, old, new, words):

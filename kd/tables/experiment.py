@@ -18,7 +18,7 @@ innermost holds, and `args` add up to the arguments of the config file. Imports 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
         tables = tuple(_table(t, outer) for t in given.get("tables", ()))
         if not any(table.cells for table in tables):
             raise InputError("no cells: expected `tables` with `rows`.")
+        _check_titles(tables)
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
     path = reference.partition(":")[0]
@@ -88,6 +89,16 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
         tables,
         Path(path).parent / "results" / f"{name}.json",
     )
+
+
+def _check_titles(tables: Sequence[Table]) -> None:
+    """Raises InputError where two tables have one title, by which documents place them."""
+    titles = [table.title for table in tables if table.title]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise InputError(
+                f"two tables are called {title!r}, and a document places a table by its title. Give each its own."
+            )
 
 
 def _settings(
