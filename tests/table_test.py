@@ -94,7 +94,7 @@ with (where / "predictions.npz").open("wb") as file:
     np.savez(file, logits=logits, label=label)
 (where / "config.json").write_text(json.dumps(config.to_dict()))
 split = "validation" if config.holdout else "test"
-result = dict(split=split, examples=40, seeds=list(range(len(errors))), seconds=60.0, config_hash="c" * 12, git_commit="d" * 40)
+result = dict(split=split, examples=round(400 * config.holdout) or 40, seeds=list(range(len(errors))), seconds=60.0, config_hash="c" * 12, git_commit="d" * 40)
 result |= dict(hardware=dict(platform="cpu", cores=2, machine="x86_64"), final=dict(nll=[0.5] * len(errors)), bytes=99)
 result |= dict(best_test=dict(accuracy=[0.5] * len(errors)))
 (where / "result.json").write_text(json.dumps(result))
@@ -588,6 +588,12 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
     assert "epoch. On 40 held-out training images, not on the test set." in published
     page = "<!-- table: choices -->\n<!-- /table -->"
     assert published in table.as_published(page, "choices.py")
+    more = "rows['more'] = dict(args=dict(role='labels', holdout=0.2)); return"
+    file.write_text(HELD_OUT.replace("return", more))
+    errors["labels,holdout=0.2"] = [1, 1]
+    Path("errors.json").write_text(json.dumps(errors))
+    assert kd(file="choices.py") == 0
+    assert "held out: on 40 or 80 held-out training" in capsys.readouterr().out
     file.write_text(HELD_OUT.replace('source="x"', 'source="x", paper=3'))
     error = refused(capsys, file="choices.py")
     assert "paper's number 3 is of its test set, and mini.py:role=labels" in error

@@ -113,10 +113,15 @@ def _caveats(e: Entry, mixed: bool) -> list[str]:
     return [f"({word})" for word in own]
 
 
-def _examples(entries: Iterable[Entry]) -> dict[bool, Any]:
+def _examples(entries: Iterable[Entry]) -> dict[bool, list[str]]:
     """How many images the numbers are of, by whether these are held-out training images."""
-    measured = (e for e in entries if e.values and isinstance(e.cell, Cell))
-    return {e.held_out: e.facts.get("examples") for e in measured}
+    found: dict[bool, list[str]] = {}
+    for e in entries:
+        if e.values and isinstance(e.cell, Cell):
+            numbers = found.setdefault(e.held_out, [])
+            if (number := str(e.facts.get("examples"))) not in numbers:
+                numbers.append(number)
+    return found
 
 
 def _ours(e: Entry) -> str:
@@ -179,7 +184,7 @@ def _legend(entries: Sequence[Entry]) -> str:
     images = _examples(entries)
     if True in images:
         which = f"{HELD_OUT}: on" if len(images) > 1 else "On"
-        words.append(f"{which} {images[True]} held-out training images, not on the test set.")  # fmt: skip
+        words.append(f"{which} {' or '.join(images[True])} held-out training images, not on the test set.")  # fmt: skip
     if any(len(e.values) == 1 and e.difference is not None for e in entries if isinstance(e.cell, Cell)):  # fmt: skip
         words.append("One seed has no standard error, and no mark.")
     if any(e.unsure for e in entries):
