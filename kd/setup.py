@@ -29,7 +29,7 @@ from kd.program import (
 )
 from kd.start import Start, make_start
 from kd.step import Augment, make_eval, make_init, make_step
-from kd.trained import Members, Taught, make_teacher
+from kd.taught import Members, Taught, make_teacher
 from kd.transform import fastest, loops_are_slow, pick
 from kd.types import Batch, DistillState, PyTree
 from kd.workdir import Workdir

@@ -25,12 +25,8 @@ from kd.peers import peers, variables_of
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
 from kd.setup import Setup, check_parts, set_up
-from kd.trained import (
-    check_teachers,
-    fingerprint,
-    workdir_of,
-    workdirs_of_teachers,
-)
+from kd.taught import check_teachers
+from kd.trained import fingerprint, workdir_of, workdirs_of_teachers
 from kd.types import DistillState
 from kd.workdir import Workdir
 
