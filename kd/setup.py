@@ -7,28 +7,27 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Sharding
 
-from kd import metrics, parts, precision, sharding, start, tactic
-from kd.batches import Batches, Evaluated
+from kd import parts, precision, sharding, start, tactic
+from kd.batches import Batches
 from kd.config import ConfigDict
-from kd.data.augment import make_augment, make_normalize
+from kd.data.augment import make_augment
 from kd.data.base import Dataset, class_tables
 from kd.data.pictures import Pictures
 from kd.errors import InputError
+from kd.evaluation import Evaluation, make_evaluation
 from kd.export import extras
 from kd.loop import Plan
 from kd.peers import in_turns
 from kd.program import (
-    make_logits,
     make_order,
     make_update,
     make_updates,
     seed_keys,
 )
 from kd.start import Start, make_start
-from kd.step import Augment, make_eval, make_init, make_step
+from kd.step import Augment, make_init, make_step
 from kd.taught import Members, Taught, make_teacher
 from kd.transform import fastest, loops_are_slow, pick
 from kd.types import Batch, DistillState, PyTree
@@ -107,40 +106,13 @@ class Setup:
     shapes: DistillState  # of the state, abstract
     order: Callable[[jax.Array], jax.Array]  # epoch [] -> [s, n]
     updates: Mapping[int, Callable]
+    evaluation: Evaluation
     close: Callable[[], None]  # ends what decodes pictures, once training is over
-    logits: Callable[..., np.ndarray]  # variables, name of a split -> [s, n, c]
-    target: np.ndarray | None  # the teacher's logits on the evaluated split
 
     @property
     def split(self) -> str:
         """Name of the evaluated split."""
         return "validation" if self.config.holdout else "test"
-
-    def evaluate(self, state: DistillState) -> dict[str, list[float]]:
-        """Metrics of all students on the evaluated split, see `scores`."""
-        return self.scores(self.logits(state.student), self.mean_logits(state))
-
-    def mean_logits(self, state: DistillState) -> np.ndarray | None:
-        """Logits [s, n, c] of teachers that follow their students, on the evaluated split; None where there are none."""
-        own = self.taught.own
-        return None if own is None else self.logits(own(state.teacher))
-
-    def scores(
-        self, logits: np.ndarray, means: np.ndarray | None = None
-    ) -> dict[str, list[float]]:
-        """Metrics of logits [s, n, c] on the evaluated split, a list over seeds of each; over all peers where there are some.
-
-        Logits of teachers that follow their students have an accuracy and nll of their own, `teacher_accuracy`, `teacher_nll`.
-        """
-        if means is not None:
-            label = self.dataset.test.label
-            own = metrics.evaluate(means, label, None)
-            teacher = {f"teacher_{name}": values for name, values in own.items()}
-            return metrics.evaluate(logits, label, means) | teacher
-        target = self.target
-        if target is not None and target.ndim == 3:
-            target = np.repeat(target, len(logits) // len(target), axis=0)
-        return metrics.evaluate(logits, self.dataset.test.label, target)
 
 
 def set_up(
@@ -164,9 +136,7 @@ def set_up(
     )
     tx = parts.make_tx(config, plan)
     augment = _augment(config, dataset)
-    normalize = make_normalize(dataset.mean, dataset.std)
     tables = class_tables(dataset.train.label, dataset.num_classes)
-    splits = {"test": dataset.test, "validation": dataset.validation}
     tables, label, keys = sharding.put(
         (
             tables,
@@ -176,14 +146,6 @@ def set_up(
         place,
     )
     frozen = {"teacher": taught.weights, "tables": tables}
-    on_device = lambda image: (
-        Evaluated(image, place)
-        if isinstance(image, Pictures)
-        else sharding.put(image, place)
-    )
-    evaluated = {
-        name: on_device(split.image) for name, split in splits.items() if split
-    }
     image, batches = dataset.train.image, None
     if isinstance(image, Pictures):
         seeds = range(config.seed, config.seed + config.seeds)
@@ -221,10 +183,6 @@ def set_up(
             way.compile,
             batches.pictures if batches else None,
         )
-    evaluate = precision.evaluation(make_eval(student, normalize), config.precision)
-    eval_size = config.eval_batch_size
-    spread = tactic.spread_students(config, mesh)
-    logits = make_logits(evaluate, eval_size, how, place, spread)
     return Setup(
         config=config,
         dataset=dataset,
@@ -242,9 +200,8 @@ def set_up(
         shapes=shapes,
         order=order,
         updates=updates,
+        evaluation=make_evaluation(config, dataset, student, taught, how, mesh),
         close=batches.close if batches else lambda: None,
-        logits=lambda variables, split="test": logits(variables, evaluated[split]),
-        target=_target(taught, normalize, config, evaluated["test"], place),
     )
 
 
@@ -308,28 +265,3 @@ def _teachers_convolve(taught: Taught, image: jax.ShapeDtypeStruct) -> bool:
         return loops_are_slow(forward, one, image)
 
     return any(slow(group) for group in taught.groups)
-
-
-def _target(
-    taught: Taught,
-    normalize: Augment,
-    config: ConfigDict,
-    test: jax.Array | Evaluated,
-    place: Sharding,
-) -> np.ndarray | None:
-    """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
-    if not taught.groups:
-        return None
-    found = []
-    for group in taught.groups:
-        evaluate = make_eval(group.model, normalize)
-        evaluate = precision.evaluation(evaluate, config.precision)
-        size = config.eval_batch_size
-        logits = make_logits(evaluate, size, group.how, place, group.spread)
-        found.append(logits(group.variables, test))
-    members = np.concatenate(found)
-    if taught.paired:
-        return members
-    if config.teacher.reduce == "logits":
-        return np.average(members, axis=0, weights=taught.shares)
-    return metrics.mean_probs(members, taught.shares)

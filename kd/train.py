@@ -154,7 +154,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
                 profile.watch(setup.updates),
                 setup.order,
                 setup.inputs,
-                setup.evaluate,
+                setup.evaluation,
                 record,
                 checkpoints,
                 progress,
@@ -169,14 +169,16 @@ def _train(setup: Setup, workdir: Workdir) -> None:
             setup.close()
     epochs = (plan.steps - at) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
-    logits, means = setup.logits(state.student), setup.mean_logits(state)
-    predictions = {"logits": logits, "label": setup.dataset.test.label}
+    evaluation = setup.evaluation
+    logits, means = evaluation.logits(state.student), evaluation.mean_logits(state)
+    predictions = {"logits": logits, "label": evaluation.label}
     if means is not None:
         predictions["teacher_logits"] = means
     if (k := len(peers(setup.student))) > 1:
         predictions["peers"] = np.asarray(k)
     if validation := setup.dataset.validation:
-        predictions["validation_logits"] = setup.logits(state.student, "validation")
+        own = evaluation.logits(state.student, "validation")
+        predictions["validation_logits"] = own
         predictions["validation_label"] = validation.label
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
     result = describe(setup, logits, means)
@@ -238,7 +240,7 @@ def describe(
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         "epochs": config.epochs,
         "steps": setup.plan.steps,
-        "final": setup.scores(logits, means),
+        "final": setup.evaluation.scores(logits, means),
         **costs[0],
         **({"peers": costs} if len(costs) > 1 else {}),
         "num_classes": dataset.num_classes,

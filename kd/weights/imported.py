@@ -115,8 +115,8 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.place),
         setup.shapes.student,
     )
-    logits = setup.logits(load_student(workdir.checkpoints, like))
-    label = setup.dataset.test.label
+    logits = setup.evaluation.logits(load_student(workdir.checkpoints, like))
+    label = setup.evaluation.label
     workdir.write("predictions.npz", {"logits": logits, "label": label})
     result = describe(setup, logits) | {"imported": origin}
     # Of its training nothing is known.
