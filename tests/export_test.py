@@ -21,7 +21,6 @@ from kd.export import (
     blame,
     c,
     card,
-    command,
     converter,
     gates,
     graph,
@@ -29,6 +28,7 @@ from kd.export import (
     kernels,
     litert,
     lower,
+    provenance,
     quantize,
 )
 from kd.export import source as sources
@@ -222,7 +222,7 @@ def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs
     report = {"imported": None, "epochs": 3, "init": None}
 
     def told(taught, config=config, **more):
-        teacher = command._teacher(result | {"teacher": taught})
+        teacher = provenance.teacher(result | {"teacher": taught})
         return card._method(report | {"teacher": teacher} | more, config)[1:-2]
 
     assert told({"groups": groups}) == [

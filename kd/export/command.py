@@ -1,9 +1,6 @@
 """`kd export`: a finished run's student as files for a device, checked before they are called done."""
 
-import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
 import json
 import time
 from collections.abc import Sequence
@@ -14,19 +11,9 @@ import numpy as np
 
 from kd import __version__, compilation
 from kd.errors import InputError
-from kd.export import card, directory, extras, gates, host
+from kd.export import card, directory, extras, gates, host, provenance
 from kd.export.source import Source, open_run, pixels
-from kd.groups import Recorded, recorded
 from kd.workdir import Workdir
-
-PACKAGES = (
-    "jax",
-    "litert-converter",
-    "ai-edge-quantizer",
-    "ai-edge-litert",
-    "tflite-micro",
-    "bakenn",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +72,12 @@ def export(options: Options) -> dict[str, Any]:
         gates.check(options.gate, figures, f"--format {options.format}")
         verdicts = gates.judge(figures, limits, options.waive)
         gates.enforce(verdicts)
-        report = _facts(source, options) | content
+        asked = {"format": options.format, "int8": options.integers}
+        report = provenance.of(source) | asked | content
         report["gates"] = [verdict._asdict() for verdict in verdicts]
         text = card.markdown(report, source.config)
         (folder / directory.CARD).write_text(text)
-        report["files"] = _files(folder)
+        report["files"] = provenance.files(folder)
         report["seconds"] = round(time.monotonic() - began, 2)
         text = json.dumps(report, indent=2) + "\n"
         (folder / directory.MARK).write_text(text)
@@ -230,75 +218,6 @@ def _as_c(
     return report, found.figures | {"c_lsb": float(worst)}
 
 
-def identity(workdir: Workdir) -> str:
-    """Sixteen hexadecimal digits that another result of the same run would not have."""
-    content = (workdir.path / "result.json").read_bytes()
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def versions() -> dict[str, str]:
-    """Of what an export is made with, as far as it is installed."""
-    found = {"kd": __version__}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def _facts(source: Source, options: Options) -> dict[str, Any]:
-    result = source.result
-    costs = result if source.peer is None else result["peers"][source.peer]
-    return {
-        "run": str(source.workdir),
-        "result": identity(source.workdir),
-        "config_hash": result["config_hash"],
-        "format": options.format,
-        "int8": options.integers,
-        "seed": source.seed,
-        "peer": source.peer,
-        "seed_chosen": source.chosen,
-        "split": result["split"],
-        "teacher": _teacher(result),
-        "imported": result.get("imported"),
-        "init": result.get("init"),
-        "epochs": result["epochs"],
-        "classes": result["num_classes"],
-        "parameters": costs["parameters"],
-        "macs": costs["macs"],
-        "versions": versions(),
-    }
-
-
-def _teacher(result: dict[str, Any]) -> dict[str, Any] | None:
-    """What is known of the teacher: its groups, with their accuracy where their runs are still there."""
-    groups = [
-        group._asdict() | {"accuracy": _accuracy(group)}
-        for group in recorded(result["teacher"])
-    ]
-    return {"groups": groups} if groups else None
-
-
-def _accuracy(group: Recorded) -> float | None:
-    """The mean over its members."""
-    there = Workdir(group.run)
-    if not there.finished:
-        return None
-    each = there.read("result.json")["final"]["accuracy"]
-    return float(np.mean([each[i] for i in group.members]))
-
-
 def _end(end: Any) -> dict[str, Any]:
     told = {"shape": list(end.shape), "dtype": end.dtype.lower()}
     return told | ({"scale": end.scale, "zero_point": end.zero} if end.scale else {})
-
-
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        files[str(path.relative_to(folder))] = {
-            "bytes": len(content),
-            "sha256": digest,
-        }
-    return files

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd.errors import InputError, RunError
-from kd.export import command, directory, extras, gates
+from kd.export import command, directory, extras, gates, provenance
 from kd.workdir import Workdir
 
 UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
@@ -117,7 +117,10 @@ def _report(run: str) -> dict[str, Any]:
     path, workdir = options.folder / directory.MARK, Workdir(run)
     if path.is_file() and workdir.finished:
         found = json.loads(path.read_text())
-        now = {"result": command.identity(workdir), "versions": command.versions()}
+        now = {
+            "result": provenance.identity(workdir),
+            "versions": provenance.versions(),
+        }
         if {key: found.get(key) for key in now} == now:
             return found
     return command.export(options)
