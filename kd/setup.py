@@ -19,6 +19,7 @@ from kd.errors import InputError
 from kd.evaluation import Evaluation, make_evaluation
 from kd.export import extras
 from kd.loop import Plan
+from kd.machine import git_commit
 from kd.peers import in_turns
 from kd.program import (
     make_order,
@@ -108,6 +109,9 @@ class Setup:
     updates: Mapping[int, Callable]
     evaluation: Evaluation
     close: Callable[[], None]  # ends what decodes pictures, once training is over
+    commit: (
+        str | None
+    )  # of the code that was loaded: a working tree may move on while a run trains
 
     @property
     def split(self) -> str:
@@ -202,6 +206,7 @@ def set_up(
         updates=updates,
         evaluation=make_evaluation(config, dataset, student, taught, how, mesh),
         close=batches.close if batches else lambda: None,
+        commit=git_commit(),
     )
 
 

@@ -20,7 +20,7 @@ from kd.groups import groups_of
 from kd.identity import fingerprint as config_hash
 from kd.lineage import WEIGHTS
 from kd.loop import train
-from kd.machine import Spent, git_commit, hardware
+from kd.machine import Spent, hardware
 from kd.peers import peers, variables_of
 from kd.profile import Profile
 from kd.record import Progress, Record, read_rows
@@ -253,7 +253,7 @@ def describe(
         "seeds_how": setup.how,
         "config_hash": config_hash(config.to_dict()),
         "jax_version": jax.__version__,
-        "git_commit": git_commit(),
+        "git_commit": setup.commit,
         "hardware": hardware(),
     }
 

@@ -387,6 +387,30 @@ def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
     assert [u._cache_size() for u in setup.updates.values()] == [1, 1]
 
 
+def test_a_result_names_the_commit_that_was_trained(small_config):
+    """Not one that the working tree moved on to meanwhile."""
+    from kd import config as configs
+    from kd import setup as setups
+    from kd import train
+    from kd.parts import spell_out
+
+    def commit():
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        command = ["git", *who, "commit", "--allow-empty", "-qm", "x"]
+        subprocess.run(command, check=True)
+        head = ["git", "rev-parse", "HEAD"]
+        return subprocess.check_output(head, text=True).strip()
+
+    subprocess.run(["git", "init", "-q"], check=True)
+    trained = commit()
+    setup = setups.set_up(spell_out(configs.load("small.py:teacher")))
+    assert commit() != trained
+    run = Workdir("run")
+    with run.lock():
+        train._train(setup, run)
+    assert run.read("result.json")["git_commit"] == trained
+
+
 def test_missing_data_are_told_of_before_a_teacher_is_trained(
     small_config, capsys, tmp_path
 ):
