@@ -21,12 +21,7 @@ from kd.export import extras
 from kd.loop import Plan
 from kd.machine import git_commit
 from kd.peers import in_turns
-from kd.program import (
-    make_order,
-    make_update,
-    make_updates,
-    seed_keys,
-)
+from kd.program import make_order, make_update, make_updates, seed_keys
 from kd.start import Start, make_start
 from kd.step import Augment, make_init, make_step
 from kd.taught import Members, Taught, make_teacher

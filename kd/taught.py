@@ -43,9 +43,7 @@ class Taught(NamedTuple):
     groups: tuple[Members, ...] = ()  # of each run
     shares: tuple[float, ...] = ()  # what each member counts, over all groups
     paired: bool = False  # whether student i learns from member i alone
-    apiece: bool = (
-        False  # whether each student has weights, or what is in their place, of its own
-    )
+    apiece: bool = False  # whether each student has weights, or answers, of its own
     each: tuple[Sequence[float] | None, ...] = ()  # see `kd.parts.make_objective`
     origin: dict[str, Any] | None = None
     own: Callable[[PyTree], PyTree] | None = None  # variables in its state
