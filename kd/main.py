@@ -68,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print the whole config, every default spelled out, and stop",
     )
+    run.add_argument(
+        "--stopped_status",
+        type=int,
+        default=0,
+        metavar="N",
+        help="exit status after SIGTERM, for launchers that must tell a saved run from a finished one (default: %(default)s)",
+    )
     several = run.add_argument_group(
         "several processes",
         "One program on the devices of all of them: the same command in each, but for --process.",
@@ -276,7 +283,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
         runs = compare.ensure(config, workdir, options.runs)
     except Stopped as stopped:
         print(f"kd run: {stopped}. The same command goes on from there.")
-        return 0
+        return options.stopped_status
     if distributed.is_writer():
         print(compare.table(config, runs))
     return 0

