@@ -27,7 +27,9 @@ FAMILY = {
         ],
         "resnet_cifar",
     ),
-    **dict.fromkeys(["wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"], "wrn"),
+    **dict.fromkeys(
+        ["wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2", "wrn_28_10"], "wrn"
+    ),
     **dict.fromkeys(["vgg8", "vgg11", "vgg13", "vgg16", "vgg19"], "vgg"),
     "MobileNetV2": "mobilenet",
     "ShuffleV1": "shufflenet",

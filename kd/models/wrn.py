@@ -85,6 +85,7 @@ wrn_16_1 = partial(WideResNet, 16, 1)
 wrn_16_2 = partial(WideResNet, 16, 2)
 wrn_40_1 = partial(WideResNet, 40, 1)
 wrn_40_2 = partial(WideResNet, 40, 2)
+wrn_28_10 = partial(WideResNet, 28, 10)
 
 TORCH_NAMES = (
     (
