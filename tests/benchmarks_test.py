@@ -18,12 +18,13 @@ from benchmarks import (
     operations,
     record,
     timer,
+    tpu_aot,
 )
 from benchmarks.__main__ import main
 from benchmarks.networks import TOYS
 from benchmarks.record import NAMES
 from configs.common import METHODS
-from kd import build, parts
+from kd import build, parts, sharding
 from kd.errors import InputError
 
 
@@ -232,3 +233,22 @@ def test_operations_are_told_apart_by_hand():
 def test_rows_without_quiet_rounds_are_starred():
     quiet, loud = ({"case": n, "seconds": {"a": [1.0, x], "b": [1.0, 9.0]}} for n, x in (("q", 1.3), ("l", 1.4)))  # fmt: skip
     assert [row["case"] for row in record.marked([quiet, loud])] == ["q", "l *"]
+
+
+@pytest.mark.slow
+def test_the_step_that_is_compiled_for_a_slice_can_be_lowered():
+    """On eight simulated devices in place of chips: 8 members on a mesh of 4 x 2, from shapes alone."""
+    case, mesh = tpu_aot.CASES[0], sharding.mesh_of(jax.devices(), tpu_aot.TEACHER)
+    text = tpu_aot.lower(case, mesh).as_text()
+    assert f"{case.batch}x{case.size}x{case.size}x3xui8" in text
+    assert "all_to_all" in text
+
+
+def test_collectives_of_a_program_are_counted_with_their_bytes():
+    text = """
+  %a = f32[4,8]{1,0} all-reduce(%x), replica_groups={}
+  %b = (f32[2], f32[2]) all-reduce-start(%y), replica_groups={}
+  %c = f32[2] all-reduce-done(%b)
+  %d = bf16[8,2,100] all-to-all(%z), dimensions={1}
+"""
+    assert tpu_aot.collectives(text) == {"all-reduce": (2, 136), "all-to-all": (1, 3200)}  # fmt: skip
