@@ -24,6 +24,9 @@ from etils import epath
 from kd.errors import InputError
 from kd.identity import differences
 
+IN_USE = "is in use by another process"
+"""Words of `InUse`, by which a table knows that end of a run of its."""
+
 
 class InUse(InputError):
     """Another process holds the run directory."""
@@ -102,7 +105,7 @@ class Workdir:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise InUse(
-                    f"{self.path} is in use by another process. Wait for it, or give another --workdir."
+                    f"{self.path} {IN_USE}. Wait for it, or give another --workdir."
                 ) from None
             yield
 

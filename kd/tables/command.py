@@ -53,7 +53,7 @@ def act(options: Options) -> int:
     cells = _chosen(experiment, options.only)
     todo = _todo(cells, runs)
     if options.dry_run:
-        print("\n".join(forecast.lines(todo, runs, options.runs)))
+        print("\n".join(forecast.lines(todo, runs, options.runs, published)))
         return 0
     failed: dict[str, str] = {}
     if not options.print_only and not options.publish:
@@ -78,7 +78,7 @@ def act(options: Options) -> int:
         _draw(experiment.published.parent, experiment, entries, runs)
     if options.into:
         filled = _filled(options.into, experiment, text, _alone(experiment, entries))
-        Path(options.into).write_text(filled)
+        _replace(Path(options.into), filled)
     for reference, reason in failed.items():
         tell(f"FAILED {reference}: {reason}")
     return 1 if failed else 0
@@ -101,7 +101,7 @@ def gather(
       the entries of each table, and by reference why a finished run could not be read.
 
     Raises:
-      InputError: with `strict`, published results of another config, which else are told of.
+      InputError: with `strict`, published results of another config, which else are told of, as are those of another teacher.
     """
     unread: dict[str, str] = {}
     stale: set[str] = set()
@@ -118,7 +118,7 @@ def gather(
         try:
             return results.of_published(published, run, experiment.published)
         except InputError as error:
-            if strict:
+            if strict and not isinstance(error, results.OtherTeacher):
                 raise
             if run.reference not in stale:
                 stale.add(run.reference)
@@ -136,6 +136,13 @@ def as_published(text: str, file: str) -> str:
     entries, _ = gather(experiment, runs, published)
     whole = layout.markdown(experiment, entries, runs)
     return document.fill(text, experiment.name, whole, _alone(experiment, entries))
+
+
+def _replace(file: Path, text: str) -> None:
+    """Writes the file whole or not at all."""
+    part = file.with_name(file.name + ".part")
+    part.write_text(text)
+    part.replace(file)
 
 
 def _alone(experiment: Experiment, entries: Sequence[list[Entry]]) -> dict[str, str]:
@@ -180,7 +187,7 @@ def _todo(cells: Iterable[Cell], runs: Mapping[str, Run]) -> list[Run]:
     order: dict[str, Run] = {}
     for cell in cells:
         if not runs[cell.reference].workdir.finished:
-            order |= {r.identity: r for r in plan.steps(runs[cell.reference], runs)}
+            order |= {r.reference: r for r in plan.steps(runs[cell.reference], runs)}
     return [run for run in order.values() if not run.workdir.finished]
 
 

@@ -138,6 +138,9 @@ def _table(given: Mapping[str, Any], outer: dict[str, Any]) -> Table:
     outer = _settings(outer, given, TABLE, where)
     columns = given.get("columns") or {"": {}}
     rows = given.get("rows", {})
+    for name in (*rows, *columns):
+        if not isinstance(name, str):
+            raise InputError(f"{where}: a row or column is called {name!r}, expected a str.")  # fmt: skip
     cells: dict[tuple[str, str], Cell | Gap] = {}
     for row, own in rows.items():
         _settings({}, own, ROW, f"row {row!r}")  # its keys
@@ -247,7 +250,7 @@ def _paper(s: Mapping[str, Any], where: str) -> Paper | None:
         raise InputError(
             f"{where}: the paper's number is {value!r}, expected a number."
         )
-    if not str(source).strip():
+    if not (isinstance(source, str) and source.strip()):
         raise InputError(
             f"{where}: the paper's number {value} has no source. Name paper and table in `source`."
         )

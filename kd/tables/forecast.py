@@ -1,9 +1,10 @@
-"""What a table would run, and how long that may take: from finished runs of the same config, or of the same row, or by budget."""
+"""What a table would run, and how long that may take: from finished runs of the same config, or of the same row, as published, or by budget."""
 
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kd.errors import InputError
 from kd.tables.plan import Run
@@ -11,12 +12,15 @@ from kd.workdir import Workdir
 
 
 def lines(
-    todo: Sequence[Run], runs: Mapping[str, Run], root: os.PathLike | str
+    todo: Sequence[Run],
+    runs: Mapping[str, Run],
+    root: os.PathLike | str,
+    published: Mapping[str, Any],
 ) -> list[str]:
-    """What would run, a line each and one for all, and for how long by what is known."""
+    """What would run, a line each and one for all, and for how long by what is known, also from the content of a published file."""
     told, total, unknown = [], 0.0, 0
     for run in todo:
-        seconds, why = _estimate(run, runs, root)
+        seconds, why = _estimate(run, runs, root, published)
         begun = ", goes on" if run.workdir.metrics.exists() else ""
         if seconds is None:
             unknown += 1
@@ -29,7 +33,10 @@ def lines(
 
 
 def _estimate(
-    run: Run, runs: Mapping[str, Run], root: os.PathLike | str
+    run: Run,
+    runs: Mapping[str, Run],
+    root: os.PathLike | str,
+    published: Mapping[str, Any],
 ) -> tuple[float | None, str]:
     """Seconds that the whole run may take, and how we know."""
     rows = {cell.row for cell in run.cells}
@@ -42,6 +49,9 @@ def _estimate(
         if found:
             mean = sum(found) / len(found)
             return mean * run.config.seeds, f"from finished runs of {why}"
+    for entry in published.get("runs", {}).values():
+        if entry["identity"] == run.identity and entry["seconds"] is not None:
+            return entry["seconds"], "as published"
     budgets = [cell.budget for cell in run.cells if cell.budget is not None]
     if budgets:
         return 60 * max(budgets), "its budget"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kd.errors import InputError
 from kd.tables.plan import Run
-from kd.workdir import InUse
+from kd.workdir import IN_USE, InUse
 
 COMMAND = (sys.executable, "-m", "kd")
 """What a job is: this, then `run` and its options."""
@@ -20,12 +20,16 @@ COMMAND = (sys.executable, "-m", "kd")
 TELL_SECONDS = 60.0
 """How often the last line of each running job is shown."""
 
+ONE_REQUEST = 1.0
+"""Seconds in which further signals are the same request: `timeout` and `uv run`, each, pass on what the whole group was sent."""
+
 
 class Stop:
     """Signals that ask to stop: the first is passed on, so that runs save; the second ends them."""
 
     def __init__(self) -> None:
         self.asked = 0
+        self._last = -ONE_REQUEST
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
@@ -43,7 +47,9 @@ class Stop:
                 signal.signal(number, handler)
 
     def _hear(self, number: int, frame: object) -> None:
-        self.asked += 1
+        now = time.monotonic()
+        if now - self._last >= ONE_REQUEST:
+            self.asked, self._last = self.asked + 1, now
 
 
 def run_all(
@@ -92,7 +98,13 @@ def run_all(
                 waiting.remove(run)
                 begun += 1
                 tell(f"[{begun}/{total}] {run.reference}")
-                running[run.reference] = run, _start(run, root), time.monotonic()
+                try:
+                    process = _start(run, root)
+                except OSError as error:
+                    failed[run.reference] = f"it could not be started: {error}"
+                    tell(f"{run.reference} FAILED: {failed[run.reference]}")
+                    continue
+                running[run.reference] = run, process, time.monotonic()
             if stop.asked > passed_on:
                 passed_on = stop.asked
                 for _, process, _ in running.values():
@@ -104,7 +116,13 @@ def run_all(
                 if process.returncode == 0 and run.workdir.finished:
                     tell(f"{run.workdir}: done in {time.monotonic() - start:.0f} s")
                 elif not stop.asked:
-                    failed[run.reference] = _reason(run, process.returncode)
+                    reason = _reason(run, process.returncode)
+                    if IN_USE in reason:
+                        # Another table began it, too, in the seconds before either had locked its directory.
+                        waiting.append(run)
+                        begun -= 1
+                        continue
+                    failed[run.reference] = reason
                     tell(f"{run.reference} FAILED: {failed[run.reference]}")
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
@@ -148,14 +166,22 @@ def _held(run: Run) -> bool:
         return False
 
 
+def _words(run: Run) -> list[str]:
+    """Lines of its stderr; none where the file is gone."""
+    try:
+        return log_file(run).read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return []
+
+
 def _last_line(run: Run) -> str:
-    lines = log_file(run).read_text(errors="replace").strip().splitlines()
+    lines = _words(run)
     return lines[-1] if lines else f"{run.workdir}: starting"
 
 
 def _reason(run: Run, status: int) -> str:
     """The command's own words about its end, or the last line of its stderr."""
-    lines = log_file(run).read_text(errors="replace").strip().splitlines()
+    lines = _words(run)
     own = [i for i, line in enumerate(lines) if line.startswith("kd run: ")]
     if own:
         return " ".join(line.strip() for line in lines[own[-1] :])[len("kd run: ") :]

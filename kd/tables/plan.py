@@ -118,11 +118,15 @@ def _flat(config: ConfigDict) -> dict[str, Any]:
 
 
 def _merged(runs: Mapping[str, Run], cells: Iterable[Cell]) -> dict[str, Run]:
-    """The same runs, one for each identity: that under the name by which other runs look for it."""
+    """The same runs, one for each identity: that under the name by which other runs look for it.
+
+    Where they look for it under two names, `kd run` keeps two directories, and the second is planned, too, as a run of no cell.
+    """
     needed = {need for run in runs.values() for need in run.needs}
     chosen: dict[str, Run] = {}
     for run in sorted(runs.values(), key=lambda run: run.reference not in needed):
         chosen.setdefault(run.identity, run)
+    names = {run.reference for run in chosen.values()}
     of: dict[str, list[Cell]] = {}
     for cell in cells:
         of.setdefault(runs[cell.reference].identity, []).append(cell)
@@ -130,7 +134,10 @@ def _merged(runs: Mapping[str, Run], cells: Iterable[Cell]) -> dict[str, Run]:
         identity: dataclasses.replace(run, cells=tuple(of.get(identity, ())))
         for identity, run in chosen.items()
     }
-    return {reference: full[run.identity] for reference, run in runs.items()}
+    return {
+        reference: run if reference in needed - names else full[run.identity]
+        for reference, run in runs.items()
+    }
 
 
 def _check_owner(workdir: Workdir, config: ConfigDict) -> None:
@@ -162,5 +169,5 @@ def steps(run: Run, plan: Mapping[str, Run]) -> list[Run]:
     """The run after all that it needs, each once."""
     order: dict[str, Run] = {}
     for need in run.needs:
-        order |= {r.identity: r for r in steps(plan[need], plan)}
+        order |= {r.reference: r for r in steps(plan[need], plan)}
     return [*order.values(), plan[run.reference]]

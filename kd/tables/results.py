@@ -31,11 +31,16 @@ FACTS = (
     "hardware",
     "git_commit",
     "jax_version",
+    "weights",
     "parameters",
     "bytes",
     "macs",
 )
 """What of a run's `result.json` is published beside its numbers."""
+
+
+class OtherTeacher(InputError):
+    """A published result of a student whose teacher was trained anew since."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,17 +122,18 @@ def read(path: Path) -> dict[str, Any]:
         claimed = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}): restore it, or write it again by kd table --publish."
+            f"{path} is damaged ({type(error).__name__}): restore it, or remove it and publish again."
         ) from error
     if claimed != _checksum(content):
         raise InputError(
-            f"{path} was edited by hand: its checksum does not fit. Restore it, or write it again by kd table --publish."
+            f"{path} was edited by hand: its checksum does not fit. Restore it, or remove it and publish again."
         )
     return content
 
 
 def of_published(content: Mapping[str, Any], run: Run, path: Path) -> Result | None:
-    """The published result of a run. Raises InputError where it belongs to another config."""
+    """The published result of a run. Raises InputError where it belongs to another config, OtherTeacher where its teacher is not the one
+    that stands there now."""
     entry = _entry(content, run)
     if entry is None:
         return None
@@ -136,7 +142,18 @@ def of_published(content: Mapping[str, Any], run: Run, path: Path) -> Result | N
             f"{path}: {run.reference} was published for another config (hash {entry['identity']}, now {run.identity}). "
             "Run it again and publish, or restore the config."
         )
+    if there := _source_changed(entry, run):
+        raise OtherTeacher(
+            f"{path}: what is published of {run.reference} was trained from other weights than those now in {there}. "
+            "Run it again and publish, or bring the earlier run back."
+        )
     return Result(entry, lambda cell: entry["values"].get(_key(cell)))
+
+
+def _source_changed(entry: Mapping[str, Any], run: Run) -> Workdir | None:
+    """Where another run stands now than that from which a published one was trained."""
+    places = lineage.sources(run.taught, run.first)
+    return lineage.changed(entry.get("trained_from", {}), places)
 
 
 def _entry(content: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
@@ -155,11 +172,12 @@ def publish(
       how many of how many cells are now published, and the runs that were and are no longer part of the experiment.
 
     Raises:
-      InputError: nothing is written. The file there was edited; no run is finished; or results of a run whose config has changed
-        since would be lost.
+      InputError: nothing is written. The file there was edited; no run is finished; results of a run whose config has changed
+        since would be lost; or those of a student would stand beside another teacher than its own.
     """
     before = read(path)
     entries: dict[str, dict[str, Any]] = {}
+    kept: dict[str, Run] = {}
     for cell in cells:
         run = plan[cell.reference]
         result = of_run(run)
@@ -167,6 +185,7 @@ def publish(
             entry = _entry(before, run)
             if entry and entry["identity"] == run.identity:
                 entries[run.reference] = entry
+                kept[run.reference] = run
             elif entry:
                 raise InputError(
                     f"{path} has results of {run.reference} by another config (hash {entry['identity']}, now {run.identity}), and "
@@ -178,17 +197,25 @@ def publish(
             {
                 "identity": run.identity,
                 **{k: result.facts.get(k) for k in FACTS},
+                "trained_from": _trained_from(run, result),
                 "values": {},
             },
         )
         entry["values"][_key(cell)] = result.values(cell)
     if not entries:
         raise InputError("nothing to publish: none of the experiment's runs is finished here.")  # fmt: skip
-    kept = {entry["identity"] for entry in entries.values()}
+    for reference, run in kept.items():
+        there = _source_changed(entries[reference], run)
+        if there := there or _taught_anew(run, plan, before, entries):
+            raise InputError(
+                f"{path} has results of {reference}, which were trained from another run than that in {there} now, and {reference} is "
+                "not finished here: the table would mix the two. Finish it first, or bring the earlier run back."
+            )
+    known = {entry["identity"] for entry in entries.values()}
     lost = [
         reference
         for reference, entry in before.get("runs", {}).items()
-        if reference not in entries and entry["identity"] not in kept
+        if reference not in entries and entry["identity"] not in known
     ]
     content = {
         "written_by": f"kd table --publish, version {__version__}",
@@ -202,6 +229,30 @@ def publish(
     keys = [(plan[c.reference].reference, _key(c)) for c in cells]
     there = sum(k in entries.get(r, {}).get("values", {}) for r, k in keys)
     return there, len(keys), lost
+
+
+def _trained_from(run: Run, result: Result) -> dict[str, str | None]:
+    return lineage.recorded(result.facts, run.taught, run.first is not None)
+
+
+def _taught_anew(
+    run: Run,
+    plan: Mapping[str, Run],
+    before: Mapping[str, Any],
+    entries: Mapping[str, Mapping[str, Any]],
+) -> Workdir | None:
+    """The place of a teacher whose numbers are not those published before: for what was published before weights were recorded."""
+    if "trained_from" in entries[run.reference]:
+        return None
+    places = [str(p) for p in lineage.sources(run.taught, run.first).values()]
+    for teacher in {r.identity: r for r in plan.values()}.values():
+        old, new = _entry(before, teacher), entries.get(teacher.reference)
+        if str(teacher.workdir) not in places or old is None or new is None:
+            continue
+        shared = old["values"].keys() & new["values"].keys()
+        if any(old["values"][key] != new["values"][key] for key in shared):
+            return teacher.workdir
+    return None
 
 
 def _key(cell: Cell) -> str:
