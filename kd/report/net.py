@@ -39,12 +39,14 @@ class Net(NamedTuple):
         self, member: PyTree, image: Shaped[np.ndarray, "n ..."]
     ) -> dict[str, np.ndarray]:
         """Activations of the stages from the input on, and the logits; each [n, ...]."""
+        names: list[str] = []
         parts = []
         for i in range(0, len(image), 64):
             outputs = self.apply(member, image[i : i + 64])
-            found = {name: outputs.features[name] for name in _stages(outputs)}
+            names = _stages(outputs)
+            found = {name: outputs.features[name] for name in names}
             parts.append(jax.device_get({**found, "logits": outputs.logits}))
-        names = [*_stages(outputs), "logits"]
+        names = [*names, "logits"]
         return {name: np.concatenate([p[name] for p in parts]) for name in names}
 
 
