@@ -3,10 +3,10 @@
     uv run kd prepare mnist
     uv run kd table experiments/hinton2015_mnist.py            # runs what is missing, prints the tables
     uv run kd table experiments/hinton2015_mnist.py --print    # prints alone
-    uv run kd table experiments/hinton2015_mnist.py:smoke      # in miniature, but for the temperatures
+    uv run kd table experiments/hinton2015_mnist.py:smoke      # in miniature
 
-Budgets are minutes of a run that has two CPU cores to itself, five seeds in one program; three hours in all, and two with
---jobs 2. They come from the time of an update of 100 images: 70 ms of five teachers, 25 ms of five students of 800 units.
+The study of temperatures is `experiments/hinton2015_temperatures.py`. Budgets are minutes of a run that has two CPU cores to itself,
+five seeds in one program. They come from the time of an update of 100 images: 70 ms of five teachers, 25 ms of five students.
 """
 
 PAPER = "Hinton, Vinyals, Dean 2015, section 3"
@@ -14,8 +14,6 @@ PAPER = "Hinton, Vinyals, Dean 2015, section 3"
 TEACHER = dict(role="teacher")
 NO3 = dict(transfer="no3", hard=0.0, validation=0.1)
 ONLY78 = dict(transfer="only78", hard=0.0, validation=0.1)
-TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0, 40.0)
-BUDGET_OF_UNITS = {800: 10, 300: 4, 30: 2}
 
 
 def get_experiment(arg=None):
@@ -34,7 +32,6 @@ def get_experiment(arg=None):
         tables=[
             dict(title="Errors on the test set", rows=main_rows()),
             dict(title="Transfer sets without classes", rows=transfer_rows()),
-            temperatures((20.0,), (30,)) if smoke else temperatures(),
         ],
     )
 
@@ -113,16 +110,3 @@ def transfer_rows():
             dict(only78, **shift), metric=f"bias(bias=(7, 8), {on_test})", paper=-7.6
         ),
     }
-
-
-def temperatures(values=TEMPERATURES, units=tuple(BUDGET_OF_UNITS)):
-    return dict(
-        title="Errors by temperature and units in each of the two hidden layers",
-        note="The paper gives no numbers here: with 300 or more units all temperatures above 8 were similar; with 30, those "
-        "from 2.5 to 4 were significantly better than higher or lower ones.",
-        columns={f"T = {t:g}": dict(args=dict(T=t)) for t in values},
-        rows={
-            f"{n} units": dict(args=dict(units=n), budget=BUDGET_OF_UNITS[n])
-            for n in units
-        },
-    )

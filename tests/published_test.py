@@ -39,6 +39,8 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
     [
         "experiments/hinton2015_mnist.py",
         "experiments/hinton2015_mnist.py:smoke",
+        "experiments/hinton2015_temperatures.py",
+        "experiments/hinton2015_temperatures.py:smoke",
         "experiments/hinton2015_choices.py",
         "experiments/hinton2015_choices.py:smoke",
         "experiments/fashion_mnist.py",
@@ -63,8 +65,10 @@ def test_pictures_in_the_documents_are_there():
 
 def test_one_teacher_serves_all_of_hinton_2015(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    found = experiment.load("experiments/hinton2015_mnist.py")
-    runs = {r.identity: r for r in plan.make(found, tmp_path).values()}.values()
+    names = ("hinton2015_mnist", "hinton2015_temperatures")
+    found = [experiment.load(f"experiments/{name}.py") for name in names]
+    planned = [r for one in found for r in plan.make(one, tmp_path).values()]
+    runs = {r.identity: r for r in planned}.values()
     teachers = [r for r in runs if r.config.student.widths == (1200, 1200)]
     assert len(teachers) == 1 and teachers[0].config.augment == "crop(2)"
     students = [r for r in runs if r not in teachers]
@@ -80,8 +84,9 @@ def test_the_smoke_version_of_hinton_2015_runs_whole(monkeypatch, tmp_path, caps
     from kd.main import main
 
     monkeypatch.chdir(ROOT)
-    smoke = "experiments/hinton2015_mnist.py:smoke"
-    assert main(["table", smoke, "--runs", str(tmp_path), "--jobs", "2"]) == 0
-    printed = capsys.readouterr()
-    assert "missing" not in printed.out and "mean nothing" in printed.out
-    assert (tmp_path / "hinton2015_mnist-smoke.png").exists()
+    for name in ("hinton2015_mnist", "hinton2015_temperatures"):
+        smoke = f"experiments/{name}.py:smoke"
+        assert main(["table", smoke, "--runs", str(tmp_path), "--jobs", "2"]) == 0
+        printed = capsys.readouterr()
+        assert "missing" not in printed.out and "mean nothing" in printed.out
+        assert (tmp_path / f"{name}-smoke.png").exists()
