@@ -4,7 +4,8 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -97,8 +98,28 @@ class Plan:
                 yield Call(epoch, start, 1, self.tail, base + self.full, True)
 
 
-class Stopped(Exception):
-    """The run was asked to stop, saved its state, and can go on."""
+class Stopped(BaseException):
+    """The run was asked to stop, its state is saved, and it can go on. No error: what takes those for its own lets it pass."""
+
+
+@contextmanager
+def stopped_by_signal() -> Generator[None]:
+    """SIGTERM raises Stopped wherever it comes; within `train` it is a `StopRequest`, which saves first.
+
+    What is written outside of training is written whole or not at all, so that it may stop anywhere.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped("stopped outside of training")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class StopRequest:

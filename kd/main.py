@@ -273,14 +273,15 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
         print(config)
         return 0
     from kd import compare, compilation, distributed
-    from kd.loop import Stopped
+    from kd.loop import Stopped, stopped_by_signal
 
     given = options.coordinator, options.processes, options.process
     distributed.join(*given, detect=options.distributed)
     compilation.keep_programs(config.compilation_cache)
 
     try:
-        runs = compare.ensure(config, workdir, options.runs)
+        with stopped_by_signal():
+            runs = compare.ensure(config, workdir, options.runs)
     except Stopped as stopped:
         print(f"kd run: {stopped}. The same command goes on from there.")
         return options.stopped_status

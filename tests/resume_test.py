@@ -68,6 +68,29 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_sigterm_outside_of_training_is_heard_too(
+    finished, small_config, capsys, monkeypatch
+):
+    """In the last evaluation, after the last checkpoint: the same command only evaluates, and nothing half-written is left."""
+    write = Workdir.write
+
+    def write_and_signal(self, name, content):
+        if name == "predictions.npz":
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self, name, content)
+
+    command = ["run", "--config", "small.py", "--workdir", "cut"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Workdir, "write", write_and_signal)
+        assert main([*command, "--stopped_status", "75"]) == 75
+    assert "stopped outside of training" in capsys.readouterr().out
+    cut = Workdir("cut")
+    assert not cut.finished and not (cut.path / "predictions.npz").exists()
+    assert main(command) == 0
+    assert_same(cut, Workdir("runs/small"))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_sigterm_during_the_last_dispatch_of_a_teacher_is_heard(
     small_config, capsys, monkeypatch
 ):
