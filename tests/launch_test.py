@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,36 @@ def test_the_order_on_a_gpu_is_told_and_nothing_run():
     assert "--publish" in lines[table[-1]] and "kd pack" in lines[-1]
     for bad in (["--seconds", "0"], ["--precision", "half"], ["--fast"], ["--runs"]):
         assert gpu(*bad).returncode == 2
+
+
+def test_what_fails_on_a_gpu_is_remembered_and_a_kill_lets_runs_save(tmp_path):
+    """Against a `uv` that only writes down what it is asked, fails at a benchmark and takes SIGTERM in the table."""
+    fake = tmp_path / "uv"
+    fake.write_text(f"""#!{BASH}
+trap 'echo saved >> {tmp_path}/log; exit 130' TERM
+case "$*" in
+*ceiling*) exit 3 ;;
+*"kd table"*) echo table >> {tmp_path}/log; [ ! -e {tmp_path}/hang ] || {{ sleep 30 & wait $!; }} ;;
+*"kd pack"*) echo pack >> {tmp_path}/log ;;
+esac
+""")
+    fake.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [BASH, str(GPU), "--toy", "--runs", str(tmp_path), "--weights", str(tmp_path)]  # fmt: skip
+    run = {"capture_output": True, "text": True, "env": os.environ | path}
+    done = subprocess.run(command, timeout=60, **run)
+    assert done.returncode == 1 and "something failed" in done.stderr
+    log = tmp_path / "log"
+    assert log.read_text().split() == ["table"] * 3 + ["pack"]
+    (tmp_path / "hang").touch()
+    log.unlink()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=run["env"])  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 143 and log.read_text().split() == ["table", "saved"]
 
 
 @pytest.mark.slow

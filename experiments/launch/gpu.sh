@@ -3,9 +3,9 @@
 #
 #   experiments/launch/gpu.sh [--seconds N] [--runs DIR] [--precision P] [--results DIR] [--toy] [--dry_run]
 #
-# The ceiling of these convolutions, PyTorch beside kd, the fused step, cached teachers, seeds, ensembles and waiting; then experiments/cifar100_methods.py in its order
-# (teacher, labels, KD, DKD, DIST, CRD; five seeds in one program); then labels once more in float32 and TF32, to compare accuracies;
-# then the table is published and the teachers' weights are packed. Exit status: 0 all done, 75 to be called again, 1 something failed.
+# The ceiling of these convolutions, PyTorch beside kd, the fused step, cached teachers, seeds, ensembles and waiting; then
+# experiments/cifar100_methods.py in its order (teacher, labels, KD, DKD, DIST, CRD; five seeds in one program); then labels once more
+# in float32 and TF32, to compare accuracies; then the table is published and the teachers' weights are packed. Exit status: 0 all done, 75 to be called again, 1 something failed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -49,7 +49,10 @@ done
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || fail "--seconds $seconds: expected 1 or more."
 [[ $precision =~ ^(default|float32|tf32|bfloat16)$ ]] || fail "--precision $precision: expected default, float32, tf32 or bfloat16."
 
-# Runs a command for the rest of the time; SIGTERM makes runs save. Ends this call where the time is over.
+# Runs a command for the rest of the time; SIGTERM makes runs save, also that which ends this script. Ends this call where the time is
+# over; what fails before is remembered, and the rest goes on.
+failed=0 child=''
+trap '[ -z "$child" ] || { kill -TERM "$child"; wait "$child" || true; }; exit 143' TERM INT
 do_it() {
     printf '+'
     printf ' %q' "$@"
@@ -57,11 +60,15 @@ do_it() {
     $dry && return
     local left=$((seconds - SECONDS)) status=0
     if [ "$left" -gt 0 ]; then
-        timeout --signal=TERM --kill-after=60 "$left" "$@" || status=$?
+        timeout --signal=TERM --kill-after=60 "$left" "$@" &
+        child=$!
+        wait "$child" || status=$?
+        child=''
         [ "$status" -ne 0 ] || return 0
         if [ "$SECONDS" -lt "$seconds" ]; then
-            echo "gpu.sh: exit status $status" >&2
-            exit 1
+            echo "gpu.sh: exit status $status of: $*" >&2
+            failed=1
+            return 0
         fi
     fi
     echo "gpu.sh: the time is over; the same command goes on"
@@ -97,4 +104,8 @@ for teacher in "${teachers[@]}"; do
     [ -e "$weights/$teacher.safetensors" ] ||
         do_it uv run kd pack "$runs/cifar100_teacher-model=$teacher$trained" --out "$weights/$teacher.safetensors"
 done
+if [ "$failed" -ne 0 ]; then
+    echo "gpu.sh: something failed, see above; the same command tries it again" >&2
+    exit 1
+fi
 $dry || echo "gpu.sh: all done"
