@@ -98,7 +98,7 @@ def any_of(*flags: bool) -> list[bool]:
     return [bool(flag) for flag in np.asarray(everyones).any(axis=0)]
 
 
-def write(act: Callable[[], None]) -> None:
+def write(act: Callable[[], object]) -> None:
     """`act` by process 0; the others go on when it is done. Its InputError is everyone's."""
     refusal = None
     if is_writer():

@@ -2,7 +2,7 @@
 
 import io
 import os
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -70,7 +70,9 @@ def run(
         lineage.check(workdir, dict(enumerate(teachers)), started)
     if not workdir.finished:
         setup = set_up(config, teachers, *(ensure(source, *below) for source in first))
-        with workdir.lock() if distributed.is_writer() else nullcontext():
+        with ExitStack() as held:
+            # Refused to one of several processes it is refused to all: none waits for those that ended.
+            distributed.write(lambda: held.enter_context(workdir.lock()))
             _train(setup, workdir)
     return workdir
 

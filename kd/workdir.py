@@ -80,7 +80,8 @@ class Workdir:
 
     def write(self, name: str, content: Any) -> None:
         """Writes JSON, or a dict of arrays where the name ends in `.npz`, as a whole or not at all."""
-        temporary = self.path / f".{name}.part"
+        # A name of this process's own: two may evaluate the same imported weights.
+        temporary = self.path / f".{name}.{os.getpid()}.part"
         if name.endswith(".npz"):
             with temporary.open("wb") as file:
                 np.savez(file, **content)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from kd import config as configs
-from kd import importer, parts
+from kd import distributed, importer, parts
 from kd.checkpoint import Checkpoints, load_student
 from kd.errors import InputError, MissingData
 from kd.program import seed_keys
@@ -117,11 +117,15 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
     )
     logits = setup.evaluation.logits(load_student(workdir.checkpoints, like))
     label = setup.evaluation.label
-    workdir.write("predictions.npz", {"logits": logits, "label": label})
     result = describe(setup, logits) | {"imported": origin}
     # Of its training nothing is known.
     result |= {"epochs": None, "steps": None, "seeds": [0]}
-    workdir.write("result.json", result)
+
+    def finish() -> None:
+        workdir.write("predictions.npz", {"logits": logits, "label": label})
+        workdir.write("result.json", result)
+
+    distributed.write(finish)
     return result
 
 
