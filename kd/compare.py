@@ -9,6 +9,7 @@ import numpy as np
 
 from kd import config as configs
 from kd import groups, metrics
+from kd import target as targets
 from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.statistics import Interval, paired_difference
@@ -67,8 +68,9 @@ def table(config: ConfigDict, runs: Runs) -> str:
         taught = _taught(runs.teachers, groups.recorded(result["teacher"]), label)
         rows += taught
         members = np.concatenate([row.logits for row in taught])
-        reference = metrics.mean_probs(members, _shares(result["teacher"]))
-        if len(members) > 1:
+        shares = _shares(result["teacher"])
+        reference = targets.of_members(members, shares, config.teacher)
+        if reference.ndim == 2 and len(members) > 1:
             what = f"ensemble of {len(members)}"
             every = [r for row in taught for r in row.results * len(row.logits)]
             rows.append(Row(what, reference[None], every))
@@ -191,7 +193,9 @@ def _grid(
         cost = [sum(r[k] for r in row.results) for k in ("parameters", "bytes", "macs")]
         line = [row.name, _spread(100 * metrics.accuracy(row.logits, label))]
         line += [f"{c:,}" for c in cost]
-        if reference is not None:
+        if reference is not None and not _compares(row, reference):
+            line += ["", ""]
+        elif reference is not None:
             agreement = metrics.agreement(row.logits, reference)
             line += [
                 _spread(100 * agreement),
@@ -208,6 +212,11 @@ def _grid(
     ]
 
 
+def _compares(row: Row, reference: np.ndarray) -> bool:
+    """Whether the row's networks have something to agree with: where each student has its own teacher, as many stand beside them."""
+    return reference.ndim == 2 or len(row.logits) == len(reference)
+
+
 def _spread(values: np.ndarray, digits: int = 2) -> str:
     text = f"{np.mean(values):.{digits}f}"
     return text + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
@@ -221,17 +230,18 @@ def _verdict(
     label: np.ndarray,
 ) -> list[str]:
     """Lines on what was lost against the teacher, what was gained over the others, and what was asked for."""
-    teacher = (reference.argmax(-1) == label).astype(float)[None]
+    own = targets.beside(reference, len(student.logits))
+    drop = targets.lost(student.logits, own, label)
+    whom = "the teacher" if reference.ndim == 2 else "its own teacher, seed by seed"
+    lines = [f"Loss against {whom}: {_points(drop)}."]
     right = student.scores(label)
-    drop = paired_difference(teacher, right)
-    lines = [f"Loss against the teacher: {_points(drop)}."]
     for row in others:
         gain = paired_difference(right, row.scores(label))
         inside = gain.low <= 0 <= gain.high
         noise = " Zero lies inside the interval: no gain is shown." if inside else ""
         lines.append(f"Gain over '{row.name}': {_points(gain)}.{noise}")
     if config.acceptance:
-        agreement = float(np.mean(metrics.agreement(student.logits, reference)))
+        agreement = float(np.mean(metrics.agreement(student.logits, own)))
         lines += _acceptance(config.acceptance, drop, agreement)
     return [*lines, ""]
 
