@@ -11,14 +11,15 @@ import pytest
 
 from kd import main as command
 from kd.data import digits
-from kd.report import corruptions
+from kd.report import corruptions, gallery, stored_sections
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
-from kd.report.comparison import Point, front
+from kd.report.comparison import Point, front, points
 from kd.report.conclusions import conclude, short
 from kd.report.fidelity import per_class
 from kd.report.significance import mcnemar, wilson
 from kd.report.similarity import centred_gram, cka
+from kd.report.stored import describe, read
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
 LABEL = np.array([0, 1, 1, 1])
@@ -171,6 +172,7 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
             "loss": dict(zip(("value", "low", "high"), loss, strict=True)),
             "agreement": agreement,
             "accuracy": 0.9,
+            "paired": False,
             "networks": 1,
             "costs": {"bytes": 1, "macs": 1},
         },
@@ -183,6 +185,56 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
     verdict = conclude(content)["verdict"]
     assert verdict["state"] == state
     assert told in verdict["text"]
+
+
+def of(teacher, count, **section):
+    """What a student has of the first so many members of a run."""
+    origin = {"run": str(teacher.path), "members": list(range(count))}
+    return {"config": {"teacher": section}, "teacher": origin}
+
+
+def test_paired_students_are_reported_beside_their_own_teachers(by_hand):
+    """Student 0 loses one of four images of its teacher's, student 1 none; a teacher has twice the bytes of a student."""
+    costs = {"parameters": 20, "bytes": 80, "macs": 16}
+    teacher = by_hand("teacher", ["1111", "1100"], **costs)
+    section = of(teacher, 2, members="paired", reduce="probs")
+    run = read(by_hand("own", ["1110", "1100"], **section))
+    content = describe(run, "runs")
+    taught = content["teacher"]
+    assert taught["accuracy"] == 0.75 and taught["costs"] == costs
+    assert taught["loss"]["value"] == 0.125 and taught["agreement"] == 0.875
+    assert taught["mcnemar_p"] == [1, 1]
+    assert taught["interval_95"][0] == 0.75 > taught["interval_95"][1]
+    (zeros,) = content["classes"]
+    assert zeros["teacher"] == 0.75 and zeros["agreement"] == 0.875
+    content["networks"] = None
+    lines = conclude(content)["conclusions"]
+    assert "against its own teacher, seed by seed: +12.50 points (75.00 % to 62.50 %)" in lines[0]  # fmt: skip
+    assert "2.0 times fewer bytes" in lines[1] and "than its teacher." in lines[1]
+    table = stored_sections.accuracy(content)[0].grid
+    assert table[1][:2] == ["teachers, one for each student", "75.00"]
+    assert len(points([run], [])) == 2  # and no ensemble
+
+
+def test_mistakes_are_those_that_a_student_s_own_teacher_would_not_make(by_hand):
+    """Image 3: wrong in both seeds, but the second teacher is wrong there, too. Image 2: nobody's mistake."""
+    teacher = by_hand("teacher", ["1111", "1100"])
+    section = of(teacher, 2, members="paired")
+    run = read(by_hand("own", ["1110", "1100"], **section))
+    rows = describe(run, "runs")["classes"]
+    (shown,) = gallery.mistakes(run, digits.load(), rows)
+    assert [(i["index"], i["wrong"], i["student"]) for i in shown["images"]] == [(3, 1, "1")]  # fmt: skip
+
+
+def test_what_taught_is_reported_as_it_was_reduced(by_hand):
+    """Two members that are barely wrong against a certain one: they win as probabilities, and lose as logits."""
+    members = np.array([[[0.0, 2.0]], [[0.0, 2.0]], [[10.0, 0.0]]])
+    teacher = by_hand("teacher", members)
+    for reduce, right in (("probs", 0), ("logits", 1)):
+        section = of(teacher, 3, members="all", reduce=reduce)
+        taught = describe(read(by_hand(reduce, ["1"], **section)), "runs")["teacher"]
+        assert taught["accuracy"] == right == taught["agreement"]
+        assert taught["networks"] == 3
 
 
 def test_short_names_keep_what_tells_them_apart():

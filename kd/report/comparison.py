@@ -8,7 +8,6 @@ import numpy as np
 from kd.errors import InputError
 from kd.report.stored import (
     Stored,
-    costs_of,
     difference,
     interval,
     same_examples,
@@ -61,12 +60,11 @@ def points(runs: Sequence[Stored], others: Sequence[str]) -> list[Point]:
             logits = teacher.workdir.predictions()["logits"]
             right = (logits.argmax(-1) == run.label).astype(float)
             _add(found, str(teacher.workdir), teacher.result, right)
-        networks = sum(len(teacher.members) for teacher in run.teachers)
-        if networks > 1:
+        if run.networks > 1:
             where = " and ".join(str(teacher.workdir) for teacher in run.teachers)
-            name = f"ensemble of {networks}: {where}"
+            name = f"ensemble of {run.networks}: {where}"
             right = (run.target.argmax(-1) == run.label).astype(float)[None]
-            _add(found, name, costs_of(run.teachers), right, networks)
+            _add(found, name, run.teacher_costs, right, run.networks)
     for path in others:
         there = Workdir(path)
         arrays = there.predictions()

@@ -115,8 +115,9 @@ def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str
         "a gain is shown",
         "neither loss nor gain is shown",
     )
+    whom = "its own teacher, seed by seed" if taught["paired"] else "the teacher"
     yield (
-        f"Loss against the teacher: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
+        f"Loss against {whom}: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
         f"95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
     )
     own, big, m = content["costs"]["student"], taught["costs"], taught["networks"]
