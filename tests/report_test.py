@@ -11,12 +11,13 @@ import pytest
 
 from kd import main as command
 from kd.data import digits
-from kd.report import corruptions, gallery, stored_sections
+from kd.report import corruptions, gallery, networks, stored_sections
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
 from kd.report.comparison import Point, front, points
 from kd.report.conclusions import conclude, short
 from kd.report.fidelity import per_class
+from kd.report.net import Net
 from kd.report.significance import mcnemar, wilson
 from kd.report.similarity import centred_gram, cka
 from kd.report.stored import describe, read
@@ -235,6 +236,20 @@ def test_what_taught_is_reported_as_it_was_reduced(by_hand):
         taught = describe(read(by_hand(reduce, ["1"], **section)), "runs")["teacher"]
         assert taught["accuracy"] == right == taught["agreement"]
         assert taught["networks"] == 3
+
+
+def test_corrupted_images_are_shown_to_the_teacher_that_taught(by_hand):
+    """The member that is right counts nine times the surer one that is not: 0.9 x 0.73 + 0.1 x 0.05; evenly it would be 0.39."""
+    members = np.array([[[1.0, 0.0]], [[0.0, 3.0]]])
+    section = of(by_hand("teacher", members), 2, members="all", reduce="probs")
+    section["teacher"]["shares"] = [0.9, 0.1]
+    run = read(by_hand("own", ["1"], **section))
+    says = lambda z, image: np.tile(z, (len(image), 1))
+    net = Net(says, says, list(members[:, 0]), 1)
+    image = digits.load().test.image[:3]
+    label = np.zeros(3, int)
+    found = networks._robustness({"teacher": net}, image, label, run.together)
+    assert found["clean"]["teacher"] == 1 == found["mean"]["teacher"]
 
 
 def test_short_names_keep_what_tells_them_apart():
