@@ -252,6 +252,31 @@ def test_corrupted_images_are_shown_to_the_teacher_that_taught(by_hand):
     assert found["clean"]["teacher"] == 1 == found["mean"]["teacher"]
 
 
+PEERS = [
+    {"parameters": 10, "bytes": 40, "macs": 8},
+    {"parameters": 30, "bytes": 120, "macs": 24},
+]
+
+
+def test_a_cohort_that_teaches_costs_what_its_peers_do(by_hand):
+    """Two seeds of two peers: networks 1 and 3 are the large ones, and stand at their own bytes."""
+    cohort = by_hand("cohort", ["1000", "1111", "1100", "1111"], peers=PEERS)
+    section = of(cohort, 2, members="1,3", reduce="probs")
+    section["teacher"]["members"] = [1, 3]
+    run = read(by_hand("own", ["1100"], **section))
+    content = describe(run, "runs")
+    assert content["costs"]["teacher"] == PEERS[1]
+    both = {"parameters": 60, "bytes": 240, "macs": 48}
+    assert content["teacher"]["costs"] == both
+    found = {short(p.name): (p.bytes, p.accuracy) for p in points([run], [])}
+    assert found == {
+        "own": (40, 0.5),
+        "cohort, peer 0": (40, 0.375),
+        "cohort, peer 1": (120, 1.0),
+        "ensemble of 2: cohort": (240, 1.0),
+    }
+
+
 def test_short_names_keep_what_tells_them_apart():
     assert short("runs/tables/a") == "a"
     assert short("ensemble of 5: runs/a") == "ensemble of 5: a"

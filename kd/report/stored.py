@@ -25,6 +25,13 @@ class Teacher(NamedTuple):
     result: dict[str, Any]
     members: list[int]
 
+    @property
+    def costs(self) -> list[dict[str, int]]:
+        """Of each member; where the run's students were cohorts, of the peer that it is."""
+        peers = self.result.get("peers") or [self.result]
+        of_each = [peers[i % len(peers)] for i in self.members]
+        return [{k: cost[k] for k in COSTS} for cost in of_each]
+
 
 class Stored(NamedTuple):
     """A finished run and, where it has some, its teachers' runs, read from disk."""
@@ -64,7 +71,7 @@ class Stored(NamedTuple):
     @property
     def teacher_costs(self) -> dict[str, int]:
         """Of those that taught one student, together."""
-        each = [teacher.result for teacher in self.teachers for _ in teacher.members]
+        each = [cost for teacher in self.teachers for cost in teacher.costs]
         return {k: sum(cost[k] for cost in each[: self.networks]) for k in COSTS}
 
     def together(self, members: np.ndarray) -> np.ndarray:
@@ -143,7 +150,7 @@ def describe(stored: Stored, root: str) -> dict[str, Any]:
         several = len(stored.teachers) > 1
         for teacher in stored.teachers:
             name = f"teacher in {teacher.workdir}" if several else "teacher"
-            content["costs"][name] = {k: teacher.result[k] for k in COSTS}
+            content["costs"][name] = teacher.costs[0]  # one architecture
         content["teacher"] = {
             "groups": [group._asdict() for group in recorded(result["teacher"])],
             "paired": stored.paired,
