@@ -12,6 +12,7 @@ from kd import groups, metrics
 from kd import target as targets
 from kd.config import ConfigDict
 from kd.errors import InputError
+from kd.limit import at_least, at_most
 from kd.statistics import Interval, paired_difference
 from kd.workdir import Workdir
 
@@ -251,8 +252,9 @@ def _points(i: Interval) -> str:
 
 
 def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> list[str]:
-    met = drop.value <= limits.max_drop and agreement >= limits.min_agreement
-    certain = drop.high <= limits.max_drop or drop.low > limits.max_drop
+    keeps = lambda loss: at_most(loss, limits.max_drop)
+    met = keeps(drop.value) and at_least(agreement, limits.min_agreement)
+    certain = keeps(drop.high) or not keeps(drop.low)
     doubt = "" if certain else " The interval of the loss reaches across the limit."
     return [
         f"Acceptance {'MET' if met else 'NOT MET'}: "

@@ -5,6 +5,7 @@ import pytest
 
 from kd import compare, target
 from kd.config import ConfigDict, complete
+from kd.statistics import Interval
 
 # Of four images the first teacher knows all, the second two; each student lost one, or none, of its own teacher's.
 TEACHERS, STUDENTS = ["1111", "1100"], ["1110", "1100"]
@@ -68,6 +69,17 @@ def test_paired_students_are_judged_against_their_own_teachers(by_hand):
     assert not any("ensemble" in text for text in lines)
     assert "its own teacher, seed by seed: +12.50 points" in line(lines, "Loss")
     assert "MET: loss 12.50 of at most 13.00 points, agreement 87.50 %" in line(lines, "Acceptance")  # fmt: skip
+
+
+def test_a_loss_of_what_was_allowed_is_accepted():
+    """0.99 - 0.97 is 0.020000000000000018."""
+    limits = ConfigDict({"max_drop": 0.02, "min_agreement": 0.97})
+    at = 0.99 - 0.97
+    (text,) = compare._acceptance(limits, Interval(at, 0.0, at), 0.97)
+    assert text.startswith("Acceptance MET: loss 2.00 of at most 2.00 points")
+    assert "interval" not in text
+    (text,) = compare._acceptance(limits, Interval(0.0201, 0.0, 0.03), 0.97)
+    assert text.startswith("Acceptance NOT MET: loss 2.01") and "interval" in text
 
 
 @pytest.mark.parametrize(("reduce", "agreement"), [("probs", "0.00"), ("logits", "100.00")])  # fmt: skip

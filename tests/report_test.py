@@ -162,6 +162,9 @@ def test_the_front_by_hand():
         ((0.01, 0.0, 0.03), 0.98, "undecided", "may as well be 3.00 points"),
         ((0.03, 0.01, 0.05), 0.98, "not met", "NOT MET"),
         ((0.01, 0.0, 0.019), 0.9, "not met", "agreement 90.00 %"),
+        # 0.99 - 0.97 is more than 0.02, and 0.95 less than itself, by their last bits.
+        ((0.99 - 0.97, 0.0, 0.99 - 0.97), 0.95 - 1e-16, "met", "loss 2.00 of at most"),
+        ((0.03, 0.99 - 0.97, 0.04), 0.98, "not met", "reaches across the limit"),
     ],
 )
 def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):

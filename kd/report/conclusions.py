@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
+from kd.limit import at_least, at_most
+
 STATES = {
     "met": "Acceptance MET",
     "undecided": "Acceptance MET, not certain",
@@ -65,25 +67,25 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
             "text": "The config sets no limits (acceptance), so there is no verdict.",
         }
     loss = taught["loss"]
-    value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
-    drop, floor = 100 * limits["max_drop"], 100 * limits["min_agreement"]
-    agreement = 100 * taught["agreement"]
+    drop, floor = limits["max_drop"], limits["min_agreement"]
+    kept = {k: at_most(loss[k], drop) for k in ("value", "low", "high")}
+    agrees = at_least(taught["agreement"], floor)
     text = (
-        f"Acceptance {{}}: loss {value:.2f} of at most {drop:.2f} points, "
-        f"agreement {agreement:.2f} % of at least {floor:.2f} %."
+        f"Acceptance {{}}: loss {100 * loss['value']:.2f} of at most {100 * drop:.2f} points, "
+        f"agreement {100 * taught['agreement']:.2f} % of at least {100 * floor:.2f} %."
     )
-    if not (value <= drop and agreement >= floor):
+    if not (kept["value"] and agrees):
         doubt = (
             " The interval of the loss reaches across the limit."
-            if low <= drop and agreement >= floor
+            if kept["low"] and agrees
             else ""
         )
         return {"state": "not met", "text": text.format("NOT MET") + doubt}
-    if high <= drop:
+    if kept["high"]:
         return {"state": "met", "text": text.format("MET")}
     doubt = (
         f" The interval of the loss reaches across the limit: on {content['examples']:,} images it may as well be "
-        f"{high:.2f} points. More test images would tell."
+        f"{100 * loss['high']:.2f} points. More test images would tell."
     )
     return {"state": "undecided", "text": text.format("MET") + doubt}
 
