@@ -16,6 +16,9 @@ from kd.limit import at_least, at_most
 from kd.statistics import Interval, paired_difference
 from kd.workdir import Workdir
 
+NO_VERDICT = "Acceptance: no verdict, for this run has no trained teacher to measure loss and agreement against."
+"""In place of a verdict that `config.acceptance` asks for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
@@ -94,8 +97,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
         *_grid(rows, label, reference),
         "",
     ]
-    if reference is not None:
-        lines += _verdict(config, others, distilled, reference, label)
+    lines += _verdict(config, others, distilled, reference, label)
     lines += ["Results:", *(f"  {there}" for there in _places(runs))]
     return "\n".join(lines)
 
@@ -227,37 +229,42 @@ def _verdict(
     config: ConfigDict,
     others: Sequence[Row],
     student: Row,
-    reference: np.ndarray,
+    reference: np.ndarray | None,
     label: np.ndarray,
 ) -> list[str]:
     """Lines on what was lost against the teacher, what was gained over the others, and what was asked for."""
-    own = targets.beside(reference, len(student.logits))
-    drop = targets.lost(student.logits, own, label)
-    whom = "the teacher" if reference.ndim == 2 else "its own teacher, seed by seed"
-    lines = [f"Loss against {whom}: {_points(drop)}."]
+    lines, accepted = [], []
+    if reference is not None:
+        own = targets.beside(reference, len(student.logits))
+        drop = targets.lost(student.logits, own, label)
+        whom = "the teacher" if reference.ndim == 2 else "its own teacher, seed by seed"
+        lines.append(f"Loss against {whom}: {_points(drop)}.")
+        agreement = float(np.mean(metrics.agreement(student.logits, own)))
+        if config.acceptance:
+            accepted = [_acceptance(config.acceptance, drop, agreement)]
+    elif config.acceptance:
+        accepted = [NO_VERDICT]
     right = student.scores(label)
     for row in others:
         gain = paired_difference(right, row.scores(label))
         inside = gain.low <= 0 <= gain.high
         noise = " Zero lies inside the interval: no gain is shown." if inside else ""
         lines.append(f"Gain over '{row.name}': {_points(gain)}.{noise}")
-    if config.acceptance:
-        agreement = float(np.mean(metrics.agreement(student.logits, own)))
-        lines += _acceptance(config.acceptance, drop, agreement)
-    return [*lines, ""]
+    lines += accepted
+    return [*lines, ""] if lines else []
 
 
 def _points(i: Interval) -> str:
     return f"{100 * i.value:+.2f} points, 95 % interval [{100 * i.low:+.2f}, {100 * i.high:+.2f}]"
 
 
-def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> list[str]:
+def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> str:
     keeps = lambda loss: at_most(loss, limits.max_drop)
     met = keeps(drop.value) and at_least(agreement, limits.min_agreement)
     certain = keeps(drop.high) or not keeps(drop.low)
     doubt = "" if certain else " The interval of the loss reaches across the limit."
-    return [
+    return (
         f"Acceptance {'MET' if met else 'NOT MET'}: "
         f"loss {100 * drop.value:.2f} of at most {100 * limits.max_drop:.2f} points, "
         f"agreement {100 * agreement:.2f} % of at least {100 * limits.min_agreement:.2f} %.{doubt}"
-    ]
+    )

@@ -71,14 +71,28 @@ def test_paired_students_are_judged_against_their_own_teachers(by_hand):
     assert "MET: loss 12.50 of at most 13.00 points, agreement 87.50 %" in line(lines, "Acceptance")  # fmt: skip
 
 
+def test_without_a_teacher_gains_are_told_and_why_there_is_no_verdict(by_hand):
+    own, labels = by_hand("own", ["1110"]), by_hand("labels", ["1100"])
+    limits = {"max_drop": 0.02, "min_agreement": 0.97}
+    lines = table(own, others={"labels": labels}, acceptance=limits)
+    gain, accepted, blank, results = lines[-6:-2]
+    assert gain.startswith("Gain over 'labels': +25.00 points, 95 % interval")
+    assert accepted == compare.NO_VERDICT
+    assert (blank, results) == ("", "Results:")
+    assert lines[-7] == ""
+    # With nothing to say there is no empty paragraph.
+    row, *rest = table(own)[-4:]
+    assert row.startswith("student") and rest == ["", "Results:", f"  {own}"]
+
+
 def test_a_loss_of_what_was_allowed_is_accepted():
     """0.99 - 0.97 is 0.020000000000000018."""
     limits = ConfigDict({"max_drop": 0.02, "min_agreement": 0.97})
     at = 0.99 - 0.97
-    (text,) = compare._acceptance(limits, Interval(at, 0.0, at), 0.97)
+    text = compare._acceptance(limits, Interval(at, 0.0, at), 0.97)
     assert text.startswith("Acceptance MET: loss 2.00 of at most 2.00 points")
     assert "interval" not in text
-    (text,) = compare._acceptance(limits, Interval(0.0201, 0.0, 0.03), 0.97)
+    text = compare._acceptance(limits, Interval(0.0201, 0.0, 0.03), 0.97)
     assert text.startswith("Acceptance NOT MET: loss 2.01") and "interval" in text
 
 
