@@ -15,7 +15,7 @@ from kd.report import corruptions, gallery, networks, stored_sections
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
 from kd.report.comparison import Point, front, points
-from kd.report.conclusions import conclude, short
+from kd.report.conclusions import _bought, conclude, short
 from kd.report.fidelity import per_class
 from kd.report.net import Net
 from kd.report.significance import mcnemar, wilson
@@ -189,6 +189,21 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
     verdict = conclude(content)["verdict"]
     assert verdict["state"] == state
     assert told in verdict["text"]
+
+
+@pytest.mark.parametrize(
+    ("own", "big", "told"),
+    [
+        ((40, 8), (80, 96), "That buys 2.0 times fewer bytes and 12 times fewer multiply-accumulates than its teacher."),
+        ((40, 8), (40, 8), "It takes as many bytes and as many multiply-accumulates as its teacher."),
+        ((99, 8), (100, 8), "It takes about as many bytes and as many multiply-accumulates as its teacher."),
+        ((80, 8), (40, 8), "It takes 2.0 times as many bytes and as many multiply-accumulates as its teacher."),
+        ((40, 20), (80, 8), "It takes 2.0 times fewer bytes than, and 2.5 times as many multiply-accumulates as, its teacher."),
+    ],
+)  # fmt: skip
+def test_a_student_is_called_smaller_only_where_it_is(own, big, told):
+    costs = [dict(zip(("bytes", "macs"), pair, strict=True)) for pair in (own, big)]
+    assert _bought(*costs, "its teacher") == told
 
 
 def of(teacher, count, **section):

@@ -123,9 +123,8 @@ def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str
         f"95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
     )
     own, big, m = content["costs"]["student"], taught["costs"], taught["networks"]
-    bought = f"{_times(big['bytes'], own['bytes'])} fewer bytes and {_times(big['macs'], own['macs'])} fewer multiply-accumulates"
     whom = f"the {m} networks that taught it" if m > 1 else "its teacher"
-    yield f"That buys {bought} than {whom}."
+    yield _bought(own, big, whom)
     yield f"It gives its teacher's answer on {100 * taught['agreement']:.2f} % of the images."
     worse = [row for row in content["classes"] if row["worse"]]
     sure = [row["name"] for row in worse if row["loss_95"][0] > 0]
@@ -184,6 +183,29 @@ def _of_networks(found: dict[str, Any]) -> Iterator[str]:
     ]
     if stages:
         yield f"Dead units, mean over seeds: {', '.join(dead) or 'none'}."
+
+
+def _bought(own: dict[str, int], big: dict[str, int], whom: str) -> str:
+    """What the student costs beside what taught it, where it is smaller, of the same size and larger."""
+    (a, than), (b, as_well) = (
+        _beside(own[key], big[key], unit)
+        for key, unit in (("bytes", "bytes"), ("macs", "multiply-accumulates"))
+    )
+    verb = "That buys" if than == as_well == "than" else "It takes"
+    if than == as_well:
+        return f"{verb} {a} and {b} {than} {whom}."
+    return f"{verb} {a} {than}, and {b} {as_well}, {whom}."
+
+
+def _beside(own: int, big: int, unit: str) -> tuple[str, str]:
+    """An amount beside another one, and the word that joins them."""
+    if own == big:
+        return f"as many {unit}", "as"
+    if max(own, big) < 1.05 * min(own, big):  # would read "1.0 times"
+        return f"about as many {unit}", "as"
+    if own > big:
+        return f"{_times(own, big)} as many {unit}", "as"
+    return f"{_times(big, own)} fewer {unit}", "than"
 
 
 def _times(big: float, small: float) -> str:
