@@ -9,10 +9,15 @@ import numpy as np
 
 from kd import config as configs
 from kd import groups, metrics
+from kd import target as targets
 from kd.config import ConfigDict
 from kd.errors import InputError
+from kd.limit import at_least, at_most
 from kd.statistics import Interval, paired_difference
 from kd.workdir import Workdir
+
+NO_VERDICT = "Acceptance: no verdict, for this run has no trained teacher to measure loss and agreement against."
+"""In place of a verdict that `config.acceptance` asks for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +72,9 @@ def table(config: ConfigDict, runs: Runs) -> str:
         taught = _taught(runs.teachers, groups.recorded(result["teacher"]), label)
         rows += taught
         members = np.concatenate([row.logits for row in taught])
-        reference = metrics.mean_probs(members, _shares(result["teacher"]))
-        if len(members) > 1:
+        shares = _shares(result["teacher"])
+        reference = targets.of_members(members, shares, config.teacher)
+        if reference.ndim == 2 and len(members) > 1:
             what = f"ensemble of {len(members)}"
             every = [r for row in taught for r in row.results * len(row.logits)]
             rows.append(Row(what, reference[None], every))
@@ -91,8 +97,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
         *_grid(rows, label, reference),
         "",
     ]
-    if reference is not None:
-        lines += _verdict(config, others, distilled, reference, label)
+    lines += _verdict(config, others, distilled, reference, label)
     lines += ["Results:", *(f"  {there}" for there in _places(runs))]
     return "\n".join(lines)
 
@@ -191,7 +196,9 @@ def _grid(
         cost = [sum(r[k] for r in row.results) for k in ("parameters", "bytes", "macs")]
         line = [row.name, _spread(100 * metrics.accuracy(row.logits, label))]
         line += [f"{c:,}" for c in cost]
-        if reference is not None:
+        if reference is not None and not _compares(row, reference):
+            line += ["", ""]
+        elif reference is not None:
             agreement = metrics.agreement(row.logits, reference)
             line += [
                 _spread(100 * agreement),
@@ -208,6 +215,11 @@ def _grid(
     ]
 
 
+def _compares(row: Row, reference: np.ndarray) -> bool:
+    """Whether the row's networks have something to agree with: where each student has its own teacher, as many stand beside them."""
+    return reference.ndim == 2 or len(row.logits) == len(reference)
+
+
 def _spread(values: np.ndarray, digits: int = 2) -> str:
     text = f"{np.mean(values):.{digits}f}"
     return text + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
@@ -217,35 +229,42 @@ def _verdict(
     config: ConfigDict,
     others: Sequence[Row],
     student: Row,
-    reference: np.ndarray,
+    reference: np.ndarray | None,
     label: np.ndarray,
 ) -> list[str]:
     """Lines on what was lost against the teacher, what was gained over the others, and what was asked for."""
-    teacher = (reference.argmax(-1) == label).astype(float)[None]
+    lines, accepted = [], []
+    if reference is not None:
+        own = targets.beside(reference, len(student.logits))
+        drop = targets.lost(student.logits, own, label)
+        whom = "the teacher" if reference.ndim == 2 else "its own teacher, seed by seed"
+        lines.append(f"Loss against {whom}: {_points(drop)}.")
+        agreement = float(np.mean(metrics.agreement(student.logits, own)))
+        if config.acceptance:
+            accepted = [_acceptance(config.acceptance, drop, agreement)]
+    elif config.acceptance:
+        accepted = [NO_VERDICT]
     right = student.scores(label)
-    drop = paired_difference(teacher, right)
-    lines = [f"Loss against the teacher: {_points(drop)}."]
     for row in others:
         gain = paired_difference(right, row.scores(label))
         inside = gain.low <= 0 <= gain.high
         noise = " Zero lies inside the interval: no gain is shown." if inside else ""
         lines.append(f"Gain over '{row.name}': {_points(gain)}.{noise}")
-    if config.acceptance:
-        agreement = float(np.mean(metrics.agreement(student.logits, reference)))
-        lines += _acceptance(config.acceptance, drop, agreement)
-    return [*lines, ""]
+    lines += accepted
+    return [*lines, ""] if lines else []
 
 
 def _points(i: Interval) -> str:
     return f"{100 * i.value:+.2f} points, 95 % interval [{100 * i.low:+.2f}, {100 * i.high:+.2f}]"
 
 
-def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> list[str]:
-    met = drop.value <= limits.max_drop and agreement >= limits.min_agreement
-    certain = drop.high <= limits.max_drop or drop.low > limits.max_drop
+def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> str:
+    keeps = lambda loss: at_most(loss, limits.max_drop)
+    met = keeps(drop.value) and at_least(agreement, limits.min_agreement)
+    certain = keeps(drop.high) or not keeps(drop.low)
     doubt = "" if certain else " The interval of the loss reaches across the limit."
-    return [
+    return (
         f"Acceptance {'MET' if met else 'NOT MET'}: "
         f"loss {100 * drop.value:.2f} of at most {100 * limits.max_drop:.2f} points, "
         f"agreement {100 * agreement:.2f} % of at least {100 * limits.min_agreement:.2f} %.{doubt}"
-    ]
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from kd import metrics, precision, sharding, tactic
+from kd import target as targets
 from kd.batches import Evaluated
 from kd.config import ConfigDict
 from kd.data.augment import make_normalize
@@ -49,8 +50,8 @@ class Evaluation:
             teacher = {f"teacher_{name}": values for name, values in own.items()}
             return metrics.evaluate(logits, self.label, means) | teacher
         target = self.target
-        if target is not None and target.ndim == 3:
-            target = np.repeat(target, len(logits) // len(target), axis=0)
+        if target is not None:
+            target = targets.beside(target, len(logits))
         return metrics.evaluate(logits, self.label, target)
 
 
@@ -92,7 +93,7 @@ def _target(
     test: jax.Array | Evaluated,
     place: Sharding,
 ) -> np.ndarray | None:
-    """The teacher's logits on the evaluated split: [n, c], or [s, n, c] where each student has its own."""
+    """The teacher's logits on the evaluated split, see `kd.target.of_members`."""
     if not taught.groups:
         return None
     found = []
@@ -102,9 +103,4 @@ def _target(
         size = config.eval_batch_size
         logits = make_logits(evaluate, size, group.how, place, group.spread)
         found.append(logits(group.variables, test))
-    members = np.concatenate(found)
-    if taught.paired:
-        return members
-    if config.teacher.reduce == "logits":
-        return np.average(members, axis=0, weights=taught.shares)
-    return metrics.mean_probs(members, taught.shares)
+    return targets.of_members(np.concatenate(found), taught.shares, config.teacher)

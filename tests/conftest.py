@@ -5,7 +5,9 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -104,3 +106,36 @@ def finished(small_run: tuple[Path, str], small_config: Path) -> str:
     """The working directory of `small_config` with its runs done; what the command printed."""
     shutil.copytree(small_run[0] / "runs", "runs")
     return small_run[1]
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Callable[..., Any]:
+    """Writes a finished run of two classes, all images of class 0, of which each network gets those marked 1 in its row right."""
+    from kd.workdir import Workdir
+
+    def write(name: str, right: Sequence[str] | np.ndarray, config: dict | None = None, **result: Any) -> Workdir:  # fmt: skip
+        logits = right
+        if not isinstance(right, np.ndarray):
+            wrong = [[mark == "0" for mark in row] for row in right]
+            logits = np.eye(2)[np.array(wrong, int)]
+        own = Workdir(tmp_path / name)
+        own.path.mkdir()
+        networks, n = logits.shape[:2]
+        label = np.zeros(n, np.int32)
+        own.write(
+            "predictions.npz", {"logits": logits.astype(np.float32), "label": label}
+        )
+        own.write("config.json", {"data": {"name": "arrays"}, **(config or {})})
+        costs = {"parameters": 10, "bytes": 40, "macs": 8}
+        seeds = list(range(networks // len(result.get("peers", [1]))))
+        known = {
+            "split": "test",
+            "examples": n,
+            "seeds": seeds,
+            "class_names": [],
+            "teacher": None,
+        }
+        own.write("result.json", known | costs | result)
+        return own
+
+    return write

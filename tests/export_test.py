@@ -472,6 +472,15 @@ def test_sizes_and_names_by_hand():
     assert [c._number(v) for v in (0.5, 2.0, 1e-8)] == ["0.5f", "2.0f", "9.99999994e-09f"]  # fmt: skip
 
 
+def test_gates_pass_where_the_last_bits_of_a_difference_miss_the_limit():
+    """0.9 - 0.897 is 0.0030000000000000027. An archive is the same bits, or it is not."""
+    figures = {"accuracy_drop": 0.9 - 0.897, "archive_error": 1e-12}
+    lost, archive = gates.judge(figures, gates.LIMITS, ())
+    assert lost.passed and str(lost).endswith("asked for <= 0.003: passed")
+    assert not archive.passed
+    assert not gates.judge({"accuracy_drop": 0.0030001}, gates.LIMITS, ())[0].passed
+
+
 def test_gates_pass_at_their_limits_and_not_without_a_number():
     limits = gates.settings(["accuracy_drop=0.01"], ["tflm_lsb"])
     judged = gates.judge(

@@ -11,14 +11,16 @@ import pytest
 
 from kd import main as command
 from kd.data import digits
-from kd.report import corruptions
+from kd.report import corruptions, gallery, networks, stored_sections
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
-from kd.report.comparison import Point, front
-from kd.report.conclusions import conclude, short
+from kd.report.comparison import Point, front, points
+from kd.report.conclusions import _bought, conclude, short
 from kd.report.fidelity import per_class
+from kd.report.net import Net
 from kd.report.significance import mcnemar, wilson
 from kd.report.similarity import centred_gram, cka
+from kd.report.stored import describe, read
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
 LABEL = np.array([0, 1, 1, 1])
@@ -160,6 +162,9 @@ def test_the_front_by_hand():
         ((0.01, 0.0, 0.03), 0.98, "undecided", "may as well be 3.00 points"),
         ((0.03, 0.01, 0.05), 0.98, "not met", "NOT MET"),
         ((0.01, 0.0, 0.019), 0.9, "not met", "agreement 90.00 %"),
+        # 0.99 - 0.97 is more than 0.02, and 0.95 less than itself, by their last bits.
+        ((0.99 - 0.97, 0.0, 0.99 - 0.97), 0.95 - 1e-16, "met", "loss 2.00 of at most"),
+        ((0.03, 0.99 - 0.97, 0.04), 0.98, "not met", "reaches across the limit"),
     ],
 )
 def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
@@ -171,6 +176,7 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
             "loss": dict(zip(("value", "low", "high"), loss, strict=True)),
             "agreement": agreement,
             "accuracy": 0.9,
+            "paired": False,
             "networks": 1,
             "costs": {"bytes": 1, "macs": 1},
         },
@@ -183,6 +189,110 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
     verdict = conclude(content)["verdict"]
     assert verdict["state"] == state
     assert told in verdict["text"]
+
+
+@pytest.mark.parametrize(
+    ("own", "big", "told"),
+    [
+        ((40, 8), (80, 96), "That buys 2.0 times fewer bytes and 12 times fewer multiply-accumulates than its teacher."),
+        ((40, 8), (40, 8), "It takes as many bytes and as many multiply-accumulates as its teacher."),
+        ((99, 8), (100, 8), "It takes about as many bytes and as many multiply-accumulates as its teacher."),
+        ((80, 8), (40, 8), "It takes 2.0 times as many bytes and as many multiply-accumulates as its teacher."),
+        ((40, 20), (80, 8), "It takes 2.0 times fewer bytes than, and 2.5 times as many multiply-accumulates as, its teacher."),
+    ],
+)  # fmt: skip
+def test_a_student_is_called_smaller_only_where_it_is(own, big, told):
+    costs = [dict(zip(("bytes", "macs"), pair, strict=True)) for pair in (own, big)]
+    assert _bought(*costs, "its teacher") == told
+
+
+def of(teacher, count, **section):
+    """What a student has of the first so many members of a run."""
+    origin = {"run": str(teacher.path), "members": list(range(count))}
+    return {"config": {"teacher": section}, "teacher": origin}
+
+
+def test_paired_students_are_reported_beside_their_own_teachers(by_hand):
+    """Student 0 loses one of four images of its teacher's, student 1 none; a teacher has twice the bytes of a student."""
+    costs = {"parameters": 20, "bytes": 80, "macs": 16}
+    teacher = by_hand("teacher", ["1111", "1100"], **costs)
+    section = of(teacher, 2, members="paired", reduce="probs")
+    run = read(by_hand("own", ["1110", "1100"], **section))
+    content = describe(run, "runs")
+    taught = content["teacher"]
+    assert taught["accuracy"] == 0.75 and taught["costs"] == costs
+    assert taught["loss"]["value"] == 0.125 and taught["agreement"] == 0.875
+    assert taught["mcnemar_p"] == [1, 1]
+    assert taught["interval_95"][0] == 0.75 > taught["interval_95"][1]
+    (zeros,) = content["classes"]
+    assert zeros["teacher"] == 0.75 and zeros["agreement"] == 0.875
+    content["networks"] = None
+    lines = conclude(content)["conclusions"]
+    assert "against its own teacher, seed by seed: +12.50 points (75.00 % to 62.50 %)" in lines[0]  # fmt: skip
+    assert "2.0 times fewer bytes" in lines[1] and "than its teacher." in lines[1]
+    table = stored_sections.accuracy(content)[0].grid
+    assert table[1][:2] == ["teachers, one for each student", "75.00"]
+    assert len(points([run], [])) == 2  # and no ensemble
+
+
+def test_mistakes_are_those_that_a_student_s_own_teacher_would_not_make(by_hand):
+    """Image 3: wrong in both seeds, but the second teacher is wrong there, too. Image 2: nobody's mistake."""
+    teacher = by_hand("teacher", ["1111", "1100"])
+    section = of(teacher, 2, members="paired")
+    run = read(by_hand("own", ["1110", "1100"], **section))
+    rows = describe(run, "runs")["classes"]
+    (shown,) = gallery.mistakes(run, digits.load(), rows)
+    assert [(i["index"], i["wrong"], i["student"]) for i in shown["images"]] == [(3, 1, "1")]  # fmt: skip
+
+
+def test_what_taught_is_reported_as_it_was_reduced(by_hand):
+    """Two members that are barely wrong against a certain one: they win as probabilities, and lose as logits."""
+    members = np.array([[[0.0, 2.0]], [[0.0, 2.0]], [[10.0, 0.0]]])
+    teacher = by_hand("teacher", members)
+    for reduce, right in (("probs", 0), ("logits", 1)):
+        section = of(teacher, 3, members="all", reduce=reduce)
+        taught = describe(read(by_hand(reduce, ["1"], **section)), "runs")["teacher"]
+        assert taught["accuracy"] == right == taught["agreement"]
+        assert taught["networks"] == 3
+
+
+def test_corrupted_images_are_shown_to_the_teacher_that_taught(by_hand):
+    """The member that is right counts nine times the surer one that is not: 0.9 x 0.73 + 0.1 x 0.05; evenly it would be 0.39."""
+    members = np.array([[[1.0, 0.0]], [[0.0, 3.0]]])
+    section = of(by_hand("teacher", members), 2, members="all", reduce="probs")
+    section["teacher"]["shares"] = [0.9, 0.1]
+    run = read(by_hand("own", ["1"], **section))
+    says = lambda z, image: np.tile(z, (len(image), 1))
+    net = Net(says, says, list(members[:, 0]), 1)
+    image = digits.load().test.image[:3]
+    label = np.zeros(3, int)
+    found = networks._robustness({"teacher": net}, image, label, run.together)
+    assert found["clean"]["teacher"] == 1 == found["mean"]["teacher"]
+
+
+PEERS = [
+    {"parameters": 10, "bytes": 40, "macs": 8},
+    {"parameters": 30, "bytes": 120, "macs": 24},
+]
+
+
+def test_a_cohort_that_teaches_costs_what_its_peers_do(by_hand):
+    """Two seeds of two peers: networks 1 and 3 are the large ones, and stand at their own bytes."""
+    cohort = by_hand("cohort", ["1000", "1111", "1100", "1111"], peers=PEERS)
+    section = of(cohort, 2, members="1,3", reduce="probs")
+    section["teacher"]["members"] = [1, 3]
+    run = read(by_hand("own", ["1100"], **section))
+    content = describe(run, "runs")
+    assert content["costs"]["teacher"] == PEERS[1]
+    both = {"parameters": 60, "bytes": 240, "macs": 48}
+    assert content["teacher"]["costs"] == both
+    found = {short(p.name): (p.bytes, p.accuracy) for p in points([run], [])}
+    assert found == {
+        "own": (40, 0.5),
+        "cohort, peer 0": (40, 0.375),
+        "cohort, peer 1": (120, 1.0),
+        "ensemble of 2: cohort": (240, 1.0),
+    }
 
 
 def test_short_names_keep_what_tells_them_apart():

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kd.errors import InputError, RunError, unknown
+from kd.limit import ROUNDING, at_least, at_most
 
 
 class Limit(NamedTuple):
@@ -13,10 +14,11 @@ class Limit(NamedTuple):
     value: float
     at_least: bool
     what: str
+    slack: float = ROUNDING  # 0.0 where the bits are to be the same
 
 
 LIMITS = {
-    "archive_error": Limit(0.0, False, "largest difference of a logit"),
+    "archive_error": Limit(0.0, False, "largest difference of a logit", 0.0),
     "float_error": Limit(
         1e-5, False, "largest difference of a logit, in units of the largest logit"
     ),
@@ -91,7 +93,8 @@ def judge(
     verdicts = []
     for name, value in figures.items():
         limit = limits[name]
-        passed = value >= limit.value if limit.at_least else value <= limit.value
+        keeps = at_least if limit.at_least else at_most
+        passed = keeps(value, limit.value, limit.slack)
         verdicts.append(
             Verdict(name, value, limit.value, limit.at_least, passed, name in waived)
         )

@@ -8,7 +8,6 @@ import numpy as np
 from kd.errors import InputError
 from kd.report.stored import (
     Stored,
-    costs_of,
     difference,
     interval,
     same_examples,
@@ -50,29 +49,38 @@ def pairs(runs: Sequence[Stored]) -> list[dict[str, Any]]:
 
 
 def points(runs: Sequence[Stored], others: Sequence[str]) -> list[Point]:
-    """The runs, their teachers (one network, and the ensemble) and the finished runs in the directories `others`, each once."""
+    """The runs, their teachers (one network, and the ensemble) and the finished runs in the directories `others`, each once; of
+    cohorts a point for each place in them, which may be of an architecture of its own."""
     found: dict[str, Point] = {}
     for run in runs:
-        _add(found, str(run.workdir), run.result, run.right)
+        _add_run(found, str(run.workdir), run.result, run.right)
     for run in runs:
         if run.target is None:
             continue
         for teacher in run.teachers:
             logits = teacher.workdir.predictions()["logits"]
             right = (logits.argmax(-1) == run.label).astype(float)
-            _add(found, str(teacher.workdir), teacher.result, right)
-        networks = sum(len(teacher.members) for teacher in run.teachers)
-        if networks > 1:
+            _add_run(found, str(teacher.workdir), teacher.result, right)
+        if run.networks > 1:
             where = " and ".join(str(teacher.workdir) for teacher in run.teachers)
-            name = f"ensemble of {networks}: {where}"
+            name = f"ensemble of {run.networks}: {where}"
             right = (run.target.argmax(-1) == run.label).astype(float)[None]
-            _add(found, name, costs_of(run.teachers), right, networks)
+            _add(found, name, run.teacher_costs, right, run.networks)
     for path in others:
         there = Workdir(path)
         arrays = there.predictions()
         right = (arrays["logits"].argmax(-1) == arrays["label"]).astype(float)
-        _add(found, path, there.read("result.json"), right)
+        _add_run(found, path, there.read("result.json"), right)
     return sorted(found.values(), key=lambda point: (point.bytes, -point.accuracy))
+
+
+def _add_run(
+    found: dict[str, Point], name: str, result: Mapping[str, Any], right: np.ndarray
+) -> None:
+    peers = result.get("peers") or [result]
+    for i, costs in enumerate(peers):
+        place = f"{name}, peer {i}" if len(peers) > 1 else name
+        _add(found, place, costs, right[i :: len(peers)])
 
 
 def _add(

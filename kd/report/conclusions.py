@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
+from kd.limit import at_least, at_most
+
 STATES = {
     "met": "Acceptance MET",
     "undecided": "Acceptance MET, not certain",
@@ -65,25 +67,25 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
             "text": "The config sets no limits (acceptance), so there is no verdict.",
         }
     loss = taught["loss"]
-    value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
-    drop, floor = 100 * limits["max_drop"], 100 * limits["min_agreement"]
-    agreement = 100 * taught["agreement"]
+    drop, floor = limits["max_drop"], limits["min_agreement"]
+    kept = {k: at_most(loss[k], drop) for k in ("value", "low", "high")}
+    agrees = at_least(taught["agreement"], floor)
     text = (
-        f"Acceptance {{}}: loss {value:.2f} of at most {drop:.2f} points, "
-        f"agreement {agreement:.2f} % of at least {floor:.2f} %."
+        f"Acceptance {{}}: loss {100 * loss['value']:.2f} of at most {100 * drop:.2f} points, "
+        f"agreement {100 * taught['agreement']:.2f} % of at least {100 * floor:.2f} %."
     )
-    if not (value <= drop and agreement >= floor):
+    if not (kept["value"] and agrees):
         doubt = (
             " The interval of the loss reaches across the limit."
-            if low <= drop and agreement >= floor
+            if kept["low"] and agrees
             else ""
         )
         return {"state": "not met", "text": text.format("NOT MET") + doubt}
-    if high <= drop:
+    if kept["high"]:
         return {"state": "met", "text": text.format("MET")}
     doubt = (
         f" The interval of the loss reaches across the limit: on {content['examples']:,} images it may as well be "
-        f"{high:.2f} points. More test images would tell."
+        f"{100 * loss['high']:.2f} points. More test images would tell."
     )
     return {"state": "undecided", "text": text.format("MET") + doubt}
 
@@ -115,14 +117,14 @@ def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str
         "a gain is shown",
         "neither loss nor gain is shown",
     )
+    whom = "its own teacher, seed by seed" if taught["paired"] else "the teacher"
     yield (
-        f"Loss against the teacher: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
+        f"Loss against {whom}: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
         f"95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
     )
     own, big, m = content["costs"]["student"], taught["costs"], taught["networks"]
-    bought = f"{_times(big['bytes'], own['bytes'])} fewer bytes and {_times(big['macs'], own['macs'])} fewer multiply-accumulates"
     whom = f"the {m} networks that taught it" if m > 1 else "its teacher"
-    yield f"That buys {bought} than {whom}."
+    yield _bought(own, big, whom)
     yield f"It gives its teacher's answer on {100 * taught['agreement']:.2f} % of the images."
     worse = [row for row in content["classes"] if row["worse"]]
     sure = [row["name"] for row in worse if row["loss_95"][0] > 0]
@@ -181,6 +183,29 @@ def _of_networks(found: dict[str, Any]) -> Iterator[str]:
     ]
     if stages:
         yield f"Dead units, mean over seeds: {', '.join(dead) or 'none'}."
+
+
+def _bought(own: dict[str, int], big: dict[str, int], whom: str) -> str:
+    """What the student costs beside what taught it, where it is smaller, of the same size and larger."""
+    (a, than), (b, as_well) = (
+        _beside(own[key], big[key], unit)
+        for key, unit in (("bytes", "bytes"), ("macs", "multiply-accumulates"))
+    )
+    verb = "That buys" if than == as_well == "than" else "It takes"
+    if than == as_well:
+        return f"{verb} {a} and {b} {than} {whom}."
+    return f"{verb} {a} {than}, and {b} {as_well}, {whom}."
+
+
+def _beside(own: int, big: int, unit: str) -> tuple[str, str]:
+    """An amount beside another one, and the word that joins them."""
+    if own == big:
+        return f"as many {unit}", "as"
+    if max(own, big) < 1.05 * min(own, big):  # would read "1.0 times"
+        return f"about as many {unit}", "as"
+    if own > big:
+        return f"{_times(own, big)} as many {unit}", "as"
+    return f"{_times(big, own)} fewer {unit}", "than"
 
 
 def _times(big: float, small: float) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kd import metrics
-from kd.statistics import paired_difference
+from kd.target import lost
 
 
 class ClassRow(NamedTuple):
@@ -31,21 +31,17 @@ class ClassRow(NamedTuple):
 def per_class(
     logits: Float[np.ndarray, "s n c"],
     label: Int[np.ndarray, " n"],
-    target: Float[np.ndarray, "n c"] | None,
+    target: Float[np.ndarray, "... n c"] | None,
 ) -> list[ClassRow]:
-    """A row for each class that has examples, in the order of the classes."""
+    """A row for each class that has examples, in the order of the classes. A target [s, n, c] has a teacher for each student."""
     rows = []
     for k in np.unique(label):
         at = label == k
         own, of = logits[:, at], label[at]
         row = ClassRow(int(k), int(at.sum()), _share(own, of))
         if target is not None:
-            taught = target[at]
-            found = paired_difference(
-                (taught.argmax(-1) == of)[None].astype(float),
-                (own.argmax(-1) == of).astype(float),
-                draws=1000,
-            )
+            taught = target[..., at, :]
+            found = lost(own, taught, of, draws=1000)
             row = row._replace(
                 teacher=_share(taught, of),
                 agreement=float(metrics.agreement(own, taught).mean()),

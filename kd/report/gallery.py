@@ -41,16 +41,16 @@ def mistakes(
         (r for r in rows if r["worse"]), key=lambda r: r["accuracy"] - r["teacher"]
     )
     answers = stored.logits.argmax(-1)  # [s, n]
-    wrong = (answers != stored.label).sum(axis=0)
-    known = stored.target.argmax(-1) == stored.label
+    known = stored.target.argmax(-1) == stored.label  # [n], or of own teachers [s, n]
+    missed = (answers != stored.label) & known  # [s, n]
+    wrong = missed.sum(axis=0)
     shown = []
     for row in worst[:CLASSES]:
-        there = np.flatnonzero((stored.label == row["label"]) & known & (wrong > 0))
+        there = np.flatnonzero((stored.label == row["label"]) & (wrong > 0))
         first = there[np.argsort(-wrong[there], kind="stable")][:EACH]
         images = []
         for index in first:
-            given = answers[:, index]
-            common = np.bincount(given[given != stored.label[index]]).argmax()
+            common = np.bincount(answers[missed[:, index], index]).argmax()
             picture = png(_image(dataset, int(index)))
             images.append(
                 {

@@ -2,14 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from kd import metrics
 from kd.config import ConfigDict, complete
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
@@ -91,7 +90,8 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
     picture = _images(dataset, corrupted)
     # What is no image of 8-bit pixels has no severity of its own.
     if picture.dtype == np.uint8 and picture.ndim == 4:
-        found["robustness"] = _robustness(nets, picture, dataset.test.label[corrupted])
+        label = dataset.test.label[corrupted]
+        found["robustness"] = _robustness(nets, picture, label, stored.together)
     return found
 
 
@@ -187,17 +187,20 @@ def _similarity(student: Grams, teacher: Grams) -> dict[str, Any]:
 
 
 def _robustness(
-    nets: dict[str, Net], image: np.ndarray, label: np.ndarray
+    nets: dict[str, Net],
+    image: np.ndarray,
+    label: np.ndarray,
+    together: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, Any]:
-    """Accuracy on corrupted images: of the student the mean over seeds, of the teacher that of its ensemble."""
+    """Accuracy on corrupted images: of the student the mean over seeds, of the teacher that of its members `together`."""
 
     def score(picture: np.ndarray) -> dict[str, float]:
         found = {}
         for name, net in nets.items():
             logits = net.logits(picture)
             if name == "teacher":
-                logits = metrics.mean_probs(logits)[None]
-            found[name] = float(np.mean(metrics.accuracy(logits, label)))
+                logits = together(logits)
+            found[name] = float(np.mean(logits.argmax(-1) == label))
         return found
 
     kinds: dict[str, Any] = {}

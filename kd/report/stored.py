@@ -1,6 +1,6 @@
 """What the stored predictions of one finished run say, as plain data: nothing is trained and no network runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from kd.groups import recorded
 from kd.record import read_rows
 from kd.report import calibration, fidelity, significance
 from kd.statistics import paired_difference
+from kd.target import beside, lost, of_members
 from kd.workdir import Workdir
 
 COSTS = ("parameters", "bytes", "macs")
@@ -24,6 +25,13 @@ class Teacher(NamedTuple):
     result: dict[str, Any]
     members: list[int]
 
+    @property
+    def costs(self) -> list[dict[str, int]]:
+        """Of each member; where the run's students were cohorts, of the peer that it is."""
+        peers = self.result.get("peers") or [self.result]
+        of_each = [peers[i % len(peers)] for i in self.members]
+        return [{k: cost[k] for k in COSTS} for cost in of_each]
+
 
 class Stored(NamedTuple):
     """A finished run and, where it has some, its teachers' runs, read from disk."""
@@ -33,7 +41,7 @@ class Stored(NamedTuple):
     result: dict[str, Any]
     arrays: dict[str, np.ndarray]  # of predictions.npz
     teachers: tuple[Teacher, ...] = ()
-    target: np.ndarray | None = None  # [n, c], logits of the ensemble of members
+    target: np.ndarray | None = None  # what taught, [n, c], or each student [s, n, c]
 
     @property
     def logits(self) -> np.ndarray:
@@ -49,6 +57,28 @@ class Stored(NamedTuple):
     def right(self) -> np.ndarray:
         """1.0 where a seed is right, [s, n]."""
         return (self.logits.argmax(-1) == self.label).astype(float)
+
+    @property
+    def paired(self) -> bool:
+        """Whether each student learned from a teacher of its own alone."""
+        return self.target is not None and self.target.ndim == 3
+
+    @property
+    def networks(self) -> int:
+        """How many taught one student."""
+        return 1 if self.paired else sum(len(t.members) for t in self.teachers)
+
+    @property
+    def teacher_costs(self) -> dict[str, int]:
+        """Of those that taught one student, together."""
+        each = [cost for teacher in self.teachers for cost in teacher.costs]
+        return {k: sum(cost[k] for cost in each[: self.networks]) for k in COSTS}
+
+    def together(self, members: np.ndarray) -> np.ndarray:
+        """Logits [m, n, c] of all its teachers as what taught, see `kd.target.of_members`."""
+        groups = recorded(self.result["teacher"])
+        shares = [share for group in groups for share in group.shares]
+        return of_members(members, shares, self.config.get("teacher", {}))
 
 
 def read(workdir: Workdir) -> Stored:
@@ -80,14 +110,8 @@ def read(workdir: Workdir) -> Stored:
             )
         teachers.append(Teacher(there, taught, group.members))
         logits.append(found["logits"][np.asarray(group.members)])
-    shares = [share for group in groups for share in group.shares]
-    target = metrics.mean_probs(np.concatenate(logits), shares)
+    target = beside(own.together(np.concatenate(logits)), len(own.logits))
     return own._replace(teachers=tuple(teachers), target=target)
-
-
-def costs_of(teachers: Sequence[Teacher]) -> dict[str, int]:
-    """Of all members together."""
-    return {k: sum(len(t.members) * t.result[k] for t in teachers) for k in COSTS}
 
 
 def same_examples(own: Stored, result: dict[str, Any], label: np.ndarray) -> bool:
@@ -126,11 +150,12 @@ def describe(stored: Stored, root: str) -> dict[str, Any]:
         several = len(stored.teachers) > 1
         for teacher in stored.teachers:
             name = f"teacher in {teacher.workdir}" if several else "teacher"
-            content["costs"][name] = {k: teacher.result[k] for k in COSTS}
+            content["costs"][name] = teacher.costs[0]  # one architecture
         content["teacher"] = {
             "groups": [group._asdict() for group in recorded(result["teacher"])],
-            "networks": sum(len(teacher.members) for teacher in stored.teachers),
-            "costs": costs_of(stored.teachers),
+            "paired": stored.paired,
+            "networks": stored.networks,
+            "costs": stored.teacher_costs,
             **_against(logits, label, stored.target),
         }
     return content
@@ -181,17 +206,21 @@ def _against(
     logits: np.ndarray, label: np.ndarray, target: np.ndarray
 ) -> dict[str, Any]:
     right, taught = logits.argmax(-1) == label, target.argmax(-1) == label
-    loss = paired_difference(taught[None].astype(float), right.astype(float))
+    one = target.ndim == 2  # for all students
+    each = target[None] if one else target
+    # Teachers, one for each student, are several networks as the students are.
+    around = _wilson(target, label) if one else list(interval(taught.astype(float)))
+    pairs = zip(right, np.broadcast_to(taught, right.shape), strict=True)
     return {
         "accuracy": _mean(taught),
-        "wilson_95": _wilson(target, label),
-        "loss": loss._asdict(),
-        "mcnemar_p": [significance.mcnemar(own, taught) for own in right],
+        "interval_95": around,
+        "loss": lost(logits, target, label)._asdict(),
+        "mcnemar_p": [significance.mcnemar(*pair) for pair in pairs],
         "agreement": _mean(metrics.agreement(logits, target)),
         "kl": _mean(metrics.kl(logits, target)),
         "calibration": {
-            **calibration.figures(target[None], label),
-            "reliability": calibration.diagram(target[None], label),
+            **calibration.figures(each, label),
+            "reliability": calibration.diagram(each, label),
         },
     }
 
@@ -222,7 +251,7 @@ def _calibration(stored: Stored) -> dict[str, Any]:
 def _classes(
     logits: np.ndarray,
     label: np.ndarray,
-    target: np.ndarray | None,
+    target: np.ndarray | None,  # see `Stored.target`
     names: list[str],
 ) -> list[dict[str, Any]]:
     return [

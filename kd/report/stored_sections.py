@@ -19,7 +19,9 @@ def accuracy(run: dict[str, Any]) -> list[Block]:
         tests = taught["mcnemar_p"]
         m = taught["networks"]
         name = f"teacher, ensemble of {m}" if m > 1 else "teacher"
-        lines.append([name, *words.share(taught["wilson_95"]), ""])
+        if taught["paired"]:
+            name = "teachers, one for each student"
+        lines.append([name, *words.share(taught["interval_95"]), ""])
     last = [""] if taught else []
     lines.append(["student, all seeds", *words.share(run["interval_95"]), *last])
     for seed, found, p in zip(run["seeds"], run["wilson_95"], tests, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kd.limit import at_least, at_most
 from kd.tables.results import Result
 from kd.tables.table import Cell, Gap, Table
 
@@ -51,7 +52,7 @@ class Entry:
             return None
         low = -math.inf if cell.at_least is None else cell.at_least
         high = math.inf if cell.at_most is None else cell.at_most
-        return low <= self.mean <= high
+        return at_least(self.mean, low) and at_most(self.mean, high)
 
 
 def measure(table: Table, find: Callable[[Cell], Result | None]) -> list[Entry]:

@@ -19,6 +19,7 @@ from kd.groups import recorded
 from kd.tables import derived
 from kd.tables.plan import Run
 from kd.tables.table import Cell
+from kd.target import of_members
 from kd.workdir import Workdir
 
 FACTS = (
@@ -98,7 +99,7 @@ def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
 
 
 def _of_teacher(run: Run, result: Mapping[str, Any]) -> list[float]:
-    """Accuracy in % of what taught: of the members' mean probability, or of each where student i had member i or its own mean."""
+    """Accuracy in % of what taught: of the members together, or of each where student i had member i or its own mean."""
     stored = run.workdir.predictions()
     logits = stored.get("teacher_logits")
     if logits is None:
@@ -106,10 +107,9 @@ def _of_teacher(run: Run, result: Mapping[str, Any]) -> list[float]:
         if not groups:
             raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
         found = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]  # fmt: skip
-        logits = np.concatenate(found)
-        if run.config.teacher.members != "paired":
-            shares = [share for g in groups for share in g.shares]
-            logits = metrics.mean_probs(logits, shares)[None]
+        shares = [share for g in groups for share in g.shares]
+        logits = of_members(np.concatenate(found), shares, run.config.teacher)
+        logits = logits if logits.ndim == 3 else logits[None]
     return [100 * float(v) for v in metrics.accuracy(logits, stored["label"])]
 
 
