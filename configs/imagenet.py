@@ -16,6 +16,7 @@ import difflib
 from ml_collections import ConfigDict
 
 from configs.common import (
+    DROP_LAST,
     FIRST,
     SECOND_VIEW,
     first_run,
@@ -88,6 +89,8 @@ def get_config(arg=None):
     c.steps_per_call = 16  # each a dispatch: so often SIGTERM is heard
     c.eval_batch_size = 256
     c.checkpoint = dict(seconds=600.0)
+    if a["method"] in DROP_LAST:
+        c.drop_last = True
     if a["method"] in SECOND_VIEW:
         c.second_view = "flip|rand_augment(2)"
     if a["method"] in FIRST.values():

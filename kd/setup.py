@@ -39,6 +39,7 @@ def check_parts(config: ConfigDict) -> None:
         tactic.check_streamed(config)
     parts.check_views(config)
     parts.check_length(config)
+    parts.check_batches(config, plan)
     _augment(config, dataset)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     precision.network(student, config.precision)

@@ -467,12 +467,15 @@ def test_a_run_from_before_a_key_existed_is_still_this_configs(
         ("--config.student.widths=(-3,)", "config.student"),
         ("--config.student.widths=('a',)", "expected int"),
         ("--config.optimizer.decay=(", "regular expression"),
+        ("--config.objective.kd.name=semckd.SemCKD", "batches of one size"),
+        ("--config.objective.kd.name=rkd.RKD --config.batch_size=33", "2 examples or"),
+        ("--config.objective.kd.name=cc.CC --config.batch_size=99", "drop_last"),
     ],
 )
 def test_what_is_wrong_is_told_before_a_teacher_is_trained(
     small_config, capsys, tmp_path, argument, words
 ):
-    error = refused(capsys, "--config", "small.py", argument)
+    error = refused(capsys, "--config", "small.py", *argument.split())
     assert words in error and error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
