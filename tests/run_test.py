@@ -301,6 +301,16 @@ def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
     assert STUDENT.read("origin.json") == origin
 
 
+WHOLES = """
+import flax.linen as nn
+import jax.numpy as jnp
+
+class Wholes(nn.Module):
+    def __call__(self, view):
+        return view.student.logits.mean(-1) + jnp.zeros(32)  # whatever the batch
+"""
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -320,12 +330,14 @@ def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
         (["--config.augment=corp(1)"], "'crop'"),
         (["--config.teacher.cache=true"], "no two epochs"),
         (["--config.objective.kd.name=fitnet.FitNot"], "objective"),
+        (["--config.objective.kd.name=wholes.Wholes"], "4 examples in place of 32"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
     finished, small_config, capsys, tmp_path, arguments, words
 ):
     before = snapshot(tmp_path / "runs")
+    Path("wholes.py").write_text(WHOLES)
     error = refused(capsys, "--config", small_config, "--workdir", "new", *arguments)
     assert words in error and error.count("\n") == 1
     assert not (tmp_path / "new").exists() and not (tmp_path / "fresh").exists()
