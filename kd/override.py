@@ -11,7 +11,7 @@ from kd.errors import InputError, unknown
 FREE = ("cache",)
 """Keys whose values may be of several types."""
 
-KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value")
+KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value", "quantize")
 """Settings of a section that stay when it names another thing."""
 
 

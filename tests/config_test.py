@@ -63,6 +63,15 @@ def test_keys_that_a_file_leaves_out_can_be_set(tmp_path):
     assert changed.data.kind == "image" and changed.objective.ce.weight.over == 3.0
 
 
+def test_another_network_is_trained_on_eight_bits_too(tmp_path):
+    """The settings of the network that was named before go with it; how it is trained stays."""
+    body = "c.student = dict(name='mlp.MLP', widths=(8,), quantize='int8')"
+    config = configs.load(written(tmp_path, body))
+    renamed, rest = override.rename(config, ["--config.student.name=cnn.CNN"])
+    assert renamed.student.to_dict() == dict(name="cnn.CNN", quantize="int8")
+    assert rest == []
+
+
 def test_a_module_that_cannot_be_imported_is_told_of(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_nets.py").write_text("x = \n")
