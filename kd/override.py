@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from ml_collections import config_dict
 
-from kd.config import OPEN, ConfigDict, complete
+from kd.config import ACCEPTANCE, OPEN, ConfigDict, complete
 from kd.errors import InputError, unknown
 
 FREE = ("cache",)
@@ -20,9 +20,10 @@ def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
     from absl import flags
     from ml_collections import config_flags
 
-    for argument in arguments:
-        if argument.startswith("--config."):
-            _require_key(config, argument[len("--config.") :].partition("=")[0])
+    given = [a[len("--config.") :].partition("=")[0] for a in arguments if a.startswith("--config.")]  # fmt: skip
+    config = _opened(config, given)
+    for key in given:
+        _require_key(config, key)
     values = flags.FlagValues()
     changed = _fillable(config.to_dict())
     command = ["kd", *arguments]
@@ -63,6 +64,18 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
             kept = {k: before[k] for k in KEPT if k in before}
             section[parts[-2]] = ConfigDict({**kept, "name": name})
     return config.lock(), rest
+
+
+def _opened(config: ConfigDict, given: list[str]) -> ConfigDict:
+    """The config with the sections that are empty until one of these keys fills them."""
+    config = ConfigDict(config.to_dict())
+    for key in given:
+        section, _, rest = key.partition(".")
+        if section == "acceptance" and not config.acceptance:
+            config.acceptance = ConfigDict(ACCEPTANCE)
+        if section == "compare" and rest and rest not in config.compare:
+            config.compare[rest] = ""
+    return config
 
 
 def _fillable(tree: Mapping[str, Any]) -> ConfigDict:

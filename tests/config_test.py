@@ -63,6 +63,19 @@ def test_keys_that_a_file_leaves_out_can_be_set(tmp_path):
     assert changed.data.kind == "image" and changed.objective.ce.weight.over == 3.0
 
 
+def test_sections_that_are_empty_by_default_can_be_filled(tmp_path):
+    config = spell_out(configs.load(written(tmp_path, "")))
+    assert not config.acceptance and not config.compare
+    arguments = ["--config.acceptance.max_drop=0.02"]
+    arguments += ["--config.compare.labels=configs/digits.py:role=labels"]
+    changed = override.override(config, arguments)
+    assert changed.acceptance.to_dict() == dict(max_drop=0.02, min_agreement=0.0)
+    assert changed.compare.to_dict() == dict(labels="configs/digits.py:role=labels")
+    assert identity.fingerprint(changed.to_dict()) == identity.fingerprint(
+        config.to_dict()
+    )
+
+
 def test_another_network_is_trained_on_eight_bits_too(tmp_path):
     """The settings of the network that was named before go with it; how it is trained stays."""
     body = "c.student = dict(name='mlp.MLP', widths=(8,), quantize='int8')"
@@ -173,6 +186,8 @@ def test_wrong_names_teach(tmp_path, body, words):
         ("--config.epoch=3", "unknown config key 'epoch'. Did you mean 'epochs'?"),
         ("--config.student.width=3", "key of config.student 'width'"),
         ("--config.seeds.x=3", "config.seeds is a value"),
+        ("--config.acceptance.max_dorp=1", "Did you mean 'max_drop'?"),
+        ("--config.compare=3", "3"),
         ("--config.seeds=many", "many"),
         ("--confg.seeds=3", "confg"),
         ("stray", "unexpected argument 'stray'"),
