@@ -67,7 +67,7 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
 
 
 def _opened(config: ConfigDict, given: list[str]) -> ConfigDict:
-    """The config with the sections that are empty until one of these keys fills them."""
+    """The config with what these keys need and it does not say: sections that are empty until someone asks, and that there is a teacher."""
     config = ConfigDict(config.to_dict())
     for key in given:
         section, _, rest = key.partition(".")
@@ -75,6 +75,9 @@ def _opened(config: ConfigDict, given: list[str]) -> ConfigDict:
             config.acceptance = ConfigDict(ACCEPTANCE)
         if section == "compare" and rest and rest not in config.compare:
             config.compare[rest] = ""
+    named = {f"teacher.{key}" for key in ("run", "config", "groups")} & {*given}
+    if named and "teacher.name" not in given and config.teacher.name == "none":
+        config.teacher.name = ""  # "none" was only what a config without one means
     return config
 
 

@@ -63,6 +63,18 @@ def test_keys_that_a_file_leaves_out_can_be_set(tmp_path):
     assert changed.data.kind == "image" and changed.objective.ce.weight.over == 3.0
 
 
+def test_a_teacher_can_be_named_on_the_command_line(tmp_path):
+    config = spell_out(configs.load(written(tmp_path, "")))
+    assert config.teacher.name == "none"
+    for key, value in (("run", "x"), ("config", "x.py"), ("groups", "({'run': 'x'},)")):
+        argument = f"--config.teacher.{key}={value}"
+        assert override.override(config, [argument]).teacher.name == "frozen"
+    off = ["--config.teacher.run=x", "--config.teacher.name=none"]
+    assert override.override(config, off).teacher.name == "none"
+    emptied = override.override(config, ["--config.teacher.run="])
+    assert emptied.teacher.name == "none"
+
+
 def test_sections_that_are_empty_by_default_can_be_filled(tmp_path):
     config = spell_out(configs.load(written(tmp_path, "")))
     assert not config.acceptance and not config.compare
