@@ -366,3 +366,25 @@ def test_the_recipe_is_mdistillers():
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
         configs.load("configs/imagenet.py:student=resnet19")
     assert isinstance(c, ConfigDict)
+
+
+def test_methods_on_imagenet_have_what_they_have_on_cifar():
+    of = lambda method, more="": imagenet_config.get_config(f"method={method}{more}")
+    for free in ("labels", "tf_kd_reg", "pskd"):
+        assert "teacher" not in of(free)
+    for several, seeds in (("camkd", 3), ("end2", 5), ("hydra", 5)):
+        teacher = configs.load(of(several).teacher.config)
+        assert teacher.seeds == seeds and teacher.teacher.name == "none"
+    assert of("camkd").teacher.reduce == "confidence"
+    assert of("camkd", ",reduce=each").teacher.reduce == "each"
+    assert "seeds=2" in of("kd", ",teachers=2").teacher.config
+    assert of("hydra").student.heads == 5
+    assert of("simkd").student.teacher.name == "resnet.resnet34"
+
+
+def test_what_an_objective_does_over_epochs_is_a_share_of_a_hundred():
+    of = lambda method, epochs: imagenet_config.get_config(f"method={method},epochs={epochs}").objective  # fmt: skip
+    assert [of("fitnet_second", e).kd.weight.over for e in (100, 50)] == [100, 50]
+    assert [of("dkd", e).dkd.warmup_epochs for e in (100, 30)] == [1, 0]
+    assert [of("ctkd", e).ctkd.epochs for e in (100, 30)] == [10, 3]
+    assert [of("end2", e).end2.hold for e in (100, 50)] == [30, 15]
