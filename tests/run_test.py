@@ -323,6 +323,18 @@ class Wholes(nn.Module):
             ["--config.teacher.members=paired", "--config.seeds=3", "--runs=fresh"],
             "has 2",
         ),
+        (
+            ["--config.teacher.reduce=confidence", "--config.teacher.members=1"],
+            "learns from one",
+        ),
+        (
+            [
+                "--config.teacher.reduce=confidence",
+                "--config.teacher.members=1",
+                "--runs=fresh",
+            ],
+            "learns from one",
+        ),
         (["--config.devices.data=64"], "needs 64 devices"),
         (["--config.devices.data=3"], "a multiple of 3"),
         (["--config.devices.teacher=4"], "2 members"),
