@@ -73,6 +73,8 @@ def test_a_teacher_can_be_named_on_the_command_line(tmp_path):
     assert override.override(config, off).teacher.name == "none"
     emptied = override.override(config, ["--config.teacher.run="])
     assert emptied.teacher.name == "none"
+    off = ["--config.teacher.run=x", "--config.teacher.reduce=each", off[1]]
+    assert override.override(config, off).teacher.name == "none"
 
 
 def test_sections_that_are_empty_by_default_can_be_filled(tmp_path):
@@ -136,6 +138,12 @@ def test_members_are_chosen_on_the_command_line(tmp_path, argument, members):
         ("c.teacher = dict(rum='x', run='y')", "'rum'. Did you mean 'run'?"),
         ("c.teacher = dict(run='x', members='some')", "config.teacher.members"),
         ("c.teacher = dict(run='x', reduce='mean')", "config.teacher.reduce"),
+        ("c.teacher = dict(members='0')", "config.teacher.members = '0' is about"),
+        ("c.teacher = dict(weights=(1.0, 2.0))", "config.teacher names none"),
+        ("c.teacher = dict(reduce='each')", "config.teacher names none"),
+        ("c.teacher = dict(cache=True)", "config.teacher.cache = True is about"),
+        ("c.teacher = dict(run='x', cache_dir='y')", "teacher.cache = False keeps"),
+        ("c.teacher = dict(run='x', decay=0.9)", "config.teacher.decay = 0.9 is"),
         ("c.acceptance = dict(max_dorp=1.0)", "Did you mean 'max_drop'?"),
         ("c.acceptance = dict(max_drop='x')", "acceptance.max_drop: expected float"),
         ("c.epochs = None", "config.epochs: expected int, got None"),
