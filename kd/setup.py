@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Sharding
 
-from kd import parts, precision, sharding, start, tactic
+from kd import optim, parts, precision, sharding, start, tactic
 from kd.batches import Batches
 from kd.config import ConfigDict
 from kd.data.augment import make_augment
@@ -164,6 +164,7 @@ def set_up(
     made = make_init(trainee, objective, taught.teacher, tx, augment)
     begin = jax.jit(_init_all(made, plan, taught.apiece), out_shardings=states)
     shapes = jax.eval_shape(begin, keys, frozen, initial, {})
+    optim.check_decay(config.optimizer.to_dict(), shapes.params)
     given = make_start(config, first, dataset, shapes, place)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from kd.errors import InputError
-from kd.optim import by_path, make_optimizer, make_schedule
+from kd.optim import by_path, check_decay, make_optimizer, make_schedule
 
 
 def at(spec, epoch, steps_per_epoch=10, epochs=10.0):
@@ -64,6 +64,16 @@ def test_masks_by_path():
         "conv": {"kernel": True},
     }
     assert all(jax.tree.leaves(by_path("")(params)))
+
+
+def test_a_decay_that_finds_nothing_is_told():
+    params = {"student": {"conv": {"kernel": 1.0, "bias": 1.0}}, "objective": {}}
+    spec = {"name": "sgd", "weight_decay": 1e-4, "decay": "kernal$"}
+    with pytest.raises(InputError, match=r"'kernal.' finds no .* student/conv/bias"):
+        check_decay(spec, params)
+    for fine in ({"decay": "kernel$"}, {"decay": ""}, {"weight_decay": 0.0}):
+        check_decay(spec | fine, params)
+    check_decay({"name": "adam"}, params)
 
 
 def test_clipping_bounds_the_norm_of_the_gradient():

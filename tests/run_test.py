@@ -342,6 +342,10 @@ class Wholes(nn.Module):
         (["--config.augment=corp(1)"], "'crop'"),
         (["--config.teacher.cache=true"], "no two epochs"),
         (["--config.objective.kd.name=fitnet.FitNot"], "objective"),
+        (
+            ["--config.optimizer.weight_decay=1", "--config.optimizer.decay=kernal$"],
+            "student/head/bias",
+        ),
         (["--config.objective.kd.name=wholes.Wholes"], "4 examples in place of 32"),
     ],
 )
