@@ -137,8 +137,13 @@ def constant() -> Curve:
 
 
 def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
-    """From `start` to `end` during the first `over` epochs, then `end`. A warm-up of a loss, say."""
-    return lambda epoch, epochs: start + (end - start) * jnp.clip(epoch / over, 0, 1)
+    """From `start` to `end` during the first `over` epochs, then `end`; over none, `end` at once. A warm-up of a loss, say."""
+
+    def curve(epoch: Array, epochs: float) -> Array:
+        share = jnp.clip(epoch / over, 0, 1) if over > 0 else jnp.ones_like(epoch)
+        return start + (end - start) * share
+
+    return curve
 
 
 def by_epoch(start: float = 0.0, end: float = 1.0) -> Curve:

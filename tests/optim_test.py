@@ -36,6 +36,8 @@ def test_curves_at_their_corners():
     assert [round(at(cosine, e), 6) for e in (0, 1, 2, 6, 10)] == [0, 0.5, 1, 0.55, 0.1]
     linear = {"name": "linear", "over": 4.0, "value": 3.0}
     assert [round(at(linear, e), 6) for e in (0, 2, 4, 9)] == [0, 1.5, 3, 3]
+    at_once = {"name": "linear", "start": 4.0, "end": 1.0, "over": 0.0}
+    assert [at(at_once, e) for e in (0, 1)] == [1, 1]
     assert at(0.3, 7) == pytest.approx(0.3)
     assert at({"name": "exponential", "factor": 0.5}, 2) == pytest.approx(0.25)
 
