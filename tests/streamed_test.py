@@ -36,6 +36,8 @@ CLASSES = 1000
 class Source:
     """Encoded examples as array_record gives them, made on the fly: JPEGs of all sizes whose colour tells the index."""
 
+    corrected = 0
+
     def __init__(self, n: int):
         self.n = n
 
@@ -56,7 +58,7 @@ class Source:
         record = tf_example_pb2.Example()
         feature = record.features.feature
         feature["image"].bytes_list.value.append(file.getvalue())
-        feature["label"].int64_list.value.append(index % 3)
+        feature["label"].int64_list.value.append((index + self.corrected) % 3)
         return record.SerializeToString()
 
 
@@ -328,6 +330,22 @@ def test_the_imagenet_config_end_to_end(mocked):
     own = Workdir("teacher").predictions()["logits"][0].argmax(-1)
     learnt = Workdir("student").predictions()["logits"][0].argmax(-1)
     assert result["final"]["agreement"][0] == pytest.approx(np.mean(own == learnt))
+
+
+def test_labels_are_kept_until_the_set_is_prepared_anew(mocked, monkeypatch):
+    """Corrected labels leave the version, the examples and the bytes as they were."""
+
+    def labels():
+        data._load.cache_clear()
+        return small().train.label
+
+    first = labels()
+    np.testing.assert_array_equal(first, np.arange(22) % 3)
+    monkeypatch.setattr(Source, "corrected", 1)
+    np.testing.assert_array_equal(labels(), first)  # not read again
+    (info,) = (mocked / "imagenet2012").glob("*/dataset_info.json")
+    os.utime(info, (0, 0))
+    np.testing.assert_array_equal(labels(), (np.arange(22) + 1) % 3)
 
 
 def test_what_cannot_be_is_told(mocked, capsys):
