@@ -15,6 +15,7 @@ trained where it is missing, an eighth of the epochs at a constant rate.
 """
 
 from configs.common import (
+    DROP_LAST,
     FIRST,
     REDUCE,
     SECOND_VIEW,
@@ -54,6 +55,8 @@ def get_config(arg=None):
     c.student = deployed(a["method"], teacher, student, members)
     section = method(a["method"], a["teacher"], a["student"])
     c.objective = shortened(section, a["epochs"])
+    if a["method"] in DROP_LAST:
+        c.drop_last = True
     if a["method"] in SECOND_VIEW:
         c.second_view = SECOND_VIEW[a["method"]]
     if a["method"] in FIRST.values():

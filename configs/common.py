@@ -348,6 +348,9 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
 SECOND_VIEW = {"mlkd": "crop(4)|flip|rand_augment(2)"}
 """Methods that compare two views of each image: how the second is augmented on CIFAR (config.second_view)."""
 
+DROP_LAST = ("semckd",)
+"""Methods that take batches of one size alone: the short last one of an epoch is left out, as the authors do (config.drop_last)."""
+
 FIRST = {
     "fsp": "fsp_first",
     "ab": "ab_first",

@@ -67,13 +67,16 @@ LENGTHS = ("warmup_epochs", "hold", "epochs")
 """Settings of objectives that count epochs, in whole ones; `over` of a weight that changes does, too."""
 
 
-def shortened(objective: dict, epochs: int) -> dict:
-    """The section `objective` of a method, whose settings are meant for 240 epochs, in proportion for another number of them."""
+def shortened(objective: dict, epochs: int, whole: int = EPOCHS) -> dict:
+    """The section `objective` of a method, whose settings are meant for `whole` epochs, in proportion for another number of them.
+
+    A weight's `over` is meant for 240, the whole of a run by the recipe here: so it is the whole of any.
+    """
 
     def own(key, value):
         if key == "weight" and isinstance(value, dict) and "over" in value:
             return {**value, "over": max(value["over"] * epochs / EPOCHS, 1.0)}
-        return round(value * epochs / EPOCHS) if key in LENGTHS else value
+        return round(value * epochs / whole) if key in LENGTHS else value
 
     return {
         term: {key: own(key, value) for key, value in section.items()}

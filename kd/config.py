@@ -233,6 +233,23 @@ def _teacher(section: ConfigDict) -> ConfigDict:
             f"config.teacher.{idle[0]} = {whole[idle[0]]!r} is about several trained networks, and config.teacher.name = 'ema' has "
             "none. Leave it out."
         )
+    if whole.name == "none" and not known:
+        idle += ["cache"] if whole.cache else []
+        if idle:
+            raise InputError(
+                f"config.teacher.{idle[0]} = {whole[idle[0]]!r} is about trained networks, and config.teacher names none. Give run (the "
+                "directory of a finished run) or config (what makes it), or groups of such, or leave it out."
+            )
+    if whole.cache_dir and whole.cache in (False, True):
+        raise InputError(
+            f"config.teacher.cache_dir = {whole.cache_dir!r} is where answers are kept on disk, and config.teacher.cache = {whole.cache} "
+            "keeps none there. Say 'float32', 'float16' or the k largest as in 'top16', or leave cache_dir out."
+        )
+    if whole.name != "ema" and whole.decay != TEACHER["decay"]:
+        raise InputError(
+            f"config.teacher.decay = {whole.decay} is about a mean of the student's own weights, config.teacher.name = 'ema'. "
+            "Leave it out."
+        )
     if not 0 <= whole.decay < 1:
         raise InputError(
             f"config.teacher.decay: expected a number from 0 up to 1, without 1, got {whole.decay}."

@@ -106,13 +106,29 @@ def by_path(pattern: str) -> Callable[[PyTree], PyTree]:
         ) from error
 
     def mask(params: PyTree) -> PyTree:
-        def matches(path: tuple, _: Any) -> bool:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            return bool(re.search(pattern, name))
-
+        matches = lambda path, _: bool(re.search(pattern, _name(path)))
         return jax.tree_util.tree_map_with_path(matches, params)
 
     return mask
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def check_decay(spec: Mapping[str, Any], params: PyTree) -> None:
+    """Raises InputError where a section `optimizer` decays weights, and its `decay` finds none of the parameters."""
+    pattern = spec.get("decay", "")
+    if not (spec.get("weight_decay") and isinstance(pattern, str)):
+        return  # somebody's own optimizer may mean something else by it
+    if any(jax.tree.leaves(by_path(pattern)(params))):
+        return
+    names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    raise InputError(
+        f"config.optimizer.decay: {pattern!r} finds no parameter, so that none would decay. There are {some or 'none'}. Give a regular "
+        "expression that finds some, '' for all, or weight_decay = 0.0."
+    )
 
 
 def constant() -> Curve:
@@ -121,8 +137,13 @@ def constant() -> Curve:
 
 
 def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
-    """From `start` to `end` during the first `over` epochs, then `end`. A warm-up of a loss, say."""
-    return lambda epoch, epochs: start + (end - start) * jnp.clip(epoch / over, 0, 1)
+    """From `start` to `end` during the first `over` epochs, then `end`; over none, `end` at once. A warm-up of a loss, say."""
+
+    def curve(epoch: Array, epochs: float) -> Array:
+        share = jnp.clip(epoch / over, 0, 1) if over > 0 else jnp.ones_like(epoch)
+        return start + (end - start) * share
+
+    return curve
 
 
 def by_epoch(start: float = 0.0, end: float = 1.0) -> Curve:

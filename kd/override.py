@@ -5,13 +5,13 @@ from typing import Any, cast
 
 from ml_collections import config_dict
 
-from kd.config import OPEN, ConfigDict, complete
+from kd.config import ACCEPTANCE, OPEN, ConfigDict, complete
 from kd.errors import InputError, unknown
 
 FREE = ("cache",)
 """Keys whose values may be of several types."""
 
-KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value")
+KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value", "quantize")
 """Settings of a section that stay when it names another thing."""
 
 
@@ -20,9 +20,10 @@ def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
     from absl import flags
     from ml_collections import config_flags
 
-    for argument in arguments:
-        if argument.startswith("--config."):
-            _require_key(config, argument[len("--config.") :].partition("=")[0])
+    given = [a[len("--config.") :].partition("=")[0] for a in arguments if a.startswith("--config.")]  # fmt: skip
+    config = _opened(config, given)
+    for key in given:
+        _require_key(config, key)
     values = flags.FlagValues()
     changed = _fillable(config.to_dict())
     command = ["kd", *arguments]
@@ -63,6 +64,21 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
             kept = {k: before[k] for k in KEPT if k in before}
             section[parts[-2]] = ConfigDict({**kept, "name": name})
     return config.lock(), rest
+
+
+def _opened(config: ConfigDict, given: list[str]) -> ConfigDict:
+    """The config with what these keys need and it does not say: sections that are empty until someone asks, and that there is a teacher."""
+    config = ConfigDict(config.to_dict())
+    for key in given:
+        section, _, rest = key.partition(".")
+        if section == "acceptance" and not config.acceptance:
+            config.acceptance = ConfigDict(ACCEPTANCE)
+        if section == "compare" and rest and rest not in config.compare:
+            config.compare[rest] = ""
+    named = {f"teacher.{key}" for key in ("run", "config", "groups")} & {*given}
+    if named and "teacher.name" not in given and config.teacher.name == "none":
+        config.teacher.name = ""  # "none" was only what a config without one means
+    return config
 
 
 def _fillable(tree: Mapping[str, Any]) -> ConfigDict:

@@ -128,6 +128,22 @@ def check_length(config: ConfigDict) -> None:
             )
 
 
+def check_batches(config: ConfigDict, plan: Plan) -> None:
+    """Raises InputError where a term's objective cannot take the short last batch of an epoch, by its `one_size` or `least_batch`."""
+    last = plan.batch_sizes[-1]
+    rows = 2 * last if config.second_view else last
+    for term, section in config.objective.items():
+        maker = build.find("kd.objectives", section.name)
+        least = getattr(maker, "least_batch", 1)
+        other = getattr(maker, "one_size", False) and len(plan.batch_sizes) > 1
+        if other or rows < least:
+            wanted = "batches of one size" if other else f"{least} examples or more"
+            raise InputError(
+                f"config.objective.{term}: {section.name} takes {wanted}, and the last batch of an epoch ({plan.examples} examples in "
+                f"batches of {plan.batch_size}) has {last}. Leave it out, config.drop_last = True, or take another config.batch_size."
+            )
+
+
 def _curve(section: ConfigDict, where: str) -> ConfigDict:
     """The section of a schedule: its curve's settings and the `value` that they multiply."""
     maker = build.find_in(

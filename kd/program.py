@@ -154,11 +154,25 @@ def make_updates(
     return compile(updates)
 
 
+def trace(
+    updates: Callable, states: PyTree, frozen: PyTree, data: PyTree, order: Any
+) -> None:
+    """Traces the updates of `make_updates` on shapes, with nothing computed; what it raises is what the first call would.
+
+    `data` has `pictures` [s, b, ...], too, where they come from outside.
+    """
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    if isinstance(updates, _OneByOne):
+        jax.eval_shape(updates.update, states, frozen, data, order, number, number)
+    else:
+        jax.eval_shape(updates, states, frozen, data, order, number, number, number)
+
+
 class _OneByOne:
     """`updates` of `make_updates`, a dispatch for each."""
 
     def __init__(self, update: Any, batch_size: int, pictures: Callable | None):
-        self._update, self._batch_size = update, batch_size
+        self.update, self._batch_size = update, batch_size
         self._pictures = pictures
 
     def __call__(
@@ -177,7 +191,7 @@ class _OneByOne:
             if self._pictures is not None:
                 shown = self._pictures(int(epoch), int(first))
                 data = {**data, "pictures": shown}
-            states, metrics = self._update(states, frozen, data, order, epoch, first)
+            states, metrics = self.update(states, frozen, data, order, epoch, first)
             columns.append(metrics)
         return states, {
             name: jnp.stack([metrics[name] for metrics in columns], axis=1)
@@ -186,7 +200,7 @@ class _OneByOne:
 
     def _cache_size(self) -> int:
         """Programs compiled, as a compiled function tells."""
-        return self._update._cache_size()
+        return self.update._cache_size()
 
 
 def make_logits(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Sharding
 
-from kd import parts, precision, sharding, start, tactic
+from kd import optim, parts, precision, sharding, start, tactic
 from kd.batches import Batches
 from kd.config import ConfigDict
 from kd.data.augment import make_augment
@@ -21,7 +21,7 @@ from kd.export import extras
 from kd.loop import Plan
 from kd.machine import git_commit
 from kd.peers import in_turns
-from kd.program import make_order, make_update, make_updates, seed_keys
+from kd.program import make_order, make_update, make_updates, seed_keys, trace
 from kd.start import Start, make_start
 from kd.step import Augment, make_init, make_step
 from kd.taught import Members, Taught, make_teacher
@@ -39,6 +39,7 @@ def check_parts(config: ConfigDict) -> None:
         tactic.check_streamed(config)
     parts.check_views(config)
     parts.check_length(config)
+    parts.check_batches(config, plan)
     _augment(config, dataset)
     student = parts.make_model(config.student.to_dict(), dataset.num_classes)
     precision.network(student, config.precision)
@@ -163,6 +164,7 @@ def set_up(
     made = make_init(trainee, objective, taught.teacher, tx, augment)
     begin = jax.jit(_init_all(made, plan, taught.apiece), out_shardings=states)
     shapes = jax.eval_shape(begin, keys, frozen, initial, {})
+    optim.check_decay(config.optimizer.to_dict(), shapes.params)
     given = make_start(config, first, dataset, shapes, place)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
@@ -182,6 +184,12 @@ def set_up(
             way.compile,
             batches.pictures if batches else None,
         )
+    for size in plan.batch_sizes[1:]:
+        pictures = (config.seeds, size, *image.shape[1:])
+        shown = jax.ShapeDtypeStruct(pictures, jnp.uint8)
+        seen = data | ({"pictures": shown} if batches else {})
+        places = jax.ShapeDtypeStruct((config.seeds, plan.examples), jnp.int32)
+        _check_tail(size, plan, updates[size], shapes, frozen, seen, places)
     return Setup(
         config=config,
         dataset=dataset,
@@ -203,6 +211,20 @@ def set_up(
         close=batches.close if batches else lambda: None,
         commit=git_commit(),
     )
+
+
+def _check_tail(size: int, plan: Plan, updates: Callable, *shapes: PyTree) -> None:
+    """Raises InputError where the short last batch cannot be trained on: a run is told so before it begins, not after an epoch."""
+    try:
+        trace(updates, *shapes)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the last batch of an epoch has {size} examples in place of {plan.batch_size} and cannot be trained on: {first} "
+            "Leave it out, config.drop_last = True, or take another config.batch_size."
+        ) from error
 
 
 def _placed(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:

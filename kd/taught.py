@@ -77,7 +77,7 @@ def make_teacher(
         check_fit(there.read("result.json"), dataset, f"the teacher in {there}")
         found.append(load_trained(there, place, group))
     sizes = [len(trained.members) for trained in found]
-    _check_pairs(config, workdirs[0], sizes[0])
+    _check_sizes(config, workdirs[0], sizes)
     counts = shares(named, sizes)
     apart, spread = _places(config, named, sizes, mesh)
     groups, records = [], []
@@ -125,11 +125,18 @@ def make_teacher(
     return taught._replace(teacher=teacher, each=each, weights=tuple(weights))
 
 
-def _check_pairs(config: ConfigDict, there: Workdir, size: int) -> None:
-    """Raises InputError where students are paired with members and are not as many."""
-    if config.teacher.members == "paired" and size != config.seeds:
+def _check_sizes(config: ConfigDict, there: Workdir, sizes: Sequence[int]) -> None:
+    """Raises InputError where students are paired with members and are not as many, or the members to choose among are one."""
+    paired = config.teacher.members == "paired"
+    if paired and sizes[0] != config.seeds:
         raise InputError(
-            f"config.teacher.members = 'paired' needs as many teachers as seeds: {there} has {size}, config.seeds is {config.seeds}."
+            f"config.teacher.members = 'paired' needs as many teachers as seeds: {there} has {sizes[0]}, config.seeds is "
+            f"{config.seeds}."
+        )
+    if config.teacher.reduce == "confidence" and (paired or sum(sizes) == 1):
+        raise InputError(
+            f"config.teacher.reduce = 'confidence' weighs several members against one another, and of {there} each student learns "
+            "from one. Name more, or leave reduce out."
         )
 
 
@@ -229,6 +236,6 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
             size = len(group.indices(networks, there))
         sizes.append(size)
     if None not in sizes:
-        _check_pairs(config, found[0], sizes[0])
+        _check_sizes(config, found[0], sizes)
         shares(named, sizes)
         _places(config, named, sizes, tactic.make_mesh(config))

@@ -63,6 +63,42 @@ def test_keys_that_a_file_leaves_out_can_be_set(tmp_path):
     assert changed.data.kind == "image" and changed.objective.ce.weight.over == 3.0
 
 
+def test_a_teacher_can_be_named_on_the_command_line(tmp_path):
+    config = spell_out(configs.load(written(tmp_path, "")))
+    assert config.teacher.name == "none"
+    for key, value in (("run", "x"), ("config", "x.py"), ("groups", "({'run': 'x'},)")):
+        argument = f"--config.teacher.{key}={value}"
+        assert override.override(config, [argument]).teacher.name == "frozen"
+    off = ["--config.teacher.run=x", "--config.teacher.name=none"]
+    assert override.override(config, off).teacher.name == "none"
+    emptied = override.override(config, ["--config.teacher.run="])
+    assert emptied.teacher.name == "none"
+    off = ["--config.teacher.run=x", "--config.teacher.reduce=each", off[1]]
+    assert override.override(config, off).teacher.name == "none"
+
+
+def test_sections_that_are_empty_by_default_can_be_filled(tmp_path):
+    config = spell_out(configs.load(written(tmp_path, "")))
+    assert not config.acceptance and not config.compare
+    arguments = ["--config.acceptance.max_drop=0.02"]
+    arguments += ["--config.compare.labels=configs/digits.py:role=labels"]
+    changed = override.override(config, arguments)
+    assert changed.acceptance.to_dict() == dict(max_drop=0.02, min_agreement=0.0)
+    assert changed.compare.to_dict() == dict(labels="configs/digits.py:role=labels")
+    assert identity.fingerprint(changed.to_dict()) == identity.fingerprint(
+        config.to_dict()
+    )
+
+
+def test_another_network_is_trained_on_eight_bits_too(tmp_path):
+    """The settings of the network that was named before go with it; how it is trained stays."""
+    body = "c.student = dict(name='mlp.MLP', widths=(8,), quantize='int8')"
+    config = configs.load(written(tmp_path, body))
+    renamed, rest = override.rename(config, ["--config.student.name=cnn.CNN"])
+    assert renamed.student.to_dict() == dict(name="cnn.CNN", quantize="int8")
+    assert rest == []
+
+
 def test_a_module_that_cannot_be_imported_is_told_of(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_nets.py").write_text("x = \n")
@@ -102,6 +138,12 @@ def test_members_are_chosen_on_the_command_line(tmp_path, argument, members):
         ("c.teacher = dict(rum='x', run='y')", "'rum'. Did you mean 'run'?"),
         ("c.teacher = dict(run='x', members='some')", "config.teacher.members"),
         ("c.teacher = dict(run='x', reduce='mean')", "config.teacher.reduce"),
+        ("c.teacher = dict(members='0')", "config.teacher.members = '0' is about"),
+        ("c.teacher = dict(weights=(1.0, 2.0))", "config.teacher names none"),
+        ("c.teacher = dict(reduce='each')", "config.teacher names none"),
+        ("c.teacher = dict(cache=True)", "config.teacher.cache = True is about"),
+        ("c.teacher = dict(run='x', cache_dir='y')", "teacher.cache = False keeps"),
+        ("c.teacher = dict(run='x', decay=0.9)", "config.teacher.decay = 0.9 is"),
         ("c.acceptance = dict(max_dorp=1.0)", "Did you mean 'max_drop'?"),
         ("c.acceptance = dict(max_drop='x')", "acceptance.max_drop: expected float"),
         ("c.epochs = None", "config.epochs: expected int, got None"),
@@ -164,6 +206,8 @@ def test_wrong_names_teach(tmp_path, body, words):
         ("--config.epoch=3", "unknown config key 'epoch'. Did you mean 'epochs'?"),
         ("--config.student.width=3", "key of config.student 'width'"),
         ("--config.seeds.x=3", "config.seeds is a value"),
+        ("--config.acceptance.max_dorp=1", "Did you mean 'max_drop'?"),
+        ("--config.compare=3", "3"),
         ("--config.seeds=many", "many"),
         ("--confg.seeds=3", "confg"),
         ("stray", "unexpected argument 'stray'"),

@@ -40,7 +40,7 @@ from kd.objectives import (
     vid,
     wsld,
 )
-from kd.types import Outputs, View
+from kd.types import Mixture, Outputs, View
 
 log = math.log
 ln = lambda *p: jnp.log(jnp.asarray([p], jnp.float32))
@@ -344,6 +344,22 @@ def test_weighted_soft_label():
     weight = 1 - math.exp(-2)  # cross entropies 2 log 2 and log 2
     soft = -(0.5 * log(0.25) + 0.3 * log(0.5) + 0.2 * log(0.25))
     is_close(wsld.weighted_soft_label(S, T, LABEL, 1.0), weight * soft)
+
+
+@compiled
+def test_an_ensemble_says_one_thing_of_the_label_and_another_softened():
+    """Members of 16, 1, 1 of 18 and 1, 1, 4 of 6; at T = 2 of 4, 1, 1 of 6 and 1, 1, 2 of 4. Means: 19 of 36 of the label; 11, 5, 8 of 24."""
+    members = jnp.stack([ln(16, 1, 1), ln(1, 1, 4)])
+    mean = Mixture(members, jnp.array([0.5, 0.5]))
+    view = View(Outputs(S), mean, {"label": LABEL}, {}, jnp.int32(0))
+    p = np.sqrt([0.25, 0.5, 0.25])  # of the student at T = 2
+    log_p, log_q = np.log(p / p.sum()), np.log(p[1:] / p[1:].sum())
+    rest = -(5 / 13 * log_q[0] + 8 / 13 * log_q[1])
+    found = nkd.NKD(gamma=1.5, temperature=2.0).apply({}, view)
+    is_close(found, 19 / 36 * log(4) + 1.5 * 4 * rest)
+    weight = 1 - math.exp(-log(4) / log(36 / 19))
+    soft = -(np.array([11, 5, 8]) / 24 * log_p).sum()
+    is_close(wsld.WSLD(temperature=2.0).apply({}, view), weight * 4 * soft)
 
 
 @compiled

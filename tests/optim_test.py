@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from kd.errors import InputError
-from kd.optim import by_path, make_optimizer, make_schedule
+from kd.optim import by_path, check_decay, make_optimizer, make_schedule
 
 
 def at(spec, epoch, steps_per_epoch=10, epochs=10.0):
@@ -36,6 +36,8 @@ def test_curves_at_their_corners():
     assert [round(at(cosine, e), 6) for e in (0, 1, 2, 6, 10)] == [0, 0.5, 1, 0.55, 0.1]
     linear = {"name": "linear", "over": 4.0, "value": 3.0}
     assert [round(at(linear, e), 6) for e in (0, 2, 4, 9)] == [0, 1.5, 3, 3]
+    at_once = {"name": "linear", "start": 4.0, "end": 1.0, "over": 0.0}
+    assert [at(at_once, e) for e in (0, 1)] == [1, 1]
     assert at(0.3, 7) == pytest.approx(0.3)
     assert at({"name": "exponential", "factor": 0.5}, 2) == pytest.approx(0.25)
 
@@ -64,6 +66,16 @@ def test_masks_by_path():
         "conv": {"kernel": True},
     }
     assert all(jax.tree.leaves(by_path("")(params)))
+
+
+def test_a_decay_that_finds_nothing_is_told():
+    params = {"student": {"conv": {"kernel": 1.0, "bias": 1.0}}, "objective": {}}
+    spec = {"name": "sgd", "weight_decay": 1e-4, "decay": "kernal$"}
+    with pytest.raises(InputError, match=r"'kernal.' finds no .* student/conv/bias"):
+        check_decay(spec, params)
+    for fine in ({"decay": "kernel$"}, {"decay": ""}, {"weight_decay": 0.0}):
+        check_decay(spec | fine, params)
+    check_decay({"name": "adam"}, params)
 
 
 def test_clipping_bounds_the_norm_of_the_gradient():

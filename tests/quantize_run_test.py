@@ -161,6 +161,16 @@ def image_range(image):
     return float(image.min()), float(image.max())
 
 
+def test_a_student_on_eight_bits_is_not_packed_without_its_ranges(finished, capsys):
+    run = Workdir("runs/small")
+    config = run.read("config.json")
+    config["student"]["quantize"] = "int8"
+    run.write("config.json", config)
+    told = refused(capsys, "pack", "runs/small", "--out", "small.safetensors")
+    assert "`kd export --format litert --int8` writes it whole" in told
+    assert told.count("\n") == 1 and not Path("small.safetensors").exists()
+
+
 @pytest.mark.slow
 def test_a_run_keeps_what_its_files_say_and_kd_export_says_the_same(config, capsys):
     assert main([*COMMAND, "--config.export=int8", "--workdir", "student"]) == 0

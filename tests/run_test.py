@@ -301,6 +301,16 @@ def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
     assert STUDENT.read("origin.json") == origin
 
 
+WHOLES = """
+import flax.linen as nn
+import jax.numpy as jnp
+
+class Wholes(nn.Module):
+    def __call__(self, view):
+        return view.student.logits.mean(-1) + jnp.zeros(32)  # whatever the batch
+"""
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -313,6 +323,18 @@ def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
             ["--config.teacher.members=paired", "--config.seeds=3", "--runs=fresh"],
             "has 2",
         ),
+        (
+            ["--config.teacher.reduce=confidence", "--config.teacher.members=1"],
+            "learns from one",
+        ),
+        (
+            [
+                "--config.teacher.reduce=confidence",
+                "--config.teacher.members=1",
+                "--runs=fresh",
+            ],
+            "learns from one",
+        ),
         (["--config.devices.data=64"], "needs 64 devices"),
         (["--config.devices.data=3"], "a multiple of 3"),
         (["--config.devices.teacher=4"], "2 members"),
@@ -320,12 +342,18 @@ def test_changed_data_are_noticed_on_resume_and_moved_runs_are_not(
         (["--config.augment=corp(1)"], "'crop'"),
         (["--config.teacher.cache=true"], "no two epochs"),
         (["--config.objective.kd.name=fitnet.FitNot"], "objective"),
+        (
+            ["--config.optimizer.weight_decay=1", "--config.optimizer.decay=kernal$"],
+            "student/head/bias",
+        ),
+        (["--config.objective.kd.name=wholes.Wholes"], "4 examples in place of 32"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
     finished, small_config, capsys, tmp_path, arguments, words
 ):
     before = snapshot(tmp_path / "runs")
+    Path("wholes.py").write_text(WHOLES)
     error = refused(capsys, "--config", small_config, "--workdir", "new", *arguments)
     assert words in error and error.count("\n") == 1
     assert not (tmp_path / "new").exists() and not (tmp_path / "fresh").exists()
@@ -467,12 +495,15 @@ def test_a_run_from_before_a_key_existed_is_still_this_configs(
         ("--config.student.widths=(-3,)", "config.student"),
         ("--config.student.widths=('a',)", "expected int"),
         ("--config.optimizer.decay=(", "regular expression"),
+        ("--config.objective.kd.name=semckd.SemCKD", "batches of one size"),
+        ("--config.objective.kd.name=rkd.RKD --config.batch_size=33", "2 examples or"),
+        ("--config.objective.kd.name=cc.CC --config.batch_size=99", "drop_last"),
     ],
 )
 def test_what_is_wrong_is_told_before_a_teacher_is_trained(
     small_config, capsys, tmp_path, argument, words
 ):
-    error = refused(capsys, "--config", "small.py", argument)
+    error = refused(capsys, "--config", "small.py", *argument.split())
     assert words in error and error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 

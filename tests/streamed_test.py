@@ -36,6 +36,8 @@ CLASSES = 1000
 class Source:
     """Encoded examples as array_record gives them, made on the fly: JPEGs of all sizes whose colour tells the index."""
 
+    corrected = 0
+
     def __init__(self, n: int):
         self.n = n
 
@@ -56,7 +58,7 @@ class Source:
         record = tf_example_pb2.Example()
         feature = record.features.feature
         feature["image"].bytes_list.value.append(file.getvalue())
-        feature["label"].int64_list.value.append(index % 3)
+        feature["label"].int64_list.value.append((index + self.corrected) % 3)
         return record.SerializeToString()
 
 
@@ -330,6 +332,22 @@ def test_the_imagenet_config_end_to_end(mocked):
     assert result["final"]["agreement"][0] == pytest.approx(np.mean(own == learnt))
 
 
+def test_labels_are_kept_until_the_set_is_prepared_anew(mocked, monkeypatch):
+    """Corrected labels leave the version, the examples and the bytes as they were."""
+
+    def labels():
+        data._load.cache_clear()
+        return small().train.label
+
+    first = labels()
+    np.testing.assert_array_equal(first, np.arange(22) % 3)
+    monkeypatch.setattr(Source, "corrected", 1)
+    np.testing.assert_array_equal(labels(), first)  # not read again
+    (info,) = (mocked / "imagenet2012").glob("*/dataset_info.json")
+    os.utime(info, (0, 0))
+    np.testing.assert_array_equal(labels(), (np.arange(22) + 1) % 3)
+
+
 def test_what_cannot_be_is_told(mocked, capsys):
     for settings, told in [
         (dict(size=300), "at most resize"),
@@ -366,3 +384,25 @@ def test_the_recipe_is_mdistillers():
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
         configs.load("configs/imagenet.py:student=resnet19")
     assert isinstance(c, ConfigDict)
+
+
+def test_methods_on_imagenet_have_what_they_have_on_cifar():
+    of = lambda method, more="": imagenet_config.get_config(f"method={method}{more}")
+    for free in ("labels", "tf_kd_reg", "pskd"):
+        assert "teacher" not in of(free)
+    for several, seeds in (("camkd", 3), ("end2", 5), ("hydra", 5)):
+        teacher = configs.load(of(several).teacher.config)
+        assert teacher.seeds == seeds and teacher.teacher.name == "none"
+    assert of("camkd").teacher.reduce == "confidence"
+    assert of("camkd", ",reduce=each").teacher.reduce == "each"
+    assert "seeds=2" in of("kd", ",teachers=2").teacher.config
+    assert of("hydra").student.heads == 5
+    assert of("simkd").student.teacher.name == "resnet.resnet34"
+
+
+def test_what_an_objective_does_over_epochs_is_a_share_of_a_hundred():
+    of = lambda method, epochs: imagenet_config.get_config(f"method={method},epochs={epochs}").objective  # fmt: skip
+    assert [of("fitnet_second", e).kd.weight.over for e in (100, 50)] == [100, 50]
+    assert [of("dkd", e).dkd.warmup_epochs for e in (100, 30)] == [1, 0]
+    assert [of("ctkd", e).ctkd.epochs for e in (100, 30)] == [10, 3]
+    assert [of("end2", e).end2.hold for e in (100, 50)] == [30, 15]

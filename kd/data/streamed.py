@@ -67,12 +67,14 @@ def load(
         if feature not in features:
             raise unknown(f"feature of {dataset}", feature, features)
 
+    made = (where / "dataset_info.json").stat().st_mtime_ns
+
     def split(name: str) -> Split:
         source, origin = _source(builder, name)
         low, high = scale
         places = np.arange(len(source))
         image = Pictures(source, places, size, resize, (low, high), workers, origin)
-        return Split(image, _labels(source, origin))  # pyrefly: ignore
+        return Split(image, _labels(source, origin, made))  # pyrefly: ignore
 
     return Dataset(
         split(train),
@@ -123,10 +125,14 @@ def _source(builder: Any, split: str) -> tuple[Any, str]:
     )
 
 
-def _labels(source: Any, origin: str) -> np.ndarray:
-    """Labels of all records, int32 [n]; read once and kept."""
+def _labels(source: Any, origin: str, made: int) -> np.ndarray:
+    """Labels of all records, int32 [n]; read once and kept.
+
+    `made` is when the set was prepared, ns: one with corrected labels may have the old one's name, examples and bytes.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd"
-    file = cache / f"labels-{hashlib.sha256(origin.encode()).hexdigest()[:16]}.npy"
+    key = hashlib.sha256(f"{origin}, {made}".encode()).hexdigest()[:16]
+    file = cache / f"labels-{key}.npy"
     try:
         kept = np.load(file)
         if kept.shape == (len(source),):

@@ -30,6 +30,8 @@ class CC(nn.Module):
     feature: Name = "pooled"
     width: int = 128
 
+    least_batch = 2  # see `kd.parts.check_batches`
+
     @nn.compact
     def __call__(self, view: View) -> Float[Array, ""]:
         student, teacher = map(flat, pair(view, self.feature))

@@ -15,10 +15,12 @@ def normalized_kd(
     label: Int[Array, " b"],
     gamma: float,
     temperature: float,
+    softened: Float[Array, "... b c"] | None = None,
 ) -> Float[Array, "... b"]:
     """-p_t[y] log p_s[y] - gamma T^2 sum_{i != y} q_t[i] log q_s[i], in nats.
 
-    p is softmax(z), and q the distribution over the classes other than the label y, of softmax(z / T).
+    p is softmax(z), and q the distribution over the classes other than the label y, of softmax(z / T). The logits z that the teacher's
+    q is of are `softened` where they are others, as those of an ensemble's mean probabilities at T are.
 
     Yang et al. From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels.
     ICCV 2023. https://arxiv.org/abs/2303.13005, L_nkd. Of two classes the other is certain, so the second term is 0.
@@ -26,7 +28,8 @@ def normalized_kd(
     student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
     target = jnp.exp(split(teacher, label)[0]) * split(student, label)[0]
     others_s = split(student / temperature, label)[2]
-    others_t = split(teacher / temperature, label)[2]
+    softened = teacher if softened is None else softened.astype(jnp.float32)
+    others_t = split(softened / temperature, label)[2]
     kept = ~jax.nn.one_hot(label, student.shape[-1], dtype=bool)
     rest = jnp.sum(jnp.where(kept, jnp.exp(others_t) * others_s, 0.0), axis=-1)
     return -target[..., 0] - gamma * temperature**2 * rest
@@ -41,8 +44,9 @@ class NKD(nn.Module):
     def __call__(self, view: View) -> Float[Array, "... b"]:
         return normalized_kd(
             view.student.logits,
-            view.target(self.temperature),
+            view.target(1.0),
             view.batch["label"],
             self.gamma,
             self.temperature,
+            view.target(self.temperature),
         )

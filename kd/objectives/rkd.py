@@ -68,6 +68,8 @@ class RKD(nn.Module):
     distance: float = 25.0
     angle: float = 50.0
 
+    least_batch = 2  # see `kd.parts.check_batches`
+
     def __call__(self, view: View) -> Float[Array, ""]:
         student, teacher = map(flat, pair(view, self.feature))
         return self.distance * rkd_distance(student, teacher) + self.angle * rkd_angle(

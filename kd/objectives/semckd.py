@@ -52,6 +52,8 @@ class SemCKD(nn.Module):
     features: Sequence[Sequence[str]] | None = None
     softness: float = 1.0
 
+    one_size = True  # see `kd.parts.check_batches`
+
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
         if self.features is None:

@@ -14,16 +14,19 @@ def weighted_soft_label(
     teacher: Float[Array, "b c"],
     label: Int[Array, " b"],
     temperature: float,
+    softened: Float[Array, "b c"] | None = None,
 ) -> Float[Array, " b"]:
     """w T^2 times the cross entropy of softmax(student / T) with softmax(teacher / T), in nats; w = 1 - exp(-CE(student) / (CE(teacher) + 1e-7)).
 
-    CE is the cross entropy with the label at T = 1; w has no gradient.
+    CE is the cross entropy with the label at T = 1; w has no gradient. The teacher's logits over T are `softened` where they are others,
+    as those of an ensemble's mean probabilities at T are.
 
     Zhou et al. Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff Perspective. ICLR 2021.
     https://arxiv.org/abs/2102.00650, L_WSL; 1e-7 and T^2 as in the authors' code.
     """
     log_p = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
-    q = jax.nn.softmax(teacher.astype(jnp.float32) / temperature)
+    softened = teacher if softened is None else softened
+    q = jax.nn.softmax(softened.astype(jnp.float32) / temperature)
     ratio = cross_entropy(student, label) / (cross_entropy(teacher, label) + 1e-7)
     weight = jax.lax.stop_gradient(-jnp.expm1(-ratio))
     return weight * temperature**2 * -jnp.sum(q * log_p, axis=-1)
@@ -40,4 +43,5 @@ class WSLD(nn.Module):
             view.target(1.0),
             view.batch["label"],
             self.temperature,
+            view.target(self.temperature),
         )

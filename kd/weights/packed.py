@@ -40,7 +40,7 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
     `SHA256SUMS` beside it, which `sha256sum --check` reads, has a line for it.
 
     Raises:
-      InputError: no finished run, no such member, a network without PyTorch's names, or the file is there already.
+      InputError: no finished run, no such member, a network without PyTorch's names or on eight bits, or the file is there already.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
@@ -50,11 +50,16 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
     workdir = Workdir(run)
     if not workdir.finished:
         raise InputError(f"{workdir} is no finished run.")
+    config = workdir.read("config.json")
+    if config["student"].get("quantize"):
+        raise InputError(
+            f"{workdir} was trained on eight bits, and its ranges have no PyTorch names: without them it would be another network. "
+            "`kd export --format litert --int8` writes it whole."
+        )
     trained = load_trained(workdir)
     count = len(trained.result["seeds"])
     if not 0 <= member < count:
         raise InputError(f"--member {member}: {workdir} has members 0 to {count - 1}.")
-    config = workdir.read("config.json")
     name = config["student"]["name"]
     state = to_torch(name, pick(trained.variables, member))
     facts = {
