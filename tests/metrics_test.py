@@ -1,6 +1,7 @@
 """Numbers of reports, by hand."""
 
 import numpy as np
+import pytest
 
 from kd import metrics
 from kd.statistics import paired_difference
@@ -43,6 +44,7 @@ def test_extreme_logits_stay_finite():
     assert np.isfinite(metrics.mean_probs(np.concatenate([sure, -sure]))).all()
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_should():
     """Of 200 pairs whose true difference is 5 points, about 95 % of the intervals hold it."""
     rng = np.random.default_rng(1)

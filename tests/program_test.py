@@ -166,9 +166,8 @@ def test_paired_students_learn_each_from_their_own_teacher():
         assert_close(pick(together, slice(i, i + 1)), alone, 1e-6)
 
 
-@pytest.mark.parametrize(
-    "shape", [(2, 4), pytest.param((1, 8), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2, 4), (1, 8)])
 def test_eight_devices_equal_one(shape):
     """BatchNorm included: under jit its moments are those of the whole batch."""
     one, logs = Machine(CNN(CLASSES, (4,))).run(seed_keys(5, 1))

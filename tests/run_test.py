@@ -74,6 +74,7 @@ def test_a_second_run_trains_nothing_and_prints_the_same(
     assert snapshot(tmp_path / "runs") == before
 
 
+@pytest.mark.slow
 def test_seeds_of_a_run_equal_runs_of_one_seed(finished, small_config):
     """Student 1 of the run is the run with seed 1 alone."""
     arguments = ["--config.seeds=1", "--config.seed=1", "--workdir", "alone"]
@@ -83,6 +84,7 @@ def test_seeds_of_a_run_equal_runs_of_one_seed(finished, small_config):
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_are_chosen_and_paired(finished, small_config):
     for members, expected in (("1", [1]), ("paired", [0, 1])):
         directory = f"members-{members}"
@@ -466,6 +468,7 @@ def test_tensorboard_gets_the_same_curves(small_config):
     assert len(events) == 1 and b"test/accuracy" in events[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_name_can_be_changed_and_the_new_things_settings_set(small_config):
     arguments = ["--config.student.name=cnn.CNN", "--config.student.widths=(3,)"]
     arguments += ["--config.optimizer.name=adam", "--config.epochs=1"]
