@@ -1,7 +1,8 @@
 """All that a run needs before it starts, made from its config: parts that fit, arrays on the devices, programs."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import flax.linen as nn
@@ -45,18 +46,11 @@ def check_parts(config: ConfigDict) -> None:
     precision.network(student, config.precision)
     tx = parts.make_tx(config, plan)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
-    try:
+    what = f"config.student {config.student.to_dict()} cannot be built for images {list(image.shape[1:])}"
+    with _told(what):
         init = lambda x: student.init(jax.random.key(0), x, train=False)
         variables = jax.eval_shape(init, image)
         jax.eval_shape(tx.init, variables["params"])
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        first = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"config.student {config.student.to_dict()} cannot be built for images "
-            f"{list(image.shape[1:])}: {first}"
-        ) from error
     start.check(config, variables, image, dataset.num_classes)
     if config.export:
         extras.require("tflite", f"config.export = {config.export!r}")
@@ -215,16 +209,24 @@ def set_up(
 
 def _check_tail(size: int, plan: Plan, updates: Callable, *shapes: PyTree) -> None:
     """Raises InputError where the short last batch cannot be trained on: a run is told so before it begins, not after an epoch."""
-    try:
+    what = (
+        f"the last batch of an epoch has {size} examples in place of {plan.batch_size} and cannot be trained on. Leave it out, "
+        "config.drop_last = True, or take another config.batch_size. What it fails with"
+    )
+    with _told(what):
         trace(updates, *shapes)
+
+
+@contextmanager
+def _told(what: str) -> Generator[None]:
+    """What jax or a module says of shapes that do not fit, as an InputError: these words and its first line."""
+    try:
+        yield
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         first = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the last batch of an epoch has {size} examples in place of {plan.batch_size} and cannot be trained on: {first} "
-            "Leave it out, config.drop_last = True, or take another config.batch_size."
-        ) from error
+        raise InputError(f"{what}: {first}") from error
 
 
 def _placed(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:

@@ -204,6 +204,7 @@ def test_csv_has_the_numbers_in_full(done, capsys):
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     student = next(line for line in lines if line["row"] == "student")
     assert student["values"] == "3 4" and student["mean"] == "3.5"
+    assert float(student["error"]) == pytest.approx(0.5)
     assert student["config"] == "mini.py:role=student" and student["marked"] == "0"
     assert student["source"] == "Nobody 1999, Table 1" and student["met"] == "1"
     assert Path("runs/mini_table.csv").read_text().startswith("table,row")

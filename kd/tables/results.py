@@ -197,7 +197,9 @@ def publish(
             {
                 "identity": run.identity,
                 **{k: result.facts.get(k) for k in FACTS},
-                "trained_from": _trained_from(run, result),
+                "trained_from": lineage.recorded(
+                    result.facts, run.taught, run.first is not None
+                ),
                 "values": {},
             },
         )
@@ -229,10 +231,6 @@ def publish(
     keys = [(plan[c.reference].reference, _key(c)) for c in cells]
     there = sum(k in entries.get(r, {}).get("values", {}) for r, k in keys)
     return there, len(keys), lost
-
-
-def _trained_from(run: Run, result: Result) -> dict[str, str | None]:
-    return lineage.recorded(result.facts, run.taught, run.first is not None)
 
 
 def _taught_anew(
