@@ -49,8 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measures what is missing of each benchmark, things timed in turn, and prints its table. The same command "
-        "goes on where it was cut off.",
+        description=(
+            "Measures what is missing of each benchmark, things timed in turn, and prints its "
+            "table. The same command goes on where it was cut off."
+        ),
         allow_abbrev=False,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
@@ -65,14 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="cases with it")
     parser.add_argument("--toy", action="store_true", help="tiny sizes: shows it works")
-    parser.add_argument(
-        "--print", dest="print_only", action="store_true", help="measure nothing"
-    )
+    parser.add_argument("--print", dest="print_only", action="store_true", help="measure nothing")
     parser.add_argument(
         "--into",
         type=Path,
         metavar="FILE.md",
-        help="measure nothing: write the tables of benchmarks/results between <!-- table: NAME --> and <!-- /table -->",
+        help=(
+            "measure nothing: write the tables of benchmarks/results between <!-- table: NAME --> "
+            "and <!-- /table -->"
+        ),
     )
     return parser
 

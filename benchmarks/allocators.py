@@ -1,7 +1,9 @@
-"""The step of KD by what gives a process its memory: XLA asks for a step's large blocks anew each time.
+"""The step of KD by what gives a process its memory: XLA asks for a step's large blocks anew each
+time.
 
-glibc takes large blocks from the kernel and gives them back. jemalloc and tcmalloc, put before the process by LD_PRELOAD, keep
-them, and so does glibc when it is told to; jemalloc asks for huge pages as well.
+glibc takes large blocks from the kernel and gives them back. jemalloc and tcmalloc, put before the
+process by LD_PRELOAD, keep them, and so does glibc when it is told to; jemalloc asks for huge pages
+as well.
 """
 
 import ctypes.util
@@ -38,9 +40,7 @@ def cases(toy: bool) -> Sequence[Case]:
     """The reference pair at batch 64, and five students in one program."""
     nets, size, seeds = (TOYS, 8, 2) if toy else (KINDS, 64, 5)
     of = lambda net: Problem(net, net, size, SHAPE, CLASSES, 512)
-    problems = {
-        f"{kind}, {seeds} seeds": (of(nets[kind]), seeds) for kind in ("CNN", "MLP")
-    }
+    problems = {f"{kind}, {seeds} seeds": (of(nets[kind]), seeds) for kind in ("CNN", "MLP")}
     if not toy:
         problems["wrn_40_2 to wrn_16_2"] = CIFAR, 1
     return [Case(name, partial(_make, *made)) for name, made in problems.items()]

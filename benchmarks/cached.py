@@ -1,4 +1,6 @@
-"""A step of KD with a teacher that was asked before, its answers stored in several ways, over one with the live teacher."""
+"""A step of KD with a teacher that was asked before, its answers stored in several ways, over one
+with the live teacher.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +32,9 @@ def cases(toy: bool) -> Sequence[Case]:
 
 
 def _make(problem: Problem) -> Made:
-    """The stored answers are of one epoch of augmentation: a window of w takes w times their memory, and the same time."""
+    """The stored answers are of one epoch of augmentation: a window of w takes w times their
+    memory, and the same time.
+    """
     logits = jnp.zeros((1, problem.examples, problem.num_classes))
     cached = teacher.cached(problem.num_classes)
     steps = {"live": step_of("kd", problem)}
@@ -42,7 +46,9 @@ def _make(problem: Problem) -> Made:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Times as median [smallest, largest] of the rounds; memory of the program and its arguments, answers included."""
+    """Times as median [smallest, largest] of the rounds; memory of the program and its arguments,
+    answers included.
+    """
     head = ["pair"]
     for precision in PRECISIONS:
         head += [f"time, {precision}", f"memory, {precision}"]

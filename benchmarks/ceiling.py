@@ -1,7 +1,8 @@
-"""The step of KD under each precision, and the time that its convolutions take by themselves: what no step can be faster than.
+"""The step of KD under each precision, and the time that its convolutions take by themselves: what
+no step can be faster than.
 
-The convolutions are those of the traced step, forward and backward, each with its own shapes and padding, in one program that does
-nothing else.
+The convolutions are those of the traced step, forward and backward, each with its own shapes and
+padding, in one program that does nothing else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,20 +25,19 @@ POLICIES = ("float32", "tf32", "bfloat16")
 PAIRS = {
     "wrn_40_2 to wrn_16_2": CIFAR,
     "resnet32x4 to resnet8x4": CIFAR._replace(
-        teacher={"name": "resnet_cifar.resnet32x4"},
-        student={"name": "resnet_cifar.resnet8x4"},
+        teacher={"name": "resnet_cifar.resnet32x4"}, student={"name": "resnet_cifar.resnet8x4"}
     ),
 }
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Both reference pairs at batch 64. TF32 is float32 where the device has no such thing, as a CPU."""
+    """Both reference pairs at batch 64. TF32 is float32 where the device has no such thing, as a
+    CPU.
+    """
     pairs: Mapping[str, Problem] = {"toy": TOY} if toy else PAIRS
     cpu = jax.default_backend() == "cpu"
     policies = tuple(p for p in POLICIES if not (cpu and p == "tf32"))
-    return [
-        Case(name, partial(_make, problem, policies)) for name, problem in pairs.items()
-    ]
+    return [Case(name, partial(_make, problem, policies)) for name, problem in pairs.items()]
 
 
 def _make(problem: Problem, policies: Sequence[str]) -> Made:
@@ -52,15 +52,19 @@ def _make(problem: Problem, policies: Sequence[str]) -> Made:
 
 
 def convolutions(step: Stepper) -> tuple[Callable[[], Any], float]:
-    """A program of the step's convolutions alone, and how many multiplications and additions they are."""
+    """A program of the step's convolutions alone, and how many multiplications and additions they
+    are.
+    """
     traced = jax.make_jaxpr(step.step)(step.state, step.frozen, step.batch).jaxpr
     found = list(_found(traced))
     rng = np.random.default_rng(0)
     large: dict[Any, jax.Array] = {}
 
     def operands(equation: Any) -> tuple[jax.Array, jax.Array]:
-        """The smaller one is each equation's own, so that the compiler does not take two for one."""
-        shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in equation.invars]  # fmt: skip
+        """The smaller one is each equation's own, so that the compiler does not take two for
+        one.
+        """
+        shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in equation.invars]
         draw = lambda s: jnp.asarray(rng.standard_normal(s.shape, np.float32), s.dtype)
         own = min((0, 1), key=lambda i: shapes[i].size)
         other = shapes[1 - own]
@@ -97,7 +101,9 @@ def _found(jaxpr: Any) -> Iterator[Any]:
 
 
 def _operations(equation: Any) -> float:
-    """Two for each number of the result and each of the kernel that it is made of; what only meets padding counts, too."""
+    """Two for each number of the result and each of the kernel that it is made of; what only meets
+    padding counts, too.
+    """
     kernel = equation.invars[1].aval
     out_channels = equation.params["dimension_numbers"].rhs_spec[0]
     each = kernel.size / kernel.shape[out_channels]
@@ -105,9 +111,11 @@ def _operations(equation: Any) -> float:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Ratios as median [smallest, largest] of the rounds; on a GPU images and operations a second at the quickest, too."""
+    """Ratios as median [smallest, largest] of the rounds; on a GPU images and operations a second
+    at the quickest, too.
+    """
     gpu = bool(rows) and all(row["platform"] == "gpu" for row in rows)
-    head = ["pair", "precision", "step over float32's", "convolutions alone over the step"]  # fmt: skip
+    head = ["pair", "precision", "step over float32's", "convolutions alone over the step"]
     more = ["images/s", "ceiling, images/s", "ceiling, TFLOP/s"]
     lines = [head + more * gpu]
     for row in rows:

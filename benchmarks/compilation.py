@@ -1,4 +1,6 @@
-"""Seconds that `kd run` waits for XLA: with nothing kept, with an empty directory of programs, and with a full one."""
+"""Seconds that `kd run` waits for XLA: with nothing kept, with an empty directory of programs, and
+with a full one.
+"""
 
 import os
 import subprocess
@@ -52,7 +54,9 @@ def _make(extra: str) -> Made:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Ratios as median [smallest, largest] of the rounds; the first round, which fills the directory, does not count."""
+    """Ratios as median [smallest, largest] of the rounds; the first round, which fills the
+    directory, does not count.
+    """
     head = ["run", "XLA's seconds, with over without", "whole command"]
     lines = []
     for row in rows:
@@ -60,5 +64,5 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         times = row["seconds"]
         n = len(times["with"])
         quotients = ratio(compiled["with"][-n:], compiled["without"][-n:])
-        lines.append([row["case"], str(quotients), str(ratio(times["with"], times["without"]))])  # fmt: skip
+        lines.append([row["case"], str(quotients), str(ratio(times["with"], times["without"]))])
     return [head, *lines]

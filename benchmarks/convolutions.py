@@ -1,4 +1,6 @@
-"""Other ways to write the small convolutions of the CIFAR networks on a CPU, over XLA's own, in seconds of the processors."""
+"""Other ways to write the small convolutions of the CIFAR networks on a CPU, over XLA's own, in
+seconds of the processors.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +23,8 @@ SHAPES = ((32, 32), (16, 64), (8, 128))
 """Height and width, and channels: the stages of wrn_16_2 and wrn_40_2."""
 
 CALLS = 2
-"""Calls that are timed together, after one that is not: whatever ran before has filled the caches."""
+"""Calls that are timed together, after one that is not: whatever ran before has filled the caches.
+"""
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -70,7 +73,8 @@ def nine(x: Maps, w: Kernel, dtype: Any = jnp.float32) -> Maps:
     return sum(_dot(t.reshape(-1, c), k) for t, k in parts).reshape(*x.shape[:3], d)  # pyrefly: ignore
 
 
-# Lavin, Gray. Fast Algorithms for Convolutional Neural Networks. CVPR 2016. https://arxiv.org/abs/1509.09308, Eq. 5: F(2 x 2, 3 x 3).
+# Lavin, Gray. Fast Algorithms for Convolutional Neural Networks. CVPR 2016.
+# https://arxiv.org/abs/1509.09308, Eq. 5: F(2 x 2, 3 x 3).
 _B = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 _A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
@@ -80,7 +84,7 @@ def _transform(matrix: np.ndarray, grid: list[list[Array]]) -> list[list[Array]]
     """M grid M^T, of a grid of maps, by additions alone."""
 
     def left(columns: list[Array]) -> list[Array]:
-        return [sum(int(f) * x for f, x in zip(row, columns, strict=True) if f) for row in matrix]  # fmt: skip  # pyrefly: ignore
+        return [sum(int(f) * x for f, x in zip(row, columns, strict=True) if f) for row in matrix]  # pyrefly: ignore
 
     by_rows = [left(list(column)) for column in zip(*grid, strict=True)]
     return [left(list(row)) for row in zip(*by_rows, strict=True)]
@@ -96,10 +100,7 @@ def winograd(x: Maps, w: Kernel, dtype: Any = jnp.float32) -> Maps:
     kernel = jnp.einsum("ai,bj,ijcd->abcd", _G, _G, w).reshape(16, c, d)
     both = (((2,), (1,)), ((0,), (0,)))
     product = lax.dot_general(
-        seen.astype(dtype),
-        kernel.astype(dtype),
-        both,
-        preferred_element_type=jnp.float32,
+        seen.astype(dtype), kernel.astype(dtype), both, preferred_element_type=jnp.float32
     ).reshape(4, 4, b, h // 2, width // 2, d)
     out = _transform(_A, [[product[i, j] for j in range(4)] for i in range(4)])
     out = jnp.stack([jnp.stack(row, axis=3) for row in out], axis=2)
@@ -217,9 +218,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         of_kind = {row["maps"]: row["seconds"] for row in rows if row["kind"] == kind}
         for form in list(forms)[1:]:
             cells = (
-                str(ratio(of_kind[m][form], of_kind[m]["XLA's"]))
-                if m in of_kind
-                else ""
+                str(ratio(of_kind[m][form], of_kind[m]["XLA's"])) if m in of_kind else ""
                 for m in maps
             )
             lines.append([kind, form, *cells])

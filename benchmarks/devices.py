@@ -1,4 +1,6 @@
-"""The step of KD on 1, 2, 4 and 8 simulated devices: what the division of a batch, or of an ensemble, costs on the same cores."""
+"""The step of KD on 1, 2, 4 and 8 simulated devices: what the division of a batch, or of an
+ensemble, costs on the same cores.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,15 +20,14 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.step import make_init, make_step
 
-TITLE = "a step on several simulated devices over one on a single, on the same cores: processor time"
+TITLE = (
+    "a step on several simulated devices over one on a single, on the same cores: processor time"
+)
 REPEATS = 9
 
 MEMBERS = 8
 
-MESHES = {
-    "batch": ((1, 1), (1, 2), (1, 4), (1, 8)),
-    "members": ((1, 1), (2, 1), (4, 1), (8, 1)),
-}
+MESHES = {"batch": ((1, 1), (1, 2), (1, 4), (1, 8)), "members": ((1, 1), (2, 1), (4, 1), (8, 1))}
 """What is divided -> (teacher, data) of the meshes."""
 
 
@@ -34,8 +35,7 @@ def cases(toy: bool) -> Sequence[Case]:
     """An ensemble of eight CNNs and of eight MLPs."""
     nets, size = (TOYS, 8) if toy else (KINDS, 64)
     problems = {
-        kind: Problem(nets[kind], nets[kind], size, SHAPE, CLASSES, 512)
-        for kind in ("CNN", "MLP")
+        kind: Problem(nets[kind], nets[kind], size, SHAPE, CLASSES, 512) for kind in ("CNN", "MLP")
     }
     return [
         Case(f"{kind}, {what}", partial(_make, problem, meshes[: 2 if toy else None]))
@@ -45,7 +45,9 @@ def cases(toy: bool) -> Sequence[Case]:
 
 
 def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
-    """An update by an ensemble, on a mesh of so many devices, as `kd.setup` makes it of `config.devices`."""
+    """An update by an ensemble, on a mesh of so many devices, as `kd.setup` makes it of
+    `config.devices`.
+    """
     mesh = sharding.make_mesh(rows, columns)
     big = parts.make_model(problem.teacher, problem.num_classes)
     small = parts.make_model(problem.student, problem.num_classes)
@@ -56,10 +58,7 @@ def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
     example = batch(problem)
     keys = jax.random.split(jax.random.key(0), MEMBERS)
     weights = jax.jit(jax.vmap(lambda key: big.init(key, example["image"])))(keys)
-    frozen = {
-        "teacher": sharding.put(weights, sharding.members(mesh, MEMBERS)),
-        "tables": {},
-    }
+    frozen = {"teacher": sharding.put(weights, sharding.members(mesh, MEMBERS)), "tables": {}}
     everywhere = sharding.everywhere(mesh)
     example = sharding.put(example, everywhere)
     init = jax.jit(make_init(*made), out_shardings=everywhere)
@@ -79,7 +78,7 @@ def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
 
 
 def _make(problem: Problem, meshes: Sequence[tuple[int, int]]) -> Made:
-    part = lambda rows, columns: Worker(step, problem, rows, columns, devices=rows * columns)  # fmt: skip
+    part = lambda rows, columns: Worker(step, problem, rows, columns, devices=rows * columns)
     return Made({str(r * c): part(r, c) for r, c in meshes}, {})
 
 

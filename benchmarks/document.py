@@ -27,7 +27,9 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
 
 
 def fill(text: str) -> str:
-    """The document with each of TABLES that it has markers for as the results in this directory have it."""
+    """The document with each of TABLES that it has markers for as the results in this directory
+    have it.
+    """
     for name, lines in TABLES.items():
         if re.search(f"^<!-- table: {re.escape(name)} -->$", text, re.MULTILINE):
             text = embed(text, name, record.markdown(lines()))

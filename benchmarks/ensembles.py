@@ -1,4 +1,6 @@
-"""Forward of 1, 2, 4, 8 teachers under vmap, map and unroll, over unroll: where the defaults of kd.transform come from."""
+"""Forward of 1, 2, 4, 8 teachers under vmap, map and unroll, over unroll: where the defaults of
+kd.transform come from.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

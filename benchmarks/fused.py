@@ -1,4 +1,6 @@
-"""The whole step of KD over its parts, each compiled alone: the teacher's forward, the student's update."""
+"""The whole step of KD over its parts, each compiled alone: the teacher's forward, the student's
+update.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -39,11 +41,7 @@ def _make(problem: Problem) -> Made:
     student = step_of("kd", problem, told, forward(weights, image))
     bytes_ = {"fused": fused.memory, "student": student.memory}
     return Made(
-        {
-            "fused": fused,
-            "teacher": lambda: forward(weights, image),
-            "student": student,
-        },
+        {"fused": fused, "teacher": lambda: forward(weights, image), "student": student},
         {"memory": bytes_},
     )
 
@@ -55,6 +53,6 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     for row in rows:
         seconds = row["seconds"]
         parts_ = added(seconds["teacher"], seconds["student"])
-        whole, share = ratio(seconds["fused"], parts_), ratio(seconds["teacher"], parts_)  # fmt: skip
+        whole, share = ratio(seconds["fused"], parts_), ratio(seconds["teacher"], parts_)
         lines.append([row["case"], str(whole), str(share)])
     return [head, *lines]

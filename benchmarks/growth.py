@@ -1,4 +1,6 @@
-"""A step's time and memory as batch, teachers, classes and training set grow, each over the smallest."""
+"""A step's time and memory as batch, teachers, classes and training set grow, each over the
+smallest.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -65,5 +67,5 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     for row in rows:
         time = ratio(row["seconds"]["grown"], row["seconds"]["first"])
         grown, first = (sum(row[k].values()) for k in ("grown", "first"))
-        lines.append([row["case"], f"{row['times']:g}", str(time), f"{grown / first:.2f}"])  # fmt: skip
+        lines.append([row["case"], f"{row['times']:g}", str(time), f"{grown / first:.2f}"])
     return [head, *lines]

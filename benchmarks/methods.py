@@ -1,4 +1,6 @@
-"""The methods: paper, year, what each needs, and what its step costs over plain KD's. The tables of the documents, as data."""
+"""The methods: paper, year, what each needs, and what its step costs over plain KD's. The tables of
+the documents, as data.
+"""
 
 from typing import NamedTuple
 
@@ -379,8 +381,8 @@ ALL = (
 
 def needs(method: Method) -> str:
     """What a method learns from, in one cell."""
-    named = (("logits", method.logits), ("features", method.features), ("labels", method.labels))  # fmt: skip
-    words = [name if value == "yes" else f"{name}: {value}" for name, value in named if value]  # fmt: skip
+    named = (("logits", method.logits), ("features", method.features), ("labels", method.labels))
+    words = [name if value == "yes" else f"{name}: {value}" for name, value in named if value]
     return "; ".join([*words, method.more] if method.more else words)
 
 
@@ -430,12 +432,6 @@ def short() -> list[list[str]]:
     """The table of the README."""
     measured = _measured()
     return [["method", "paper", "year", "needs", "step time", "memory"]] + [
-        [
-            _code(m.methods or m.objectives),
-            _paper(m),
-            str(m.year),
-            needs(m),
-            *_cost(m, measured),
-        ]
+        [_code(m.methods or m.objectives), _paper(m), str(m.year), needs(m), *_cost(m, measured)]
         for m in ALL
     ]

@@ -11,7 +11,9 @@ from kd.types import Outputs
 
 
 class Transformer(nn.Module):
-    """Patches of an image as tokens, then blocks of attention and a two-layer perceptron, each after LayerNorm and added."""
+    """Patches of an image as tokens, then blocks of attention and a two-layer perceptron, each
+    after LayerNorm and added.
+    """
 
     num_classes: int
     width: int = 64

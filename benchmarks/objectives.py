@@ -12,15 +12,14 @@ REPEATS = 5
 
 PLAIN = "kd"
 SECOND = ("fsp", "ab", "fitnet_first", "fitnet_second")
-"""Runs whose step is another method's: second ones of cross entropy alone, as `labels`, or of `kd`."""
+"""Runs whose step is another method's: second ones of cross entropy alone, as `labels`, or of `kd`.
+"""
 
 
 def cases(toy: bool) -> Sequence[Case]:
     """Every method, labels alone too; KD against itself shows the noise."""
     problem = TOY if toy else CIFAR
-    names = (
-        ["at", "simkd"] if toy else [m for m in METHODS if m not in (*SECOND, *SEVERAL)]
-    )
+    names = ["at", "simkd"] if toy else [m for m in METHODS if m not in (*SECOND, *SEVERAL)]
     made: list[Stepper] = []  # plain KD, compiled once, when it is first needed
 
     def make(name: str) -> Made:
@@ -50,5 +49,5 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     lines = []
     for row in rows:
         more = sum(row["method"].values()) - sum(row["plain"].values())
-        lines.append([row["case"], str(time(row)), f"{memory(row):.2f}", f"{more / 1e6:.0f}"])  # fmt: skip
+        lines.append([row["case"], str(time(row)), f"{memory(row):.2f}", f"{more / 1e6:.0f}"])
     return [head, *lines]

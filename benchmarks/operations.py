@@ -1,4 +1,6 @@
-"""Where the time of a KD step goes: its operations by kind, from a trace as `config.profile` writes it."""
+"""Where the time of a KD step goes: its operations by kind, from a trace as `config.profile` writes
+it.
+"""
 
 import gzip
 import json
@@ -46,14 +48,15 @@ def _make(problem: Problem) -> Made:
 
 
 def kinds(program: str) -> dict[str, str]:
-    """Kind of each instruction of a compiled program, from its text; without those that only hold others."""
-    # Of each computation that fusions call, the operation that names it: one of INNER where it has one.
+    """Kind of each instruction of a compiled program, from its text; without those that only hold
+    others.
+    """
+    # Of each computation that fusions call, the operation that names it: one of INNER where it has
+    # one.
     inner: dict[str, str] = {}
     current, found = "", {}
     for line in program.splitlines():
-        if line.endswith("{") and (
-            begins := re.match(r"(?:ENTRY )?%?([\w.-]+) ", line)
-        ):
+        if line.endswith("{") and (begins := re.match(r"(?:ENTRY )?%?([\w.-]+) ", line)):
             current = begins[1]
         match = INSTRUCTION.match(line)
         if not match or match[2] in AROUND:
@@ -82,9 +85,11 @@ def _kind(name: str, opcode: str, rest: str) -> str:
 
 
 def by_kind(events: Sequence[Mapping], kinds: Mapping[str, str]) -> dict[str, float]:
-    """Microseconds of a program's operations by kind, each operation at its quickest of all the trace's steps.
+    """Microseconds of a program's operations by kind, each operation at its quickest of all the
+    trace's steps.
 
-    What else happens on the machine makes single operations seem a hundred times slower than they are.
+    What else happens on the machine makes single operations seem a hundred times slower than they
+    are.
     """
     quickest: dict[str, float] = {}
     for event in events:

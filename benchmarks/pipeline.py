@@ -1,4 +1,6 @@
-"""The input pipelines: drawing and augmenting a batch in memory over the step that it feeds; photographs decoded by processes."""
+"""The input pipelines: drawing and augmenting a batch in memory over the step that it feeds;
+photographs decoded by processes.
+"""
 
 import io
 import time
@@ -19,13 +21,13 @@ from kd.data.augment import make_augment
 from kd.data.pictures import Pictures
 from kd.loop import Plan
 
-TITLE = (
-    "input pipelines: time for a batch over the step that it feeds, or over one process"
-)
+TITLE = "input pipelines: time for a batch over the step that it feeds, or over one process"
 REPEATS = 9
 
 BATCHES = 40
-"""Of photographs, timed together: many beside those that were decoded ahead while the other pipeline had its turn."""
+"""Of photographs, timed together: many beside those that were decoded ahead while the other
+pipeline had its turn.
+"""
 
 
 class Photographs:
@@ -52,14 +54,22 @@ class Photographs:
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """CIFAR-100's crops and flips beside steps that they feed; ImageNet's crops by one, two and four processes."""
+    """CIFAR-100's crops and flips beside steps that they feed; ImageNet's crops by one, two and
+    four processes.
+    """
     feeds = {"wrn_40_2 to wrn_16_2": CIFAR}
-    feeds["MLP to the same"] = CIFAR._replace(teacher=KINDS["MLP"], student=KINDS["MLP"])  # fmt: skip
+    feeds["MLP to the same"] = CIFAR._replace(teacher=KINDS["MLP"], student=KINDS["MLP"])
     if toy:
         feeds = {"toy": TOY._replace(teacher=TOYS["CNN"], student=TOYS["CNN"])}
     memory = [Case(f"in memory, {k}", partial(_memory, v)) for k, v in feeds.items()]
     sizes, ways = ((4, 16, 16), (1,)) if toy else ((8, 400, 224), (1, 2))
-    return [*memory, *(Case(f"photographs, {n} processes over threads", partial(_photographs, n, *sizes)) for n in ways)]  # fmt: skip
+    return [
+        *memory,
+        *(
+            Case(f"photographs, {n} processes over threads", partial(_photographs, n, *sizes))
+            for n in ways
+        ),
+    ]
 
 
 def _memory(problem: Problem) -> Made:
@@ -84,7 +94,7 @@ def _photographs(processes: int, size: int, side: int, crop: int) -> Made:
     plan = Plan(size * 50, size, 1000, 1)
     places = np.arange(plan.examples)
     source = Photographs(plan.examples, side)
-    make = lambda workers: Pictures(source, places, crop, crop, (0.08, 1.0), workers, "")  # fmt: skip
+    make = lambda workers: Pictures(source, places, crop, crop, (0.08, 1.0), workers, "")
 
     def opened(workers: int) -> Callable[[], float]:
         pipeline = _pipeline(Steps(make(workers), (0,), plan), 0)
@@ -102,7 +112,9 @@ def _photographs(processes: int, size: int, side: int, crop: int) -> Made:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Time over what it feeds or over threads, as median [smallest, largest] of the rounds, and images/s at the quickest."""
+    """Time over what it feeds or over threads, as median [smallest, largest] of the rounds, and
+    images/s at the quickest.
+    """
     lines = [["pipeline", "time over", "images/s, at the quickest"]]
     for row in rows:
         seconds = row["seconds"]

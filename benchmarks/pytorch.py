@@ -1,12 +1,15 @@
-"""The step of KD against PyTorch's on the same machine: its fastest form, and the form in which the field's code is written.
+"""The step of KD against PyTorch's on the same machine: its fastest form, and the form in which the
+field's code is written.
 
     uv sync --group bench && uv run python -m benchmarks pytorch
 
-The recipe is that of the CIFAR-100 tables: teacher in evaluation mode, cross entropy and KL at temperature 4, SGD with momentum
-and coupled weight decay. The fastest forms have `channels_last`, `torch.compile` of both networks and the loss, a fused optimizer,
-autocast where it says bfloat16 (else TF32 is allowed on a GPU), and the batch on the device. On a GPU each is compiled with and without
-CUDA graphs (`reduce-overhead`), for these networks' kernels are shorter than their launches, and the quicker one counts. The usual form is eager, with a
-DataLoader and transforms on PIL images. `kd` steps see the batch on the device, compiled by XLA with its defaults; on a GPU
+The recipe is that of the CIFAR-100 tables: teacher in evaluation mode, cross entropy and KL at
+temperature 4, SGD with momentum and coupled weight decay. The fastest forms have `channels_last`,
+`torch.compile` of both networks and the loss, a fused optimizer, autocast where it says bfloat16
+(else TF32 is allowed on a GPU), and the batch on the device. On a GPU each is compiled with and
+without CUDA graphs (`reduce-overhead`), for these networks' kernels are shorter than their
+launches, and the quicker one counts. The usual form is eager, with a DataLoader and transforms on
+PIL images. `kd` steps see the batch on the device, compiled by XLA with its defaults; on a GPU
 PyTorch's bfloat16 meets ours (`config.precision`), on a CPU, where ours gains nothing, our float32.
 """
 
@@ -38,8 +41,7 @@ PAIRS = {
     "wrn_40_2 to wrn_16_2": (CIFAR, "wrn_40_2", "wrn_16_2"),
     "resnet32x4 to resnet8x4": (
         CIFAR._replace(
-            teacher={"name": "resnet_cifar.resnet32x4"},
-            student={"name": "resnet_cifar.resnet8x4"},
+            teacher={"name": "resnet_cifar.resnet32x4"}, student={"name": "resnet_cifar.resnet8x4"}
         ),
         "resnet32x4",
         "resnet8x4",
@@ -74,7 +76,9 @@ TOY = {
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pairs at batch 64 and the Fashion-MNIST pair at 128. Raises InputError without PyTorch."""
+    """The reference pairs at batch 64 and the Fashion-MNIST pair at 128. Raises InputError without
+    PyTorch.
+    """
     try:
         import torch  # noqa: F401
     except ImportError as error:
@@ -179,9 +183,7 @@ class Form:
                 target = self._teacher(image)
             logits = self._student(image)
         logits, target = logits.float(), target.float()
-        soft = F.kl_div(
-            F.log_softmax(logits / t, 1), F.softmax(target / t, 1), reduction="sum"
-        )
+        soft = F.kl_div(F.log_softmax(logits / t, 1), F.softmax(target / t, 1), reduction="sum")
         hard = F.cross_entropy(logits, label)
         return (1 - SOFT) * hard + SOFT * t * t * soft / len(label)
 
@@ -212,7 +214,9 @@ class Form:
 
 
 def _loader(problem: Problem) -> Iterator[Any]:
-    """Batches as the field's code reads them. Workers only beside a GPU: on a CPU they would take the step's own cores."""
+    """Batches as the field's code reads them. Workers only beside a GPU: on a CPU they would take
+    the step's own cores.
+    """
     import torch
     from PIL import Image
     from torchvision import transforms
@@ -255,7 +259,10 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         full = seconds["kd"]
         half = seconds.get(HALF, full)
         ours = (full, half, full)
-        quick = (*(_quicker(seconds, f, g) for f, g in zip(forms, GRAPHS, strict=False)), seconds["usual"])  # fmt: skip
+        quick = (
+            *(_quicker(seconds, f, g) for f, g in zip(forms, GRAPHS, strict=False)),
+            seconds["usual"],
+        )
         quotients = [str(ratio(o, f)) for o, f in zip(ours, quick, strict=True)]
         lines.append([row["case"], *quotients])
     return [head, *lines]

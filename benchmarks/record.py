@@ -1,4 +1,6 @@
-"""What a benchmark is, and its results as JSON: a row as soon as it is measured, so that a run that was cut goes on."""
+"""What a benchmark is, and its results as JSON: a row as soon as it is measured, so that a run that
+was cut goes on.
+"""
 
 import json
 import os
@@ -34,10 +36,14 @@ NAMES = (
 RESULTS = Path(__file__).parent / "results"
 
 STEADY, TRIES = 1.3, 3
-"""Largest over smallest time of the first part in rounds that count as quiet, and how often to wait for such rounds."""
+"""Largest over smallest time of the first part in rounds that count as quiet, and how often to wait
+for such rounds.
+"""
 
 type Row = dict[str, Any]
-"""`case`, `seconds` {part: a number for each round}, `tries`, `load` of the machine at its end, and facts of the case."""
+"""`case`, `seconds` {part: a number for each round}, `tries`, `load` of the machine at its end, and
+facts of the case.
+"""
 
 
 class Made(NamedTuple):
@@ -99,19 +105,15 @@ def measure(
     """
     path = out / f"{name}.json"
     cases = benchmark.cases(toy)
-    content: dict[str, Any] = {
-        "title": benchmark.TITLE,
-        **setting(),
-        "toy": toy,
-        "rows": [],
-    }
+    content: dict[str, Any] = {"title": benchmark.TITLE, **setting(), "toy": toy, "rows": []}
     if path.exists():
         stored = json.loads(path.read_text())
         for key in ("jax", "hardware", "toy"):
             if stored[key] != content[key]:
                 raise InputError(
-                    f"{path} was measured with {key} {stored[key]}, here it is {content[key]}: rows that are not of one setting "
-                    "cannot stand in one table. Give another --out, or remove it."
+                    f"{path} was measured with {key} {stored[key]}, here it is {content[key]}: "
+                    "rows that are not of one setting cannot stand in one table. Give another "
+                    "--out, or remove it."
                 )
         content = stored
     done = {row["case"] for row in content["rows"]}
@@ -134,7 +136,8 @@ def measure(
 
 
 def steadily(made: Made, repeats: int) -> tuple[int, dict[str, list[float]]]:
-    """How often it was tried, and seconds: again where other work made the first part's own times differ too much.
+    """How often it was tried, and seconds: again where other work made the first part's own times
+    differ too much.
 
     The last try stands, whatever it shows.
     """

@@ -1,4 +1,6 @@
-"""KD of 1, 2, 4, 8 students in one program over that many runs of one, the teacher's forward included in each."""
+"""KD of 1, 2, 4, 8 students in one program over that many runs of one, the teacher's forward
+included in each.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +19,9 @@ TITLE = "an update of several students in one program over as many updates of on
 REPEATS = 7
 
 HOW = ("vmap", "unroll")
-"""`map` puts gradients of convolutions into a loop, where XLA's CPU backend has no fast code for them: see kd.transform."""
+"""`map` puts gradients of convolutions into a loop, where XLA's CPU backend has no fast code for
+them: see kd.transform.
+"""
 
 
 def cases(toy: bool) -> Sequence[Case]:
@@ -36,8 +40,7 @@ def cases(toy: bool) -> Sequence[Case]:
 def _make(section: Mapping[str, Any], seeds: int, size: int) -> Made:
     alone = step_of("kd", Problem(section, section, size, SHAPE, CLASSES, 512))
     return Made(
-        {"alone": alone, **{how: together(alone, seeds, how) for how in HOW}},
-        {"seeds": seeds},
+        {"alone": alone, **{how: together(alone, seeds, how) for how in HOW}}, {"seeds": seeds}
     )
 
 

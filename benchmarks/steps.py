@@ -1,4 +1,6 @@
-"""Compiled steps on made-up images, as the benchmarks time them: what the numbers are changes no time."""
+"""Compiled steps on made-up images, as the benchmarks time them: what the numbers are changes no
+time.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,9 +31,7 @@ class Problem(NamedTuple):
     examples: int
 
 
-CIFAR = Problem(
-    {"name": "wrn.wrn_40_2"}, {"name": "wrn.wrn_16_2"}, 64, (32, 32, 3), 100, 50000
-)
+CIFAR = Problem({"name": "wrn.wrn_40_2"}, {"name": "wrn.wrn_16_2"}, 64, (32, 32, 3), 100, 50000)
 TOY = Problem(
     {"name": "cnn.CNN", "widths": (4, 8)},
     {"name": "cnn.CNN", "widths": (4, 8)},
@@ -70,7 +70,9 @@ class Stepper:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes of the program's temporaries, and of its arguments: weights, optimizer, banks, the batch."""
+        """Bytes of the program's temporaries, and of its arguments: weights, optimizer, banks, the
+        batch.
+        """
         analysis = self.compiled.memory_analysis()
         return {
             "temporary_bytes": analysis.temp_size_in_bytes,
@@ -90,7 +92,8 @@ def step_of(
     weights: PyTree = None,
     policy: str = "default",
 ) -> Stepper:
-    """The step of a method of METHODS as a run of the CIFAR-100 recipe has it, without augmentation.
+    """The step of a method of METHODS as a run of the CIFAR-100 recipe has it, without
+    augmentation.
 
     Args:
       name: of the method.
@@ -104,11 +107,7 @@ def step_of(
     config = parts.spell_out(
         configs.complete(
             ConfigDict(
-                dict(
-                    data=dict(name="cifar100"),
-                    student=section,
-                    objective=method(name, *names),
-                )
+                dict(data=dict(name="cifar100"), student=section, objective=method(name, *names))
             )
         )
     )

@@ -1,4 +1,6 @@
-"""The networks of `benchmarks.pytorch` in PyTorch: WRNs and ResNets for 32 x 32 images, and the CNN of `kd.models.cnn`."""
+"""The networks of `benchmarks.pytorch` in PyTorch: WRNs and ResNets for 32 x 32 images, and the CNN
+of `kd.models.cnn`.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -49,11 +51,11 @@ class Basic(nn.Module):
 
 
 class Staged(nn.Module):
-    """Three stages of blocks, the resolution halved at the second and the third; global mean, linear head."""
+    """Three stages of blocks, the resolution halved at the second and the third; global mean,
+    linear head.
+    """
 
-    def __init__(
-        self, block: type[nn.Module], widths: Sequence[int], blocks: int, classes: int
-    ):
+    def __init__(self, block: type[nn.Module], widths: Sequence[int], blocks: int, classes: int):
         super().__init__()
         after = block is Basic  # where BatchNorm and ReLU stand
         normed = lambda width: [nn.BatchNorm2d(width), nn.ReLU()]
@@ -94,7 +96,9 @@ class CNN(nn.Module):
 
 
 def make(name: str, classes: int) -> nn.Module:
-    """`wrn_D_W`, `resnetDx4` or `cnn_A_B_C_depth`, with PyTorch's own initialisation: time does not depend on it."""
+    """`wrn_D_W`, `resnetDx4` or `cnn_A_B_C_depth`, with PyTorch's own initialisation: time does not
+    depend on it.
+    """
     family, *numbers = name.replace("x", "_").split("_")
     sizes = [int(n) for n in numbers]
     if family == "wrn":

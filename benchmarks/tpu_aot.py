@@ -1,9 +1,11 @@
-"""Compiles the step of an ensemble for a TPU slice that is not here, and writes what the compiler says of it.
+"""Compiles the step of an ensemble for a TPU slice that is not here, and writes what the compiler
+says of it.
 
     uv pip install "jax[tpu]" && uv run python benchmarks/tpu_aot.py docs/tpu.md
 
-The program is the step of `kd run` on a mesh of 4 x 2 chips: 8 members, two on each of 4 chips, and the batch in 2 parts.
-Nothing runs: memory, collectives and operations are the compiler's figures, times are bounds from the chip's data sheet.
+The program is the step of `kd run` on a mesh of 4 x 2 chips: 8 members, two on each of 4 chips, and
+the batch in 2 parts. Nothing runs: memory, collectives and operations are the compiler's figures,
+times are bounds from the chip's data sheet.
 """
 
 import dataclasses
@@ -39,7 +41,8 @@ from kd.step import make_init, make_step
 
 TOPOLOGY, MEMBERS, TEACHER = "v5e:2x4", 8, 4
 HBM, FLOPS, BANDWIDTH, ICI = 16e9, 197e12, 819e9, 200e9
-"""Of a v5e chip: bytes, bfloat16 operations a second, bytes a second of memory, bytes a second of its links (1,600 Gbit/s).
+"""Of a v5e chip: bytes, bfloat16 operations a second, bytes a second of memory, bytes a second of
+its links (1,600 Gbit/s).
 
 https://cloud.google.com/tpu/docs/v5e
 """
@@ -77,7 +80,7 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
     tx = optax.sgd(0.05, 0.9)
     examples = NamedSharding(mesh, P("data"))
     image = (case.batch, case.size, case.size, 3)
-    array = lambda shape, dtype, where: jax.ShapeDtypeStruct(shape, dtype, sharding=where)  # fmt: skip
+    array = lambda shape, dtype, where: jax.ShapeDtypeStruct(shape, dtype, sharding=where)
     whole = sharding.everywhere(mesh)
     batch = {
         "image": array(image, jnp.uint8, examples),
@@ -111,7 +114,7 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
     return compiled.lower(jax.tree.map(of(whole), state), frozen, batch)
 
 
-KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")  # fmt: skip
+KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4}
 
 
@@ -124,7 +127,7 @@ def collectives(text: str) -> dict[str, tuple[int, int]]:
                 size = sum(
                     BYTES.get(dtype, 4) * int(np.prod([int(n) for n in shape.split(",") if n]))
                     for dtype, shape in re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", match[1])
-                )  # fmt: skip
+                )
                 size //= 2 if match[2] else 1  # a start holds its operands, too
                 count, total = found.get(kind, (0, 0))
                 found[kind] = count + 1, total + size
@@ -182,7 +185,9 @@ HEAD = (
 
 
 def main(path: str, pattern: str = "") -> None:
-    """Writes the rows of the cases whose name has `pattern` into the page, each as it is known. Needs libtpu, and no TPU."""
+    """Writes the rows of the cases whose name has `pattern` into the page, each as it is known.
+    Needs libtpu, and no TPU.
+    """
     devices = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY)
     mesh = sharding.mesh_of(devices.devices, TEACHER)
     page = Path(path)
@@ -192,7 +197,9 @@ def main(path: str, pattern: str = "") -> None:
 
 
 def _write(page: Path, new: str) -> None:
-    """Puts a row into the table between two comments, in the place of the one that begins with the same four cells."""
+    """Puts a row into the table between two comments, in the place of the one that begins with the
+    same four cells.
+    """
     begin, end = "<!-- table -->\n", "<!-- /table -->"
     text = page.read_text() if page.exists() else begin + end
     before, rest = text.split(begin)

@@ -1,8 +1,10 @@
-"""The share of a run's time in which its device waits for the host: dispatch, order of the examples, metrics, the record.
+"""The share of a run's time in which its device waits for the host: dispatch, order of the
+examples, metrics, the record.
 
-A run's loop over the same compiled updates, one after the other with nothing else done: what is more is the host's. On a CPU
-seconds are the processors', which other work on the machine touches less; what the host does while the device is busy counts
-there too, so that the share is the most that it can be.
+A run's loop over the same compiled updates, one after the other with nothing else done: what is
+more is the host's. On a CPU seconds are the processors', which other work on the machine touches
+less; what the host does while the device is busy counts there too, so that the share is the most
+that it can be.
 """
 
 import os
@@ -40,7 +42,8 @@ KINDS = {
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Small networks on grey images, whose updates are short, with a dispatch for each, and for many.
+    """Small networks on grey images, whose updates are short, with a dispatch for each, and for
+    many.
 
     On a CPU networks that convolve are dispatched one by one, whatever is asked for.
     """
@@ -73,13 +76,7 @@ def _make(network: Mapping[str, Any], updates: int) -> Made:
     home = Path(tempfile.mkdtemp(prefix="kd-benchmark-"))
     image = np.random.default_rng(0).integers(0, 256, (64 * SIZE, SIDE, SIDE), np.uint8)
     label = np.arange(len(image)) % 10
-    np.savez(
-        home / "data.npz",
-        x_train=image,
-        y_train=label,
-        x_test=image[:64],
-        y_test=label[:64],
-    )
+    np.savez(home / "data.npz", x_train=image, y_train=label, x_test=image[:64], y_test=label[:64])
     c = ConfigDict()
     c.data = dict(name="arrays", path=str(home / "data.npz"))
     c.student = network
@@ -141,7 +138,9 @@ def _loop(setup: Setup, home: Path) -> float:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """The loop over its updates, as median [smallest, largest] of the rounds, and the share of the loop that the median leaves."""
+    """The loop over its updates, as median [smallest, largest] of the rounds, and the share of the
+    loop that the median leaves.
+    """
     lines = [["network, dispatches", "loop over updates alone", "device waits"]]
     for row in rows:
         seconds = row["seconds"]

@@ -1,4 +1,6 @@
-"""A part of a benchmark that runs in a process of its own, for what a process decides once: devices, where memory comes from."""
+"""A part of a benchmark that runs in a process of its own, for what a process decides once:
+devices, where memory comes from.
+"""
 
 import multiprocessing
 import os
@@ -13,8 +15,8 @@ type Build = Callable[..., Callable[[], Any]]
 
 
 class Worker:
-    """Calling it has the other process call what `build(*arguments)` made there, and returns the processors' seconds of that,
-    which other work on the machine touches less.
+    """Calling it has the other process call what `build(*arguments)` made there, and returns the
+    processors' seconds of that, which other work on the machine touches less.
 
     Args:
       build: a function of a module, so that it can be sent.

@@ -1,17 +1,21 @@
-"""Distillation on CIFAR-100 by the recipe of the field's tables (Tian et al. 2020): any pair of the zoo, any method.
+"""Distillation on CIFAR-100 by the recipe of the field's tables (Tian et al. 2020): any pair of the
+zoo, any method.
 
     uv run kd prepare cifar100
     uv run kd run --config configs/cifar100.py:teacher=resnet32x4,student=resnet8x4,method=kd
 
-`method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair where they tuned them;
-`labels`, `tf_kd_reg` and `pskd` have no teacher. The teacher is trained by `configs/cifar100_teacher.py` where it is missing, or is the run
-`run=DIRECTORY`. `teachers=3` learns from an ensemble of three, reduced as `reduce` or else the method says. `epochs` shortens student, teacher and
-what an objective does over epochs in proportion, `teacher_epochs` the teacher alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is
-that of training, see kd/precision.py; `data` another set of images by the same recipe. Not run here in full: 240 epochs want a
-GPU, which experiments/launch/gpu.sh drives.
+`method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair
+where they tuned them; `labels`, `tf_kd_reg` and `pskd` have no teacher. The teacher is trained by
+`configs/cifar100_teacher.py` where it is missing, or is the run `run=DIRECTORY`. `teachers=3`
+learns from an ensemble of three, reduced as `reduce` or else the method says. `epochs` shortens
+student, teacher and what an objective does over epochs in proportion, `teacher_epochs` the teacher
+alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is that of
+training, see kd/precision.py; `data` another set of images by the same recipe. Not run here in
+full: 240 epochs want a GPU, which experiments/launch/gpu.sh drives.
 
-FSP, AB, FT and the two stages of FitNets (`method=fitnet_second`) are two runs. The first, `method=fsp_first` and so on, is
-trained where it is missing, an eighth of the epochs at a constant rate.
+FSP, AB, FT and the two stages of FitNets (`method=fitnet_second`) are two runs. The first,
+`method=fsp_first` and so on, is trained where it is missing, an eighth of the epochs at a constant
+rate.
 """
 
 from configs.common import (
@@ -85,12 +89,7 @@ def get_config(arg=None):
         )
         # The model is always named: all tables then share one run of it.
         known = dict(
-            model="",
-            seeds=1,
-            epochs=EPOCHS,
-            holdout=0.0,
-            precision="default",
-            data="cifar100",
+            model="", seeds=1, epochs=EPOCHS, holdout=0.0, precision="default", data="cifar100"
         )
         ref = reference("configs/cifar100_teacher.py", own, known)
         c.teacher = dict(config=ref, reduce=reduce)

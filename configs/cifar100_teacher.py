@@ -3,9 +3,10 @@
     uv run kd prepare cifar100
     uv run kd run --config configs/cifar100_teacher.py:model=resnet32x4
 
-The recipe is that of `configs/crd.py`. Published by RepDistiller (last epoch, test accuracy in %): wrn_40_2 75.61, resnet56
-72.34, resnet110 74.31, resnet32x4 79.42, vgg13 74.64, ResNet50 79.34. Not run here in full: 240 epochs want a GPU. `epochs`
-shortens the schedule in proportion, `holdout=0.1` evaluates on a share of train, for choices.
+The recipe is that of `configs/crd.py`. Published by RepDistiller (last epoch, test accuracy in %):
+wrn_40_2 75.61, resnet56 72.34, resnet110 74.31, resnet32x4 79.42, vgg13 74.64, ResNet50 79.34. Not
+run here in full: 240 epochs want a GPU. `epochs` shortens the schedule in proportion, `holdout=0.1`
+evaluates on a share of train, for choices.
 """
 
 from configs.common import parse_arg

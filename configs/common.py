@@ -1,4 +1,6 @@
-"""What config files share: their arguments, naming one another, and the settings of each method with their sources."""
+"""What config files share: their arguments, naming one another, and the settings of each method
+with their sources.
+"""
 
 import difflib
 from typing import Any
@@ -18,25 +20,21 @@ def parse_arg(arg: str | None, **defaults: Any) -> dict[str, Any]:
         if key not in defaults:
             near = difflib.get_close_matches(key, defaults, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"unknown argument {key!r}.{hint} Known: {', '.join(defaults)}."
-            )
+            raise ValueError(f"unknown argument {key!r}.{hint} Known: {', '.join(defaults)}.")
         kind = type(defaults[key])
         try:
             options[key] = _boolean(value or "1") if kind is bool else kind(value)
         except ValueError:
-            raise ValueError(
-                f"argument {part!r}: expected {key}={kind.__name__}."
-            ) from None
+            raise ValueError(f"argument {part!r}: expected {key}={kind.__name__}.") from None
         if not given and kind is not bool:
             raise ValueError(f"argument {key!r} needs a value, {key}=....")
     return options
 
 
-def reference(
-    file: str, options: dict[str, Any], defaults: dict[str, Any], **changes: Any
-) -> str:
-    """`FILE.py:key=value,...` for the same options but for the changes; those at their default are left out."""
+def reference(file: str, options: dict[str, Any], defaults: dict[str, Any], **changes: Any) -> str:
+    """`FILE.py:key=value,...` for the same options but for the changes; those at their default are
+    left out.
+    """
     new = {**options, **changes}
     given = [f"{key}={new[key]}" for key in new if new[key] != defaults[key]]
     return file + (":" + ",".join(given) if given else "")
@@ -49,17 +47,16 @@ def _boolean(text: str) -> bool:
     return words[text.lower()]
 
 
-# Sections `objective`, by method. What papers tune per pair of networks is in PAIRS. Unless said otherwise a number is that of
-# RepDistiller's scripts (scripts/run_cifar_distill.sh: -r weighs cross entropy, -a KD at T = 4, -b the method), which the tables of CRD
-# (Tian et al. 2020, Table 1) and all later ones on CIFAR-100 were made with.
+# Sections `objective`, by method. What papers tune per pair of networks is in PAIRS. Unless said
+# otherwise a number is that of RepDistiller's scripts (scripts/run_cifar_distill.sh: -r weighs
+# cross entropy, -a KD at T = 4, -b the method), which the tables of CRD (Tian et al. 2020, Table 1)
+# and all later ones on CIFAR-100 were made with.
 
 
 def _with(weight: float, name: str, **settings: Any) -> dict[str, Any]:
     """Cross entropy of weight 1 beside one term, as most tables ran."""
     term = name.partition(".")[0]
-    return dict(
-        ce=dict(name="ce.CE"), **{term: dict(name=name, weight=weight, **settings)}
-    )
+    return dict(ce=dict(name="ce.CE"), **{term: dict(name=name, weight=weight, **settings)})
 
 
 def _with_kd(weight: float, name: str, **settings: Any) -> dict[str, Any]:
@@ -73,40 +70,33 @@ LABELS = dict(ce=dict(name="ce.CE"))
 METHODS: dict[str, dict[str, Any]] = {
     "labels": LABELS,
     "kd": dict(
-        ce=dict(name="ce.CE", weight=0.1),
-        kd=dict(name="kd.KD", weight=0.9, temperature=4.0),
+        ce=dict(name="ce.CE", weight=0.1), kd=dict(name="kd.KD", weight=0.9, temperature=4.0)
     ),
-    # No table has it: weight as KD's at high temperature, whose gradient is 1 / 2 of the squared distance's.
+    # No table has it: weight as KD's at high temperature, whose gradient is 1 / 2 of the squared
+    # distance's.
     "logit_mse": _with(0.5, "kd.LogitMSE"),
     # Touvron et al. 2021 (DeiT), Eq. 3: half and half.
-    "hard_label": dict(
-        ce=dict(name="ce.CE", weight=0.5), kd=dict(name="kd.HardLabel", weight=0.5)
-    ),
-    # Sun et al. 2024, tools/train.py and the names of the published logs: CE 0.1, weight and base temperature per pair.
+    "hard_label": dict(ce=dict(name="ce.CE", weight=0.5), kd=dict(name="kd.HardLabel", weight=0.5)),
+    # Sun et al. 2024, tools/train.py and the names of the published logs: CE 0.1, weight and base
+    # temperature per pair.
     "kd_ls": dict(
         ce=dict(name="ce.CE", weight=0.1),
         kd=dict(name="kd.KD", weight=9.0, temperature=2.0, standardize=True),
     ),
-    # mdistiller configs/cifar100/dkd: CE 1, alpha 1, T 4, 20 epochs of warm-up, beta per pair; 8 where the authors ran none
-    # ("1, 8, 4 for CIFAR-100", mdistiller issue 49).
-    "dkd": _with(
-        1.0, "dkd.DKD", alpha=1.0, beta=8.0, temperature=4.0, warmup_epochs=20
-    ),
+    # mdistiller configs/cifar100/dkd: CE 1, alpha 1, T 4, 20 epochs of warm-up, beta per pair; 8
+    # where the authors ran none ("1, 8, 4 for CIFAR-100", mdistiller issue 49).
+    "dkd": _with(1.0, "dkd.DKD", alpha=1.0, beta=8.0, temperature=4.0, warmup_epochs=20),
     # Sun et al. 2024: alpha 1 and beta both times the weight, T the base temperature, per pair.
     "dkd_ls": _with(
-        9.0,
-        "dkd.DKD",
-        alpha=1.0,
-        beta=8.0,
-        temperature=2.0,
-        warmup_epochs=20,
-        standardize=True,
+        9.0, "dkd.DKD", alpha=1.0, beta=8.0, temperature=2.0, warmup_epochs=20, standardize=True
     ),
-    # hunto/image_classification_sota configs/strategies/distill/dist_cifar.yaml: T 4 on CIFAR, weight 2.
+    # hunto/image_classification_sota configs/strategies/distill/dist_cifar.yaml: T 4 on CIFAR,
+    # weight 2.
     "dist": _with(2.0, "dist.DIST", temperature=4.0, beta=1.0, gamma=1.0),
     "fitnet": _with(100.0, "fitnet.FitNet", feature="stage2"),
-    # Romero et al. 2015 train in two runs: up to the hint, then H(y, p) + lambda H(p_t, p) at T = 3 with lambda from 4 to 1 (their section
-    # on CIFAR). H at T is a ninth of `kd.distill_kl`, whose T^2 it lacks.
+    # Romero et al. 2015 train in two runs: up to the hint, then H(y, p) + lambda H(p_t, p) at T = 3
+    # with lambda from 4 to 1 (their section on CIFAR). H at T is a ninth of `kd.distill_kl`, whose
+    # T^2 it lacks.
     "fitnet_first": dict(fitnet=dict(name="fitnet.FitNet", feature="stage2")),
     "fitnet_second": dict(
         ce=dict(name="ce.CE"),
@@ -131,14 +121,12 @@ METHODS: dict[str, dict[str, Any]] = {
     # The second takes over the paraphraser.
     "ft_first": dict(ft=dict(name="ft.Paraphraser", rate=0.5)),
     "ft": _with(200.0, "ft.FT", rate=0.5),
-    "crd": _with(
-        0.8, "crd.CRD", dim=128, num_negatives=16384, temperature=0.07, momentum=0.5
-    ),
+    "crd": _with(0.8, "crd.CRD", dim=128, num_negatives=16384, temperature=0.07, momentum=0.5),
     "crd_kd": _with_kd(
         0.8, "crd.CRD", dim=128, num_negatives=16384, temperature=0.07, momentum=0.5
     ),
-    # mdistiller configs/cifar100/reviewkd.yaml; weights per pair from dvlab-research/ReviewKD, which trained with batch 128, learning
-    # rate 0.1 and Nesterov momentum.
+    # mdistiller configs/cifar100/reviewkd.yaml; weights per pair from dvlab-research/ReviewKD,
+    # which trained with batch 128, learning rate 0.1 and Nesterov momentum.
     "reviewkd": _with(5.0, "reviewkd.ReviewKD", warmup_epochs=20),
     # yzd-v/cls_KD configs/distillers/cifar100/res34_distill_res18_cifar.py.
     "nkd": _with(1.0, "nkd.NKD", gamma=3.5, temperature=3.0),
@@ -151,8 +139,8 @@ METHODS: dict[str, dict[str, Any]] = {
         ce=dict(name="ce.CE", weight=0.1),
         ctkd=dict(name="ctkd.CTKD", weight=0.9, lowest=1.0, span=20.0, epochs=10),
     ),
-    # Jin-Ying/Multi-Level-Logit-Distillation: CE 0.1 on each of two views (SECOND_VIEW), of which `ce` is the mean; weight 0.9. Wants 480
-    # epochs and learning rate 0.025 for its numbers.
+    # Jin-Ying/Multi-Level-Logit-Distillation: CE 0.1 on each of two views (SECOND_VIEW), of which
+    # `ce` is the mean; weight 0.9. Wants 480 epochs and learning rate 0.025 for its numbers.
     "mlkd": dict(
         ce=dict(name="ce.CE", weight=0.2),
         mlkd=dict(name="mlkd.MLKD", weight=0.9, temperatures=(2.0, 3.0, 4.0, 5.0, 6.0)),
@@ -166,8 +154,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "semckd": _with_kd(400.0, "semckd.SemCKD", softness=1.0),
     # torchdistill's SRDLoss: twice the logarithm, and the divergence at T = 1 (ImageNet).
     "srd": dict(
-        _with(2.0, "srd.SRD", exponent=4.0),
-        kd=dict(name="kd.KD", weight=1.0, temperature=1.0),
+        _with(2.0, "srd.SRD", exponent=4.0), kd=dict(name="kd.KD", weight=1.0, temperature=1.0)
     ),
     # yzd-v/MGD cls: alpha_mgd and lambda_mgd (ImageNet).
     "mgd": _with(7e-5, "mgd.MGD", masked=0.15),
@@ -175,18 +162,17 @@ METHODS: dict[str, dict[str, Any]] = {
     "cwd": _with(50.0, "cwd.CWD", temperature=4.0),
     # ADLab-AutoDrive/ICKD Cifar100/train_student.sh.
     "ickd": _with(4.0, "ickd.ICKD"),
-    # Yuan et al. 2020, from a run of the student itself (`teacher` and `student` of the same name); weight and temperature, which
-    # they tuned per network, are not at hand: these are of the size that their public code shows.
+    # Yuan et al. 2020, from a run of the student itself (`teacher` and `student` of the same name);
+    # weight and temperature, which they tuned per network, are not at hand: these are of the size
+    # that their public code shows.
     "tf_kd_self": dict(
-        ce=dict(name="ce.CE", weight=0.1),
-        kd=dict(name="kd.KD", weight=0.9, temperature=20.0),
+        ce=dict(name="ce.CE", weight=0.1), kd=dict(name="kd.KD", weight=0.9, temperature=20.0)
     ),
-    # The same paper without any teacher: alpha 0.1 and T 20 as in its public code, whose `multiplier`, tuned per network, is left out.
+    # The same paper without any teacher: alpha 0.1 and T 20 as in its public code, whose
+    # `multiplier`, tuned per network, is left out.
     "tf_kd_reg": dict(
         ce=dict(name="ce.CE", weight=0.9),
-        tfkd=dict(
-            name="tfkd.VirtualTeacher", weight=0.1, correct=0.99, temperature=20.0
-        ),
+        tfkd=dict(name="tfkd.VirtualTeacher", weight=0.1, correct=0.99, temperature=20.0),
     ),
     # Kim et al. 2021, section 4: alpha grows to 0.8 with the epoch.
     "pskd": dict(
@@ -195,17 +181,19 @@ METHODS: dict[str, dict[str, Any]] = {
     ),
     # Hao840/OFAKD train.py: all weights 1, T 1, exponent 1; 1.5 in its ImageNet command.
     "ofa": _with(1.0, "ofa.OFA", exponent=1.0, temperature=1.0),
-    # Rorozhl/CA-MKD scripts/run.sh with teacher.reduce = "confidence": CE 1, and KD 1 at T = 4 of three teachers, whose number the code
-    # divides by. Without its loss on features (weight 50).
+    # Rorozhl/CA-MKD scripts/run.sh with teacher.reduce = "confidence": CE 1, and KD 1 at T = 4 of
+    # three teachers, whose number the code divides by. Without its loss on features (weight 50).
     "camkd": _with(1 / 3, "kd.KD", temperature=4.0),
-    # KaosEngineer/PriorNetworks-EnD2: no labels, T from 10 down to 1 over 60 epochs after 30; clips the gradient's norm at 10.
+    # KaosEngineer/PriorNetworks-EnD2: no labels, T from 10 down to 1 over 60 epochs after 30; clips
+    # the gradient's norm at 10.
     "end2": dict(end2=dict(name="end2.END2", temperature=10.0, hold=30, epochs=60)),
     # Tran et al. 2020 learn from the heads' teachers alone.
     "hydra": dict(hydra=dict(name="hydra.Hydra", temperature=1.0)),
 }
 
 SEVERAL = {"camkd": 3, "end2": 5, "hydra": 5}
-"""Methods that learn from the members of an ensemble, and of how many where nothing else is said."""
+"""Methods that learn from the members of an ensemble, and of how many where nothing else is said.
+"""
 
 REDUCE = {"camkd": "confidence"}
 """Methods that are one of the reductions of an ensemble (config.teacher.reduce)."""
@@ -231,17 +219,15 @@ def _review(weight: float) -> dict[str, Any]:
     return dict(reviewkd=dict(weight=weight))
 
 
-# Of ImageNet: 100 epochs, cross entropy and method as mdistiller's configs/imagenet have them unless said otherwise.
+# Of ImageNet: 100 epochs, cross entropy and method as mdistiller's configs/imagenet have them
+# unless said otherwise.
 _KD_IMAGENET = dict(ce=dict(weight=0.5), kd=dict(weight=0.5, temperature=1.0))
 _DIST_IMAGENET = dict(dist=dict(temperature=1.0))  # Huang et al. 2022, dist.yaml
 _NKD_IMAGENET = dict(nkd=dict(gamma=1.5, temperature=1.0))  # yzd-v/cls_KD nkd.md
 _WSLD_IMAGENET = dict(wsld=dict(weight=2.5, temperature=2.0))  # the authors' code
 
 PAIRS: dict[str, dict[str, dict[str, Any]]] = {
-    "kd": {
-        "resnet34->resnet18": _KD_IMAGENET,
-        "resnet50->MobileNetV1": _KD_IMAGENET,
-    },
+    "kd": {"resnet34->resnet18": _KD_IMAGENET, "resnet50->MobileNetV1": _KD_IMAGENET},
     # Names of the logs published with logit-standardization-KD.
     "kd_ls": {
         "resnet32x4->resnet8x4": _kd_ls(2.0, 9.0),
@@ -272,12 +258,8 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
         "resnet32x4->ShuffleV1": _dkd(8.0),
         "resnet32x4->ShuffleV2": _dkd(8.0),
         "wrn_40_2->ShuffleV1": _dkd(8.0),
-        "resnet34->resnet18": dict(
-            dkd=dict(beta=0.5, temperature=1.0, warmup_epochs=1)
-        ),
-        "resnet50->MobileNetV1": dict(
-            dkd=dict(beta=2.0, temperature=1.0, warmup_epochs=1)
-        ),
+        "resnet34->resnet18": dict(dkd=dict(beta=0.5, temperature=1.0, warmup_epochs=1)),
+        "resnet50->MobileNetV1": dict(dkd=dict(beta=2.0, temperature=1.0, warmup_epochs=1)),
     },
     # Names of the logs published with logit-standardization-KD.
     "dkd_ls": {
@@ -296,12 +278,9 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
         "vgg13->MobileNetV2": _dkd_ls(3.0, 9.0, 2.0),
         "ResNet50->MobileNetV2": _dkd_ls(2.0, 15.0, 2.0),
     },
-    "dist": {
-        "resnet34->resnet18": _DIST_IMAGENET,
-        "resnet50->MobileNetV1": _DIST_IMAGENET,
-    },
-    # dvlab-research/ReviewKD script/reviewKD.sh; ResNet50 to MobileNetV2 from mdistiller issue 39; ImageNet from mdistiller, where the
-    # student's stages count before the ReLU.
+    "dist": {"resnet34->resnet18": _DIST_IMAGENET, "resnet50->MobileNetV1": _DIST_IMAGENET},
+    # dvlab-research/ReviewKD script/reviewKD.sh; ResNet50 to MobileNetV2 from mdistiller issue 39;
+    # ImageNet from mdistiller, where the student's stages count before the ReLU.
     "reviewkd": {
         "wrn_40_2->wrn_16_2": _review(5.0),
         "wrn_40_2->wrn_40_1": _review(5.0),
@@ -317,16 +296,10 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
                 reviewkd=dict(
                     weight=weight,
                     warmup_epochs=1,
-                    features=(
-                        *(f"stage{i}_pre" for i in (1, 2, 3, 4)),
-                        "pooled",
-                    ),
+                    features=(*(f"stage{i}_pre" for i in (1, 2, 3, 4)), "pooled"),
                 )
             )
-            for pair, weight in (
-                ("resnet34->resnet18", 1.0),
-                ("resnet50->MobileNetV1", 8.0),
-            )
+            for pair, weight in (("resnet34->resnet18", 1.0), ("resnet50->MobileNetV1", 8.0))
         },
     },
     # mdistiller configs/imagenet: 0.0001.
@@ -334,36 +307,31 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
         "resnet34->resnet18": dict(ofd=dict(weight=1e-4)),
         "resnet50->MobileNetV1": dict(ofd=dict(weight=1e-4)),
     },
-    "nkd": {
-        "resnet34->resnet18": _NKD_IMAGENET,
-        "resnet50->MobileNetV1": _NKD_IMAGENET,
-    },
-    "wsld": {
-        "resnet34->resnet18": _WSLD_IMAGENET,
-        "resnet50->MobileNetV1": _WSLD_IMAGENET,
-    },
+    "nkd": {"resnet34->resnet18": _NKD_IMAGENET, "resnet50->MobileNetV1": _NKD_IMAGENET},
+    "wsld": {"resnet34->resnet18": _WSLD_IMAGENET, "resnet50->MobileNetV1": _WSLD_IMAGENET},
 }
 
 
 SECOND_VIEW = {"mlkd": "crop(4)|flip|rand_augment(2)"}
-"""Methods that compare two views of each image: how the second is augmented on CIFAR (config.second_view)."""
+"""Methods that compare two views of each image: how the second is augmented on CIFAR
+(config.second_view).
+"""
 
 DROP_LAST = ("semckd",)
-"""Methods that take batches of one size alone: the short last one of an epoch is left out, as the authors do (config.drop_last)."""
+"""Methods that take batches of one size alone: the short last one of an epoch is left out, as the
+authors do (config.drop_last).
+"""
 
-FIRST = {
-    "fsp": "fsp_first",
-    "ab": "ab_first",
-    "ft": "ft_first",
-    "fitnet_second": "fitnet_first",
-}
+FIRST = {"fsp": "fsp_first", "ab": "ab_first", "ft": "ft_first", "fitnet_second": "fitnet_first"}
 """Methods of two runs, by the second: the first, which it starts from."""
 
 
 def first_run(c: Any, name: str) -> None:
-    """Makes a config that of a method's first run: an eighth of the epochs, at a constant rate (RepDistiller: 30 of 240).
+    """Makes a config that of a method's first run: an eighth of the epochs, at a constant rate
+    (RepDistiller: 30 of 240).
 
-    Romero et al. train up to the hint alone. Without weight decay the layers above it stay as they are.
+    Romero et al. train up to the hint alone. Without weight decay the layers above it stay as they
+    are.
     """
     c.epochs = max(1, round(c.epochs / 8))
     c.schedule = dict(name="constant")
@@ -374,8 +342,9 @@ def first_run(c: Any, name: str) -> None:
 def taken_over(name: str, beyond: tuple[str, ...]) -> str:
     """`config.init.take` of a second run.
 
-    A student's layers `beyond` its last stage learn nothing in the first run of FSP and AB, but decay with all the others: the second
-    starts with fresh ones, as in RepDistiller, which does not train them. Of factor transfer the paraphraser alone is taken over.
+    A student's layers `beyond` its last stage learn nothing in the first run of FSP and AB, but
+    decay with all the others: the second starts with fresh ones, as in RepDistiller, which does not
+    train them. Of factor transfer the paraphraser alone is taken over.
     """
     if name == "ft":
         return "^objective/"
@@ -385,14 +354,16 @@ def taken_over(name: str, beyond: tuple[str, ...]) -> str:
 
 
 DEPLOYED: dict[str, str] = {"simkd": "simkd.SimKD"}
-"""Methods that deploy more than the student: the network of kd/models that wraps it, told of both."""
+"""Methods that deploy more than the student: the network of kd/models that wraps it, told of both.
+"""
 
 
 def deployed(
     name: str, teacher: dict[str, Any], student: dict[str, Any], members: int = 1
 ) -> dict[str, Any]:
-    """The section `student` of a method for a pair of sections: the student as it is, as DEPLOYED wraps it, or with a head for each
-    of so many members."""
+    """The section `student` of a method for a pair of sections: the student as it is, as DEPLOYED
+    wraps it, or with a head for each of so many members.
+    """
     if name == "hydra":
         return dict(name="hydra.Hydra", student=student, heads=members)
     if name not in DEPLOYED:
@@ -401,7 +372,8 @@ def deployed(
 
 
 def method(name: str, teacher: str, student: str) -> dict[str, Any]:
-    """The section `objective` of a method for a pair of networks: METHODS with what PAIRS says of that pair.
+    """The section `objective` of a method for a pair of networks: METHODS with what PAIRS says of
+    that pair.
 
     Raises:
       ValueError: no such method; it lists those that there are.

@@ -1,8 +1,10 @@
-"""The recipe of the CIFAR-100 tables: that of RepDistiller (Tian et al. 2020), which mdistiller and all later tables kept.
+"""The recipe of the CIFAR-100 tables: that of RepDistiller (Tian et al. 2020), which mdistiller and
+all later tables kept.
 
-240 epochs in batches of 64, the last of an epoch being of 16; SGD with momentum 0.9, without Nesterov; weight decay 5e-4 on
-everything that is trained, BatchNorm and the method's own modules included; the rate times 0.1 after epochs 150, 180, 210;
-zero padding before the normalisation, random crop and flip. Numbers are of the last epoch.
+240 epochs in batches of 64, the last of an epoch being of 16; SGD with momentum 0.9, without
+Nesterov; weight decay 5e-4 on everything that is trained, BatchNorm and the method's own modules
+included; the rate times 0.1 after epochs 150, 180, 210; zero padding before the normalisation,
+random crop and flip. Numbers are of the last epoch.
 """
 
 import difflib
@@ -27,9 +29,7 @@ FAMILY = {
         ],
         "resnet_cifar",
     ),
-    **dict.fromkeys(
-        ["wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2", "wrn_28_10"], "wrn"
-    ),
+    **dict.fromkeys(["wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2", "wrn_28_10"], "wrn"),
     **dict.fromkeys(["vgg8", "vgg11", "vgg13", "vgg16", "vgg19"], "vgg"),
     "MobileNetV2": "mobilenet",
     "ShuffleV1": "shufflenet",
@@ -55,7 +55,9 @@ def beyond(name: str) -> tuple[str, ...]:
 
 
 def network(name: str) -> dict[str, str]:
-    """The section `student` of a network of the zoo. Raises ValueError that lists them where there is none of that name."""
+    """The section `student` of a network of the zoo. Raises ValueError that lists them where there
+    is none of that name.
+    """
     if name not in FAMILY:
         near = difflib.get_close_matches(name, FAMILY, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -64,13 +66,17 @@ def network(name: str) -> dict[str, str]:
 
 
 LENGTHS = ("warmup_epochs", "hold", "epochs")
-"""Settings of objectives that count epochs, in whole ones; `over` of a weight that changes does, too."""
+"""Settings of objectives that count epochs, in whole ones; `over` of a weight that changes does,
+too.
+"""
 
 
 def shortened(objective: dict, epochs: int, whole: int = EPOCHS) -> dict:
-    """The section `objective` of a method, whose settings are meant for `whole` epochs, in proportion for another number of them.
+    """The section `objective` of a method, whose settings are meant for `whole` epochs, in
+    proportion for another number of them.
 
-    A weight's `over` is meant for 240, the whole of a run by the recipe here: so it is the whole of any.
+    A weight's `over` is meant for 240, the whole of a run by the recipe here: so it is the whole of
+    any.
     """
 
     def own(key, value):
@@ -85,7 +91,9 @@ def shortened(objective: dict, epochs: int, whole: int = EPOCHS) -> dict:
 
 
 def recipe(name: str, seeds: int, epochs: int, holdout: float) -> ConfigDict:
-    """The run that trains this network from labels. Fewer epochs shrink the milestones of the rate in proportion."""
+    """The run that trains this network from labels. Fewer epochs shrink the milestones of the rate
+    in proportion.
+    """
     c = ConfigDict()
     c.data = dict(name="cifar100")
     c.seeds = seeds
@@ -102,9 +110,7 @@ def recipe(name: str, seeds: int, epochs: int, holdout: float) -> ConfigDict:
         weight_decay=5e-4,
     )
     c.schedule = dict(
-        name="piecewise",
-        epochs=tuple(e * epochs / EPOCHS for e in (150, 180, 210)),
-        factor=0.1,
+        name="piecewise", epochs=tuple(e * epochs / EPOCHS for e in (150, 180, 210)), factor=0.1
     )
     c.epochs = epochs
     return c

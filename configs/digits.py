@@ -1,11 +1,13 @@
-"""Handwritten digits, 8 x 8 pixels: five teachers into a student that fits a microcontroller. The embedded default.
+"""Handwritten digits, 8 x 8 pixels: five teachers into a student that fits a microcontroller. The
+embedded default.
 
     uv run kd run --config configs/digits.py
 
-One file describes the three runs that belong together: `:role=student` (the default) is distilled from the ensemble
-`:role=teacher`, and `:role=labels` is the same student without a teacher. `:holdout=0.25` evaluates on a part of the
-training images in place of the test set: the student's width, rate and temperature were chosen there. The teachers' recipe
-is a first guess that was kept. Test figures of two earlier versions were seen, so these images are no untouched test.
+One file describes the three runs that belong together: `:role=student` (the default) is distilled
+from the ensemble `:role=teacher`, and `:role=labels` is the same student without a teacher.
+`:holdout=0.25` evaluates on a part of the training images in place of the test set: the student's
+width, rate and temperature were chosen there. The teachers' recipe is a first guess that was kept.
+Test figures of two earlier versions were seen, so these images are no untouched test.
 """
 
 from ml_collections import ConfigDict
@@ -44,6 +46,7 @@ def get_config(arg=None):
         c.objective.ce.weight = 0.1
         c.objective.kd = dict(name="kd.KD", weight=0.9, temperature=4.0)
         c.compare = {"student from labels": ref("labels")}
-        # An example of what a user may accept; written before this recipe's test figures, after those of an earlier one.
+        # An example of what a user may accept; written before this recipe's test figures, after
+        # those of an earlier one.
         c.acceptance = dict(max_drop=0.02, min_agreement=0.97)
     return c

@@ -1,15 +1,17 @@
-"""Deep mutual learning: two networks that learn together, each from the labels and from what the other says.
+"""Deep mutual learning: two networks that learn together, each from the labels and from what the
+other says.
 
-    uv run kd prepare fashion_mnist
-    uv run kd run --config configs/dml.py:peers=4-4                 # both at once
-    uv run kd run --config configs/dml.py:peers=8-2,alternate      # one after the other on each batch
-    uv run kd run --config configs/dml.py:peers=4-4,mutual=0        # the same two without learning from one another
-    uv run kd run --config configs/dml.py:peers=resnet32-resnet32   # on CIFAR-100, wants a GPU
+    uv run kd prepare fashion_mnist uv run kd run --config configs/dml.py:peers=4-4
+    # both at once uv run kd run --config configs/dml.py:peers=8-2,alternate      # one after the
+    other on each batch uv run kd run --config configs/dml.py:peers=4-4,mutual=0        # the same
+    two without learning from one another uv run kd run --config
+    configs/dml.py:peers=resnet32-resnet32   # on CIFAR-100, wants a GPU
 
-Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018. https://arxiv.org/abs/1706.00384. The paper's Algorithm 1 is
-`alternate`. Peers are numbers, channels of the first stage of small networks on Fashion-MNIST, or names of `configs/crd.py`
-on CIFAR-100: there 200 epochs in batches of 64, SGD with Nesterov momentum, the rate of 0.1 divided by 10 every 60 epochs, as the
-paper has it; what it does not say (weight decay) is that of `configs/crd.py`.
+Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018. https://arxiv.org/abs/1706.00384. The
+paper's Algorithm 1 is `alternate`. Peers are numbers, channels of the first stage of small networks
+on Fashion-MNIST, or names of `configs/crd.py` on CIFAR-100: there 200 epochs in batches of 64, SGD
+with Nesterov momentum, the rate of 0.1 divided by 10 every 60 epochs, as the paper has it; what it
+does not say (weight decay) is that of `configs/crd.py`.
 """
 
 from configs import crd, fashion_mnist

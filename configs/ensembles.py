@@ -1,12 +1,15 @@
-"""Fashion-MNIST: one, two, four or eight teachers of one architecture or of two, into one small network.
+"""Fashion-MNIST: one, two, four or eight teachers of one architecture or of two, into one small
+network.
 
     uv run kd prepare fashion_mnist
     uv run kd run --config configs/ensembles.py:teachers=8,mixed,reduce=confidence
 
-`role=student` (the default) learns from `teachers` networks: all of one architecture (`role=dense`, two hidden layers of 64), or
-with `mixed` half of them small convolutional networks (`role=conv`), each of which counts `weight` times a dense one. `reduce` is
-that of config.teacher. `method=kd` is KD at T = 4 beside labels, `end2` and `hydra` learn without labels. `role=labels` has no
-teacher. Nothing is augmented, so that the teachers are asked once. `smoke` is a miniature on the digits of scikit-learn.
+`role=student` (the default) learns from `teachers` networks: all of one architecture (`role=dense`,
+two hidden layers of 64), or with `mixed` half of them small convolutional networks (`role=conv`),
+each of which counts `weight` times a dense one. `reduce` is that of config.teacher. `method=kd` is
+KD at T = 4 beside labels, `end2` and `hydra` learn without labels. `role=labels` has no teacher.
+Nothing is augmented, so that the teachers are asked once. `smoke` is a miniature on the digits of
+scikit-learn.
 
 Rates and epochs are first guesses, kept; nothing was chosen on the test set.
 """
@@ -68,9 +71,7 @@ def get_config(arg=None):
 
 def teach(c, a):
     """The sections `teacher` and `objective` of a student."""
-    of = lambda role: reference(
-        FILE, dict(DEFAULTS, role=role, smoke=a["smoke"]), DEFAULTS
-    )
+    of = lambda role: reference(FILE, dict(DEFAULTS, role=role, smoke=a["smoke"]), DEFAULTS)
     first = lambda n: tuple(range(n))
     count = a["teachers"]
     how = dict(reduce=a["reduce"], cache=True)

@@ -3,33 +3,36 @@
     uv run kd prepare fashion_mnist
     uv run kd run --config configs/fashion_mnist.py
 
-`:role=student` (the default) is distilled from the ensemble `:role=teacher`; `:role=labels` is the same student without a
-teacher. `:width=8` sets the channels of the student's first stage, `:T=2` and `:hard=0.1` the temperature and what labels count
-beside the teacher. `:holdout=0.1` evaluates on a part of the training images, for choices.
+`:role=student` (the default) is distilled from the ensemble `:role=teacher`; `:role=labels` is the
+same student without a teacher. `:width=8` sets the channels of the student's first stage, `:T=2`
+and `:hard=0.1` the temperature and what labels count beside the teacher. `:holdout=0.1` evaluates
+on a part of the training images, for choices.
 
-T = 2 was chosen there, of 1, 2 and 4, by the mean of two seeds (`experiments/fashion_mnist_choices.py`): 89.6 % of 6,000 held-out
-images at width 8 (T = 1: 89.1, T = 4: 89.4, labels alone: 88.7), and 80.9 % at width 2 (80.7, 79.4, 80.9). What labels count was not
+T = 2 was chosen there, of 1, 2 and 4, by the mean of two seeds
+(`experiments/fashion_mnist_choices.py`): 89.6 % of 6,000 held-out images at width 8 (T = 1: 89.1, T
+= 4: 89.4, labels alone: 88.7), and 80.9 % at width 2 (80.7, 79.4, 80.9). What labels count was not
 chosen: a tenth is usual.
 
-Only the teachers see moved and mirrored images. So small a student has nothing to lose to overfitting: after 10 epochs on
-labels, width 8, one seed, it had 88.1 % of 6,000 held-out images right without augmentation and 84.7 % with it. Images that
-stay as they are have one answer of the ensemble each, which is asked once.
+Only the teachers see moved and mirrored images. So small a student has nothing to lose to
+overfitting: after 10 epochs on labels, width 8, one seed, it had 88.1 % of 6,000 held-out images
+right without augmentation and 84.7 % with it. Images that stay as they are have one answer of the
+ensemble each, which is asked once.
 """
 
 from ml_collections import ConfigDict
 
 from configs.common import parse_arg, reference
 
-DEFAULTS = dict(
-    role="student", width=8, T=2.0, hard=0.1, seeds=5, epochs=15, holdout=0.0
-)
+DEFAULTS = dict(role="student", width=8, T=2.0, hard=0.1, seeds=5, epochs=15, holdout=0.0)
 
 OF_STUDENT = {key: DEFAULTS[key] for key in ("T", "hard")}
 """What neither the teachers nor the students from labels depend on."""
 
 
 def recipe(seeds, epochs, smoke=False):
-    """The run that trains a small network from labels; `smoke`, one epoch on the embedded 8 x 8 digits, takes seconds."""
+    """The run that trains a small network from labels; `smoke`, one epoch on the embedded 8 x 8
+    digits, takes seconds.
+    """
     c = ConfigDict()
     c.data = dict(name="digits" if smoke else "fashion_mnist")
     c.seeds = seeds

@@ -1,16 +1,20 @@
-"""Distillation on ImageNet by the recipe of mdistiller's tables: resnet34 to resnet18, resnet50 to MobileNetV1, any method.
+"""Distillation on ImageNet by the recipe of mdistiller's tables: resnet34 to resnet18, resnet50 to
+MobileNetV1, any method.
 
-    uv run kd import resnet34.pth --model resnet34 --data imagenet --out runs/imagenet-resnet34
-    uv run kd run --config configs/imagenet.py:teacher=resnet34,student=resnet18,method=kd,run=runs/imagenet-resnet34
+    uv run kd import resnet34.pth --model resnet34 --data imagenet --out runs/imagenet-resnet34 uv
+    run kd run --config
+    configs/imagenet.py:teacher=resnet34,student=resnet18,method=kd,run=runs/imagenet-resnet34
 
-100 epochs in batches of 512 at learning rate 0.2 (CRD and ReviewKD 256 at 0.1, OFD 128 at 0.05), times 0.1 after epochs 30, 60
-and 90; SGD with momentum 0.9, without Nesterov; weight decay 1e-4; random resized crops of 224 and flips, evaluated on the
-middle of an image whose shorter side is 256. Tables use torchvision's weights as teachers (resnet34 73.31 %, resnet50 76.13 %);
-without `run` the teacher is trained by the same recipe. `method` is one of METHODS in `configs/common.py`; `labels`, `tf_kd_reg`
-and `pskd` have no teacher, and `camkd`, `end2` and `hydra` learn from several, as do others of `teachers=3`, reduced as `reduce`
-or else the method says. TFDS's `imagenet2012` must be prepared as array_record. `workers` processes decode. `epochs` shortens the
-schedule, and what an objective does over epochs, in proportion. Not run here: 100 epochs want GPUs and the data, which need
-registration.
+100 epochs in batches of 512 at learning rate 0.2 (CRD and ReviewKD 256 at 0.1, OFD 128 at 0.05),
+times 0.1 after epochs 30, 60 and 90; SGD with momentum 0.9, without Nesterov; weight decay 1e-4;
+random resized crops of 224 and flips, evaluated on the middle of an image whose shorter side is
+256. Tables use torchvision's weights as teachers (resnet34 73.31 %, resnet50 76.13 %); without
+`run` the teacher is trained by the same recipe. `method` is one of METHODS in `configs/common.py`;
+`labels`, `tf_kd_reg` and `pskd` have no teacher, and `camkd`, `end2` and `hydra` learn from
+several, as do others of `teachers=3`, reduced as `reduce` or else the method says. TFDS's
+`imagenet2012` must be prepared as array_record. `workers` processes decode. `epochs` shortens the
+schedule, and what an objective does over epochs, in proportion. Not run here: 100 epochs want GPUs
+and the data, which need registration.
 """
 
 import difflib
@@ -44,12 +48,7 @@ FAMILY = {
 """Network -> file of kd/models."""
 
 # mdistiller configs/imagenet: batch size and learning rate of the methods that have their own.
-BATCH = {
-    "crd": (256, 0.1),
-    "crd_kd": (256, 0.1),
-    "reviewkd": (256, 0.1),
-    "ofd": (128, 0.05),
-}
+BATCH = {"crd": (256, 0.1), "crd_kd": (256, 0.1), "reviewkd": (256, 0.1), "ofd": (128, 0.05)}
 
 DEFAULTS = dict(
     teacher="resnet34",
@@ -72,32 +71,22 @@ def get_config(arg=None):
         if name not in FAMILY:
             near = difflib.get_close_matches(name, FAMILY, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"unknown network {name!r}.{hint} Known: {', '.join(FAMILY)}."
-            )
+            raise ValueError(f"unknown network {name!r}.{hint} Known: {', '.join(FAMILY)}.")
     c = ConfigDict()
     c.data = dict(name="imagenet", workers=a["workers"])
     c.seed, c.seeds, c.holdout = a["seed"], a["seeds"], a["holdout"]
     c.batch_size, rate = BATCH.get(a["method"], (512, 0.2))
     c.augment = "flip"  # crops are cut out when pictures are decoded
-    teacher, student = (
-        dict(name=f"{FAMILY[a[k]]}.{a[k]}") for k in ("teacher", "student")
-    )
+    teacher, student = (dict(name=f"{FAMILY[a[k]]}.{a[k]}") for k in ("teacher", "student"))
     members = a["teachers"] or SEVERAL.get(a["method"], 1)
     c.student = deployed(a["method"], teacher, student, members)
     section = method(a["method"], a["teacher"], a["student"])
     c.objective = shortened(section, a["epochs"], EPOCHS)
     c.optimizer = dict(
-        name="sgd",
-        learning_rate=rate,
-        momentum=0.9,
-        nesterov=False,
-        weight_decay=1e-4,
+        name="sgd", learning_rate=rate, momentum=0.9, nesterov=False, weight_decay=1e-4
     )
     c.schedule = dict(
-        name="piecewise",
-        epochs=tuple(e * a["epochs"] / EPOCHS for e in (30, 60, 90)),
-        factor=0.1,
+        name="piecewise", epochs=tuple(e * a["epochs"] / EPOCHS for e in (30, 60, 90)), factor=0.1
     )
     c.epochs = a["epochs"]
     c.steps_per_call = 16  # each a dispatch: so often SIGTERM is heard
@@ -121,7 +110,8 @@ def get_config(arg=None):
     if a["run"]:
         c.teacher = dict(run=a["run"], reduce=reduce)
     else:
-        # By default another order and another start than any student's; named so that all students share it.
+        # By default another order and another start than any student's; named so that all students
+        # share it.
         own = dict(student=a["teacher"], method="labels", seed=1000, seeds=members)
         own |= dict(epochs=a["epochs"], holdout=a["holdout"])
         known = dict(student="", method="", seed=0, seeds=1)

@@ -1,15 +1,19 @@
-"""CIFAR-10: a network of the CIFAR zoo into MLPerf Tiny's ResNet-8, the student that microcontrollers are measured with.
+"""CIFAR-10: a network of the CIFAR zoo into MLPerf Tiny's ResNet-8, the student that
+microcontrollers are measured with.
 
     uv run kd prepare cifar10
     uv run kd run --config configs/mlperf_tiny.py
 
-Published (Banbury et al. 2021, https://arxiv.org/abs/2106.07597, and the repository mlcommons/tiny): 78,666 numbers, of which 78,186
-are trained, 12.5 M multiply-accumulates, 96 KB as int8, a quality target of 85 % (top 1). There it is trained from labels, for 500
-epochs of Adam with rotations and shifts; here by the recipe of the CIFAR tables (`configs/crd.py`), which its teacher gets too.
+Published (Banbury et al. 2021, https://arxiv.org/abs/2106.07597, and the repository
+mlcommons/tiny): 78,666 numbers, of which 78,186 are trained, 12.5 M multiply-accumulates, 96 KB as
+int8, a quality target of 85 % (top 1). There it is trained from labels, for 500 epochs of Adam with
+rotations and shifts; here by the recipe of the CIFAR tables (`configs/crd.py`), which its teacher
+gets too.
 
-`:role=student` (the default) is distilled from `:role=teacher`, and `:role=labels` is the same student without a teacher.
-`:teacher=resnet32x4` takes another network of the zoo, `:epochs=60` shortens all three schedules, `:holdout=0.1` evaluates on a
-share of train, for choices. Not run here in full: 240 epochs want a GPU.
+`:role=student` (the default) is distilled from `:role=teacher`, and `:role=labels` is the same
+student without a teacher. `:teacher=resnet32x4` takes another network of the zoo, `:epochs=60`
+shortens all three schedules, `:holdout=0.1` evaluates on a share of train, for choices. Not run
+here in full: 240 epochs want a GPU.
 """
 
 from configs.common import METHODS, parse_arg, reference

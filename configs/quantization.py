@@ -1,12 +1,14 @@
-"""Fashion-MNIST on eight bits: a small student, distilled in floating point and then fine-tuned on the grids of int8.
+"""Fashion-MNIST on eight bits: a small student, distilled in floating point and then fine-tuned on
+the grids of int8.
 
     uv run kd prepare fashion_mnist
     uv run kd run --config configs/quantization.py:role=int8
 
-`:role=int8` (the default) starts from `:role=float`, in which BatchNorm has learnt its statistics, and goes on for a few epochs
-with the same teacher and the same objective; `:role=longer` goes on as long without quantization, to tell the two effects apart.
-`:size=small` is below 10,000 parameters, `:size=large` below 50,000. All learn from the one network of `:role=teacher`. Its
-logits are computed once: students see the images as they are, so that two cores train five in minutes.
+`:role=int8` (the default) starts from `:role=float`, in which BatchNorm has learnt its statistics,
+and goes on for a few epochs with the same teacher and the same objective; `:role=longer` goes on as
+long without quantization, to tell the two effects apart. `:size=small` is below 10,000 parameters,
+`:size=large` below 50,000. All learn from the one network of `:role=teacher`. Its logits are
+computed once: students see the images as they are, so that two cores train five in minutes.
 """
 
 from ml_collections import ConfigDict
@@ -40,9 +42,7 @@ def get_config(arg=None):
         c.student = dict(name="cnn.CNN", widths=(16, 32, 64, 128))
         return c
     c.student = dict(name="cnn.CNN", widths=WIDTHS[a["size"]])
-    c.teacher = dict(
-        config=ref(role="teacher", size="small", seeds=DEFAULTS["seeds"]), cache=True
-    )
+    c.teacher = dict(config=ref(role="teacher", size="small", seeds=DEFAULTS["seeds"]), cache=True)
     c.objective.ce.weight = 0.1
     c.objective.kd = dict(name="kd.KD", weight=0.9, temperature=4.0)
     c.epochs = 6
@@ -50,9 +50,8 @@ def get_config(arg=None):
     if a["role"] != "float":
         c.init = dict(config=ref(role="float"))
         c.epochs = 2
-        c.optimizer.learning_rate = (
-            0.001  # with BatchNorm at rest 0.01 diverges, in floating point too
-        )
+        # with BatchNorm at rest 0.01 diverges, in floating point too
+        c.optimizer.learning_rate = 0.001
         c.schedule = dict(name="cosine")
     if a["role"] == "int8":
         c.student.quantize = "int8"

@@ -4,11 +4,13 @@
     uv run kd run --config configs/teacher_free.py:method=mean_teacher
     uv run kd run --config configs/teacher_free.py:method=pskd,seeds=5
 
-`method` is `mean_teacher` (Tarvainen, Valpola. NeurIPS 2017. https://arxiv.org/abs/1703.01780: the student agrees with the mean of its
-own weights over the updates, a loss that ramps up over the first epochs; all images have their labels here, and the loss is KL in
-place of the paper's squared error of probabilities), `tf_kd` (Yuan et al. CVPR 2020. https://arxiv.org/abs/1909.11723: a virtual
-teacher), `pskd` (Kim et al. ICCV 2021. https://arxiv.org/abs/2006.12000: its own predictions of the epoch before), `smoothing` (Szegedy
-et al. CVPR 2016, of 0.1) or `labels`, what all are compared with.
+`method` is `mean_teacher` (Tarvainen, Valpola. NeurIPS 2017. https://arxiv.org/abs/1703.01780: the
+student agrees with the mean of its own weights over the updates, a loss that ramps up over the
+first epochs; all images have their labels here, and the loss is KL in place of the paper's squared
+error of probabilities), `tf_kd` (Yuan et al. CVPR 2020. https://arxiv.org/abs/1909.11723: a virtual
+teacher), `pskd` (Kim et al. ICCV 2021. https://arxiv.org/abs/2006.12000: its own predictions of the
+epoch before), `smoothing` (Szegedy et al. CVPR 2016, of 0.1) or `labels`, what all are compared
+with.
 """
 
 from configs import fashion_mnist
@@ -22,9 +24,7 @@ SECTIONS = {
     "mean_teacher": dict(
         ce=dict(name="ce.CE"),
         kd=dict(
-            name="kd.KD",
-            weight=dict(name="linear", start=0.0, end=1.0, over=4.0),
-            temperature=1.0,
+            name="kd.KD", weight=dict(name="linear", start=0.0, end=1.0, over=4.0), temperature=1.0
         ),
     ),
     "tf_kd": METHODS["tf_kd_reg"],

@@ -1,9 +1,10 @@
-"""Furlanello et al. Born-Again Neural Networks. ICML 2018: generations of one network, and the ensemble of generations.
+"""Furlanello et al. Born-Again Neural Networks. ICML 2018: generations of one network, and the
+ensemble of generations.
 
-    uv run kd prepare fashion_mnist
-    uv run kd table experiments/born_again.py            # ours, on Fashion-MNIST
-    uv run kd table experiments/born_again.py:cifar      # CIFAR-100, three networks of the zoo: wants a GPU
-    uv run kd table experiments/born_again.py:smoke      # on the embedded digits, one epoch
+    uv run kd prepare fashion_mnist uv run kd table experiments/born_again.py            # ours, on
+    Fashion-MNIST uv run kd table experiments/born_again.py:cifar      # CIFAR-100, three networks
+    of the zoo: wants a GPU uv run kd table experiments/born_again.py:smoke      # on the embedded
+    digits, one epoch
 
 Five lineages. Budgets are minutes on two CPU cores.
 """
@@ -26,8 +27,12 @@ def get_experiment(arg=None):
         return dict(
             **common,
             title="CIFAR-100, generations of one network (after Furlanello et al. 2018)",
-            note="The paper's networks are DenseNets and wide ResNets; its abstract has 15.5 % test error on CIFAR-100, a number that could "
-            "not be looked up again. The networks here are those of the other tables, so that no number stands beside ours.",
+            note=(
+                "The paper's networks are DenseNets and wide ResNets; its abstract has 15.5 % "
+                "test error on CIFAR-100, a number that could not be looked up again. The "
+                "networks here are those of the other tables, so that no number stands beside "
+                "ours."
+            ),
             tables=[dict(title="Test accuracy", columns=columns, rows=rows({}))],
         )
     return dict(
@@ -36,8 +41,7 @@ def get_experiment(arg=None):
         note="In miniature: these numbers mean nothing." if smoke else "",
         tables=[
             dict(
-                title="Test accuracy, by generation",
-                rows=rows({"first": 7, "next": 7, "last": 8}),
+                title="Test accuracy, by generation", rows=rows({"first": 7, "next": 7, "last": 8})
             )
         ],
     )
@@ -49,9 +53,7 @@ def rows(budget):
     found = {"generation 0, from labels": dict(args=dict(generation=0), **own("first"))}
     for g in range(1, GENERATIONS + 1):
         found[f"generation {g}"] = dict(args=dict(generation=g), **own("next"))
-    found["generation 1, without labels"] = dict(
-        args=dict(generation=1, labels=0), **own("next")
-    )
+    found["generation 1, without labels"] = dict(args=dict(generation=1, labels=0), **own("next"))
     together = dict(args=dict(generation=GENERATIONS, ensemble=True), **own("last"))
     found[f"ensemble of generations 0 to {GENERATIONS - 1}, first lineage"] = dict(
         together, metric="teacher_accuracy"

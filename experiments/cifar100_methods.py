@@ -1,11 +1,14 @@
-"""Labels, KD, DKD, DIST and CRD for two pairs of CIFAR-100, five seeds in one program: what a GPU runs first, in this order.
+"""Labels, KD, DKD, DIST and CRD for two pairs of CIFAR-100, five seeds in one program: what a GPU
+runs first, in this order.
 
-    experiments/launch/gpu.sh                                                # in pieces under ten minutes, benchmarks first
-    uv run kd table experiments/cifar100_methods.py:precision=bfloat16       # the same runs without them
-    uv run kd table experiments/cifar100_methods.py:toy                      # digits, one epoch: shows that it runs
+    experiments/launch/gpu.sh                                                # in pieces under ten
+    minutes, benchmarks first uv run kd table experiments/cifar100_methods.py:precision=bfloat16
+    # the same runs without them uv run kd table experiments/cifar100_methods.py:toy
+    # digits, one epoch: shows that it runs
 
-Numbers of labels, KD and CRD are those of Tian et al. (2020), of the last epoch; that of DKD is of Zhao et al. (2022), of the best
-test epoch, and that of DIST of Huang et al. (2022), whose selection is not told. Ours are of the last epoch.
+Numbers of labels, KD and CRD are those of Tian et al. (2020), of the last epoch; that of DKD is of
+Zhao et al. (2022), of the best test epoch, and that of DIST of Huang et al. (2022), whose selection
+is not told. Ours are of the last epoch.
 """
 
 from configs.common import parse_arg
@@ -47,8 +50,7 @@ def get_experiment(arg=None):
         digits=2,
         # A table for each pair: the first is finished before the second begins.
         tables=[
-            pair_table(pair, paper, own, a["seeds"], a["toy"])
-            for pair, paper in pairs.items()
+            pair_table(pair, paper, own, a["seeds"], a["toy"]) for pair, paper in pairs.items()
         ],
     )
 

@@ -1,13 +1,14 @@
-"""Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020, Table 1: teacher and student of one family. arXiv 1910.10699.
+"""Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020, Table 1: teacher and
+student of one family. arXiv 1910.10699.
 
-    uv run kd prepare cifar100
-    uv run kd table experiments/crd_table1.py --dry_run       # what would run
-    uv run kd table experiments/crd_table1.py --only "kd,"    # one row
-    uv run kd table experiments/crd_table1.py:smoke --only "resnet8"  # one epoch: shows that it runs
+    uv run kd prepare cifar100 uv run kd table experiments/crd_table1.py --dry_run       # what
+    would run uv run kd table experiments/crd_table1.py --only "kd,"    # one row uv run kd table
+    experiments/crd_table1.py:smoke --only "resnet8"  # one epoch: shows that it runs
 
-Numbers of the paper are of the last epoch, mean of five runs, one teacher for all, as RepDistiller's README has them. Ready
-for a GPU: 240 epochs of these networks take days on CPU cores. FSP, AB and FT train in two runs, the first of which is
-trained where it is missing; FSP needs equal widths, which wrn_40_2 and wrn_40_1 do not have.
+Numbers of the paper are of the last epoch, mean of five runs, one teacher for all, as
+RepDistiller's README has them. Ready for a GPU: 240 epochs of these networks take days on CPU
+cores. FSP, AB and FT train in two runs, the first of which is trained where it is missing; FSP
+needs equal widths, which wrn_40_2 and wrn_40_1 do not have.
 """
 
 PAPER = "Tian, Krishnan, Isola 2020 (CRD), Table 1"

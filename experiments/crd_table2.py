@@ -1,13 +1,13 @@
-"""Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020, Table 2: teacher and student of two families. arXiv 1910.10699.
+"""Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020, Table 2: teacher and
+student of two families. arXiv 1910.10699.
 
-    uv run kd prepare cifar100
-    uv run kd table experiments/crd_table2.py --dry_run       # what would run
-    uv run kd table experiments/crd_table2.py --only "kd,"    # one row
-    uv run kd table experiments/crd_table2.py:smoke --only "resnet8"  # one epoch: shows that it runs
+    uv run kd prepare cifar100 uv run kd table experiments/crd_table2.py --dry_run       # what
+    would run uv run kd table experiments/crd_table2.py --only "kd,"    # one row uv run kd table
+    experiments/crd_table2.py:smoke --only "resnet8"  # one epoch: shows that it runs
 
-Numbers of the paper are of the last epoch, mean of five runs, one teacher for all, as RepDistiller's README has them. Ready
-for a GPU: 240 epochs of these networks take days on CPU cores. AB and FT train in two runs, the first of which is trained
-where it is missing.
+Numbers of the paper are of the last epoch, mean of five runs, one teacher for all, as
+RepDistiller's README has them. Ready for a GPU: 240 epochs of these networks take days on CPU
+cores. AB and FT train in two runs, the first of which is trained where it is missing.
 """
 
 PAPER = "Tian, Krishnan, Isola 2020 (CRD), Table 2"
@@ -48,7 +48,9 @@ def get_experiment(arg=None):
         raise ValueError(f"argument {arg!r}: expected smoke or nothing.")
     short = dict(epochs=1) if arg else {}
     return dict(
-        title="CIFAR-100, teacher and student of two families (Tian, Krishnan, Isola 2020, Table 2)",
+        title=(
+            "CIFAR-100, teacher and student of two families (Tian, Krishnan, Isola 2020, Table 2)"
+        ),
         note="After one epoch: these numbers mean nothing." if arg else "",
         source=PAPER,
         digits=2,

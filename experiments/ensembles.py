@@ -1,15 +1,16 @@
-"""Ensembles of teachers, tables of ours: how many, of which architectures, and how their outputs become one target.
+"""Ensembles of teachers, tables of ours: how many, of which architectures, and how their outputs
+become one target.
 
-    uv run kd prepare fashion_mnist
-    uv run kd table experiments/ensembles.py
-    uv run kd table experiments/ensembles.py:smoke      # in miniature, on the digits of scikit-learn
-    uv run kd prepare cifar100 && uv run kd table experiments/ensembles.py:cifar100     # wants a GPU
+    uv run kd prepare fashion_mnist uv run kd table experiments/ensembles.py uv run kd table
+    experiments/ensembles.py:smoke      # in miniature, on the digits of scikit-learn uv run kd
+    prepare cifar100 && uv run kd table experiments/ensembles.py:cifar100     # wants a GPU
 
-    uv run kd prepare mnist     # then, of the two last rows, and of any student, what they do not know:
-    uv run kd uncertainty "runs/ensembles-method=end2,seeds=5" --foreign mnist
+    uv run kd prepare mnist     # then, of the two last rows, and of any student, what they do not
+    know: uv run kd uncertainty "runs/ensembles-method=end2,seeds=5" --foreign mnist
 
-All 60 000 training images, five students in one program. Budgets are minutes on two CPU cores, about 75 in all, from processor
-seconds of an epoch: 10 for the eight dense teachers, 95 for the four convolutional ones, 4 for five students.
+All 60 000 training images, five students in one program. Budgets are minutes on two CPU cores,
+about 75 in all, from processor seconds of an epoch: 10 for the eight dense teachers, 95 for the
+four convolutional ones, 4 for five students.
 """
 
 BUDGETS = dict(dense=4, conv=15, student=1.5)
@@ -36,7 +37,10 @@ def get_experiment(arg=None):
         for reduce, words in REDUCE.items()
     }
     return dict(
-        title="Fashion-MNIST, ensembles of small networks distilled into one of 12 730 parameters (ours)",
+        title=(
+            "Fashion-MNIST, ensembles of small networks distilled into one of 12 730 parameters "
+            "(ours)"
+        ),
         note="In miniature: these numbers mean nothing." if smoke else "",
         config="configs/ensembles.py",
         args=dict(smoke=True) if smoke else {},
@@ -93,7 +97,9 @@ def teachers():
 
 
 def cifar100():
-    """Three teachers of one architecture, as the public code of CA-MKD trains them; its numbers could not be verified and are left out."""
+    """Three teachers of one architecture, as the public code of CA-MKD trains them; its numbers
+    could not be verified and are left out.
+    """
     reduced = {
         "mean of the losses": dict(reduce="each", method="camkd"),
         "mean of probabilities": dict(reduce="probs", method="camkd"),
@@ -104,9 +110,7 @@ def cifar100():
     }
     pairs = ("resnet32x4->vgg8", "vgg13->vgg8", "resnet56->resnet20")
     columns = {
-        pair: dict(
-            args=dict(zip(("teacher", "student"), pair.split("->"), strict=True))
-        )
+        pair: dict(args=dict(zip(("teacher", "student"), pair.split("->"), strict=True)))
         for pair in pairs
     }
     return dict(
@@ -115,9 +119,6 @@ def cifar100():
         args=dict(teachers=3),
         seeds=3,
         tables=[
-            dict(
-                columns=columns,
-                rows={words: dict(args=args) for words, args in reduced.items()},
-            )
+            dict(columns=columns, rows={words: dict(args=args) for words, args in reduced.items()})
         ],
     )

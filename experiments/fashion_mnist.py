@@ -1,9 +1,11 @@
-"""Fashion-MNIST, a table of ours: what distillation from five convolutional networks buys students of four sizes.
+"""Fashion-MNIST, a table of ours: what distillation from five convolutional networks buys students
+of four sizes.
 
 uv run kd prepare fashion_mnist
 uv run kd table experiments/fashion_mnist.py
 
-Budgets are minutes of a run that shares two CPU cores with one other (`--jobs 2`), five seeds in one program: two hours in all.
+Budgets are minutes of a run that shares two CPU cores with one other (`--jobs 2`), five seeds in
+one program: two hours in all.
 """
 
 BUDGET_OF_WIDTH = {2: 8, 4: 12, 8: 20, 16: 35}
@@ -22,9 +24,7 @@ def get_experiment(arg=None):
                 rows={
                     "teacher": dict(args=dict(role="teacher"), budget=75),
                     "ensemble of the teachers": dict(
-                        args=dict(role="teacher"),
-                        metric="accuracy(ensemble=True)",
-                        budget=75,
+                        args=dict(role="teacher"), metric="accuracy(ensemble=True)", budget=75
                     ),
                 },
             ),

@@ -1,4 +1,5 @@
-"""Which temperature suits students of Fashion-MNIST, tried on a tenth of the training images in place of the test set.
+"""Which temperature suits students of Fashion-MNIST, tried on a tenth of the training images in
+place of the test set.
 
     uv run kd prepare fashion_mnist
     uv run kd table experiments/fashion_mnist_choices.py
@@ -25,12 +26,10 @@ def get_experiment(arg=None):
                 rows={
                     "from labels": dict(args=dict(role="labels"), budget=5),
                     **{
-                        f"distilled at T = {t}": dict(
-                            args=dict(role="student", T=t), budget=5
-                        )
+                        f"distilled at T = {t}": dict(args=dict(role="student", T=t), budget=5)
                         for t in TEMPERATURES
                     },
                 },
-            ),
+            )
         ],
     )

@@ -1,9 +1,11 @@
-"""What Hinton, Vinyals, Dean 2015, section 3, leave open, tried on a tenth of the training images in place of the test set.
+"""What Hinton, Vinyals, Dean 2015, section 3, leave open, tried on a tenth of the training images
+in place of the test set.
 
     uv run kd prepare mnist
     uv run kd table experiments/hinton2015_choices.py
 
-`configs/hinton2015_mnist.py` is where choices are written down. Budgets are minutes on two CPU cores, two seeds in one program.
+`configs/hinton2015_mnist.py` is where choices are written down. Budgets are minutes on two CPU
+cores, two seeds in one program.
 """
 
 RATES = (3e-4, 1e-3)
@@ -19,7 +21,10 @@ def get_experiment(arg=None):
         raise ValueError(f"argument {arg!r}: expected smoke or nothing.")
     smoke = arg == "smoke"
     return dict(
-        title="MNIST, what was chosen for the table of Hinton et al. 2015 on held-out training images (ours)",
+        title=(
+            "MNIST, what was chosen for the table of Hinton et al. 2015 on held-out training "
+            "images (ours)"
+        ),
         note="In miniature: these numbers mean nothing." if smoke else "",
         config="configs/hinton2015_mnist.py",
         args=dict(holdout=0.1, **(dict(smoke=True) if smoke else {})),

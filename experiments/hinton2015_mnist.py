@@ -1,12 +1,13 @@
-"""Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, section 3: MNIST. arXiv 1503.02531.
+"""Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, section 3: MNIST.
+arXiv 1503.02531.
 
-    uv run kd prepare mnist
-    uv run kd table experiments/hinton2015_mnist.py            # runs what is missing, prints the tables
-    uv run kd table experiments/hinton2015_mnist.py --print    # prints alone
-    uv run kd table experiments/hinton2015_mnist.py:smoke      # in miniature
+    uv run kd prepare mnist uv run kd table experiments/hinton2015_mnist.py            # runs what
+    is missing, prints the tables uv run kd table experiments/hinton2015_mnist.py --print    #
+    prints alone uv run kd table experiments/hinton2015_mnist.py:smoke      # in miniature
 
-The study of temperatures is `experiments/hinton2015_temperatures.py`. Budgets are minutes of a run that has two CPU cores to itself,
-five seeds in one program. They come from the time of an update of 100 images: 70 ms of five teachers, 25 ms of five students.
+The study of temperatures is `experiments/hinton2015_temperatures.py`. Budgets are minutes of a run
+that has two CPU cores to itself, five seeds in one program. They come from the time of an update of
+100 images: 70 ms of five teachers, 25 ms of five students.
 """
 
 PAPER = "Hinton, Vinyals, Dean 2015, section 3"
@@ -21,7 +22,10 @@ def get_experiment(arg=None):
         raise ValueError(f"argument {arg!r}: expected smoke or nothing.")
     smoke = arg == "smoke"
     return dict(
-        title="MNIST, a large network distilled into a small one (Hinton, Vinyals, Dean 2015, section 3)",
+        title=(
+            "MNIST, a large network distilled into a small one (Hinton, Vinyals, Dean 2015, "
+            "section 3)"
+        ),
         note="In miniature: these numbers mean nothing." if smoke else "",
         config="configs/hinton2015_mnist.py",
         args=dict(smoke=True) if smoke else {},
@@ -41,9 +45,7 @@ def main_rows():
         "teacher, 1200 units, dropout, weight constraint, jitter": dict(
             args=TEACHER, paper=67, budget=40
         ),
-        "student, 800 units, from labels": dict(
-            args=dict(role="labels"), paper=146, budget=10
-        ),
+        "student, 800 units, from labels": dict(args=dict(role="labels"), paper=146, budget=10),
         "student, distilled at T = 20": dict(paper=74, budget=10),
         "share of the gap closed": dict(
             gap=(
@@ -54,9 +56,7 @@ def main_rows():
             at_least=0.7,
         ),
         # Ours: not in the paper.
-        "ensemble of the teachers": dict(
-            args=TEACHER, metric="errors(ensemble=True)", budget=40
-        ),
+        "ensemble of the teachers": dict(args=TEACHER, metric="errors(ensemble=True)", budget=40),
         "student of the ensemble, without any label": dict(
             args=dict(of="ensemble", hard=0.0), budget=10
         ),
@@ -64,9 +64,11 @@ def main_rows():
 
 
 def transfer_rows():
-    """The bias is chosen on validation, or as the paper did: the engine adds "chosen on test" to the latter.
+    """The bias is chosen on validation, or as the paper did: the engine adds "chosen on test" to
+    the latter.
 
-    The teachers have seen the validation images and the students have not: what is chosen there is a number of the student's.
+    The teachers have seen the validation images and the students have not: what is chosen there is
+    a number of the student's.
     """
     on_test = "chosen_on='test'"
     no3 = dict(args=NO3, budget=10)
@@ -84,9 +86,7 @@ def transfer_rows():
         "no 3, bias chosen on validation: threes": dict(
             recognised, metric="accuracy(of=3, bias=3)", at_least=95
         ),
-        "no 3, bias chosen on validation: bias": dict(
-            no3, metric="bias(bias=3)", **shift
-        ),
+        "no 3, bias chosen on validation: bias": dict(no3, metric="bias(bias=3)", **shift),
         "no 3, bias as the paper chose it": dict(
             no3, metric=f"errors(bias=3, {on_test})", paper=109
         ),
@@ -100,9 +100,7 @@ def transfer_rows():
             no3, metric=f"bias(bias=3, {on_test})", paper=3.5, **shift
         ),
         "only 7 and 8": dict(only78, metric="error_rate", paper=47.3),
-        "only 7 and 8, bias chosen on validation": dict(
-            only78, metric="error_rate(bias=(7, 8))"
-        ),
+        "only 7 and 8, bias chosen on validation": dict(only78, metric="error_rate(bias=(7, 8))"),
         "only 7 and 8, bias as the paper chose it": dict(
             only78, metric=f"error_rate(bias=(7, 8), {on_test})", paper=13.2
         ),

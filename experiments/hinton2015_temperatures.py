@@ -1,12 +1,14 @@
-"""Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, section 3: temperatures. arXiv 1503.02531.
+"""Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, section 3:
+temperatures. arXiv 1503.02531.
 
-    uv run kd prepare mnist
-    uv run kd table experiments/hinton2015_temperatures.py            # runs what is missing, prints the table
-    uv run kd table experiments/hinton2015_temperatures.py:smoke      # in miniature
+    uv run kd prepare mnist uv run kd table experiments/hinton2015_temperatures.py            # runs
+    what is missing, prints the table uv run kd table experiments/hinton2015_temperatures.py:smoke
+    # in miniature
 
-Students of `experiments/hinton2015_mnist.py`, and of its teacher, with half the weight on labels at every temperature: so many labels
-suit T = 20 less well than the nine tenths there, but no temperature is favoured. Budgets are minutes of a run that has two CPU cores to
-itself, five seeds in one program.
+Students of `experiments/hinton2015_mnist.py`, and of its teacher, with half the weight on labels at
+every temperature: so many labels suit T = 20 less well than the nine tenths there, but no
+temperature is favoured. Budgets are minutes of a run that has two CPU cores to itself, five seeds
+in one program.
 """
 
 TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0, 40.0)
@@ -20,7 +22,10 @@ def get_experiment(arg=None):
     smoke = arg == "smoke"
     temperatures, units = ((20.0,), (30,)) if smoke else (TEMPERATURES, BUDGETS)
     return dict(
-        title="MNIST, temperatures of a large network's answers (Hinton, Vinyals, Dean 2015, section 3)",
+        title=(
+            "MNIST, temperatures of a large network's answers (Hinton, Vinyals, Dean 2015, "
+            "section 3)"
+        ),
         note="In miniature: these numbers mean nothing." if smoke else "",
         config="configs/hinton2015_mnist.py",
         args=dict(hard=0.5, **(dict(smoke=True) if smoke else {})),
@@ -30,13 +35,13 @@ def get_experiment(arg=None):
         tables=[
             dict(
                 title="Errors by temperature and units in each of the two hidden layers",
-                note="The paper gives no numbers here: with 300 or more units all temperatures above 8 were similar; with 30, those "
-                "from 2.5 to 4 were significantly better than higher or lower ones.",
+                note=(
+                    "The paper gives no numbers here: with 300 or more units all temperatures "
+                    "above 8 were similar; with 30, those from 2.5 to 4 were significantly better "
+                    "than higher or lower ones."
+                ),
                 columns={f"T = {t:g}": dict(args=dict(T=t)) for t in temperatures},
-                rows={
-                    f"{n} units": dict(args=dict(units=n), budget=BUDGETS[n])
-                    for n in units
-                },
+                rows={f"{n} units": dict(args=dict(units=n), budget=BUDGETS[n]) for n in units},
             )
         ],
     )

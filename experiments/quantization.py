@@ -1,4 +1,5 @@
-"""Fashion-MNIST on eight bits, a table of ours: what int8 costs a distilled student, and what training for it gives back.
+"""Fashion-MNIST on eight bits, a table of ours: what int8 costs a distilled student, and what
+training for it gives back.
 
 uv run kd prepare fashion_mnist
 uv run kd table experiments/quantization.py
@@ -16,7 +17,10 @@ def get_experiment(arg=None):
     role = lambda name, **settings: dict(args=dict(role=name), budget=30, **settings)
     return dict(
         title="Fashion-MNIST, students in floating point and on eight bits (ours)",
-        note="int8 numbers are of the exported files, run by LiteRT's reference kernels on all test images.",
+        note=(
+            "int8 numbers are of the exported files, run by LiteRT's reference kernels on all "
+            "test images."
+        ),
         config="configs/quantization.py",
         seeds=5,
         tables=[

@@ -1,11 +1,13 @@
-"""Mirzadeh et al. Improved Knowledge Distillation via Teacher Assistant. AAAI 2020 (TAKD), and Son et al. ICCV 2021 (DGKD).
+"""Mirzadeh et al. Improved Knowledge Distillation via Teacher Assistant. AAAI 2020 (TAKD), and Son
+et al. ICCV 2021 (DGKD).
 
     uv run kd prepare fashion_mnist
     uv run kd table experiments/takd.py            # ours, on Fashion-MNIST
     uv run kd table experiments/takd.py:cifar      # ResNets of the paper's Table 1: wants a GPU
     uv run kd table experiments/takd.py:smoke      # on the embedded digits, one epoch
 
-Teacher and assistants are one network each, shared by all rows; students are five. Budgets are minutes on two CPU cores.
+Teacher and assistants are one network each, shared by all rows; students are five. Budgets are
+minutes on two CPU cores.
 """
 
 PAPER = "Mirzadeh et al. 2020 (TAKD), Table 1"
@@ -18,10 +20,14 @@ ROWS = {
     "by both assistants": ("{t}-{l}-{m}-{s}", False),
     "from all three at once (DGKD)": ("{t}-{l}-{m}-{s}", True),
 }
-"""Row -> path of teacher t, large and small assistants l and m, and student s; and whether all before it teach it."""
+"""Row -> path of teacher t, large and small assistants l and m, and student s; and whether all
+before it teach it.
+"""
 
 BUDGET = 5
-"""Minutes of each row. The teacher and its assistants take ten more together, and teach at no cost, for they are asked once."""
+"""Minutes of each row. The teacher and its assistants take ten more together, and teach at no cost,
+for they are asked once.
+"""
 
 
 def get_experiment(arg=None):
@@ -37,16 +43,15 @@ def get_experiment(arg=None):
         args |= dict(dense=True) if dense else {}
         rows[row] = dict(args=args, budget=BUDGET)
     return dict(
-        title="Fashion-MNIST, teacher assistants between a network of 16 channels and one of 2 (ours)",
+        title=(
+            "Fashion-MNIST, teacher assistants between a network of 16 channels and one of 2 (ours)"
+        ),
         note="In miniature: these numbers mean nothing." if smoke else "",
         config="configs/takd.py",
         args=dict(smoke=True) if smoke else {},
         seeds=2 if smoke else 5,
         tables=[
-            dict(
-                title="Students of 2 channels in the first stage, by who taught them",
-                rows=rows,
-            )
+            dict(title="Students of 2 channels in the first stage, by who taught them", rows=rows)
         ],
     )
 
@@ -60,9 +65,7 @@ def cifar():
         "by assistant ResNet-20": dict(
             **path("resnet110", "resnet20", "resnet8"), paper=[88.98, 61.82]
         ),
-        "from both at once (DGKD)": dict(
-            args=dict(path="resnet110-resnet20-resnet8", dense=True)
-        ),
+        "from both at once (DGKD)": dict(args=dict(path="resnet110-resnet20-resnet8", dense=True)),
     }
     columns = {
         "CIFAR-10": dict(args=dict(data="cifar10")),
@@ -70,7 +73,10 @@ def cifar():
     }
     return dict(
         title="CIFAR, ResNet-110 teaches ResNet-8 by an assistant (Mirzadeh et al. 2020, Table 1)",
-        note="The paper searched temperature, weight and rate and kept the best on the test set; here they are Hinton's, see configs/takd.py.",
+        note=(
+            "The paper searched temperature, weight and rate and kept the best on the test set; "
+            "here they are Hinton's, see configs/takd.py."
+        ),
         config="configs/takd.py",
         seeds=5,
         source=PAPER,

@@ -1,4 +1,5 @@
-"""Students that are their own teacher, a table of ours on Fashion-MNIST: what it buys a network of 6,274 parameters.
+"""Students that are their own teacher, a table of ours on Fashion-MNIST: what it buys a network of
+6,274 parameters.
 
     uv run kd prepare fashion_mnist
     uv run kd table experiments/teacher_free.py
@@ -20,10 +21,7 @@ def get_experiment(arg=None):
     if arg not in (None, "smoke"):
         raise ValueError(f"argument {arg!r}: expected smoke or nothing.")
     smoke = arg == "smoke"
-    rows = {
-        words: dict(args=dict(method=method), budget=8)
-        for method, words in ROWS.items()
-    }
+    rows = {words: dict(args=dict(method=method), budget=8) for method, words in ROWS.items()}
     mean = dict(rows[ROWS["mean_teacher"]], metric="teacher_accuracy")
     return dict(
         title="Fashion-MNIST, students that are their own teacher (ours)",
@@ -31,7 +29,5 @@ def get_experiment(arg=None):
         config="configs/teacher_free.py",
         args=dict(smoke=True) if smoke else {},
         seeds=2 if smoke else 5,
-        tables=[
-            dict(title="Test accuracy", rows={**rows, "that mean itself": mean}),
-        ],
+        tables=[dict(title="Test accuracy", rows={**rows, "that mean itself": mean})],
     )

@@ -1,8 +1,10 @@
-"""Batches of pictures that are decoded as they are needed, by processes of Grain's, in an order that a resume cannot change.
+"""Batches of pictures that are decoded as they are needed, by processes of Grain's, in an order
+that a resume cannot change.
 
-What a batch holds is a function of the step alone, so that the state of this pipeline is the step: it is opened wherever a run
-goes on. An element of the pipeline is a batch, which one of Grain's processes decodes; where several processes run one program, each of
-them decodes what its own devices see of it.
+What a batch holds is a function of the step alone, so that the state of this pipeline is the step:
+it is opened wherever a run goes on. An element of the pipeline is a batch, which one of Grain's
+processes decodes; where several processes run one program, each of them decodes what its own
+devices see of it.
 """
 
 import dataclasses
@@ -23,7 +25,9 @@ from kd.sharding import put
 
 @lru_cache(maxsize=32)
 def shuffled(seed: int, epoch: int, n: int) -> Int[np.ndarray, " n"]:
-    """The order of the examples in an epoch, int32. Raw numbers of a bit generator, whose stream never changes (NEP 19)."""
+    """The order of the examples in an epoch, int32. Raw numbers of a bit generator, whose stream
+    never changes (NEP 19).
+    """
     key = np.array([seed, 2**63 + epoch], np.uint64)
     raw = np.random.Philox(key=key).random_raw(n)
     return np.argsort(raw, kind="stable").astype(np.int32)
@@ -37,12 +41,9 @@ type Stretches = tuple[tuple[int, int], ...]
 class Steps:
     """The batches of a run by their step, uint8 [s, b, h, w, 3]; random access.
 
-    Attributes:
-      pictures: the split.
-      seeds: s.
-      plan: of the run.
-      window: epochs after which what is cropped repeats; 0: never.
-      seen: batch size -> what this process sees of such a batch, b examples; where it is not named, all.
+    Attributes: pictures: the split. seeds: s. plan: of the run. window: epochs after which what is
+      cropped repeats; 0: never. seen: batch size -> what this process sees of such a batch, b
+      examples; where it is not named, all.
     """
 
     pictures: Pictures
@@ -70,7 +71,9 @@ class Steps:
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """A split, `size` images at a time as evaluation sees them, uint8 [size, h, w, 3], the last filled up with the last image."""
+    """A split, `size` images at a time as evaluation sees them, uint8 [size, h, w, 3], the last
+    filled up with the last image.
+    """
 
     pictures: Pictures
     size: int
@@ -123,7 +126,9 @@ class Batches:
         return put(np.stack(orders), self._place)
 
     def pictures(self, epoch: int, first: int) -> UInt8[Array, "s b h w 3"]:
-        """What each seed's student sees at place `first` of the epoch's order. Raises RunError for a damaged picture."""
+        """What each seed's student sees at place `first` of the epoch's order. Raises RunError for
+        a damaged picture.
+        """
         plan = self._steps.plan
         step = epoch * plan.steps_per_epoch + first // plan.batch_size
         if self._iterator is None or step != self._next:
@@ -149,7 +154,9 @@ class Evaluated:
         self.shape = pictures.shape
 
     def batches(self, size: int) -> Iterator[UInt8[Array, "b h w 3"]]:
-        """All images, `size` at a time, the last batch filled up with the last image. Raises RunError as `Batches.pictures`."""
+        """All images, `size` at a time, the last batch filled up with the last image. Raises
+        RunError as `Batches.pictures`.
+        """
         parts = Parts(self._pictures, size)
         pipeline = _pipeline(parts, 0)
         try:
@@ -167,10 +174,7 @@ def _seen(where: NamedSharding, shape: tuple[int, ...]) -> Stretches:
 
 
 def _joined(
-    own: UInt8[np.ndarray, "s o h w 3"],
-    stretches: Stretches,
-    where: NamedSharding,
-    size: int,
+    own: UInt8[np.ndarray, "s o h w 3"], stretches: Stretches, where: NamedSharding, size: int
 ) -> UInt8[Array, "s b h w 3"]:
     """The batch of all processes, from the stretches that this one has decoded."""
     starts = np.cumsum([0, *(last - first for first, last in stretches)])
@@ -186,7 +190,9 @@ def _joined(
 
 
 def _pipeline(elements: Steps | Parts, start: int) -> Any:
-    """Iterator over elements from `start`, decoded ahead by as many processes as the pictures ask for, else by threads."""
+    """Iterator over elements from `start`, decoded ahead by as many processes as the pictures ask
+    for, else by threads.
+    """
     import grain.python as grain
 
     workers = elements.pictures.workers
@@ -196,9 +202,7 @@ def _pipeline(elements: Steps | Parts, start: int) -> Any:
     if workers:
         from absl import flags
 
-        if (
-            not flags.FLAGS.is_parsed()
-        ):  # Grain asks its flags; we have no command line of absl's
+        if not flags.FLAGS.is_parsed():  # Grain asks its flags; we have no command line of absl's
             flags.FLAGS.mark_as_parsed()
         processes = grain.MultiprocessingOptions(
             num_workers=min(workers, len(left)), per_worker_buffer_size=2

@@ -1,6 +1,8 @@
-"""Names to objects. The file system is the registry: `crd.CRD` among objectives is the class CRD in kd/objectives/crd.py.
+"""Names to objects. The file system is the registry: `crd.CRD` among objectives is the class CRD in
+kd/objectives/crd.py.
 
-A name may also be a dotted path to anything importable from the working directory, such as `my_project.losses.Mine`.
+A name may also be a dotted path to anything importable from the working directory, such as
+`my_project.losses.Mine`.
 """
 
 import dataclasses
@@ -26,7 +28,8 @@ def _modules(package: str) -> list[str]:
 def _public(module: Any) -> list[str]:
     """Classes and functions that the module defines itself and shows.
 
-    Of an objective's file, the classes alone; of a model's, what can be built from `num_classes` and nothing else.
+    Of an objective's file, the classes alone; of a model's, what can be built from `num_classes`
+    and nothing else.
     """
     keep: Callable[[Any], bool] = lambda value: True
     if module.__name__.startswith("kd.objectives."):
@@ -38,10 +41,7 @@ def _public(module: Any) -> list[str]:
         for name, value in vars(module).items()
         if not name.startswith("_")
         and callable(value)
-        and (
-            isinstance(value, partial)
-            or getattr(value, "__module__", None) == module.__name__
-        )
+        and (isinstance(value, partial) or getattr(value, "__module__", None) == module.__name__)
         and keep(value)
     ]
 
@@ -91,13 +91,13 @@ def find(package: str, name: str, attribute: str | None = None) -> Callable:
             return found
     elif "." in name:
         return _by_path(kind, name)
-    raise unknown(
-        kind, name, _files(package, attribute) if attribute else known(package)
-    )
+    raise unknown(kind, name, _files(package, attribute) if attribute else known(package))
 
 
 def find_in(file: str, kind: str, name: str, returns: Any) -> Callable:
-    """The function called `name` among those of one file that return `returns`, or by dotted path."""
+    """The function called `name` among those of one file that return `returns`, or by dotted
+    path.
+    """
     _require_text(kind, name)
     module = importlib.import_module(file)
     made_here = {
@@ -126,7 +126,8 @@ def _by_path(kind: str, name: str) -> Callable:
     top = path.partition(".")[0]
     if importlib.util.find_spec(top) is None:
         raise InputError(
-            f"unknown {kind} {name!r}: kd has no file {top!r} for it, and no module {top!r} can be imported from {here}."
+            f"unknown {kind} {name!r}: kd has no file {top!r} for it, and no module {top!r} can be "
+            f"imported from {here}."
         )
     try:
         module = importlib.import_module(path)
@@ -141,7 +142,9 @@ def _by_path(kind: str, name: str) -> Callable:
 
 
 def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
-    """`maker(**kwargs)`, where a keyword that it does not take is an InputError that lists those it takes."""
+    """`maker(**kwargs)`, where a keyword that it does not take is an InputError that lists those it
+    takes.
+    """
     known = _keywords(maker)
     if known is not None:
         for key in kwargs:
@@ -155,10 +158,11 @@ def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
 
 
 def settings(maker: Callable, given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """`given` over the defaults of the maker's keywords that are plain data: what a config leaves out, spelled out.
+    """`given` over the defaults of the maker's keywords that are plain data: what a config leaves
+    out, spelled out.
 
-    Raises:
-      InputError: a keyword that the maker does not take, or a value of another type than its default's.
+    Raises: InputError: a keyword that the maker does not take, or a value of another type than its
+      default's.
     """
     known = _keywords(maker)
     spelled = dict(given)
@@ -184,13 +188,13 @@ def _is_plain(maker: Callable, key: str) -> bool:
     """Whether a keyword has a default, and it is data that a config can hold."""
     parameter = inspect.signature(maker).parameters[key]
     plain = bool | int | float | str | tuple | None
-    return parameter.default is not parameter.empty and isinstance(
-        parameter.default, plain
-    )
+    return parameter.default is not parameter.empty and isinstance(parameter.default, plain)
 
 
 def _keywords(maker: Callable) -> list[str] | None:
-    """Keywords of a callable; None where it takes any. Flax adds `parent` and `name`, which are not a user's."""
+    """Keywords of a callable; None where it takes any. Flax adds `parent` and `name`, which are not
+    a user's.
+    """
     parameters = inspect.signature(maker).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None

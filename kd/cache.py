@@ -1,11 +1,14 @@
-"""What trained networks say about the training images, asked once and stored, valid where images are augmented.
+"""What trained networks say about the training images, asked once and stored, valid where images
+are augmented.
 
-What augmentation does to an image depends on the seed, the epoch and the image alone. Where its epochs repeat, every
-`config.teacher.cache_window` of them, a network has only so many views to speak about: answers are [s, m, w, n, ...] of s students,
-m networks, w epochs and n images. Without augmentation there is one view, the same for all students: [m, 1, n, ...].
+What augmentation does to an image depends on the seed, the epoch and the image alone. Where its
+epochs repeat, every `config.teacher.cache_window` of them, a network has only so many views to
+speak about: answers are [s, m, w, n, ...] of s students, m networks, w epochs and n images. Without
+augmentation there is one view, the same for all students: [m, 1, n, ...].
 
-A cache is a directory with `cache.json`, which says what it was made of, and a file of arrays for each seed, so that other runs of the
-same teacher share it and one that was cut off goes on with the next seed.
+A cache is a directory with `cache.json`, which says what it was made of, and a file of arrays for
+each seed, so that other runs of the same teacher share it and one that was cut off goes on with the
+next seed.
 """
 
 import hashlib
@@ -34,7 +37,9 @@ from kd.step import own_key
 from kd.types import PyTree
 
 type Ask = Callable[[jax.Array, int], dict[str, np.ndarray]]
-"""`ask(key, epoch)`: what all networks say about all images in that epoch of a student with that key, each [m, n, ...]."""
+"""`ask(key, epoch)`: what all networks say about all images in that epoch of a student with that
+key, each [m, n, ...].
+"""
 
 
 def precision(config: ConfigDict) -> str:
@@ -51,27 +56,30 @@ def window(config: ConfigDict) -> int:
     """
     if config.second_view:
         raise InputError(
-            f"config.teacher.cache: second_view = {config.second_view!r} shows the teacher two views of each image, and answers are about "
-            "one. Leave one of the two out."
+            f"config.teacher.cache: second_view = {config.second_view!r} shows the teacher two "
+            "views of each image, and answers are about one. Leave one of the two out."
         )
     if not config.augment:
         return 1
     if not config.teacher.cache_window:
         raise InputError(
-            f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the teacher the same images. Let them repeat, "
-            "as with config.teacher.cache_window = 10, or leave one of the two out."
+            f"config.teacher.cache: with augment = {config.augment!r} no two epochs show the "
+            "teacher the same images. Let them repeat, as with config.teacher.cache_window = 10, "
+            "or leave one of the two out."
         )
     return min(config.teacher.cache_window, config.epochs)
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError where a teacher cannot be asked once, as far as the config tells: before one is trained."""
+    """Raises InputError where a teacher cannot be asked once, as far as the config tells: before
+    one is trained.
+    """
     if not precision(config):
         return
     if config.teacher.name == "ema":
         raise InputError(
-            "config.teacher.cache: a mean of the student's own weights changes with every update, so that it cannot be asked once. "
-            "Leave cache out."
+            "config.teacher.cache: a mean of the student's own weights changes with every update, "
+            "so that it cannot be asked once. Leave cache out."
         )
     window(config)
 
@@ -82,7 +90,8 @@ def per_seed(config: ConfigDict) -> bool:
 
 
 def facts(config: ConfigDict, weights: str, data: str) -> dict[str, Any]:
-    """Content of `cache.json`: all that answers depend on but the seed; of jax because another version may draw other views.
+    """Content of `cache.json`: all that answers depend on but the seed; of jax because another
+    version may draw other views.
 
     Args:
       config: of the run.
@@ -115,7 +124,8 @@ def make_ask(
     image = dataset.train.image
     if isinstance(image, Pictures):
         raise InputError(
-            "config.teacher.cache: pictures that are decoded as they are needed are cropped anew in each epoch. Leave it out."
+            "config.teacher.cache: pictures that are decoded as they are needed are cropped anew "
+            "in each epoch. Leave it out."
         )
     augment = make_augment(config.augment, dataset.mean, dataset.std)
     n, size = len(image), min(config.eval_batch_size, len(image))
@@ -130,14 +140,11 @@ def make_ask(
 
     def ask(key: jax.Array, epoch: int) -> dict[str, np.ndarray]:
         parts = [
-            jax.device_get(
-                batch(variables, images, key, jnp.int32(epoch), jnp.int32(i))
-            )
+            jax.device_get(batch(variables, images, key, jnp.int32(epoch), jnp.int32(i)))
             for i in range(0, n, size)
         ]
         return {
-            name: np.concatenate([part[name] for part in parts], axis=1)[:, :n]
-            for name in parts[0]
+            name: np.concatenate([part[name] for part in parts], axis=1)[:, :n] for name in parts[0]
         }
 
     return ask
@@ -146,13 +153,11 @@ def make_ask(
 def answers(
     ask: Ask, config: ConfigDict, made: Mapping[str, Any], run: epath.Path, name: str
 ) -> dict[str, np.ndarray]:
-    """All answers, read from the cache as far as they are there, else asked for, and written where `config.teacher.cache` says so.
+    """All answers, read from the cache as far as they are there, else asked for, and written where
+    `config.teacher.cache` says so.
 
-    Args:
-      ask: asks about one epoch.
-      config: of the run.
-      made: from `facts`.
-      run: directory of the teacher's run, in which caches lie where `config.teacher.cache_dir` names no other place.
+    Args: ask: asks about one epoch. config: of the run. made: from `facts`. run: directory of the
+      teacher's run, in which caches lie where `config.teacher.cache_dir` names no other place.
       name: of this group of networks among several, a directory in that place; "" for the only one.
 
     Raises:
@@ -200,7 +205,8 @@ def _claim(there: epath.Path, made: Mapping[str, Any]) -> None:
     if not path.exists():
         if there.exists() and any(not p.name.startswith(".") for p in there.iterdir()):
             raise InputError(
-                f"{there} holds files and no cache.json: not a cache. Give another config.teacher.cache_dir."
+                f"{there} holds files and no cache.json: not a cache. Give another "
+                "config.teacher.cache_dir."
             )
         there.mkdir(parents=True, exist_ok=True)
         temporary = there / f".cache.json.{os.getpid()}.part"
@@ -215,8 +221,8 @@ def _claim(there: epath.Path, made: Mapping[str, Any]) -> None:
     if differ:
         which = ", ".join(f"{k} {theirs.get(k)!r}, here {made[k]!r}" for k in differ)
         raise InputError(
-            f"{there}: the cache was made with another {' and '.join(differ)} ({which}). Give another config.teacher.cache_dir, or "
-            "remove it."
+            f"{there}: the cache was made with another {' and '.join(differ)} ({which}). Give "
+            "another config.teacher.cache_dir, or remove it."
         )
 
 
@@ -225,9 +231,7 @@ def _read(file: epath.Path) -> dict[str, np.ndarray]:
         with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{file} cannot be read: {error}. Remove it: it is made again."
-        ) from error
+        raise InputError(f"{file} cannot be read: {error}. Remove it: it is made again.") from error
 
 
 def names(count: int) -> Sequence[str]:

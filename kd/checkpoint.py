@@ -1,7 +1,8 @@
 """Checkpoints of a run by orbax: asynchronous, atomic, restored onto whatever devices there are.
 
-The student's variables are a part of their own, so that another run can load them and nothing else. The teacher's weights
-never change and are not saved. The only module that knows orbax, whose v1 API still moves.
+The student's variables are a part of their own, so that another run can load them and nothing else.
+The teacher's weights never change and are not saved. The only module that knows orbax, whose v1 API
+still moves.
 """
 
 import dataclasses
@@ -19,10 +20,7 @@ from kd.types import DistillState, PyTree
 def _parts(state: DistillState) -> dict[str, PyTree]:
     """The state as two trees without a leaf in common."""
     return {
-        "student": {
-            "params": state.params["student"],
-            "stats": state.stats["student"],
-        },
+        "student": {"params": state.params["student"], "stats": state.stats["student"]},
         "training": {
             "step": state.step,
             "key": state.key,
@@ -55,7 +53,9 @@ def _orbax(directory: epath.Path, **options: Any) -> Any:
 
 
 class Checkpoints:
-    """The checkpoints of one run. A save cut short by a kill leaves a temporary directory, which is never read."""
+    """The checkpoints of one run. A save cut short by a kill leaves a temporary directory, which is
+    never read.
+    """
 
     def __init__(self, directory: epath.PathLike, keep: int = 1):
         from orbax.checkpoint import v1 as ocp
@@ -74,11 +74,15 @@ class Checkpoints:
         return None if found is None else found.step
 
     def save(self, state: DistillState, step: int) -> None:
-        """Starts a save and returns once the arrays are copied; waits first for an earlier one that is still on."""
+        """Starts a save and returns once the arrays are copied; waits first for an earlier one that
+        is still on.
+        """
         self._orbax.save_checkpointables_async(step, _parts(state))
 
     def restore(self, like: DistillState) -> DistillState:
-        """The newest state, with the shapes, types and shardings of `like` (arrays or `jax.ShapeDtypeStruct`)."""
+        """The newest state, with the shapes, types and shardings of `like` (arrays or
+        `jax.ShapeDtypeStruct`).
+        """
         abstract = jax.tree.map(_abstract, _parts(like))
         return _whole(self._orbax.load_checkpointables(None, abstract), like)
 
@@ -94,9 +98,8 @@ class Checkpoints:
 def load_student(directory: epath.PathLike, like: PyTree) -> PyTree:
     """The student's variables in the newest checkpoint of a run.
 
-    Args:
-      directory: of the checkpoints.
-      like: variables (arrays or `jax.ShapeDtypeStruct`) with the shapes, types and shardings wanted.
+    Args: directory: of the checkpoints. like: variables (arrays or `jax.ShapeDtypeStruct`) with the
+      shapes, types and shardings wanted.
 
     Raises:
       InputError: no whole checkpoint there, or one of another network.
@@ -121,7 +124,9 @@ def load_student(directory: epath.PathLike, like: PyTree) -> PyTree:
 
 
 def stored(directory: epath.PathLike) -> dict[str, PyTree]:
-    """What the newest checkpoint of a run holds, as metadata with shapes: variables of the `student` and of the `objective`."""
+    """What the newest checkpoint of a run holds, as metadata with shapes: variables of the
+    `student` and of the `objective`.
+    """
     reader = _orbax(epath.Path(directory).absolute())
     try:
         if reader.latest is None:
@@ -130,16 +135,13 @@ def stored(directory: epath.PathLike) -> dict[str, PyTree]:
     finally:
         reader.close()
     variables = lambda part: {"params": part["params"], **part["stats"]}
-    return {
-        "student": variables(found["student"]),
-        "objective": variables(found["training"]),
-    }
+    return {"student": variables(found["student"]), "objective": variables(found["training"])}
 
 
-def load_some(
-    directory: epath.PathLike, like: Mapping[str, PyTree]
-) -> dict[str, PyTree]:
-    """Those variables in the newest checkpoint of a run that `like` has: a part of what `stored` says, with shardings."""
+def load_some(directory: epath.PathLike, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    """Those variables in the newest checkpoint of a run that `like` has: a part of what `stored`
+    says, with shardings.
+    """
     from orbax.checkpoint import v1 as ocp
 
     places = {"student": "student", "objective": "training"}

@@ -1,4 +1,6 @@
-"""The closing table of `kd run`: teacher, ensemble and students side by side, and whether the loss is acceptable."""
+"""The closing table of `kd run`: teacher, ensemble and students side by side, and whether the loss
+is acceptable.
+"""
 
 import dataclasses
 import os
@@ -16,13 +18,18 @@ from kd.limit import at_least, at_most
 from kd.statistics import Interval, paired_difference
 from kd.workdir import Workdir
 
-NO_VERDICT = "Acceptance: no verdict, for this run has no trained teacher to measure loss and agreement against."
+NO_VERDICT = (
+    "Acceptance: no verdict, for this run has no trained teacher to measure loss and agreement "
+    "against."
+)
 """In place of a verdict that `config.acceptance` asks for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """Finished runs that belong together: this one, its teacher, the one it started from, and those of `config.compare` by label."""
+    """Finished runs that belong together: this one, its teacher, the one it started from, and those
+    of `config.compare` by label.
+    """
 
     own: Workdir
     teachers: tuple[Workdir, ...]  # one for each group
@@ -31,15 +38,14 @@ class Runs:
 
 
 def ensure(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Runs:
-    """Trains what is missing of this run, of those that it builds on and of those in `config.compare`."""
+    """Trains what is missing of this run, of those that it builds on and of those in
+    `config.compare`.
+    """
     from kd.train import run
     from kd.trained import workdir_of, workdirs_of_teachers
 
     others = {
-        label: (
-            configs.load(reference),
-            Workdir(configs.default_workdir(reference, root)),
-        )
+        label: (configs.load(reference), Workdir(configs.default_workdir(reference, root)))
         for label, reference in config.compare.items()
     }
     own = run(config, workdir, root)
@@ -83,15 +89,14 @@ def table(config: ConfigDict, runs: Runs) -> str:
         _same_examples(label, there)
         logits = there.predictions()["logits"]
         others.append(Row(name, logits, [there.read("result.json")]))
-    distilled = Row(
-        "distilled student" if runs.teachers else "student", own["logits"], [result]
-    )
+    distilled = Row("distilled student" if runs.teachers else "student", own["logits"], [result])
     rows += [*others, *_peers(distilled)]
     if "teacher_logits" in own:
         rows.append(Row("mean of its weights", own["teacher_logits"], [result]))
     taught = _learned_from(config, result["teacher"]) + _started_from(result)
     lines = [
-        f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std over seeds",
+        f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std "
+        "over seeds",
         *taught,
         "",
         *_grid(rows, label, reference),
@@ -108,9 +113,7 @@ def _peers(row: Row) -> list[Row]:
     if not costs:
         return [row]
     k, of = len(costs), row.logits
-    rows = [
-        Row(f"{row.name}, peer {i}", of[i::k], [cost]) for i, cost in enumerate(costs)
-    ]
+    rows = [Row(f"{row.name}, peer {i}", of[i::k], [cost]) for i, cost in enumerate(costs)]
     cohorts = of.reshape(-1, k, *of.shape[1:])
     together = np.stack([metrics.mean_probs(cohort) for cohort in cohorts])
     return [*rows, Row(f"ensemble of its {k} peers", together, costs)]
@@ -131,7 +134,9 @@ def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[st
         "logits": "the mean of their logits",
         "each": "each of them",
         "random": "one of them at a time, drawn anew for each update",
-        "confidence": "the mean of their probabilities, each example's nearest to the label counting most",
+        "confidence": (
+            "the mean of their probabilities, each example's nearest to the label counting most"
+        ),
     }[section.reduce]
     weighed = _shares(teacher)
     if len(set(weighed)) > 1:
@@ -172,7 +177,8 @@ def _taught(
 def _same_examples(label: np.ndarray, there: Workdir) -> None:
     if not np.array_equal(label, there.predictions()["label"]):
         raise InputError(
-            f"{there} was evaluated on other examples than this run, so that the two cannot be compared."
+            f"{there} was evaluated on other examples than this run, so that the two cannot be "
+            "compared."
         )
 
 
@@ -186,9 +192,7 @@ def _places(runs: Runs) -> list[str]:
     return [str(place.path) for place in places]
 
 
-def _grid(
-    rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None
-) -> list[str]:
+def _grid(rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None) -> list[str]:
     fidelity = ("agreement %", "KL") if reference is not None else ()
     head = ("", "accuracy %", "parameters", "bytes", "MACs", *fidelity)
     cells: list[tuple[str, ...]] = [head]
@@ -200,10 +204,7 @@ def _grid(
             line += ["", ""]
         elif reference is not None:
             agreement = metrics.agreement(row.logits, reference)
-            line += [
-                _spread(100 * agreement),
-                _spread(metrics.kl(row.logits, reference), 3),
-            ]
+            line += [_spread(100 * agreement), _spread(metrics.kl(row.logits, reference), 3)]
         cells.append(tuple(line))
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     return [
@@ -216,7 +217,9 @@ def _grid(
 
 
 def _compares(row: Row, reference: np.ndarray) -> bool:
-    """Whether the row's networks have something to agree with: where each student has its own teacher, as many stand beside them."""
+    """Whether the row's networks have something to agree with: where each student has its own
+    teacher, as many stand beside them.
+    """
     return reference.ndim == 2 or len(row.logits) == len(reference)
 
 
@@ -232,7 +235,9 @@ def _verdict(
     reference: np.ndarray | None,
     label: np.ndarray,
 ) -> list[str]:
-    """Lines on what was lost against the teacher, what was gained over the others, and what was asked for."""
+    """Lines on what was lost against the teacher, what was gained over the others, and what was
+    asked for.
+    """
     lines, accepted = [], []
     if reference is not None:
         own = targets.beside(reference, len(student.logits))

@@ -1,4 +1,6 @@
-"""Compiled programs kept on disk between runs: the second run of a kind starts without waiting for XLA."""
+"""Compiled programs kept on disk between runs: the second run of a kind starts without waiting for
+XLA.
+"""
 
 import os
 from pathlib import Path
@@ -9,7 +11,9 @@ from jax.experimental.compilation_cache import compilation_cache
 from kd.errors import InputError
 
 MAX_BYTES = 2 * 1024**3
-"""Size of the directory beyond which the programs that were not used for the longest time are removed."""
+"""Size of the directory beyond which the programs that were not used for the longest time are
+removed.
+"""
 
 
 def default_directory() -> Path:
@@ -20,9 +24,8 @@ def default_directory() -> Path:
 def keep_programs(directory: str) -> None:
     """Has jax keep what it compiles, and look there before it does.
 
-    Args:
-      directory: where. `default` leaves a directory that the environment gave jax (JAX_COMPILATION_CACHE_DIR) and is
-        `default_directory()` else; `none` turns it off.
+    Args: directory: where. `default` leaves a directory that the environment gave jax
+      (JAX_COMPILATION_CACHE_DIR) and is `default_directory()` else; `none` turns it off.
 
     Raises:
       InputError: a directory that cannot be made.
@@ -35,7 +38,8 @@ def keep_programs(directory: str) -> None:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"config.compilation_cache: {path} cannot be made ({error.strerror}). Name another directory, or 'none'."
+                f"config.compilation_cache: {path} cannot be made ({error.strerror}). Name another "
+                "directory, or 'none'."
             ) from error
         _set(path)
     elif jax.config.jax_compilation_cache_dir is None:  # pyrefly: ignore

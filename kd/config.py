@@ -1,4 +1,6 @@
-"""Configs: what a run is, as plain data. Loading, defaults, checks, and the identity of a run. Imports no jax."""
+"""Configs: what a run is, as plain data. Loading, defaults, checks, and the identity of a run.
+Imports no jax.
+"""
 
 import importlib.util
 import json
@@ -18,23 +20,19 @@ ConfigDict = ml_collections.ConfigDict
 
 
 def default() -> ConfigDict:
-    """Every key that a config may have, with its default. A section that has a `name` takes that thing's own settings."""
+    """Every key that a config may have, with its default. A section that has a `name` takes that
+    thing's own settings.
+    """
     c = ConfigDict()
-    c.seed = (
-        0  # of the first of `seeds`: initial weights, order of examples, augmentation
-    )
-    c.seeds = (
-        1  # as many students, trained in one program; together they are an ensemble
-    )
+    c.seed = 0  # of the first of `seeds`: initial weights, order of examples, augmentation
+    c.seeds = 1  # as many students, trained in one program; together they are an ensemble
     c.seeds_how = "auto"  # vmap | map | unroll | auto: equal results; see kd.transform
     c.loop = "auto"  # over updates: device | host | auto; see kd.program
     c.data = ConfigDict({"name": ""})  # a file of kd/data, or a dotted path
     c.augment = ""  # such as "crop(4)|flip"; see kd.data.augment
     c.second_view = ""  # of each image, for methods that compare two; likewise
     c.holdout = 0.0  # share of train held out and evaluated in place of test
-    c.validation = (
-        0.0  # share of train held out beside test: its predictions are stored
-    )
+    c.validation = 0.0  # share of train held out beside test: its predictions are stored
     c.train_classes = ()  # whose training images are used, to make transfer sets; (): all
     c.batch_size = 64
     c.drop_last = False  # whether the short last batch of an epoch is left out
@@ -45,20 +43,17 @@ def default() -> ConfigDict:
     c.objective = ConfigDict()  # {term: dict(name=..., weight=..., settings)}
     c.optimizer = ConfigDict({"name": "sgd"})  # see kd.optim
     c.schedule = ConfigDict({"name": "constant"})  # of the learning rate, see kd.optim
-    c.precision = (
-        "default"  # of training: default | float32 | tf32 | bfloat16; see kd.precision
-    )
+    c.precision = "default"  # of training: default | float32 | tf32 | bfloat16; see kd.precision
     c.steps_per_call = 64  # updates per dispatch to the device
     c.eval_every = 1  # epochs between evaluations; the last epoch always has one
     c.eval_batch_size = 1000
     c.devices = ConfigDict(DEVICES)
     c.checkpoint = ConfigDict({"seconds": 30.0, "keep": 1})  # at most that often
-    c.export = ""  # "int8": the networks' int8 files are made, too, and asked (extra `kd[tflite]`); see kd.export.final
+    # "int8": also export the networks to int8 and evaluate those files; see kd.export.final
+    c.export = ""
     c.tensorboard = False  # also write event files (extra `kd[tensorboard]`)
     c.profile = 0  # updates of which a trace is written to the run's profile/
-    c.compilation_cache = (
-        "default"  # directory of compiled programs | "none"; see kd.compilation
-    )
+    c.compilation_cache = "default"  # directory of compiled programs | "none"; see kd.compilation
     c.compare = ConfigDict()  # {label: config of an ordinary run} for the closing table
     c.acceptance = ConfigDict()  # max_drop, min_agreement, as fractions
     return c
@@ -81,9 +76,11 @@ TEACHER = {
     "weights": (),  # what each member counts, to be divided by their sum; (): all the same
     "groups": (),  # or members of several runs: dicts as `kd.groups.GROUP` has them
     "reduce": "probs",  # of several: probs | logits | each | random | confidence, see kd.reduction
-    # Its logits are computed once: True in memory, "float32", "float16" or the k largest as in "top16" on disk; see kd.cache.
+    # Its logits are computed once: True in memory, "float32", "float16" or the k largest as in
+    # "top16" on disk; see kd.cache.
     "cache": False,
-    "cache_window": 0,  # epochs after which the augmentation repeats, with a cache or without; 0: never
+    # epochs after which the augmentation repeats, with a cache or without; 0: never
+    "cache_window": 0,
     "cache_dir": "",  # where the cache lies; "": in the directory of the teacher's run
     "how": "auto",  # of several: vmap | map | unroll | auto: equal results
 }
@@ -95,19 +92,24 @@ CACHE = r"float(32|16)|top[1-9]\d*"
 INIT = {
     "run": "",  # directory of a finished run, whose variables the students start with
     "config": "",  # config that makes that run where it is missing
-    "take": "",  # regular expression on paths such as student/head/kernel: what is taken over; "": all that both have
+    # Regular expression on paths such as student/head/kernel, of what is loaded; "": all shared.
+    "take": "",
 }
 """Keys of `config.init`; see kd.start."""
 
 ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
-"""Keys of `config.acceptance`: loss of accuracy against the teacher, and agreement with it, as fractions."""
+"""Keys of `config.acceptance`: loss of accuracy against the teacher, and agreement with it, as
+fractions.
+"""
 
 OPEN = ("data", "student", "teacher", "optimizer", "schedule", "objective")
 """Sections whose keys depend on the thing that they name; checked when it is built."""
 
 
 def load(reference: str) -> ConfigDict:
-    """The config that `FILE.py` or `FILE.py:arguments` gives, over the defaults. Raises InputError."""
+    """The config that `FILE.py` or `FILE.py:arguments` gives, over the defaults. Raises
+    InputError.
+    """
     given = ask(reference, "get_config", "config")
     if not isinstance(given, ConfigDict):
         raise InputError(
@@ -119,21 +121,17 @@ def load(reference: str) -> ConfigDict:
 def ask(reference: str, function: str, kind: str) -> Any:
     """What `function(arguments)` of the file `FILE.py:arguments` returns.
 
-    Raises:
-      InputError: no such file (it lists those in the directory `{kind}s`), no such function, or an error in the file.
+    Raises: InputError: no such file (it lists those in the directory `{kind}s`), no such function,
+      or an error in the file.
     """
     path, _, arg = reference.partition(":")
     file = Path(path)
     if not file.is_file():
         near = sorted(str(p) for p in Path(f"{kind}s").glob("*.py"))
-        raise InputError(
-            f"no {kind} file {path!r}. Here there are: {', '.join(near) or 'none'}."
-        )
+        raise InputError(f"no {kind} file {path!r}. Here there are: {', '.join(near) or 'none'}.")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    spec = importlib.util.spec_from_file_location(
-        f"kd_{kind}_{file.stem}", file.resolve()
-    )
+    spec = importlib.util.spec_from_file_location(f"kd_{kind}_{file.stem}", file.resolve())
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     try:
@@ -146,9 +144,7 @@ def ask(reference: str, function: str, kind: str) -> Any:
         raise InputError(f"{reference}: {error}") from error
     except (Exception, SystemExit) as error:
         line = _line_in(error, file)
-        raise InputError(
-            f"{reference}{line}: {type(error).__name__}: {error}"
-        ) from error
+        raise InputError(f"{reference}{line}: {type(error).__name__}: {error}") from error
 
 
 def _line_in(error: BaseException, file: Path) -> str:
@@ -164,7 +160,9 @@ def _line_in(error: BaseException, file: Path) -> str:
 
 
 def complete(given: ConfigDict) -> ConfigDict:
-    """`given` over the defaults, locked. Raises InputError for unknown keys and for values of another type."""
+    """`given` over the defaults, locked. Raises InputError for unknown keys and for values of
+    another type.
+    """
     config = default()
     for key, value in given.items():
         if key not in config:
@@ -198,9 +196,7 @@ def _merged(standard: ConfigDict, value: ConfigDict) -> ConfigDict:
     return merged
 
 
-def _over(
-    standard: Mapping | ConfigDict, value: ConfigDict, section: str
-) -> ConfigDict:
+def _over(standard: Mapping | ConfigDict, value: ConfigDict, section: str) -> ConfigDict:
     merged = ConfigDict(dict(standard))
     for key, item in value.items():
         if key not in merged:
@@ -221,34 +217,37 @@ def _teacher(section: ConfigDict) -> ConfigDict:
     known = bool(whole.run or whole.config or whole.groups)
     whole.name = whole.name or ("frozen" if known else "none")
     if whole.name not in ("frozen", "ema", "none"):
-        raise unknown("value of config.teacher.name", whole.name, ("frozen", "ema", "none"))  # fmt: skip
+        raise unknown("value of config.teacher.name", whole.name, ("frozen", "ema", "none"))
     if whole.name == "ema" and known:
         raise InputError(
-            "config.teacher.name = 'ema' is a mean of the student's own weights: it has no run and no config. Leave them out."
+            "config.teacher.name = 'ema' is a mean of the student's own weights: it has no run and "
+            "no config. Leave them out."
         )
     several = ("members", "weights", "reduce")
     idle = [key for key in several if whole[key] != TEACHER[key]]
     if whole.name == "ema" and idle:
         raise InputError(
-            f"config.teacher.{idle[0]} = {whole[idle[0]]!r} is about several trained networks, and config.teacher.name = 'ema' has "
-            "none. Leave it out."
+            f"config.teacher.{idle[0]} = {whole[idle[0]]!r} is about several trained networks, and "
+            "config.teacher.name = 'ema' has none. Leave it out."
         )
     if whole.name == "none" and not known:
         idle += ["cache"] if whole.cache else []
         if idle:
             raise InputError(
-                f"config.teacher.{idle[0]} = {whole[idle[0]]!r} is about trained networks, and config.teacher names none. Give run (the "
-                "directory of a finished run) or config (what makes it), or groups of such, or leave it out."
+                f"config.teacher.{idle[0]} = {whole[idle[0]]!r} is about trained networks, and "
+                "config.teacher names none. Give run (the directory of a finished run) or config "
+                "(what makes it), or groups of such, or leave it out."
             )
     if whole.cache_dir and whole.cache in (False, True):
         raise InputError(
-            f"config.teacher.cache_dir = {whole.cache_dir!r} is where answers are kept on disk, and config.teacher.cache = {whole.cache} "
-            "keeps none there. Say 'float32', 'float16' or the k largest as in 'top16', or leave cache_dir out."
+            f"config.teacher.cache_dir = {whole.cache_dir!r} is where answers are kept on disk, "
+            f"and config.teacher.cache = {whole.cache} keeps none there. Say 'float32', 'float16' "
+            "or the k largest as in 'top16', or leave cache_dir out."
         )
     if whole.name != "ema" and whole.decay != TEACHER["decay"]:
         raise InputError(
-            f"config.teacher.decay = {whole.decay} is about a mean of the student's own weights, config.teacher.name = 'ema'. "
-            "Leave it out."
+            f"config.teacher.decay = {whole.decay} is about a mean of the student's own weights, "
+            "config.teacher.name = 'ema'. Leave it out."
         )
     if not 0 <= whole.decay < 1:
         raise InputError(
@@ -256,7 +255,8 @@ def _teacher(section: ConfigDict) -> ConfigDict:
         )
     if whole.name == "frozen" and not known:
         raise InputError(
-            "config.teacher: give run (the directory of a finished run) or config (what makes it), or groups of such."
+            "config.teacher: give run (the directory of a finished run) or config (what makes it), "
+            "or groups of such."
         )
     return whole
 
@@ -268,12 +268,15 @@ def _cache(value: Any) -> bool | str:
     if isinstance(value, bool) or re.fullmatch(CACHE, str(value)):
         return value
     raise InputError(
-        f"config.teacher.cache: expected True, False, 'float32', 'float16', or the k largest logits as in 'top16', got {value!r}."
+        "config.teacher.cache: expected True, False, 'float32', 'float16', or the k largest logits "
+        f"as in 'top16', got {value!r}."
     )
 
 
 def members_text(members: Any) -> Any:
-    """Members as a config holds them, "0,2", from an index, several, or the "(0, 2)" of a command line."""
+    """Members as a config holds them, "0,2", from an index, several, or the "(0, 2)" of a command
+    line.
+    """
     if isinstance(members, int) and not isinstance(members, bool):
         return str(members)
     if isinstance(members, tuple | list):
@@ -294,7 +297,9 @@ def check_members(where: str, members: str) -> None:
 
 
 def of_type(key: str, standard: Any, value: Any) -> Any:
-    """`value` where its type is that of `standard`; an int passes for a float, a list for a tuple. Raises InputError."""
+    """`value` where its type is that of `standard`; an int passes for a float, a list for a tuple.
+    Raises InputError.
+    """
     if standard is None:
         return value
     if isinstance(standard, float) and type(value) is int:
@@ -303,9 +308,7 @@ def of_type(key: str, standard: Any, value: Any) -> Any:
         if standard and len({type(v) for v in standard}) == 1:
             return tuple(of_type(key, standard[0], v) for v in value)
         return tuple(value)
-    if isinstance(standard, Mapping | ConfigDict) and isinstance(
-        value, Mapping | ConfigDict
-    ):
+    if isinstance(standard, Mapping | ConfigDict) and isinstance(value, Mapping | ConfigDict):
         return value
     if type(value) is not type(standard):
         raise _wrong_type(key, standard, value)
@@ -314,9 +317,7 @@ def of_type(key: str, standard: Any, value: Any) -> Any:
 
 def _wrong_type(key: str, standard: Any, value: Any) -> InputError:
     expected = "a dict" if isinstance(standard, ConfigDict) else type(standard).__name__
-    return InputError(
-        f"config.{key}: expected {expected}, got {value!r} ({type(value).__name__})."
-    )
+    return InputError(f"config.{key}: expected {expected}, got {value!r} ({type(value).__name__}).")
 
 
 def _check_values(config: ConfigDict) -> None:
@@ -326,7 +327,8 @@ def _check_values(config: ConfigDict) -> None:
             raise InputError(f"config.{key}: expected 1 or more, got {config[key]}.")
     if not 0 <= config.seed <= 2**31 - config.seeds:
         raise InputError(
-            f"config.seed: expected 0 to {2**31 - config.seeds}, got {config.seed}: larger ones would repeat smaller ones."
+            f"config.seed: expected 0 to {2**31 - config.seeds}, got {config.seed}: larger ones "
+            "would repeat smaller ones."
         )
     if config.checkpoint.keep < 1:
         raise InputError(
@@ -334,7 +336,8 @@ def _check_values(config: ConfigDict) -> None:
         )
     if config.teacher.cache_window < 0:
         raise InputError(
-            f"config.teacher.cache_window: expected a number of epochs, 0 for none, got {config.teacher.cache_window}."
+            "config.teacher.cache_window: expected a number of epochs, 0 for none, got "
+            f"{config.teacher.cache_window}."
         )
     if config.profile < 0:
         raise InputError(
@@ -362,7 +365,8 @@ def _check_values(config: ConfigDict) -> None:
     check_members("config.teacher", config.teacher.get("members", "all"))
     if config.init.take and not (config.init.run or config.init.config):
         raise InputError(
-            "config.init.take: nothing to take from. Give config.init.run (the directory of a finished run) or config (what makes it)."
+            "config.init.take: nothing to take from. Give config.init.run (the directory of a "
+            "finished run) or config (what makes it)."
         )
     try:
         re.compile(config.init.take)
@@ -373,24 +377,30 @@ def _check_values(config: ConfigDict) -> None:
     for label, reference in config.compare.items():
         if not isinstance(reference, str):
             raise InputError(
-                f"config.compare[{label!r}]: expected a config such as 'configs/digits.py:role=labels', got {reference!r}."
+                f"config.compare[{label!r}]: expected a config such as "
+                f"'configs/digits.py:role=labels', got {reference!r}."
             )
     for key, value in leaves(config.to_dict()):
         _check_plain(key, value)
 
 
 def _check_plain(key: str, value: Any) -> None:
-    """Raises InputError for what JSON cannot hold: a run is told from others by its config's text."""
+    """Raises InputError for what JSON cannot hold: a run is told from others by its config's
+    text.
+    """
     try:
         json.dumps(value)
     except (TypeError, ValueError):
         raise InputError(
-            f"config.{key}: expected plain data (numbers, texts, tuples of them), got {value!r} ({type(value).__name__})."
+            f"config.{key}: expected plain data (numbers, texts, tuples of them), got {value!r} "
+            f"({type(value).__name__})."
         ) from None
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Pairs of a dotted key and its value, for each value of nested dicts that is no dict of its own with keys."""
+    """Pairs of a dotted key and its value, for each value of nested dicts that is no dict of its
+    own with keys.
+    """
     if isinstance(tree, dict) and tree:
         for key, value in tree.items():
             yield from leaves(value, f"{prefix}.{key}" if prefix else key)
@@ -399,7 +409,9 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def default_workdir(reference: str, root: os.PathLike | str = "runs") -> epath.Path:
-    """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`; `root` may be a bucket."""
+    """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`; `root` may be a
+    bucket.
+    """
     path, _, arg = reference.partition(":")
     name = Path(path).stem + (f"-{arg}" if arg else "")
     return epath.Path(root) / re.sub(r"[^\w.=,+-]", "_", name)

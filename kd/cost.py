@@ -12,16 +12,16 @@ from kd.types import PyTree
 
 
 def macs(fn: Callable, *args: Any) -> int:
-    """Multiply-accumulates of the convolutions and matrix products in `fn(*args)`; all else counts nothing.
+    """Multiply-accumulates of the convolutions and matrix products in `fn(*args)`; all else counts
+    nothing.
 
-    Args:
-      fn: function of arrays.
-      *args: arrays, or trees of them; `jax.ShapeDtypeStruct` in their place will do, since nothing is computed.
+    Args: fn: function of arrays. *args: arrays, or trees of them; `jax.ShapeDtypeStruct` in their
+      place will do, since nothing is computed.
 
-    Returns:
-      The count for the whole batch that `args` hold, as counters for PyTorch have it: kernel taps on padding count, and
-      those on the zeros that a stride's gradient inserts do not. Divided by the batch, it is what papers call
-      "FLOPs" of a network (half of its floating-point operations). A loop counts all of its turns, a `cond` its dearest branch.
+    Returns: The count for the whole batch that `args` hold, as counters for PyTorch have it: kernel
+      taps on padding count, and those on the zeros that a stride's gradient inserts do not. Divided
+      by the batch, it is what papers call "FLOPs" of a network (half of its floating-point
+      operations). A loop counts all of its turns, a `cond` its dearest branch.
 
     Raises:
       InputError: a `while` loop contains products: nothing says how often it turns.
@@ -30,20 +30,22 @@ def macs(fn: Callable, *args: Any) -> int:
 
 
 def count(tree: PyTree) -> int:
-    """Numbers in a tree of arrays (or of their shapes), such as the parameters of `variables["params"]`."""
+    """Numbers in a tree of arrays (or of their shapes), such as the parameters of
+    `variables["params"]`.
+    """
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def parameters(variables: PyTree) -> int:
-    """Numbers in a network that were learned: its `params` and, where it has some, layers `inherited` from its teacher."""
+    """Numbers in a network that were learned: its `params` and, where it has some, layers
+    `inherited` from its teacher.
+    """
     return sum(count(variables.get(name, ())) for name in ("params", "inherited"))
 
 
 def nbytes(tree: PyTree) -> int:
     """Bytes of a tree of arrays (or of their shapes)."""
-    return sum(
-        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
-    )
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _macs(jaxpr: core.Jaxpr) -> int:

@@ -1,7 +1,9 @@
-"""Several processes that run one program on all their devices: joining them, what they agree on, and which of them writes.
+"""Several processes that run one program on all their devices: joining them, what they agree on,
+and which of them writes.
 
-Every process runs the same command and reads the same files; process 0 alone writes those of the run directory, but for the
-checkpoints, to which each writes its own part. One process is the same code, with nothing to agree on.
+Every process runs the same command and reads the same files; process 0 alone writes those of the
+run directory, but for the checkpoints, to which each writes its own part. One process is the same
+code, with nothing to agree on.
 """
 
 import os
@@ -27,7 +29,8 @@ def join(
     detect: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> bool:
-    """Joins the other processes, before anything is computed. Returns whether there are any to join.
+    """Joins the other processes, before anything is computed. Returns whether there are any to
+    join.
 
     Args:
       coordinator: `host:port` of process 0, the same for all.
@@ -53,14 +56,13 @@ def join(
     missing = [name for name, value in given.items() if value is None]
     if missing and not detect:
         raise InputError(
-            f"several processes: {', '.join(missing)} not given. Give --{' --'.join(missing)}, or set "
-            f"{', '.join(VARIABLES[name] for name in missing)}; on a TPU slice or under SLURM, --distributed finds them."
+            f"several processes: {', '.join(missing)} not given. Give --{' --'.join(missing)}, or "
+            f"set {', '.join(VARIABLES[name] for name in missing)}; on a TPU slice or under SLURM, "
+            "--distributed finds them."
         )
     count, index = _number(given, "processes"), _number(given, "process")
     if count is not None and index is not None and not 0 <= index < count:
-        raise InputError(
-            f"--process {index} of --processes {count}: expected 0 to {count - 1}."
-        )
+        raise InputError(f"--process {index} of --processes {count}: expected 0 to {count - 1}.")
     address = None if given["coordinator"] is None else str(given["coordinator"])
     if address is not None and not address.rpartition(":")[2].isdecimal():
         raise InputError(f"--coordinator {address}: expected host:port.")
@@ -68,7 +70,8 @@ def join(
         jax.distributed.initialize(address, count, index)
     except ValueError as error:
         raise InputError(
-            f"--distributed: no cluster found that says who takes part ({error}). Give --coordinator, --processes and --process."
+            f"--distributed: no cluster found that says who takes part ({error}). Give "
+            "--coordinator, --processes and --process."
         ) from error
     except RuntimeError as error:
         raise RunError(f"the other processes did not come: {error}") from error
@@ -89,7 +92,9 @@ def is_writer() -> bool:
 
 
 def any_of(*flags: bool) -> list[bool]:
-    """For each flag, whether it is raised in any process. All must ask, and wait for one another."""
+    """For each flag, whether it is raised in any process. All must ask, and wait for one
+    another.
+    """
     if jax.process_count() == 1:
         return list(flags)
     from jax.experimental import multihost_utils

@@ -1,4 +1,6 @@
-"""How a run is judged: logits on the images that are kept for that, and metrics of them beside the teacher's."""
+"""How a run is judged: logits on the images that are kept for that, and metrics of them beside the
+teacher's.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,7 +25,9 @@ from kd.types import DistillState, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Judges the networks of a run on its evaluated images, which are the split `test` here even where training images are held out."""
+    """Judges the networks of a run on its evaluated images, which are the split `test` here even
+    where training images are held out.
+    """
 
     logits: Callable[..., np.ndarray]  # variables, name of a split -> [s, n, c]
     label: np.ndarray  # [n]
@@ -38,12 +42,12 @@ class Evaluation:
         """Logits [s, n, c] of teachers that follow their students; None where there are none."""
         return None if self.own is None else self.logits(self.own(state.teacher))
 
-    def scores(
-        self, logits: np.ndarray, means: np.ndarray | None = None
-    ) -> dict[str, list[float]]:
-        """Metrics of logits [s, n, c], a list over seeds of each; over all peers where there are some.
+    def scores(self, logits: np.ndarray, means: np.ndarray | None = None) -> dict[str, list[float]]:
+        """Metrics of logits [s, n, c], a list over seeds of each; over all peers where there are
+        some.
 
-        Logits of teachers that follow their students have an accuracy and nll of their own, `teacher_accuracy`, `teacher_nll`.
+        Logits of teachers that follow their students have an accuracy and nll of their own,
+        `teacher_accuracy`, `teacher_nll`.
         """
         if means is not None:
             own = metrics.evaluate(means, self.label, None)
@@ -56,14 +60,11 @@ class Evaluation:
 
 
 def make_evaluation(
-    config: ConfigDict,
-    dataset: Dataset,
-    student: nn.Module,
-    taught: Taught,
-    how: str,
-    mesh: Mesh,
+    config: ConfigDict, dataset: Dataset, student: nn.Module, taught: Taught, how: str, mesh: Mesh
 ) -> Evaluation:
-    """Puts the images on the devices and asks the teacher about those that are evaluated; `how` is the way over the seeds."""
+    """Puts the images on the devices and asks the teacher about those that are evaluated; `how` is
+    the way over the seeds.
+    """
     place = sharding.everywhere(mesh)
     normalize = make_normalize(dataset.mean, dataset.std)
     splits = {"test": dataset.test, "validation": dataset.validation}

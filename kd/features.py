@@ -1,6 +1,8 @@
-"""How features of two networks meet: pairs by name, one size, unit length, and the layers that regress one width on another.
+"""How features of two networks meet: pairs by name, one size, unit length, and the layers that
+regress one width on another.
 
-Nothing is paired or cut silently: what does not fit is an InputError when the objective is initialised.
+Nothing is paired or cut silently: what does not fit is an InputError when the objective is
+initialised.
 """
 
 import re
@@ -18,27 +20,32 @@ from kd.types import Outputs, View
 type Name = str | Sequence[str]
 """Name of a feature on both sides, or two names, of the student's and of the teacher's."""
 
-# Distances between examples are small differences of large numbers: they need all the bits, on accelerators too.
+# Distances between examples are small differences of large numbers: they need all the bits, on
+# accelerators too.
 einsum = partial(jnp.einsum, precision="highest")
 
 # Objectives run in training only, so the statistics are always those of the (global) batch.
 BatchNorm = partial(nn.BatchNorm, use_running_average=False, momentum=0.9, epsilon=1e-5)
 
-# PyTorch's default for kernels, U(-a, a) with a = 1 / sqrt(fan_in), which the public code trains from; biases start at zero.
+# PyTorch's default for kernels, U(-a, a) with a = 1 / sqrt(fan_in), which the public code trains
+# from; biases start at zero.
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 Conv = partial(nn.Conv, kernel_init=torch_uniform)
 Dense = partial(nn.Dense, kernel_init=torch_uniform)
 
 
 def require(view: View, *needs: str) -> None:
-    """Checks that the view holds what a method needs beyond logits and features, such as `batch.views`."""
+    """Checks that the view holds what a method needs beyond logits and features, such as
+    `batch.views`.
+    """
     for need in needs:
         place, _, key = need.partition(".")
         holder = getattr(view, place, None)
         if holder is None or (key and key not in holder):
             raise InputError(
-                f"this objective needs {need!r}, which this run does not offer. It is declared as `needs` in the objective's file; "
-                "see there what provides it, or take the term out of config.objective."
+                f"this objective needs {need!r}, which this run does not offer. It is declared as "
+                "`needs` in the objective's file; see there what provides it, or take the term out "
+                "of config.objective."
             )
 
 
@@ -51,25 +58,24 @@ def stage_names(outputs: Outputs, suffix: str = "") -> list[str]:
 def pair(view: View, name: Name) -> tuple[Array, Array]:
     """The student's and the teacher's feature called `name`, in float32.
 
-    Raises:
-      InputError: there is no teacher, its features were averaged away, or one side lacks the feature.
+    Raises: InputError: there is no teacher, its features were averaged away, or one side lacks the
+      feature.
     """
     own, other = (name, name) if isinstance(name, str) else _two(name)
     student, teacher = view.student.features, teacher_outputs(view).features
     if own not in student or other not in teacher:
-        raise mismatch(
-            view, f"there is no pair {own!r} of the student, {other!r} of the teacher"
-        )
+        raise mismatch(view, f"there is no pair {own!r} of the student, {other!r} of the teacher")
     return student[own].astype(jnp.float32), teacher[other].astype(jnp.float32)
 
 
 def pairs(
     view: View, names: Sequence[Name] | None = None, suffix: str = ""
 ) -> list[tuple[Array, Array]]:
-    """Pairs of features: those named, or all of `stage1`, `stage2`, ... (each with `suffix`), which both must then have.
+    """Pairs of features: those named, or all of `stage1`, `stage2`, ... (each with `suffix`), which
+    both must then have.
 
-    Raises:
-      InputError: names are missing, or the two networks differ in their stages and the user has not paired them.
+    Raises: InputError: names are missing, or the two networks differ in their stages and the user
+      has not paired them.
     """
     if names is None:
         names = stage_names(view.student, suffix)
@@ -83,7 +89,9 @@ def pairs(
 def maps(
     view: View, names: Sequence[Name] | None = None, suffix: str = ""
 ) -> list[tuple[Array, Array]]:
-    """`pairs` that must have places, [b, h, w, d] or [b, t, d], as maps: the method looks at places in them."""
+    """`pairs` that must have places, [b, h, w, d] or [b, t, d], as maps: the method looks at places
+    in them.
+    """
     found = pairs(view, names, suffix)
     if any(side.ndim < 3 for both in found for side in both):
         raise mismatch(view, "this method needs maps [b, h, w, d], not vectors")
@@ -103,8 +111,9 @@ def last(view: View, name: Name | None = None) -> tuple[Array, Array]:
 def final_map(outputs: Outputs) -> Float[Array, "b h w d"]:
     """The last stage's map after its ReLU, as a map whatever its rank.
 
-    Where a BatchNorm and ReLU of the whole network follow the last stage, as in a WRN, it is after them: the classifier then reads
-    its mean. Where a network widens its last stage before the mean, as MobileNetV2 does, it is the stage itself.
+    Where a BatchNorm and ReLU of the whole network follow the last stage, as in a WRN, it is after
+    them: the classifier then reads its mean. Where a network widens its last stage before the mean,
+    as MobileNetV2 does, it is the stage itself.
     """
     names = stage_names(outputs)
     if not names:
@@ -120,13 +129,16 @@ def final_map(outputs: Outputs) -> Float[Array, "b h w d"]:
 def _two(name: Sequence[str]) -> tuple[str, str]:
     if len(name) != 2:
         raise InputError(
-            f"a pair of features is (student's, teacher's), two names; {tuple(name)} has {len(name)}."
+            f"a pair of features is (student's, teacher's), two names; {tuple(name)} has "
+            f"{len(name)}."
         )
     return name[0], name[1]
 
 
 def teacher_outputs(view: View) -> Outputs:
-    """The outputs of one teacher. Raises InputError where there is none, or an average, which has no features."""
+    """The outputs of one teacher. Raises InputError where there is none, or an average, which has
+    no features.
+    """
     if isinstance(view.teacher, Outputs):
         return view.teacher
     view.target(1.0)  # says what to do where there is no teacher
@@ -137,20 +149,24 @@ def teacher_outputs(view: View) -> Outputs:
 
 
 def mismatch(view: View, why: str) -> InputError:
-    """An error that says, after `why`, which features the two networks have and how to pair them."""
+    """An error that says, after `why`, which features the two networks have and how to pair
+    them.
+    """
     listed = lambda outputs: (
-        ", ".join(f"{n} {list(f.shape[1:])}" for n, f in outputs.features.items())
-        or "none"
+        ", ".join(f"{n} {list(f.shape[1:])}" for n, f in outputs.features.items()) or "none"
     )
     return InputError(
-        f"{why}. The student has {listed(view.student)}; the teacher has {listed(teacher_outputs(view))} (shapes without the batch). "
-        "Pair them by name in the objective's settings, such as features = [['stage1', 'stage1'], ['stage2', 'stage4']], "
+        f"{why}. The student has {listed(view.student)}; the teacher has "
+        f"{listed(teacher_outputs(view))} (shapes without the batch). Pair them by name in the "
+        "objective's settings, such as features = [['stage1', 'stage1'], ['stage2', 'stage4']], "
         "the student's name first."
     )
 
 
 def as_map(x: Float[Array, "b ..."]) -> Float[Array, "b h w d"]:
-    """Maps as they are, a series [b, t, d] as a map of height 1, and a vector [b, d] as a map of one place."""
+    """Maps as they are, a series [b, t, d] as a map of height 1, and a vector [b, d] as a map of
+    one place.
+    """
     return x.reshape(x.shape[0], *[1] * (4 - x.ndim), *x.shape[1:])
 
 
@@ -160,7 +176,9 @@ def flat(x: Float[Array, "b ..."]) -> Float[Array, "b d"]:
 
 
 def unit(x: Float[Array, "..."], axis: int | Sequence[int] = -1) -> Float[Array, "..."]:
-    """x / max(|x|, 1e-12) along `axis`. A zero vector stays zero and has zero gradient, not 1e12 of it."""
+    """x / max(|x|, 1e-12) along `axis`. A zero vector stays zero and has zero gradient, not 1e12 of
+    it.
+    """
     axis = axis if isinstance(axis, int) else tuple(axis)
     square = jnp.sum(x**2, axis=axis, keepdims=True)
     norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
@@ -168,14 +186,14 @@ def unit(x: Float[Array, "..."], axis: int | Sequence[int] = -1) -> Float[Array,
 
 
 def pool(x: Shaped[Array, "b h w d"], size: Sequence[int]) -> Float[Array, "b h2 w2 d"]:
-    """Adaptive average pooling: cell i of n averages rows floor(i h / n) to ceil((i + 1) h / n), and columns alike."""
+    """Adaptive average pooling: cell i of n averages rows floor(i h / n) to ceil((i + 1) h / n),
+    and columns alike.
+    """
     for axis, n in enumerate(size):
         if n != x.shape[1 + axis]:
             x = jnp.moveaxis(
                 einsum(
-                    "ij,bj...->bi...",
-                    _cells(x.shape[1 + axis], n),
-                    jnp.moveaxis(x, 1 + axis, 1),
+                    "ij,bj...->bi...", _cells(x.shape[1 + axis], n), jnp.moveaxis(x, 1 + axis, 1)
                 ),
                 1,
                 1 + axis,
@@ -198,19 +216,16 @@ def same_size(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
 ) -> tuple[Array, Array]:
     """Both in float32, the larger map pooled to the size of the smaller."""
-    size = tuple(
-        min(a, b) for a, b in zip(student.shape[1:3], teacher.shape[1:3], strict=True)
-    )
-    return pool(student.astype(jnp.float32), size), pool(
-        teacher.astype(jnp.float32), size
-    )
+    size = tuple(min(a, b) for a, b in zip(student.shape[1:3], teacher.shape[1:3], strict=True))
+    return pool(student.astype(jnp.float32), size), pool(teacher.astype(jnp.float32), size)
 
 
 class ConvRegressor(nn.Module):
     """Convolution, BatchNorm and ReLU from a student's map to the shape of a teacher's.
 
-    As the public code builds it: 3 x 3 with stride 2 for a map of twice the size, a transposed 4 x 4 with stride 2 for half, else a
-    kernel so large that no padding is needed. A teacher's map that is larger in another ratio raises InputError.
+    As the public code builds it: 3 x 3 with stride 2 for a map of twice the size, a transposed 4 x
+    4 with stride 2 for half, else a kernel so large that no padding is needed. A teacher's map that
+    is larger in another ratio raises InputError.
     """
 
     shape: Sequence[int]  # [..., h, w, d] of the teacher's map
@@ -229,7 +244,8 @@ class ConvRegressor(nn.Module):
             conv = Conv(width, (1 + h - h2, 1 + w - w2), padding="VALID", name="conv")
         else:
             raise InputError(
-                f"no regressor from a student's map of {h} x {w} to a teacher's of {h2} x {w2}: it may shrink, or double."
+                f"no regressor from a student's map of {h} x {w} to a teacher's of {h2} x {w2}: it "
+                "may shrink, or double."
             )
         x = BatchNorm(name="norm")(conv(x))
         return nn.relu(x) if self.relu else x
@@ -238,7 +254,9 @@ class ConvRegressor(nn.Module):
 def regressed(
     view: View, student: Array, teacher: Array, name: str, relu: bool = True
 ) -> Float[Array, "b h w d"]:
-    """The student's map through a `ConvRegressor` called `name` to the shape of the teacher's. Raises InputError that lists the features."""
+    """The student's map through a `ConvRegressor` called `name` to the shape of the teacher's.
+    Raises InputError that lists the features.
+    """
     try:
         return ConvRegressor(teacher.shape[1:], relu, name=name)(student)
     except InputError as error:

@@ -1,7 +1,9 @@
-"""What a finished student does not know, beside the ensemble that taught it: on its own test images, and on those of another set.
+"""What a finished student does not know, beside the ensemble that taught it: on its own test
+images, and on those of another set.
 
-A student whose `Outputs` have a feature `heads` [b, m, c] is taken for the ensemble of its heads; one that learned by an objective
-with `DIRICHLET` for a Dirichlet; any other for one prediction, whose whole uncertainty is the entropy of that.
+A student whose `Outputs` have a feature `heads` [b, m, c] is taken for the ensemble of its heads;
+one that learned by an objective with `DIRICHLET` for a Dirichlet; any other for one prediction,
+whose whole uncertainty is the entropy of that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +23,7 @@ from kd.program import make_logits
 from kd.step import make_eval
 from kd.trained import Trained, load_trained
 from kd.types import Batch, Outputs, PyTree
-from kd.uncertainty import (
-    Uncertainty,
-    auroc,
-    entropy,
-    of_dirichlet,
-    of_members,
-    rank_correlation,
-)
+from kd.uncertainty import Uncertainty, auroc, entropy, of_dirichlet, of_members, rank_correlation
 from kd.workdir import Workdir
 
 HEADS = "heads"
@@ -46,13 +41,13 @@ class Answer(NamedTuple):
 def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
     """Figures of the run in `run` and of its ensemble; `foreign` is the section `data` of a config.
 
-    Returns:
-      `{"familiar", "foreign", "networks": {name: {figure: [a number for each seed, or one]}}}`. Entropies are means over
-      examples, in nats. `auroc_total` and `auroc_mutual` say how well each tells foreign images from familiar ones,
-      `rank_correlation` whether student and ensemble order the familiar images alike by mutual information.
+    Returns: `{"familiar", "foreign", "networks": {name: {figure: [a number for each seed, or
+      one]}}}`. Entropies are means over examples, in nats. `auroc_total` and `auroc_mutual` say how
+      well each tells foreign images from familiar ones, `rank_correlation` whether student and
+      ensemble order the familiar images alike by mutual information.
 
-    Raises:
-      InputError: a run that is not finished, a set that is not there, images of another shape or decoded as they are needed.
+    Raises: InputError: a run that is not finished, a set that is not there, images of another shape
+      or decoded as they are needed.
     """
     workdir = Workdir(run)
     config = ConfigDict(parts.as_today(workdir.read("config.json")))
@@ -64,11 +59,13 @@ def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
     images: dict[str, Any] = {"familiar": test.image, "foreign": other}
     if any(isinstance(image, Pictures) for image in images.values()):
         raise InputError(
-            "pictures that are decoded as they are needed are not looked at here: name sets that are arrays."
+            "pictures that are decoded as they are needed are not looked at here: name sets that "
+            "are arrays."
         )
     if test.image.shape[1:] != other.shape[1:]:
         raise InputError(
-            f"images of {foreign['name']} are {list(other.shape[1:])}, those of {workdir} {list(test.image.shape[1:])}."
+            f"images of {foreign['name']} are {list(other.shape[1:])}, those of {workdir} "
+            f"{list(test.image.shape[1:])}."
         )
     networks, reference = {}, None
     taught = recorded(workdir.read("result.json")["teacher"])
@@ -79,22 +76,21 @@ def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
         networks[f"ensemble of {count}"] = _figures([ensemble], test.label, None)
     trained, dirichlet = load_trained(workdir), _is_dirichlet(config)
     by_set = {name: _students(trained, own, dirichlet) for name, own in images.items()}
-    students = [
-        dict(zip(by_set, seed, strict=True))
-        for seed in zip(*by_set.values(), strict=True)
-    ]
+    students = [dict(zip(by_set, seed, strict=True)) for seed in zip(*by_set.values(), strict=True)]
     networks["student"] = _figures(students, test.label, reference)
     names = {"familiar": config.data.name, "foreign": foreign["name"]}
     return {**names, "networks": networks}
 
 
 def _is_dirichlet(config: ConfigDict) -> bool:
-    named = (build.find("kd.objectives", term.name) for term in config.objective.values())  # fmt: skip
+    named = (build.find("kd.objectives", term.name) for term in config.objective.values())
     return any(getattr(maker, "DIRICHLET", False) for maker in named)
 
 
 def _ask(trained: Trained, images: np.ndarray) -> np.ndarray:
-    """Logits of every network of a run, and after them those of its heads where it has some: [s, 1 + m, n, c]."""
+    """Logits of every network of a run, and after them those of its heads where it has some: [s, 1
+    + m, n, c].
+    """
     result = trained.result
     look = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
 
@@ -113,7 +109,7 @@ def _ask(trained: Trained, images: np.ndarray) -> np.ndarray:
 def _ensemble(groups: Sequence[Recorded], images: np.ndarray) -> Answer:
     """The ensemble that taught."""
     named = [ALL._replace(members=",".join(map(str, g.members))) for g in groups]
-    found = [load_trained(Workdir(g.run), group=n) for g, n in zip(groups, named, strict=True)]  # fmt: skip
+    found = [load_trained(Workdir(g.run), group=n) for g, n in zip(groups, named, strict=True)]
     of = [_ask(trained, images)[:, 0] for trained in found]
     members = np.concatenate(of)
     shares = [share for group in groups for share in group.shares]
@@ -136,9 +132,7 @@ def _students(trained: Trained, images: np.ndarray, dirichlet: bool) -> list[Ans
 
 
 def _figures(
-    answers: list[dict[str, Answer]],
-    label: np.ndarray,
-    reference: np.ndarray | None,
+    answers: list[dict[str, Answer]], label: np.ndarray, reference: np.ndarray | None
 ) -> dict[str, list[float]]:
     rows = []
     for answer in answers:
@@ -154,13 +148,9 @@ def _figures(
             "auroc_total": auroc(familiar.uncertainty.total, foreign.uncertainty.total),
         }
         if familiar.knows:
-            row["auroc_mutual"] = auroc(
-                familiar.uncertainty.mutual, foreign.uncertainty.mutual
-            )
+            row["auroc_mutual"] = auroc(familiar.uncertainty.mutual, foreign.uncertainty.mutual)
             if reference is not None:
-                row["rank_correlation"] = rank_correlation(
-                    familiar.uncertainty.mutual, reference
-                )
+                row["rank_correlation"] = rank_correlation(familiar.uncertainty.mutual, reference)
         rows.append(row)
     return {key: [float(row[key]) for row in rows] for key in rows[0]}
 
@@ -189,12 +179,16 @@ def table(content: Mapping[str, Any]) -> str:
         grid.append([name, *cells])
     widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
     lines = [
-        "  ".join([line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]).rstrip()
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
+        ).rstrip()
         for line in grid
-    ]  # fmt: skip
+    ]
     head = (
-        f"Familiar: test images of {content['familiar']}; foreign: of {content['foreign']}. Entropies of familiar images in nats, "
-        "mean ± std over seeds; AUROC: foreign images are the more uncertain."
+        f"Familiar: test images of {content['familiar']}; foreign: of {content['foreign']}. "
+        "Entropies of familiar images in nats, mean ± std over seeds; AUROC: foreign images are "
+        "the more uncertain."
     )
     return "\n".join([head, "", *lines])
 

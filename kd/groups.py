@@ -1,4 +1,5 @@
-"""Who teaches, as a config names them: groups of members, each from the run of one architecture, and what each member counts.
+"""Who teaches, as a config names them: groups of members, each from the run of one architecture,
+and what each member counts.
 
     config.teacher = dict(config="configs/x.py:role=teacher", members=(0, 2), weights=(2.0, 1.0))
     config.teacher.groups = (
@@ -6,7 +7,8 @@
         dict(run="runs/other", members=(0, 2)),
     )
 
-A teacher of one run is one group. Weights are of any size: `shares` makes their sum one over all members. Imports no jax.
+A teacher of one run is one group. Weights are of any size: `shares` makes their sum one over all
+members. Imports no jax.
 """
 
 import math
@@ -41,7 +43,9 @@ class Group(NamedTuple):
     weights: tuple[float, ...] = ()
 
     def indices(self, size: int, there: object) -> list[int]:
-        """Its members, of a run of `size` seeds in `there`. Raises InputError where one is not among them."""
+        """Its members, of a run of `size` seeds in `there`. Raises InputError where one is not
+        among them.
+        """
         if self.members in ("all", "paired"):
             return list(range(size))
         indices = [int(i) for i in self.members.split(",")]
@@ -52,11 +56,14 @@ class Group(NamedTuple):
         return indices
 
     def counts(self, members: int) -> list[float]:
-        """What each of its members counts. Raises InputError where there are not as many weights as members."""
+        """What each of its members counts. Raises InputError where there are not as many weights as
+        members.
+        """
         weights = self.weights or (1.0,) * members
         if len(weights) != members:
             raise InputError(
-                f"{self.where}.weights = {self.weights}: {len(weights)} weights for {members} members."
+                f"{self.where}.weights = {self.weights}: {len(weights)} weights for {members} "
+                "members."
             )
         return [self.weight * float(weight) for weight in weights]
 
@@ -80,7 +87,8 @@ def groups_of(section: ConfigDict) -> tuple[Group, ...]:
     for key in ALONE:
         if section.get(key, GROUP[key]) != GROUP[key]:
             raise InputError(
-                f"config.teacher: {key} = {section[key]!r} speaks of one run, and groups name several. Put it into a group."
+                f"config.teacher: {key} = {section[key]!r} speaks of one run, and groups name "
+                "several. Put it into a group."
             )
     return tuple(_group(own, i) for i, own in enumerate(given))
 
@@ -88,9 +96,7 @@ def groups_of(section: ConfigDict) -> tuple[Group, ...]:
 def _group(given: Any, place: int) -> Group:
     where = f"config.teacher.groups[{place}]"
     if not isinstance(given, Mapping | ConfigDict):
-        raise InputError(
-            f"{where}: expected a dict with a run or a config, got {given!r}."
-        )
+        raise InputError(f"{where}: expected a dict with a run or a config, got {given!r}.")
     own = dict(GROUP)
     for key, value in given.items():
         if key not in own:
@@ -104,8 +110,8 @@ def _group(given: Any, place: int) -> Group:
         )
     if own["members"] == "paired":
         raise InputError(
-            f"{where}.members = 'paired': students are paired with the members of one run. Name it in config.teacher.run "
-            "or config.teacher.config."
+            f"{where}.members = 'paired': students are paired with the members of one run. Name it "
+            "in config.teacher.run or config.teacher.config."
         )
     return _checked(Group(where, **own))
 
@@ -115,12 +121,11 @@ def _checked(group: Group) -> Group:
     for weight in (group.weight, *group.weights):
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not number or not 0 <= weight < math.inf:
-            raise InputError(
-                f"{group.where}: weights are numbers from 0, got {weight!r}."
-            )
+            raise InputError(f"{group.where}: weights are numbers from 0, got {weight!r}.")
     if group.members == "paired" and group.weights:
         raise InputError(
-            f"{group.where}.weights: where student i learns from member i alone there is nothing to weigh."
+            f"{group.where}.weights: where student i learns from member i alone there is nothing "
+            "to weigh."
         )
     return group
 
@@ -131,17 +136,18 @@ def spelled(section: ConfigDict) -> ConfigDict:
     section = ConfigDict(section.to_dict())
     if section.get("groups"):
         section.groups = tuple({k: getattr(g, k) for k in GROUP} for g in groups)
-    if section.get("reduce") == "confidence" and any(
-        g.weights or g.weight != 1 for g in groups
-    ):
+    if section.get("reduce") == "confidence" and any(g.weights or g.weight != 1 for g in groups):
         raise InputError(
-            "config.teacher.reduce = 'confidence' weighs the members of each example itself: leave weight and weights out."
+            "config.teacher.reduce = 'confidence' weighs the members of each example itself: leave "
+            "weight and weights out."
         )
     return section
 
 
 def known_size(group: Group) -> int | None:
-    """How many members a group has, as far as its config tells. Raises InputError where it lacks one."""
+    """How many members a group has, as far as its config tells. Raises InputError where it lacks
+    one.
+    """
     if group.config:
         size = _networks(configs.load(group.config))
         return len(group.indices(size, group.config))
@@ -149,7 +155,9 @@ def known_size(group: Group) -> int | None:
 
 
 def _networks(config: ConfigDict) -> int:
-    """How many networks a run leaves: one for each seed, or the peers of a cohort, see `kd.models.cohort`."""
+    """How many networks a run leaves: one for each seed, or the peers of a cohort, see
+    `kd.models.cohort`.
+    """
     student, peers = config.student, 1
     if isinstance(student.get("members"), tuple | list):
         peers = len(student.members)
@@ -164,12 +172,11 @@ def shares(groups: Sequence[Group], sizes: Sequence[int]) -> list[float]:
     Raises:
       InputError: other than one weight for each member, or none of them counts.
     """
-    counts = [
-        count for g, size in zip(groups, sizes, strict=True) for count in g.counts(size)
-    ]
+    counts = [count for g, size in zip(groups, sizes, strict=True) for count in g.counts(size)]
     if not sum(counts) > 0:
         raise InputError(
-            f"{groups[0].where.partition('.groups')[0]}: the weights of all members are 0, so that nobody teaches."
+            f"{groups[0].where.partition('.groups')[0]}: the weights of all members are 0, so that "
+            "nobody teaches."
         )
     return [count / sum(counts) for count in counts]
 

@@ -16,7 +16,9 @@ REPORTING = (
     "profile",
     "compilation_cache",
 )
-"""Keys that change what is reported, kept or used, but not what is learned: no part of a run's identity."""
+"""Keys that change what is reported, kept or used, but not what is learned: no part of a run's
+identity.
+"""
 
 
 PLACE = ("data_dir", "workers")

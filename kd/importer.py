@@ -1,4 +1,6 @@
-"""Weights trained with PyTorch, as variables of our networks: nothing of them is executed, nothing is guessed."""
+"""Weights trained with PyTorch, as variables of our networks: nothing of them is executed, nothing
+is guessed.
+"""
 
 import hashlib
 import importlib
@@ -29,7 +31,8 @@ _LEAVES = {
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The state dict in a `.pth`, `.pt` or `.safetensors` file, as read-only arrays under PyTorch's names.
+    """The state dict in a `.pth`, `.pt` or `.safetensors` file, as read-only arrays under PyTorch's
+    names.
 
     The contents, not the suffix, say which kind of file it is. Raises InputError for any other.
     """
@@ -60,21 +63,17 @@ def full_name(model_name: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise InputError(
-            f"{model_name!r} is in more than one family: {', '.join(found)}."
-        )
+        raise InputError(f"{model_name!r} is in more than one family: {', '.join(found)}.")
     raise unknown("model", model_name, known)
 
 
-def from_torch(
-    model_name: str, state_dict: Mapping[str, np.ndarray]
-) -> dict[str, PyTree]:
+def from_torch(model_name: str, state_dict: Mapping[str, np.ndarray]) -> dict[str, PyTree]:
     """Variables of the network `model_name` from a PyTorch state dict.
 
-    Args:
-      model_name: `FAMILY.NAME`, or NAME alone where that is unique: `resnet_cifar.resnet32x4` or `resnet32x4`.
-      state_dict: arrays under PyTorch's names and in its layouts (OIHW kernels, [out, in] matrices). A prefix `module.` is
-        dropped. Names are those of RepDistiller and mdistiller, for `resnet` those of torchvision and timm.
+    Args: model_name: `FAMILY.NAME`, or NAME alone where that is unique: `resnet_cifar.resnet32x4`
+      or `resnet32x4`. state_dict: arrays under PyTorch's names and in its layouts (OIHW kernels,
+      [out, in] matrices). A prefix `module.` is dropped. Names are those of RepDistiller and
+      mdistiller, for `resnet` those of torchvision and timm.
 
     Returns:
       `{"params", "batch_stats"}`, float32, for as many classes as the classifier has rows.
@@ -98,9 +97,9 @@ def import_checkpoint(
 ) -> tuple[dict[str, PyTree], dict[str, Any]]:
     """Variables from a checkpoint file, and the record of where they come from.
 
-    Returns:
-      The variables, and `{"model", "num_classes", "checkpoint", "sha256", "parameters"}` for the run directory: the full
-      name of the network, the name of the file without its directory, and how many numbers are trained.
+    Returns: The variables, and `{"model", "num_classes", "checkpoint", "sha256", "parameters"}` for
+      the run directory: the full name of the network, the name of the file without its directory,
+      and how many numbers are trained.
     """
     variables = from_torch(model_name, read(path))
     params = variables["params"]
@@ -131,7 +130,9 @@ def _shapes(model_name: str, num_classes: int | None) -> dict[tuple[str, ...], A
 def _layout(
     model_name: str, given: Mapping[str, np.ndarray]
 ) -> tuple[dict[tuple[str, ...], str], int | None]:
-    """PyTorch's name of each variable, in the naming scheme that fits `given` best, and the number of classes."""
+    """PyTorch's name of each variable, in the naming scheme that fits `given` best, and the number
+    of classes.
+    """
     layouts = _layouts(model_name)
     names = max(layouts, key=lambda layout: len(given.keys() & set(layout.values())))
     bias = given.get(names["params", "head", "bias"])
@@ -139,7 +140,8 @@ def _layout(
 
 
 def torch_names(model_name: str) -> dict[tuple[str, ...], str]:
-    """PyTorch's name of each variable of a network `FAMILY.NAME`, in the first of the naming schemes that its file knows.
+    """PyTorch's name of each variable of a network `FAMILY.NAME`, in the first of the naming
+    schemes that its file knows.
 
     Raises:
       InputError: it knows none.
@@ -178,15 +180,11 @@ def _convert(name: str, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array, np.float32)
     if not np.isfinite(array).all():
         raise InputError(f"the weights {name} are not finite: that training diverged.")
-    return np.ascontiguousarray(
-        array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
-    )
+    return np.ascontiguousarray(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T)
 
 
 def _compare(
-    model_name: str,
-    wanted: Mapping[str, tuple[int, ...]],
-    given: Mapping[str, np.ndarray],
+    model_name: str, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
 ) -> None:
     # Kernels first: they tell the most.
     wanted = dict(sorted(wanted.items(), key=lambda item: (-len(item[1]), item[0])))

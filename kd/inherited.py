@@ -1,4 +1,6 @@
-"""What is taken over before a student learns: layers of its teacher, deployed with it and never trained, and variables of an earlier run."""
+"""What is taken over before a student learns: layers of its teacher, deployed with it and never
+trained, and variables of an earlier run.
+"""
 
 from typing import Any
 
@@ -12,22 +14,23 @@ COLLECTION = "inherited"
 
 
 def inherit(variables: PyTree, teacher: PyTree) -> PyTree:
-    """The student's variables with collection `inherited` taken from the teacher's params; as they are where there is none.
+    """The student's variables with collection `inherited` taken from the teacher's params; as they
+    are where there is none.
 
     Args:
       variables: from `student.init`.
       teacher: `frozen["teacher"]`, the variables of one network.
 
-    Raises:
-      InputError: no teacher, several at once, one whose outputs are cached, or no parameter of that path and shape.
+    Raises: InputError: no teacher, several at once, one whose outputs are cached, or no parameter
+      of that path and shape.
     """
     if COLLECTION not in variables:
         return variables
     params = teacher.get("params") if isinstance(teacher, dict) else None
     if params is None:
         raise InputError(
-            "this student inherits layers of its teacher's network and the run has none, or only its logits. "
-            "Name one in config.teacher, without cache."
+            "this student inherits layers of its teacher's network and the run has none, or only "
+            "its logits. Name one in config.teacher, without cache."
         )
 
     def find(path: tuple[Any, ...], own: jax.Array) -> jax.Array:
@@ -37,10 +40,11 @@ def inherit(variables: PyTree, teacher: PyTree) -> PyTree:
         if getattr(found, "shape", None) == own.shape:
             return found.astype(own.dtype)  # pyrefly: ignore
         name = "/".join(str(entry.key) for entry in path)
-        there = f"is {list(found.shape)}" if hasattr(found, "shape") else "is not there"  # fmt: skip
+        there = f"is {list(found.shape)}" if hasattr(found, "shape") else "is not there"
         raise InputError(
-            f"this student inherits {name} {list(own.shape)} of its teacher, where it {there}. The teacher must be one network "
-            "(teacher.members = (0,), or 'paired'), and the one that config.student names."
+            f"this student inherits {name} {list(own.shape)} of its teacher, where it {there}. The "
+            "teacher must be one network (teacher.members = (0,), or 'paired'), and the one that "
+            "config.student names."
         )
 
     taken = jax.tree_util.tree_map_with_path(find, variables[COLLECTION])
@@ -48,7 +52,9 @@ def inherit(variables: PyTree, teacher: PyTree) -> PyTree:
 
 
 def take_over(variables: PyTree, given: PyTree) -> PyTree:
-    """`variables` with the arrays of `given`, which has a part of the same paths, in their places."""
+    """`variables` with the arrays of `given`, which has a part of the same paths, in their
+    places.
+    """
     taken = dict(variables)
     for key, value in given.items():
         inner = isinstance(value, dict)

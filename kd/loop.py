@@ -1,4 +1,6 @@
-"""The host loop: dispatches, evaluations, records and checkpoints, in an order that a kill cannot spoil."""
+"""The host loop: dispatches, evaluations, records and checkpoints, in an order that a kill cannot
+spoil.
+"""
 
 import dataclasses
 import signal
@@ -22,7 +24,9 @@ from kd.types import DistillState, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One dispatch: `count` updates of `batch_size` examples from place `start` of the epoch's order."""
+    """One dispatch: `count` updates of `batch_size` examples from place `start` of the epoch's
+    order.
+    """
 
     epoch: int
     start: int
@@ -34,7 +38,9 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The grid of dispatches, a function of the config alone: a resumed run goes on at one of its points."""
+    """The grid of dispatches, a function of the config alone: a resumed run goes on at one of its
+    points.
+    """
 
     examples: int
     batch_size: int
@@ -45,7 +51,8 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.steps_per_epoch:
             raise InputError(
-                f"a batch of {self.batch_size} with drop_last leaves nothing of {self.examples} examples."
+                f"a batch of {self.batch_size} with drop_last leaves nothing of {self.examples} "
+                "examples."
             )
 
     @property
@@ -84,12 +91,7 @@ class Plan:
                 count = min(self.steps_per_call, self.full - first)
                 ends = first + count == self.full and not self.tail
                 call = Call(
-                    epoch,
-                    first * self.batch_size,
-                    count,
-                    self.batch_size,
-                    base + first,
-                    ends,
+                    epoch, first * self.batch_size, count, self.batch_size, base + first, ends
                 )
                 if call.step >= step:
                     yield call
@@ -99,14 +101,18 @@ class Plan:
 
 
 class Stopped(BaseException):
-    """The run was asked to stop, its state is saved, and it can go on. No error: what takes those for its own lets it pass."""
+    """The run was asked to stop, its state is saved, and it can go on. No error: what takes those
+    for its own lets it pass.
+    """
 
 
 @contextmanager
 def stopped_by_signal() -> Generator[None]:
-    """SIGTERM raises Stopped wherever it comes; within `train` it is a `StopRequest`, which saves first.
+    """SIGTERM raises Stopped wherever it comes; within `train` it is a `StopRequest`, which saves
+    first.
 
-    What is written outside of training is written whole or not at all, so that it may stop anywhere.
+    What is written outside of training is written whole or not at all, so that it may stop
+    anywhere.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -158,17 +164,13 @@ def train(
 ) -> DistillState:
     """Runs what is left of the plan and returns the final state, saved.
 
-    Args:
-      state: stacked over seeds, at any point of the plan.
-      plan: the grid of dispatches.
-      updates: for each batch size the compiled function of `kd.program.make_updates`; it may donate the state.
-      order: the compiled order of examples of an epoch, int [] -> [s, n].
-      inputs: `frozen` and `data`, as the updates take them.
-      evaluate: metrics of a state on the evaluated split, a list over seeds of each.
-      record, checkpoints, progress: where it tells and saves.
-      split: name of the evaluated split in the record.
-      eval_every: epochs between evaluations; the last epoch always has one.
-      save_seconds: least time between two checkpoints.
+    Args: state: stacked over seeds, at any point of the plan. plan: the grid of dispatches.
+      updates: for each batch size the compiled function of `kd.program.make_updates`; it may donate
+      the state. order: the compiled order of examples of an epoch, int [] -> [s, n]. inputs:
+      `frozen` and `data`, as the updates take them. evaluate: metrics of a state on the evaluated
+      split, a list over seeds of each. record, checkpoints, progress: where it tells and saves.
+      split: name of the evaluated split in the record. eval_every: epochs between evaluations; the
+      last epoch always has one. save_seconds: least time between two checkpoints.
 
     Raises:
       RunError: a loss that is not finite. The newest checkpoint is of a step before it.
@@ -193,9 +195,7 @@ def train(
             if call.epoch != current:
                 current, indices = call.epoch, order(jnp.int32(call.epoch))
             numbers = (jnp.int32(n) for n in (call.epoch, call.start, call.count))
-            state, logs = updates[call.batch_size](
-                state, frozen, data, indices, *numbers
-            )
+            state, logs = updates[call.batch_size](state, frozen, data, indices, *numbers)
             settle()  # the dispatch before, while the device is busy with this one
             pending = call, logs
             step = call.step + call.count
@@ -204,9 +204,7 @@ def train(
                 settle()
                 values = evaluate(state)
                 record.row(split, step, call.epoch, values)
-                progress.update(
-                    step, **{f"{split} accuracy": _mean(values["accuracy"])}
-                )
+                progress.update(step, **{f"{split} accuracy": _mean(values["accuracy"])})
             late = time.monotonic() - saved_at >= save_seconds
             late, stopped = distributed.any_of(late, stop.made)
             if late or stopped or step == plan.steps:
@@ -225,10 +223,10 @@ def _mean(values: Any) -> float:
     return float(np.mean(values))
 
 
-def _record(
-    call: Call, logs: dict[str, np.ndarray], record: Record, progress: Progress
-) -> None:
-    """A row with the mean of each metric over the dispatch. Raises RunError at the first loss that is not finite."""
+def _record(call: Call, logs: dict[str, np.ndarray], record: Record, progress: Progress) -> None:
+    """A row with the mean of each metric over the dispatch. Raises RunError at the first loss that
+    is not finite.
+    """
     logs = {name: values[:, : call.count] for name, values in logs.items()}
     finite = np.isfinite(logs["loss"]) & np.isfinite(logs["grad_norm"])
     bad = np.argwhere(~finite.T)
@@ -236,13 +234,11 @@ def _record(
         update, seed = bad[0]
         terms = ", ".join(f"{k} {v[seed, update]:.4g}" for k, v in logs.items())
         raise RunError(
-            f"the loss or its gradient is not finite for seed {seed} at step {call.step + update + 1}: {terms}. "
-            "The last checkpoint is of an earlier step. Lower the learning rate or clip the gradient "
-            "(config.optimizer.clip_norm)."
+            f"the loss or its gradient is not finite for seed {seed} at step "
+            f"{call.step + update + 1}: {terms}. The last checkpoint is of an earlier step. Lower "
+            "the learning rate or clip the gradient (config.optimizer.clip_norm)."
         )
     step = call.step + call.count
-    means = {
-        k: [float(x) for x in v.mean(axis=1, dtype=np.float64)] for k, v in logs.items()
-    }
+    means = {k: [float(x) for x in v.mean(axis=1, dtype=np.float64)] for k, v in logs.items()}
     record.row("train", step, call.epoch, {"updates": call.count, **means})
     progress.update(step, loss=_mean(means["loss"]), accuracy=_mean(means["accuracy"]))

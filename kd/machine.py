@@ -44,16 +44,14 @@ class Spent:
         Args:
           examples: how many were learned from, counted once for each seed.
 
-        Returns:
-          `compile_seconds` of XLA, `examples_per_second` beside compilation, evaluations included, and
-          `peak_memory_bytes`, the process's largest resident size.
+        Returns: `compile_seconds` of XLA, `examples_per_second` beside compilation, evaluations
+          included, and `peak_memory_bytes`, the process's largest resident size.
         """
         running = max(self._wall - self._compile, 1e-9)
         return {
             "compile_seconds": round(self._compile, 3),
             "examples_per_second": round(examples / running, 1),
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            * 1024,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
 
 
@@ -71,7 +69,9 @@ def hardware() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Commit of the working directory, with `+` where files differ from it; None outside a repository."""
+    """Commit of the working directory, with `+` where files differ from it; None outside a
+    repository.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]

@@ -1,4 +1,6 @@
-"""The command `kd` and its verbs. Heavy imports wait until a verb needs them, so that `--help` is quick."""
+"""The command `kd` and its verbs. Heavy imports wait until a verb needs them, so that `--help` is
+quick.
+"""
 
 import argparse
 import sys
@@ -10,7 +12,9 @@ from kd.export import verbs as verbs_of_export
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, 1 where a run failed, 2 where the input is at fault."""
+    """Runs the command and returns its exit status: 0, 1 where a run failed, 2 where the input is
+    at fault.
+    """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.verb != "run":
@@ -44,9 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser(
         "run",
         help="train what a config describes, its teacher first",
-        description="Trains what a config describes, its teacher first where that is missing, and prints the table of the "
-        "runs that belong together. The same command resumes what was cut off and leaves alone what is finished.",
-        epilog="Any key of the config can be set: --config.epochs=5 --config.optimizer.learning_rate=0.1",
+        description=(
+            "Trains what a config describes, its teacher first where that is missing, and prints "
+            "the table of the runs that belong together. The same command resumes what was cut "
+            "off and leaves alone what is finished."
+        ),
+        epilog=(
+            "Any key of the config can be set: --config.epochs=5 "
+            "--config.optimizer.learning_rate=0.1"
+        ),
         allow_abbrev=False,
     )
     run.add_argument(
@@ -73,7 +83,10 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="exit status after SIGTERM, for launchers that must tell a saved run from a finished one (default: %(default)s)",
+        help=(
+            "exit status after SIGTERM, for launchers that must tell a saved run from a finished "
+            "one (default: %(default)s)"
+        ),
     )
     several = run.add_argument_group(
         "several processes",
@@ -84,12 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="of process 0 (default: $JAX_COORDINATOR_ADDRESS)",
     )
-    several.add_argument(
-        "--processes", metavar="N", help="how many (default: $JAX_NUM_PROCESSES)"
-    )
-    several.add_argument(
-        "--process", metavar="I", help="which, from 0 (default: $JAX_PROCESS_ID)"
-    )
+    several.add_argument("--processes", metavar="N", help="how many (default: $JAX_NUM_PROCESSES)")
+    several.add_argument("--process", metavar="I", help="which, from 0 (default: $JAX_PROCESS_ID)")
     several.add_argument(
         "--distributed",
         action="store_true",
@@ -100,13 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     table = verbs.add_parser(
         "table",
         help="run what is missing of a table of experiments, and print it",
-        description="Runs the missing cells of an experiment, teachers first, and prints its table beside the paper's "
-        "numbers. The same command goes on where it was interrupted.",
+        description=(
+            "Runs the missing cells of an experiment, teachers first, and prints its table beside "
+            "the paper's numbers. The same command goes on where it was interrupted."
+        ),
         allow_abbrev=False,
     )
-    table.add_argument(
-        "file", metavar="EXPERIMENT.py[:arguments]", help="see kd.tables.experiment"
-    )
+    table.add_argument("file", metavar="EXPERIMENT.py[:arguments]", help="see kd.tables.experiment")
     table.add_argument(
         "--print",
         dest="print_only",
@@ -116,18 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument(
         "--only", default="", metavar="PATTERN", help="cells to run, by row or config"
     )
-    table.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="processes at a time"
-    )
+    table.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time")
     table.add_argument(
         "--dry_run", action="store_true", help="say what would run, with an estimate"
     )
-    table.add_argument(
-        "--seeds", type=int, metavar="N", help="in place of the experiment's"
-    )
-    table.add_argument(
-        "--runs", default="runs", help="where the runs lie (default: %(default)s)"
-    )
+    table.add_argument("--seeds", type=int, metavar="N", help="in place of the experiment's")
+    table.add_argument("--runs", default="runs", help="where the runs lie (default: %(default)s)")
     table.add_argument("--csv", action="store_true", help="print CSV")
     table.add_argument(
         "--out",
@@ -137,19 +140,27 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument(
         "--publish",
         action="store_true",
-        help="run nothing: write finished cells to results/NAME.json beside the experiment, and where all are, figures",
+        help=(
+            "run nothing: write finished cells to results/NAME.json beside the experiment, and "
+            "where all are, figures"
+        ),
     )
     table.add_argument(
         "--into",
         metavar="FILE.md",
-        help="also write the tables between <!-- table: NAME -->, or NAME: TITLE for one, and <!-- /table -->",
+        help=(
+            "also write the tables between <!-- table: NAME -->, or NAME: TITLE for one, and <!-- "
+            "/table -->"
+        ),
     )
     table.set_defaults(act=_table)
 
     prepare = verbs.add_parser(
         "prepare",
         help="download or convert a data set for TensorFlow Datasets, without TensorFlow",
-        description="Prepares data sets where TensorFlow Datasets looks for them, without TensorFlow.",
+        description=(
+            "Prepares data sets where TensorFlow Datasets looks for them, without TensorFlow."
+        ),
         allow_abbrev=False,
     )
     prepare.add_argument("names", nargs="+", metavar="NAME", help="such as mnist")
@@ -165,17 +176,15 @@ def _parser() -> argparse.ArgumentParser:
     imported = verbs.add_parser(
         "import",
         help="make a finished run, usable as a teacher, of a PyTorch checkpoint",
-        description="Turns a published checkpoint (.pth, .pt, .safetensors) into a run directory, evaluated on its data set, "
-        "without PyTorch and without executing what is pickled.",
+        description=(
+            "Turns a published checkpoint (.pth, .pt, .safetensors) into a run directory, "
+            "evaluated on its data set, without PyTorch and without executing what is pickled."
+        ),
         allow_abbrev=False,
     )
     imported.add_argument("checkpoint", metavar="CHECKPOINT")
-    imported.add_argument(
-        "--model", required=True, metavar="NAME", help="such as resnet32x4"
-    )
-    imported.add_argument(
-        "--out", required=True, metavar="DIR", help="the run directory to write"
-    )
+    imported.add_argument("--model", required=True, metavar="NAME", help="such as resnet32x4")
+    imported.add_argument("--out", required=True, metavar="DIR", help="the run directory to write")
     imported.add_argument(
         "--data",
         default="cifar100",
@@ -188,8 +197,10 @@ def _parser() -> argparse.ArgumentParser:
     packed = verbs.add_parser(
         "pack",
         help="write a finished run's network as one file of PyTorch's names, with its sha256",
-        description="Writes a network of a finished run to one .safetensors file under PyTorch's names, which `kd import` and PyTorch "
-        "read back, and its sha256 to SHA256SUMS beside it.",
+        description=(
+            "Writes a network of a finished run to one .safetensors file under PyTorch's names, "
+            "which `kd import` and PyTorch read back, and its sha256 to SHA256SUMS beside it."
+        ),
         allow_abbrev=False,
     )
     packed.add_argument("run", metavar="RUN", help="directory of a finished run")
@@ -202,13 +213,14 @@ def _parser() -> argparse.ArgumentParser:
     report = verbs.add_parser(
         "report",
         help="write what finished runs show as a page, JSON and Markdown",
-        description="Writes report.html, which opens offline, report.json and report.md: what a reader should conclude, and the "
-        "evidence. Of several runs it compares the later ones with the first; all must have been evaluated on the same examples.",
+        description=(
+            "Writes report.html, which opens offline, report.json and report.md: what a reader "
+            "should conclude, and the evidence. Of several runs it compares the later ones with "
+            "the first; all must have been evaluated on the same examples."
+        ),
         allow_abbrev=False,
     )
-    report.add_argument(
-        "run", nargs="+", metavar="RUN", help="directory of a finished run"
-    )
+    report.add_argument("run", nargs="+", metavar="RUN", help="directory of a finished run")
     report.add_argument(
         "--out",
         metavar="DIR",
@@ -217,27 +229,36 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--stored",
         action="store_true",
-        help="from stored predictions alone: without what needs the data and the networks (mistakes as pictures, corrupted images, "
-        "likeness of stages, dead units, latency)",
+        help=(
+            "from stored predictions alone: without what needs the data and the networks "
+            "(mistakes as pictures, corrupted images, likeness of stages, dead units, latency)"
+        ),
     )
     report.add_argument(
         "--images",
         type=int,
         metavar="N",
-        help="test images to run the networks on (default: as many as half a minute on two cores allows, at least 100)",
+        help=(
+            "test images to run the networks on (default: as many as half a minute on two cores "
+            "allows, at least 100)"
+        ),
     )
     report.add_argument(
-        "--runs",
-        default="runs",
-        help="where the runs to compare with lie (default: %(default)s)",
+        "--runs", default="runs", help="where the runs to compare with lie (default: %(default)s)"
     )
     report.set_defaults(act=_report)
 
     uncertainty = verbs.add_parser(
         "uncertainty",
-        help="what a finished student and its ensemble do not know, and whether it shows on foreign images",
-        description="Splits the uncertainty of a finished student, and of the ensemble that taught it, into what the data leave "
-        "open and what the members disagree about, and says how well each tells the test images of another set from its own.",
+        help=(
+            "what a finished student and its ensemble do not know, and whether it shows on "
+            "foreign images"
+        ),
+        description=(
+            "Splits the uncertainty of a finished student, and of the ensemble that taught it, "
+            "into what the data leave open and what the members disagree about, and says how well "
+            "each tells the test images of another set from its own."
+        ),
         allow_abbrev=False,
     )
     uncertainty.add_argument("run", metavar="RUN", help="directory of a finished run")
@@ -312,14 +333,16 @@ def _import(options: argparse.Namespace, rest: list[str]) -> int:
     result = import_run(options.checkpoint, options.model, options.out, data)
     if result is None:
         print(
-            f"{options.model}: imported without evaluation, for the data set {options.data} is not prepared here; the same "
-            f"command, or a run with this teacher, evaluates it once it is\n{options.out}"
+            f"{options.model}: imported without evaluation, for the data set {options.data} is not "
+            "prepared here; the same command, or a run with this teacher, evaluates it once it "
+            f"is\n{options.out}"
         )
         return 0
     accuracy = 100 * result["final"]["accuracy"][0]
     print(
-        f"{options.model}: {result['parameters']:,} parameters, {accuracy:.2f} % of {result['examples']:,} "
-        f"{result['split']} images of {options.data}, sha256 {result['imported']['sha256']}\n{options.out}"
+        f"{options.model}: {result['parameters']:,} parameters, {accuracy:.2f} % of "
+        f"{result['examples']:,} {result['split']} images of {options.data}, sha256 "
+        f"{result['imported']['sha256']}\n{options.out}"
     )
     return 0
 

@@ -1,4 +1,5 @@
-"""Numbers about predictions, in NumPy and float64: what tables, reports and learning curves quote. Shares are in [0, 1].
+"""Numbers about predictions, in NumPy and float64: what tables, reports and learning curves quote.
+Shares are in [0, 1].
 
 Logits are [..., n, c] with any leading axes (seeds, members); each function reduces the n examples.
 """
@@ -22,7 +23,9 @@ def log_softmax(logits: Logits) -> Logits:
 def mean_probs(
     logits: Float[np.ndarray, "m n c"], weights: Sequence[float] | None = None
 ) -> Float[np.ndarray, "n c"]:
-    """Log of the members' mean probability, with these weights [m] or all the same: logits of the ensemble."""
+    """Log of the members' mean probability, with these weights [m] or all the same: logits of the
+    ensemble.
+    """
     log_p = log_softmax(logits)
     if weights is not None:  # a member that does not count may be the surest
         log_p, weights = log_p[np.asarray(weights) > 0], [w for w in weights if w > 0]
@@ -45,7 +48,8 @@ def nll(logits: Logits, label: Int[np.ndarray, " n"]) -> Values:
 def agreement(logits: Logits, target: Logits) -> Values:
     """Share of examples on which both predict the same class.
 
-    Stanton et al. Does Knowledge Distillation Really Work? NeurIPS 2021. https://arxiv.org/abs/2106.05945, Eq. 4.
+    Stanton et al. Does Knowledge Distillation Really Work? NeurIPS 2021.
+    https://arxiv.org/abs/2106.05945, Eq. 4.
     """
     return np.mean(logits.argmax(-1) == target.argmax(-1), axis=-1, dtype=np.float64)
 

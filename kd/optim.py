@@ -1,4 +1,6 @@
-"""Optimizers and schedules by name. A schedule is a function of the epoch, so that a config reads in the paper's units."""
+"""Optimizers and schedules by name. A schedule is a function of the epoch, so that a config reads
+in the paper's units.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +16,9 @@ from kd.errors import InputError
 from kd.types import PyTree
 
 type Curve = Callable[[Array, float], Array]
-"""Factor of the base value at an epoch (a float, 0 at the first step), given how many epochs there are."""
+"""Factor of the base value at an epoch (a float, 0 at the first step), given how many epochs there
+are.
+"""
 
 
 EXTRA = ("clip_norm", "max_norm")
@@ -28,15 +32,13 @@ def sgd(
     weight_decay: float = 0.0,
     decay: str = "",
 ) -> optax.GradientTransformation:
-    """Stochastic gradient descent as PyTorch has it: weight decay is added to the gradient, before the momentum.
+    """Stochastic gradient descent as PyTorch has it: weight decay is added to the gradient, before
+    the momentum.
 
-    Args:
-      learning_rate: float or schedule of the step.
-      momentum: 0 for none.
-      nesterov: look ahead.
-      weight_decay: coupled L2.
-      decay: regular expression; only parameters whose path (such as `student/layer1/kernel`) it finds are decayed.
-        Empty: all, BatchNorm and biases included, as the CIFAR recipes do.
+    Args: learning_rate: float or schedule of the step. momentum: 0 for none. nesterov: look ahead.
+      weight_decay: coupled L2. decay: regular expression; only parameters whose path (such as
+      `student/layer1/kernel`) it finds are decayed. Empty: all, BatchNorm and biases included, as
+      the CIFAR recipes do.
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay, by_path(decay)),
@@ -59,25 +61,24 @@ def adamw(
     weight_decay: float = 1e-4,
     decay: str = "kernel$",
 ) -> optax.GradientTransformation:
-    """Loshchilov, Hutter. Decoupled Weight Decay Regularization. ICLR 2019. https://arxiv.org/abs/1711.05101.
+    """Loshchilov, Hutter. Decoupled Weight Decay Regularization. ICLR 2019.
+    https://arxiv.org/abs/1711.05101.
 
     `decay`: regular expression on paths, see `sgd`; by default the kernels.
     """
-    return optax.adamw(
-        learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=by_path(decay)
-    )
+    return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=by_path(decay))
 
 
 def _max_norm(limit: float, of: str = "kernel$") -> optax.GradientTransformation:
-    """Scales the incoming weights of a unit back to L2 norm `limit` where the update would make them longer; the last of a chain.
+    """Scales the incoming weights of a unit back to L2 norm `limit` where the update would make
+    them longer; the last of a chain.
 
     Hinton et al. Improving neural networks by preventing co-adaptation of feature detectors. 2012.
-    https://arxiv.org/abs/1207.0580, section 1 and appendix A.1, which bounds the squared length, by 15 on MNIST.
-    Departure: it bounds the hidden units alone, this all units that `of` finds.
+    https://arxiv.org/abs/1207.0580, section 1 and appendix A.1, which bounds the squared length, by
+    15 on MNIST. Departure: it bounds the hidden units alone, this all units that `of` finds.
 
-    Args:
-      limit: greatest norm of a unit's incoming weights: all axes of a kernel [..., in, out] but the last.
-      of: regular expression on paths, see `sgd`.
+    Args: limit: greatest norm of a unit's incoming weights: all axes of a kernel [..., in, out] but
+      the last. of: regular expression on paths, see `sgd`.
     """
 
     def bound(update: Array, weight: Array) -> Array:
@@ -86,9 +87,7 @@ def _max_norm(limit: float, of: str = "kernel$") -> optax.GradientTransformation
         norm = jnp.sqrt(jnp.sum(new**2, axis=axes, keepdims=True))
         return new * (limit / jnp.maximum(norm, limit)) - weight
 
-    def update(
-        updates: PyTree, state: PyTree, params: PyTree = None
-    ) -> tuple[PyTree, PyTree]:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         chosen = by_path(of)(params)
         choose = lambda c, u, w: bound(u, w) if c and u.ndim > 1 else u
         return jax.tree.map(choose, chosen, updates, params), state
@@ -97,7 +96,9 @@ def _max_norm(limit: float, of: str = "kernel$") -> optax.GradientTransformation
 
 
 def by_path(pattern: str) -> Callable[[PyTree], PyTree]:
-    """Mask of the parameters whose path, keys joined by `/`, the regular expression finds; all where it is empty."""
+    """Mask of the parameters whose path, keys joined by `/`, the regular expression finds; all
+    where it is empty.
+    """
     try:
         re.compile(pattern)
     except re.error as error:
@@ -117,7 +118,9 @@ def _name(path: tuple) -> str:
 
 
 def check_decay(spec: Mapping[str, Any], params: PyTree) -> None:
-    """Raises InputError where a section `optimizer` decays weights, and its `decay` finds none of the parameters."""
+    """Raises InputError where a section `optimizer` decays weights, and its `decay` finds none of
+    the parameters.
+    """
     pattern = spec.get("decay", "")
     if not (spec.get("weight_decay") and isinstance(pattern, str)):
         return  # somebody's own optimizer may mean something else by it
@@ -126,8 +129,9 @@ def check_decay(spec: Mapping[str, Any], params: PyTree) -> None:
     names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     raise InputError(
-        f"config.optimizer.decay: {pattern!r} finds no parameter, so that none would decay. There are {some or 'none'}. Give a regular "
-        "expression that finds some, '' for all, or weight_decay = 0.0."
+        f"config.optimizer.decay: {pattern!r} finds no parameter, so that none would decay. There "
+        f"are {some or 'none'}. Give a regular expression that finds some, '' for all, or "
+        "weight_decay = 0.0."
     )
 
 
@@ -137,7 +141,9 @@ def constant() -> Curve:
 
 
 def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
-    """From `start` to `end` during the first `over` epochs, then `end`; over none, `end` at once. A warm-up of a loss, say."""
+    """From `start` to `end` during the first `over` epochs, then `end`; over none, `end` at once. A
+    warm-up of a loss, say.
+    """
 
     def curve(epoch: Array, epochs: float) -> Array:
         share = jnp.clip(epoch / over, 0, 1) if over > 0 else jnp.ones_like(epoch)
@@ -147,16 +153,19 @@ def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
 
 
 def by_epoch(start: float = 0.0, end: float = 1.0) -> Curve:
-    """From `start` to `end` over the run, the same within an epoch: start + (end - start) (e + 1) / E in epoch e of E, e from 0.
+    """From `start` to `end` over the run, the same within an epoch: start + (end - start) (e + 1) /
+    E in epoch e of E, e from 0.
 
-    Kim et al. (2021, PS-KD, https://arxiv.org/abs/2006.12000, Eq. 3) let the share of past predictions grow so.
+    Kim et al. (2021, PS-KD, https://arxiv.org/abs/2006.12000, Eq. 3) let the share of past
+    predictions grow so.
     """
     share = lambda epoch, epochs: (jnp.floor(epoch) + 1) / epochs
     return lambda epoch, epochs: start + (end - start) * share(epoch, epochs)
 
 
 def cosine(warmup: float = 0.0, end: float = 0.0) -> Curve:
-    """Linear warm-up from 0 over `warmup` epochs, then half a cosine from 1 to `end` at the last epoch.
+    """Linear warm-up from 0 over `warmup` epochs, then half a cosine from 1 to `end` at the last
+    epoch.
 
     Loshchilov, Hutter. SGDR. ICLR 2017. https://arxiv.org/abs/1608.03983, Eq. 5, without restarts.
     """
@@ -170,7 +179,9 @@ def cosine(warmup: float = 0.0, end: float = 0.0) -> Curve:
 
 
 def piecewise(epochs: Sequence[float] = (), factor: float = 0.1) -> Curve:
-    """Times `factor` after each of `epochs`; (150, 180, 210) first lowers the rate in epoch 151 counted from 1."""
+    """Times `factor` after each of `epochs`; (150, 180, 210) first lowers the rate in epoch 151
+    counted from 1.
+    """
     bounds = tuple(epochs)
 
     def curve(epoch: Array, _: float) -> Array:
@@ -186,18 +197,14 @@ def exponential(factor: float = 0.95) -> Curve:
 
 
 def make_schedule(
-    spec: Mapping[str, Any] | float,
-    steps_per_epoch: int,
-    epochs: float,
-    value: float = 1.0,
+    spec: Mapping[str, Any] | float, steps_per_epoch: int, epochs: float, value: float = 1.0
 ) -> Callable[[Array], Array]:
-    """A function of the step from a number or a section such as `dict(name="cosine", value=0.1, warmup=5.0)`.
+    """A function of the step from a number or a section such as `dict(name="cosine", value=0.1,
+    warmup=5.0)`.
 
-    Args:
-      spec: the section; its `value`, where it has one, replaces the argument. Or a number, for a constant.
-      steps_per_epoch: to turn steps into epochs.
-      epochs: length of the run.
-      value: what the curve multiplies.
+    Args: spec: the section; its `value`, where it has one, replaces the argument. Or a number, for
+      a constant. steps_per_epoch: to turn steps into epochs. epochs: length of the run. value: what
+      the curve multiplies.
 
     Raises:
       InputError: no such curve, or settings that it does not take.
@@ -210,7 +217,8 @@ def make_schedule(
     base = spec.get("value", value)
 
     def schedule(step: Any) -> Array:
-        # XLA multiplies by 1 / steps_per_epoch, which may fall short of the first step of an epoch: whole epochs are counted exactly.
+        # XLA multiplies by 1 / steps_per_epoch, which may fall short of the first step of an epoch:
+        # whole epochs are counted exactly.
         step = jnp.asarray(step)
         whole, rest = step // steps_per_epoch, step % steps_per_epoch
         return base * curve(whole + rest / steps_per_epoch, epochs)
@@ -221,13 +229,13 @@ def make_schedule(
 def make_optimizer(
     spec: Mapping[str, Any], schedule: Callable[[Array], Array]
 ) -> optax.GradientTransformation:
-    """The optimizer of a section such as `dict(name="sgd", learning_rate=0.05, momentum=0.9, clip_norm=1.0)`.
+    """The optimizer of a section such as `dict(name="sgd", learning_rate=0.05, momentum=0.9,
+    clip_norm=1.0)`.
 
-    Args:
-      spec: `name` (a function of this file, or a dotted path such as `optax.lamb`), `learning_rate` and the optimizer's
-        own settings; `clip_norm`, where given and positive, clips the gradient's global norm first, and `max_norm` bounds
-        the incoming weights of each unit last.
-      schedule: factor of the learning rate by step.
+    Args: spec: `name` (a function of this file, or a dotted path such as `optax.lamb`),
+      `learning_rate` and the optimizer's own settings; `clip_norm`, where given and positive, clips
+      the gradient's global norm first, and `max_norm` bounds the incoming weights of each unit
+      last. schedule: factor of the learning rate by step.
 
     Raises:
       InputError: no such optimizer, settings that it does not take, no learning rate.
@@ -236,7 +244,8 @@ def make_optimizer(
     settings = {k: v for k, v in spec.items() if k not in ("name", *EXTRA)}
     if not isinstance(settings.get("learning_rate"), float | int):
         raise InputError(
-            f"config.optimizer.learning_rate: expected a number, got {settings.get('learning_rate')!r}."
+            "config.optimizer.learning_rate: expected a number, got "
+            f"{settings.get('learning_rate')!r}."
         )
     base = settings["learning_rate"]
     settings["learning_rate"] = lambda step: base * schedule(step)

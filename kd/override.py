@@ -16,11 +16,15 @@ KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value", "quantize")
 
 
 def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
-    """`config` after `--config.key=value` arguments, parsed by ml_collections as everywhere in the field. Raises InputError."""
+    """`config` after `--config.key=value` arguments, parsed by ml_collections as everywhere in the
+    field. Raises InputError.
+    """
     from absl import flags
     from ml_collections import config_flags
 
-    given = [a[len("--config.") :].partition("=")[0] for a in arguments if a.startswith("--config.")]  # fmt: skip
+    given = [
+        a[len("--config.") :].partition("=")[0] for a in arguments if a.startswith("--config.")
+    ]
     config = _opened(config, given)
     for key in given:
         _require_key(config, key)
@@ -28,23 +32,21 @@ def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
     changed = _fillable(config.to_dict())
     command = ["kd", *arguments]
     try:
-        config_flags.DEFINE_config_dict(
-            "config", changed, flag_values=values, sys_argv=command
-        )
+        config_flags.DEFINE_config_dict("config", changed, flag_values=values, sys_argv=command)
         left = values(command)[1:]
     except (flags.Error, TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(" ".join(str(error).split())) from error
     if left:
-        raise InputError(
-            f"unexpected argument {left[0]!r}. Overrides read --config.key=value."
-        )
+        raise InputError(f"unexpected argument {left[0]!r}. Overrides read --config.key=value.")
     return complete(cast(ConfigDict, values["config"].value))
 
 
 def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[str]]:
-    """The config after those arguments that name another thing, such as `--config.student.name=cnn.CNN`, and the rest.
+    """The config after those arguments that name another thing, such as
+    `--config.student.name=cnn.CNN`, and the rest.
 
-    The settings of the thing that was named before go with it; the rest of the arguments can then set the new thing's.
+    The settings of the thing that was named before go with it; the rest of the arguments can then
+    set the new thing's.
     """
     config = ConfigDict(config.to_dict())
     rest = []
@@ -67,7 +69,9 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
 
 
 def _opened(config: ConfigDict, given: list[str]) -> ConfigDict:
-    """The config with what these keys need and it does not say: sections that are empty until someone asks, and that there is a teacher."""
+    """The config with what these keys need and it does not say: sections that are empty until
+    someone asks, and that there is a teacher.
+    """
     config = ConfigDict(config.to_dict())
     for key in given:
         section, _, rest = key.partition(".")
@@ -82,7 +86,9 @@ def _opened(config: ConfigDict, given: list[str]) -> ConfigDict:
 
 
 def _fillable(tree: Mapping[str, Any]) -> ConfigDict:
-    """A copy in which None, and what FREE names, may be replaced by any literal or text, which ml_collections else refuses."""
+    """A copy in which None, and what FREE names, may be replaced by any literal or text, which
+    ml_collections else refuses.
+    """
     filled = ConfigDict()
     for key, value in tree.items():
         if isinstance(value, Mapping):

@@ -25,14 +25,17 @@ DECIDED = ("num_classes",)
 """Settings of a model that its data decide, so that no config gives them."""
 
 STUDENT = {"quantize": ""}
-"""Keys of section `student` that are not the network's own: `quantize` is "" or "int8", see `kd.quantize.student`."""
+"""Keys of section `student` that are not the network's own: `quantize` is "" or "int8", see
+`kd.quantize.student`.
+"""
 
 
 def spell_out(config: ConfigDict) -> ConfigDict:
-    """The config with every default of the things that it names, so that what a run did can be read from it alone.
+    """The config with every default of the things that it names, so that what a run did can be read
+    from it alone.
 
-    Raises:
-      InputError: a name that does not exist, a setting that the named thing does not take or of another type.
+    Raises: InputError: a name that does not exist, a setting that the named thing does not take or
+      of another type.
     """
     config = ConfigDict(config.to_dict())
     data, student = config.data, config.student
@@ -63,7 +66,8 @@ def spell_out(config: ConfigDict) -> ConfigDict:
             )
         if not isinstance(section, ConfigDict):
             raise InputError(
-                f"config.objective.{term}: expected a dict with a name and a weight, got {section!r}."
+                f"config.objective.{term}: expected a dict with a name and a weight, got "
+                f"{section!r}."
             )
         maker = build.find("kd.objectives", section.get("name") or "")
         where = f"objective.{term}"
@@ -78,7 +82,9 @@ def spell_out(config: ConfigDict) -> ConfigDict:
 
 
 def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config with the keys that have come since, at their defaults; as it is where its things are gone."""
+    """A stored config with the keys that have come since, at their defaults; as it is where its
+    things are gone.
+    """
     try:
         return spell_out(configs.complete(ConfigDict(dict(stored)))).to_dict()
     except InputError:
@@ -86,50 +92,60 @@ def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
-    """What each term's objective declares as `needs`, beyond logits and features; see `kd.features.require`."""
+    """What each term's objective declares as `needs`, beyond logits and features; see
+    `kd.features.require`.
+    """
     find = lambda spec: build.find("kd.objectives", spec.name)
     return {
-        term: tuple(getattr(find(spec), "needs", ()))
-        for term, spec in config.objective.items()
+        term: tuple(getattr(find(spec), "needs", ())) for term, spec in config.objective.items()
     }
 
 
 def check_views(config: ConfigDict) -> None:
-    """Raises InputError where a term looks at two views of each image and the config shows one, or the other way round."""
+    """Raises InputError where a term looks at two views of each image and the config shows one, or
+    the other way round.
+    """
     needed = needs(config)
     two = [term for term, need in needed.items() if "batch.views" in need]
     once = [term for term, need in needed.items() if "batch.index" in need]
     if two and not config.second_view:
         raise InputError(
-            f"config.objective.{two[0]} compares two views of each image: say in config.second_view how the second is augmented, "
-            "such as 'crop(4)|flip|rand_augment(2)'."
+            f"config.objective.{two[0]} compares two views of each image: say in "
+            "config.second_view how the second is augmented, such as "
+            "'crop(4)|flip|rand_augment(2)'."
         )
     if config.second_view and not two:
         raise InputError(
-            f"config.second_view = {config.second_view!r}: no term of config.objective looks at a second view. Leave it out."
+            f"config.second_view = {config.second_view!r}: no term of config.objective looks at a "
+            "second view. Leave it out."
         )
     if two and once:
         raise InputError(
-            f"config.objective.{once[0]} remembers each image by its index, which must be in a batch once, and {two[0]} shows each "
-            "twice. Leave one of the two out."
+            f"config.objective.{once[0]} remembers each image by its index, which must be in a "
+            f"batch once, and {two[0]} shows each twice. Leave one of the two out."
         )
 
 
 def check_length(config: ConfigDict) -> None:
-    """Raises InputError where a run ends before what a term's objective names as its `least_epochs`."""
+    """Raises InputError where a run ends before what a term's objective names as its
+    `least_epochs`.
+    """
     for term, section in config.objective.to_dict().items():
         maker = build.find("kd.objectives", section["name"])
         made = build.make(maker, _settings(section, "weight"), f"objective.{term}")
         least = getattr(made, "least_epochs", 0)
         if config.epochs < least:
             raise InputError(
-                f"config.objective.{term}: {section['name']} changes over the epochs and is done after {least}, and config.epochs is "
-                f"{config.epochs}. Train longer, or shorten it: {_settings(section, 'weight')}."
+                f"config.objective.{term}: {section['name']} changes over the epochs and is done "
+                f"after {least}, and config.epochs is {config.epochs}. Train longer, or shorten "
+                f"it: {_settings(section, 'weight')}."
             )
 
 
 def check_batches(config: ConfigDict, plan: Plan) -> None:
-    """Raises InputError where a term's objective cannot take the short last batch of an epoch, by its `one_size` or `least_batch`."""
+    """Raises InputError where a term's objective cannot take the short last batch of an epoch, by
+    its `one_size` or `least_batch`.
+    """
     last = plan.batch_sizes[-1]
     rows = 2 * last if config.second_view else last
     for term, section in config.objective.items():
@@ -139,26 +155,24 @@ def check_batches(config: ConfigDict, plan: Plan) -> None:
         if other or rows < least:
             wanted = "batches of one size" if other else f"{least} examples or more"
             raise InputError(
-                f"config.objective.{term}: {section.name} takes {wanted}, and the last batch of an epoch ({plan.examples} examples in "
-                f"batches of {plan.batch_size}) has {last}. Leave it out, config.drop_last = True, or take another config.batch_size."
+                f"config.objective.{term}: {section.name} takes {wanted}, and the last batch of an "
+                f"epoch ({plan.examples} examples in batches of {plan.batch_size}) has {last}. "
+                "Leave it out, config.drop_last = True, or take another config.batch_size."
             )
 
 
 def _curve(section: ConfigDict, where: str) -> ConfigDict:
     """The section of a schedule: its curve's settings and the `value` that they multiply."""
-    maker = build.find_in(
-        "kd.optim", "schedule", section.get("name") or "", optim.Curve
-    )
+    maker = build.find_in("kd.optim", "schedule", section.get("name") or "", optim.Curve)
     return _spelled(maker, section, where, {"value": 1.0})
 
 
 def _spelled(
-    maker: Callable,
-    section: ConfigDict,
-    where: str,
-    own: Mapping[str, Any] | None = None,
+    maker: Callable, section: ConfigDict, where: str, own: Mapping[str, Any] | None = None
 ) -> ConfigDict:
-    """The section over its defaults: the maker's, and of those keys (`own`) that are the section's and not the maker's."""
+    """The section over its defaults: the maker's, and of those keys (`own`) that are the section's
+    and not the maker's.
+    """
     own = own or {}
     given = section.to_dict()
     head = {"name": given.pop("name")}
@@ -188,7 +202,9 @@ def make_data(config: ConfigDict) -> Dataset:
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
-    """The network that a section `student` names, for so many classes; on eight bits where the section says so."""
+    """The network that a section `student` names, for so many classes; on eight bits where the
+    section says so.
+    """
     maker = build.find("kd.models", section["name"])
     settings = {**_settings(section, *STUDENT), "num_classes": num_classes}
     net = build.make(maker, settings, f"student {section['name']}")
@@ -196,7 +212,8 @@ def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
         return net
     if len(peers(net)) > 1:
         raise InputError(
-            f"config.student.quantize: {section['name']} is several networks, and training on eight bits is of one. Leave it out."
+            f"config.student.quantize: {section['name']} is several networks, and training on "
+            "eight bits is of one. Leave it out."
         )
     return Quantized(net)
 
@@ -209,31 +226,25 @@ def make_objective(
 ) -> Weighted:
     """The weighted sum of a section `objective`.
 
-    Where each of several teachers counts on its own, its terms are lifted: `each` has what the members of each group count, None
-    where all teachers count the same and are one group.
+    Where each of several teachers counts on its own, its terms are lifted: `each` has what the
+    members of each group count, None where all teachers count the same and are one group.
     """
     terms, weights = {}, {}
     for term, spec in section.items():
         maker = build.find("kd.objectives", spec["name"])
-        make = partial(
-            build.make, maker, _settings(spec, "weight"), f"objective {spec['name']}"
-        )
+        make = partial(build.make, maker, _settings(spec, "weight"), f"objective {spec['name']}")
         lifted = [PerTeacher(make(), counts) for counts in each]
         several = len(lifted) > 1
         terms[term] = PerGroup(lifted) if several else lifted[0] if lifted else make()
         weight = spec["weight"]
         scheduled = isinstance(weight, Mapping)
         weights[term] = (
-            optim.make_schedule(weight, steps_per_epoch, epochs)
-            if scheduled
-            else float(weight)
+            optim.make_schedule(weight, steps_per_epoch, epochs) if scheduled else float(weight)
         )
     return Weighted(terms, weights)
 
 
 def make_tx(config: ConfigDict, plan: Plan) -> optax.GradientTransformation:
     """The optimizer with its schedule."""
-    schedule = optim.make_schedule(
-        config.schedule.to_dict(), plan.steps_per_epoch, config.epochs
-    )
+    schedule = optim.make_schedule(config.schedule.to_dict(), plan.steps_per_epoch, config.epochs)
     return optim.make_optimizer(config.optimizer.to_dict(), schedule)

@@ -1,8 +1,10 @@
-"""The same updates under `jax.pmap`, for those who build on it; `jax.jit` on a mesh is the default, see `kd.sharding`.
+"""The same updates under `jax.pmap`, for those who build on it; `jax.jit` on a mesh is the default,
+see `kd.sharding`.
 
-JAX keeps pmap in maintenance mode and builds it on jit and shard_map. Under it a device sees its own examples alone, and
-nothing is global that is not made so by name: see `axis_name` of `kd.step.make_step`. Weights are whole on each device.
-Dropout draws for each device by itself, so that a run with it is another run than under jit.
+JAX keeps pmap in maintenance mode and builds it on jit and shard_map. Under it a device sees its
+own examples alone, and nothing is global that is not made so by name: see `axis_name` of
+`kd.step.make_step`. Weights are whole on each device. Dropout draws for each device by itself, so
+that a run with it is another run than under jit.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,9 @@ AXIS = "data"
 
 
 def own_share(mesh: Mesh, batch_size: int) -> Callable[[Batch], Batch]:
-    """Takes this device's examples out of a batch of `batch_size`; to be called in what `compiled` compiles."""
+    """Takes this device's examples out of a batch of `batch_size`; to be called in what `compiled`
+    compiles.
+    """
     size = batch_size // mesh.size
 
     def own(batch: Batch) -> Batch:
@@ -31,9 +35,11 @@ def own_share(mesh: Mesh, batch_size: int) -> Callable[[Batch], Batch]:
 
 
 def compiled(mesh: Mesh) -> Callable[[Callable], Callable]:
-    """`compile(f)`: `f(states, *rest)` on each device of the mesh, with equal arguments and results; it donates the states.
+    """`compile(f)`: `f(states, *rest)` on each device of the mesh, with equal arguments and
+    results; it donates the states.
 
-    Arguments and results are whole arrays with a copy on each device, as the jitted updates have them.
+    Arguments and results are whole arrays with a copy on each device, as the jitted updates have
+    them.
     """
 
     def compile(f: Callable) -> Callable:

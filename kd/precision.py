@@ -2,10 +2,10 @@
 
 | `config.precision` | networks | their products |
 |---|---|---|
-| `default` | float32 | as the device likes: float32 on a CPU, TF32 on an NVIDIA GPU, bfloat16 on a TPU |
+| `default` | float32 | float32 on a CPU, TF32 on an NVIDIA GPU, bfloat16 on a TPU |
 | `float32` | float32 | float32 |
-| `tf32` | float32 | TF32, a mantissa of 10 bits, where the device has it (else three of bfloat16, or float32) |
-| `bfloat16` | bfloat16 | of bfloat16, added up in float32; BatchNorm's statistics, pooled features and the classifier stay float32 |
+| `tf32` | float32 | TF32 (10-bit mantissa) where supported, else three of bfloat16 |
+| `bfloat16` | bfloat16 | bfloat16, accumulated in float32; see below for what stays float32 |
 """
 
 from collections.abc import Callable
@@ -24,7 +24,8 @@ _PRODUCTS = {"float32": "float32", "tf32": "tensorfloat32"}
 
 
 def network(net: nn.Module, policy: str) -> nn.Module:
-    """The network as a step computes it: the same variables, activations in bfloat16 where the policy says so.
+    """The network as a step computes it: the same variables, activations in bfloat16 where the
+    policy says so.
 
     Raises:
       InputError: it should compute in bfloat16 and has no attribute `dtype`.
@@ -33,8 +34,9 @@ def network(net: nn.Module, policy: str) -> nn.Module:
         return net
     if not hasattr(net, "dtype"):
         raise InputError(
-            f"config.precision = 'bfloat16': {type(net).__name__} has no attribute `dtype`, so that it cannot be told. Give it "
-            "one, as the networks in kd/models have it, or choose default, float32 or tf32."
+            f"config.precision = 'bfloat16': {type(net).__name__} has no attribute `dtype`, so "
+            "that it cannot be told. Give it one, as the networks in kd/models have it, or choose "
+            "default, float32 or tf32."
         )
     return net.clone(dtype="bfloat16")
 
@@ -45,7 +47,9 @@ def training(function: Callable, policy: str) -> Callable:
 
 
 def evaluation(function: Callable, policy: str) -> Callable:
-    """A network's evaluation: float32 under every policy but the default, so that numbers can be compared."""
+    """A network's evaluation: float32 under every policy but the default, so that numbers can be
+    compared.
+    """
     return function if policy == "default" else _under(function, "float32")
 
 

@@ -1,7 +1,8 @@
-"""Writes data sets where TensorFlow Datasets looks for them, without TensorFlow: what `kd prepare` runs.
+"""Writes data sets where TensorFlow Datasets looks for them, without TensorFlow: what `kd prepare`
+runs.
 
-The set is then what TFDS's own builder would have written (same version, features, keys and order), as array_record, so that
-the stock `tfds.data_source(NAME, split=...)` reads it.
+The set is then what TFDS's own builder would have written (same version, features, keys and order),
+as array_record, so that the stock `tfds.data_source(NAME, split=...)` reads it.
 """
 
 import contextlib
@@ -29,9 +30,7 @@ BUILDERS = {
 DEBIAN = {"fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
 
 
-def run(
-    names: Sequence[str], source: str | None = None, data_dir: str | None = None
-) -> None:
+def run(names: Sequence[str], source: str | None = None, data_dir: str | None = None) -> None:
     """Prepares each set in turn; see `prepare`."""
     if not names:
         raise InputError(f"name one or more data sets: {', '.join(BUILDERS)}.")
@@ -46,15 +45,17 @@ def prepare(
 ) -> Path:
     """The directory of the prepared set; one that is there is left alone.
 
-    Args:
-      name: mnist, fashion_mnist, cifar10 or cifar100.
-      source: directory with the published files (the archives of CIFAR; of the others the idx files, gzipped or not) or
-        NAME.npz with x_train, y_train, x_test, y_test; or that file itself. For fashion_mnist, Debian's package where it is
-        installed is looked into next. Default: the network, from TFDS's URLs. Archives must have the SHA-256 that TFDS registers, idx files and
-        arrays of MNIST and Fashion-MNIST that of the published bytes; arrays of CIFAR must have its class counts and means.
-      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
+    Args: name: mnist, fashion_mnist, cifar10 or cifar100. source: directory with the published
+      files (the archives of CIFAR; of the others the idx files, gzipped or not) or NAME.npz with
+      x_train, y_train, x_test, y_test; or that file itself. For fashion_mnist, Debian's package
+      where it is installed is looked into next. Default: the network, from TFDS's URLs. Archives
+      must have the SHA-256 that TFDS registers, idx files and arrays of MNIST and Fashion-MNIST
+      that of the published bytes; arrays of CIFAR must have its class counts and means. data_dir:
+      where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else
+      ~/tensorflow_datasets.
 
-    A run that is killed leaves nothing that looks prepared: the directory gets its name at the very end.
+    A run that is killed leaves nothing that looks prepared: the directory gets its name at the very
+    end.
 
     Raises:
       InputError: an unknown set, no usable files in `source`, wrong checksums, no network.
@@ -77,20 +78,18 @@ def prepare(
 
 
 def write(
-    name: str,
-    data_dir: str | Path | None,
-    arrays: Arrays | None = None,
-    manual: Path | None = None,
+    name: str, data_dir: str | Path | None, arrays: Arrays | None = None, manual: Path | None = None
 ) -> Path:
-    """Writes `arrays` as TFDS's set of this name; without them, what its archives hold (from `manual`, else downloaded)."""
+    """Writes `arrays` as TFDS's set of this name; without them, what its archives hold (from
+    `manual`, else downloaded).
+    """
     import tensorflow_datasets
     from tensorflow_datasets.core.download import DownloadConfig
     from tensorflow_datasets.core.registered import skip_registration
 
     module, _, stock = BUILDERS[name].partition(".")
     base: Any = getattr(
-        importlib.import_module(f"tensorflow_datasets.image_classification.{module}"),
-        stock,
+        importlib.import_module(f"tensorflow_datasets.image_classification.{module}"), stock
     )
 
     def split_generators(self: Any, downloads: Any) -> dict[str, Iterator]:
@@ -105,12 +104,9 @@ def write(
         )
         return {split: _examples(name, split, found[split]) for split in found}
 
-    # The stock builder and its checksums, but for what it needs TensorFlow for: to read archives and to encode images.
-    own = dict(
-        _split_generators=split_generators,
-        pkg_dir_path=None,
-        url_infos=base.url_infos,
-    )
+    # The stock builder and its checksums, but for what it needs TensorFlow for: to read archives
+    # and to encode images.
+    own = dict(_split_generators=split_generators, pkg_dir_path=None, url_infos=base.url_infos)
     tensorflow_datasets.disable_progress_bar()
     with _as_input_error(name), contextlib.redirect_stdout(io.StringIO()):
         with skip_registration():
@@ -119,9 +115,7 @@ def write(
             )
         builder.download_and_prepare(
             download_config=DownloadConfig(
-                manual_dir=manual,
-                try_download_gcs=False,
-                force_checksums_validation=True,
+                manual_dir=manual, try_download_gcs=False, force_checksums_validation=True
             )
         )
     _say(f"{name}: prepared in {builder.data_dir}")
@@ -136,7 +130,9 @@ def _known(name: str) -> None:
 
 
 def _local_files(name: str, source: str | Path | None) -> list[Path]:
-    """The set's files in `source`, else in Debian's package; empty where the network is to give them."""
+    """The set's files in `source`, else in Debian's package; empty where the network is to give
+    them.
+    """
     places = [Path(source).expanduser()] if source is not None else []
     for place in places:
         if not place.exists():
@@ -145,16 +141,16 @@ def _local_files(name: str, source: str | Path | None) -> list[Path]:
         if files := published.files(name, place):
             return files
     if source is not None:
-        raise InputError(
-            f"{source} holds no files of {name}: looked for {published.wanted(name)}."
-        )
+        raise InputError(f"{source} holds no files of {name}: looked for {published.wanted(name)}.")
     return []
 
 
 def _from_archives(
     name: str, url_infos: dict[str, Any], downloads: Any, manual: Path | None
 ) -> Arrays:
-    """Arrays of the archives that TFDS's download manager fetched and checked by size and SHA-256."""
+    """Arrays of the archives that TFDS's download manager fetched and checked by size and
+    SHA-256.
+    """
     urls = {info.filename: url for url, info in url_infos.items()}
     if manual is None:
         first = next(iter(urls.values()))
@@ -198,9 +194,7 @@ def _examples(
 @contextlib.contextmanager
 def _as_input_error(name: str) -> Iterator[None]:
     import requests
-    from tensorflow_datasets.core.download.download_manager import (
-        NonMatchingChecksumError,
-    )
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
     from tensorflow_datasets.core.download.util import DownloadError
 
     try:

@@ -8,9 +8,11 @@ import jax
 
 
 class Profile:
-    """Traces `updates` after the first dispatch of each program, which compiles, until enough of them were seen.
+    """Traces `updates` after the first dispatch of each program, which compiles, until enough of
+    them were seen.
 
-    Context; a run that ends before gets a shorter trace. The trace lies in `directory/plugins/profile/<time>`.
+    Context; a run that ends before gets a shorter trace. The trace lies in
+    `directory/plugins/profile/<time>`.
     """
 
     def __init__(self, directory: os.PathLike | str, updates: int):

@@ -1,13 +1,15 @@
 """The compiled programs of a run: updates of all seeds at once, on data that lives on the device.
 
-Everything that varies between dispatches (the first update, how many, the epoch, the order of the examples) is an argument,
-so that there is one program for each batch shape, whatever the number of updates. Every update runs through the same
-program, so that where a run was cut and resumed cannot be seen in its weights.
+Everything that varies between dispatches (the first update, how many, the epoch, the order of the
+examples) is an argument, so that there is one program for each batch shape, whatever the number of
+updates. Every update runs through the same program, so that where a run was cut and resumed cannot
+be seen in its weights.
 
-Many updates make one dispatch, in a loop on the device whose length is dynamic. It is no `lax.scan`: a scan of another
-length, for the tail of an epoch, would be another program, and XLA unrolls a scan of length one into code whose last bit
-differs. On a CPU, convolutions do not go into such loops: XLA has no fast code for their gradients there. An update of a
-small CNN, batch 32, on two cores: 49 ms alone, 465 ms within a loop. Those are dispatched one by one.
+Many updates make one dispatch, in a loop on the device whose length is dynamic. It is no
+`lax.scan`: a scan of another length, for the tail of an epoch, would be another program, and XLA
+unrolls a scan of length one into code whose last bit differs. On a CPU, convolutions do not go into
+such loops: XLA has no fast code for their gradients there. An update of a small CNN, batch 32, on
+two cores: 49 ms alone, 465 ms within a loop. Those are dispatched one by one.
 """
 
 from collections.abc import Callable
@@ -55,18 +57,18 @@ def make_update(
     paired: bool = False,
     place: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Update:
-    """`update(states, frozen, data, order, epoch, first) -> (states, metrics)`: one update of every seed.
+    """`update(states, frozen, data, order, epoch, first) -> (states, metrics)`: one update of every
+    seed.
 
-    Args:
-      step: one update of one student, see `kd.step.make_step`.
-      batch_size: examples in the batch.
-      how: over seeds, see `kd.transform.over`.
-      paired: whether the teacher's weights, too, have a leading axis of seeds: one teacher for each student.
-      place: sharding constraint on the batch.
+    Args: step: one update of one student, see `kd.step.make_step`. batch_size: examples in the
+      batch. how: over seeds, see `kd.transform.over`. paired: whether the teacher's weights, too,
+      have a leading axis of seeds: one teacher for each student. place: sharding constraint on the
+      batch.
 
-    The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image": [n, ...], "label": [n]}`, or
-    with `pictures` [s, b, ...], each seed's images of this batch, in place of `image`;
-    order int [s, n]; epoch and the place in `order` of the first example, int []. The metrics are [s].
+    The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image":
+    [n, ...], "label": [n]}`, or with `pictures` [s, b, ...], each seed's images of this batch, in
+    place of `image`; order int [s, n]; epoch and the place in `order` of the first example, int [].
+    The metrics are [s].
     """
 
     def update(
@@ -110,18 +112,17 @@ def make_updates(
     compile: Callable[[Callable], Callable] = on_one_device,
     pictures: Callable[[int, int], Array] | None = None,
 ) -> Callable[..., tuple[DistillState, Logs]]:
-    """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled; it donates the states.
+    """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled; it
+    donates the states.
 
-    Args:
-      update: from `make_update`.
-      batch_size: examples in each update.
-      capacity: most updates in one call.
-      loop: `device`, one dispatch for all, or `host`, a dispatch for each.
-      compile: on several devices see `kd.sharding.compiled` and `kd.pmap.compiled`. It donates the states.
-      pictures: for loop `host`, where images are not on the device: `pictures(epoch, first) -> [s, b, ...]`, those of the batch.
+    Args: update: from `make_update`. batch_size: examples in each update. capacity: most updates in
+      one call. loop: `device`, one dispatch for all, or `host`, a dispatch for each. compile: on
+      several devices see `kd.sharding.compiled` and `kd.pmap.compiled`. It donates the states.
+      pictures: for loop `host`, where images are not on the device: `pictures(epoch, first) -> [s,
+      b, ...]`, those of the batch.
 
-    `start` is the place in `order` of the first example, `count` the number of updates. The logs are {metric: [s, u]} with
-    u = capacity or count, of which the first `count` columns are filled.
+    `start` is the place in `order` of the first example, `count` the number of updates. The logs
+    are {metric: [s, u]} with u = capacity or count, of which the first `count` columns are filled.
     """
     if loop == "host":
         return _OneByOne(compile(update), batch_size, pictures)
@@ -135,9 +136,7 @@ def make_updates(
         start: Int[Array, ""],
         count: Int[Array, ""],
     ) -> tuple[DistillState, Logs]:
-        at = lambda states, i: update(
-            states, frozen, data, order, epoch, start + i * batch_size
-        )
+        at = lambda states, i: update(states, frozen, data, order, epoch, start + i * batch_size)
 
         def body(i: Array, carry: tuple[DistillState, Logs]) -> Any:
             states, metrics = at(carry[0], i)
@@ -154,10 +153,9 @@ def make_updates(
     return compile(updates)
 
 
-def trace(
-    updates: Callable, states: PyTree, frozen: PyTree, data: PyTree, order: Any
-) -> None:
-    """Traces the updates of `make_updates` on shapes, with nothing computed; what it raises is what the first call would.
+def trace(updates: Callable, states: PyTree, frozen: PyTree, data: PyTree, order: Any) -> None:
+    """Traces the updates of `make_updates` on shapes, with nothing computed; what it raises is what
+    the first call would.
 
     `data` has `pictures` [s, b, ...], too, where they come from outside.
     """
@@ -194,8 +192,7 @@ class _OneByOne:
             states, metrics = self.update(states, frozen, data, order, epoch, first)
             columns.append(metrics)
         return states, {
-            name: jnp.stack([metrics[name] for metrics in columns], axis=1)
-            for name in columns[0]
+            name: jnp.stack([metrics[name] for metrics in columns], axis=1) for name in columns[0]
         }
 
     def _cache_size(self) -> int:
@@ -210,12 +207,15 @@ def make_logits(
     place: Any = None,
     spread: Callable[[Callable], Callable] | None = None,
 ) -> Callable[[PyTree, Any], Float[np.ndarray, "s n c"]]:
-    """`logits(variables, images) -> [s, n, c]` of stacked networks on a whole split, an array or `kd.batches.Evaluated`.
+    """`logits(variables, images) -> [s, n, c]` of stacked networks on a whole split, an array or
+    `kd.batches.Evaluated`.
 
-    Of stacked cohorts of k peers each it is [s * k, n, c]: those of the first cohort, then those of the second, ...
+    Of stacked cohorts of k peers each it is [s * k, n, c]: those of the first cohort, then those of
+    the second, ...
 
-    Images are taken `batch_size` at a time by one program; the last batch is filled up with the last image, which in
-    evaluation mode touches no other example's result, and the filling is cut off.
+    Images are taken `batch_size` at a time by one program; the last batch is filled up with the
+    last image, which in evaluation mode touches no other example's result, and the filling is cut
+    off.
 
     Args:
       evaluate: `evaluate(variables, batch) -> Outputs` of one network.
@@ -252,9 +252,9 @@ def make_logits(
     return logits
 
 
-def _networks(
-    parts: list[Float[np.ndarray, "s *k b c"]], n: int
-) -> Float[np.ndarray, "_ n c"]:
-    """The batches of all images joined, the filling cut off, and the peers of cohorts one after the other."""
+def _networks(parts: list[Float[np.ndarray, "s *k b c"]], n: int) -> Float[np.ndarray, "_ n c"]:
+    """The batches of all images joined, the filling cut off, and the peers of cohorts one after the
+    other.
+    """
     whole = np.concatenate(parts, axis=-2)[..., :n, :]
     return whole.reshape(-1, *whole.shape[-2:])

@@ -1,4 +1,6 @@
-"""The record of a run while it runs: `metrics.jsonl`, TensorBoard when asked, and what a person sees."""
+"""The record of a run while it runs: `metrics.jsonl`, TensorBoard when asked, and what a person
+sees.
+"""
 
 import io
 import json
@@ -13,18 +15,14 @@ from kd.workdir import Workdir
 
 
 class Record:
-    """Appends rows to `metrics.jsonl`; a resumed run first drops the rows after its checkpoint, so each step is there once.
+    """Appends rows to `metrics.jsonl`; a resumed run first drops the rows after its checkpoint, so
+    each step is there once.
 
-    A row is `{"kind": "train" | "test" | "validation", "step", "epoch", "seconds", metric: [a value for each seed]}`.
+    A row is `{"kind": "train" | "test" | "validation", "step", "epoch", "seconds", metric: [a value
+    for each seed]}`.
     """
 
-    def __init__(
-        self,
-        workdir: Workdir,
-        step: int,
-        tensorboard: bool = False,
-        writes: bool = True,
-    ):
+    def __init__(self, workdir: Workdir, step: int, tensorboard: bool = False, writes: bool = True):
         self._file: TextIO
         self._sync: Callable[[], Any]
         self._start, self._before = time.monotonic(), 0.0
@@ -63,7 +61,9 @@ class Record:
                     self._board.add_scalar(f"{kind}/{name}", mean, step)
 
     def flush(self) -> None:
-        """Returns when all rows are on disk: before each checkpoint, so that none is missing after a resume."""
+        """Returns when all rows are on disk: before each checkpoint, so that none is missing after
+        a resume.
+        """
         self._file.flush()
         self._sync()
 
@@ -99,15 +99,12 @@ def _board(workdir: Workdir, step: int) -> Any:
 
 
 class Progress:
-    """Steps, loss, accuracy and the time to go: a bar on a terminal, a plain line now and then elsewhere."""
+    """Steps, loss, accuracy and the time to go: a bar on a terminal, a plain line now and then
+    elsewhere.
+    """
 
     def __init__(
-        self,
-        name: str,
-        total: int,
-        step: int,
-        stream: TextIO | None = None,
-        every: float = 10.0,
+        self, name: str, total: int, step: int, stream: TextIO | None = None, every: float = 10.0
     ):
         self._stream = stream or sys.stderr
         self._name, self._total, self._step, self._every = name, total, step, every

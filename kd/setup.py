@@ -1,4 +1,6 @@
-"""All that a run needs before it starts, made from its config: parts that fit, arrays on the devices, programs."""
+"""All that a run needs before it starts, made from its config: parts that fit, arrays on the
+devices, programs.
+"""
 
 import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -32,7 +34,9 @@ from kd.workdir import Workdir
 
 
 def check_parts(config: ConfigDict) -> None:
-    """Makes the parts that need no teacher, and forgets them. Raises InputError where one cannot be."""
+    """Makes the parts that need no teacher, and forgets them. Raises InputError where one cannot
+    be.
+    """
     dataset = parts.make_data(config)
     plan = make_plan(config, dataset)
     tactic.make_mesh(config)
@@ -46,7 +50,10 @@ def check_parts(config: ConfigDict) -> None:
     precision.network(student, config.precision)
     tx = parts.make_tx(config, plan)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
-    what = f"config.student {config.student.to_dict()} cannot be built for images {list(image.shape[1:])}"
+    what = (
+        f"config.student {config.student.to_dict()} cannot be built for images "
+        f"{list(image.shape[1:])}"
+    )
     with _told(what):
         init = lambda x: student.init(jax.random.key(0), x, train=False)
         variables = jax.eval_shape(init, image)
@@ -81,7 +88,9 @@ def _augment(config: ConfigDict, dataset: Dataset) -> Augment:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """All that a run needs before it starts: parts, arrays on the devices, programs. Making it writes nothing."""
+    """All that a run needs before it starts: parts, arrays on the devices, programs. Making it
+    writes nothing.
+    """
 
     config: ConfigDict
     dataset: Dataset
@@ -99,9 +108,7 @@ class Setup:
     updates: Mapping[int, Callable]
     evaluation: Evaluation
     close: Callable[[], None]  # ends what decodes pictures, once training is over
-    commit: (
-        str | None
-    )  # of the code that was loaded: a working tree may move on while a run trains
+    commit: str | None  # of the code that was loaded: a working tree may move on while a run trains
 
     @property
     def split(self) -> str:
@@ -132,12 +139,7 @@ def set_up(
     augment = _augment(config, dataset)
     tables = class_tables(dataset.train.label, dataset.num_classes)
     tables, label, keys = sharding.put(
-        (
-            tables,
-            dataset.train.label,
-            seed_keys(config.seed, config.seeds),
-        ),
-        place,
+        (tables, dataset.train.label, seed_keys(config.seed, config.seeds)), place
     )
     frozen = {"teacher": taught.weights, "tables": tables}
     image, batches = dataset.train.image, None
@@ -195,9 +197,7 @@ def set_up(
         how=how,
         inputs=(frozen, data),
         keys=keys,
-        init=lambda: begin(
-            keys, frozen, initial, sharding.put(given.variables, states)
-        ),
+        init=lambda: begin(keys, frozen, initial, sharding.put(given.variables, states)),
         shapes=shapes,
         order=order,
         updates=updates,
@@ -208,10 +208,13 @@ def set_up(
 
 
 def _check_tail(size: int, plan: Plan, updates: Callable, *shapes: PyTree) -> None:
-    """Raises InputError where the short last batch cannot be trained on: a run is told so before it begins, not after an epoch."""
+    """Raises InputError where the short last batch cannot be trained on: a run is told so before it
+    begins, not after an epoch.
+    """
     what = (
-        f"the last batch of an epoch has {size} examples in place of {plan.batch_size} and cannot be trained on. Leave it out, "
-        "config.drop_last = True, or take another config.batch_size. What it fails with"
+        f"the last batch of an epoch has {size} examples in place of {plan.batch_size} and cannot "
+        "be trained on. Leave it out, config.drop_last = True, or take another config.batch_size. "
+        "What it fails with"
     )
     with _told(what):
         trace(updates, *shapes)
@@ -219,7 +222,9 @@ def _check_tail(size: int, plan: Plan, updates: Callable, *shapes: PyTree) -> No
 
 @contextmanager
 def _told(what: str) -> Generator[None]:
-    """What jax or a module says of shapes that do not fit, as an InputError: these words and its first line."""
+    """What jax or a module says of shapes that do not fit, as an InputError: these words and its
+    first line.
+    """
     try:
         yield
     except InputError:
@@ -230,16 +235,18 @@ def _told(what: str) -> Generator[None]:
 
 
 def _placed(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:
-    """`augment` whose result, too, is where `place` says: else the compiler splits it further and gathers it again."""
+    """`augment` whose result, too, is where `place` says: else the compiler splits it further and
+    gathers it again.
+    """
     return lambda key, batch: place(augment(key, batch))
 
 
 def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
-    """`init` for all seeds, on the first examples: (keys [s], frozen, data, given [s]) -> states [s]."""
+    """`init` for all seeds, on the first examples: (keys [s], frozen, data, given [s]) -> states
+    [s].
+    """
 
-    def start(
-        keys: jax.Array, frozen: PyTree, data: PyTree, given: PyTree
-    ) -> DistillState:
+    def start(keys: jax.Array, frozen: PyTree, data: PyTree, given: PyTree) -> DistillState:
         size = plan.batch_sizes[0]
         batch = {name: values[:size] for name, values in data.items()}
         batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
@@ -255,18 +262,14 @@ def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
 
 
 def _ways(
-    config: ConfigDict,
-    student: nn.Module,
-    taught: Taught,
-    shapes: DistillState,
-    dataset: Dataset,
+    config: ConfigDict, student: nn.Module, taught: Taught, shapes: DistillState, dataset: Dataset
 ) -> tuple[str, str]:
-    """How to go over the seeds, and where to loop over updates: as the config says, or what is fastest here."""
+    """How to go over the seeds, and where to loop over updates: as the config says, or what is
+    fastest here.
+    """
     shape = (1, *dataset.train.image.shape[1:])
     image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    one = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.student
-    )
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.student)
     forward = lambda v, x: student.apply(v, x, train=False)
     how, loop = config.seeds_how, config.loop
     if how == "auto":

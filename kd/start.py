@@ -1,6 +1,8 @@
-"""What students start from: a finished run, such as the first of a method's two, whose variables they take over by name.
+"""What students start from: a finished run, such as the first of a method's two, whose variables
+they take over by name.
 
-A path is that of the optimizer's masks: `student/conv1/kernel`, `objective/terms_ft/encoder/conv1/kernel`.
+A path is that of the optimizer's masks: `student/conv1/kernel`,
+`objective/terms_ft/encoder/conv1/kernel`.
 """
 
 import re
@@ -39,7 +41,8 @@ class Start(NamedTuple):
 def check(
     config: ConfigDict, student: PyTree, image: jax.ShapeDtypeStruct, num_classes: int
 ) -> None:
-    """Raises InputError for what can be told before any run is trained: no first run, or one of another network.
+    """Raises InputError for what can be told before any run is trained: no first run, or one of
+    another network.
 
     Args:
       config: of the run, spelled out.
@@ -50,13 +53,15 @@ def check(
     for term in _waiting(config):
         if not (config.init.run or config.init.config):
             raise InputError(
-                f"config.objective.{term}: {config.objective[term].name} is the second of two runs. Say what it starts from: "
-                "config.init = dict(config=...), the run of its first objective under the same name of term."
+                f"config.objective.{term}: {config.objective[term].name} is the second of two "
+                "runs. Say what it starts from: config.init = dict(config=...), the run of its "
+                "first objective under the same name of term."
             )
     if config.student.quantize and not (config.init.run or config.init.config):
         raise InputError(
-            "config.student.quantize: training on eight bits is fine-tuning, BatchNorm keeps the statistics that it has. Say what "
-            "it starts from: config.init = dict(config=...), the run of the same student without quantize."
+            "config.student.quantize: training on eight bits is fine-tuning, BatchNorm keeps the "
+            "statistics that it has. Say what it starts from: config.init = dict(config=...), the "
+            "run of the same student without quantize."
         )
     if config.init.config:
         first = parts.spell_out(configs.load(config.init.config))
@@ -75,8 +80,8 @@ def make_start(
 ) -> Start:
     """Variables from the finished run in `workdir`; none where that is None.
 
-    Student i starts from network i of as many, or all from the only one. Of the student all is taken over that
-    `config.init.take` finds, of the objective what both have.
+    Student i starts from network i of as many, or all from the only one. Of the student all is
+    taken over that `config.init.take` finds, of the objective what both have.
 
     Args:
       config: of the new run.
@@ -85,8 +90,8 @@ def make_start(
       shapes: of the new run's states, stacked over seeds.
       place: where the arrays go.
 
-    Raises:
-      InputError: another network, nothing in common, other data, or networks that are neither one nor as many as seeds.
+    Raises: InputError: another network, nothing in common, other data, or networks that are neither
+      one nor as many as seeds.
     """
     if workdir is None:
         return Start()
@@ -95,7 +100,8 @@ def make_start(
     count, seeds, take = len(result["seeds"]), config.seeds, config.init.take
     if count not in (1, seeds):
         raise InputError(
-            f"config.init: {workdir} has {count} networks and config.seeds is {seeds}: expected one network, or one for each seed."
+            f"config.init: {workdir} has {count} networks and config.seeds is {seeds}: expected "
+            "one network, or one for each seed."
         )
     theirs = stored(workdir.checkpoints)
     like, named = {}, set()
@@ -107,28 +113,25 @@ def make_start(
         if common:
             like[side] = flax.traverse_util.unflatten_dict(
                 {
-                    path: jax.ShapeDtypeStruct(
-                        (count, *leaf.shape), leaf.dtype, sharding=place
-                    )
+                    path: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype, sharding=place)
                     for path, leaf in common.items()
                 }
             )
     lacking = [term for term in _waiting(config) if f"terms_{term}" not in named]
     if lacking:
         raise InputError(
-            f"config.objective.{lacking[0]} starts from what its first run has learnt, and {workdir} has nothing of that name"
-            f"{f' that config.init.take = {take!r} finds' if take else ''}. Give that run in config.init."
+            f"config.objective.{lacking[0]} starts from what its first run has learnt, and "
+            f"{workdir} has nothing of that "
+            f"name{f' that config.init.take = {take!r} finds' if take else ''}. Give that run in "
+            "config.init."
         )
     if not like:
         raise InputError(
-            f"config.init: {workdir} and this run have no variables in common that config.init.take = {take!r} finds."
+            f"config.init: {workdir} and this run have no variables in common that "
+            f"config.init.take = {take!r} finds."
         )
     variables = load_some(workdir.checkpoints, like)
-    origin = {
-        "run": str(workdir),
-        "weights": fingerprint(variables),
-        WEIGHTS: weights_of(workdir),
-    }
+    origin = {"run": str(workdir), "weights": fingerprint(variables), WEIGHTS: weights_of(workdir)}
     if count < seeds:
         variables = pick(variables, jnp.zeros(seeds, jnp.int32))
     return Start(variables, origin)
@@ -144,12 +147,12 @@ def _one(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
 
-def _common(
-    side: str, ours: PyTree, theirs: PyTree, take: str, where: Workdir | str
-) -> Flat:
-    """What is taken over: leaves of `ours` that `take` finds and that are in `theirs`. Of a student, all must be.
+def _common(side: str, ours: PyTree, theirs: PyTree, take: str, where: Workdir | str) -> Flat:
+    """What is taken over: leaves of `ours` that `take` finds and that are in `theirs`. Of a
+    student, all must be.
 
-    But for what a quantized student sees of its ranges: one that starts from a student in floating point has yet to see them.
+    But for what a quantized student sees of its ranges: one that starts from a student in floating
+    point has yet to see them.
 
     Raises:
       InputError: shapes differ; or one of the two students has what the other lacks.
@@ -163,13 +166,13 @@ def _common(
     if wrong:
         path = min(wrong)
         here, there = (
-            list(tree[path].shape) if path in tree else "absent"
-            for tree in (ours, theirs)
+            list(tree[path].shape) if path in tree else "absent" for tree in (ours, theirs)
         )
         raise InputError(
-            f"config.init: {where} has another {side}: {_name(side, path)} is {here} here and {there} there"
-            f"{f', and {len(wrong) - 1} more differ' if len(wrong) > 1 else ''}. Give a run of the same network, or name in "
-            "config.init.take, a regular expression, what both have."
+            f"config.init: {where} has another {side}: {_name(side, path)} is {here} here and "
+            f"{there} there{f', and {len(wrong) - 1} more differ' if len(wrong) > 1 else ''}. Give "
+            "a run of the same network, or name in config.init.take, a regular expression, what "
+            "both have."
         )
     return {path: leaf for path, leaf in ours.items() if path in both}
 

@@ -1,4 +1,6 @@
-"""Intervals for differences between classifiers on the same test images, by the paired bootstrap."""
+"""Intervals for differences between classifiers on the same test images, by the paired
+bootstrap.
+"""
 
 from typing import NamedTuple
 
@@ -23,8 +25,9 @@ def paired_difference(
 ) -> Interval:
     """Mean of a minus mean of b, with a percentile interval over test examples and over seeds.
 
-    Both sides are scored on the same n examples, so each draw takes the same examples of both; the seeds of each side are
-    drawn on their own. Efron, Tibshirani. An Introduction to the Bootstrap. 1993, chapter 13.
+    Both sides are scored on the same n examples, so each draw takes the same examples of both; the
+    seeds of each side are drawn on their own. Efron, Tibshirani. An Introduction to the Bootstrap.
+    1993, chapter 13.
 
     Args:
       a: score of each seed on each example, such as 1.0 where it is right.

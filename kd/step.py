@@ -1,6 +1,8 @@
-"""The heart: one function that computes augmentation, teacher outputs, the student's gradient and its update.
+"""The heart: one function that computes augmentation, teacher outputs, the student's gradient and
+its update.
 
-Nothing here reads a config or touches a file. `jit`, `vmap` over seeds, loops and sharding are applied by the caller:
+Nothing here reads a config or touches a file. `jit`, `vmap` over seeds, loops and sharding are
+applied by the caller:
 
     step = jax.jit(make_step(student, objective, teacher, optax.sgd(0.1)), donate_argnums=0)
     state = make_init(student, objective, teacher, optax.sgd(0.1))(jax.random.key(0), frozen, batch)
@@ -25,9 +27,7 @@ from kd.inherited import inherit, take_over
 from kd.types import Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View
 
 type Augment = Callable[[PRNGKeyArray, Batch], Batch]
-type Step = Callable[
-    [DistillState, PyTree, Batch], tuple[DistillState, dict[str, Array]]
-]
+type Step = Callable[[DistillState, PyTree, Batch], tuple[DistillState, dict[str, Array]]]
 
 
 def _as_given(key: PRNGKeyArray, batch: Batch) -> Batch:
@@ -37,13 +37,13 @@ def _as_given(key: PRNGKeyArray, batch: Batch) -> Batch:
 
 def _split(variables: PyTree) -> tuple[PyTree, PyTree]:
     """Params and the rest."""
-    return variables.get("params", {}), {
-        k: v for k, v in variables.items() if k != "params"
-    }
+    return variables.get("params", {}), {k: v for k, v in variables.items() if k != "params"}
 
 
 def own_key(key: PRNGKeyArray) -> PRNGKeyArray:
-    """The key that a student keeps in its state, from which its augmentation and all else is drawn, of the key of its seed."""
+    """The key that a student keeps in its state, from which its augmentation and all else is drawn,
+    of the key of its seed.
+    """
     return jax.random.split(key, 4)[0]
 
 
@@ -54,14 +54,14 @@ def make_init(
     tx: optax.GradientTransformation,
     augment: Augment = _as_given,
 ) -> Callable[..., DistillState]:
-    """`init(key, frozen, batch, given=None) -> DistillState`. The batch gives shapes; errors of fit between parts show up here.
+    """`init(key, frozen, batch, given=None) -> DistillState`. The batch gives shapes; errors of fit
+    between parts show up here.
 
-    `given` may have variables of the `student` and of the `objective`, all or some: these start with its values.
+    `given` may have variables of the `student` and of the `objective`, all or some: these start
+    with its values.
     """
 
-    def init(
-        key: PRNGKeyArray, frozen: PyTree, batch: Batch, given: PyTree = None
-    ) -> DistillState:
+    def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch, given: PyTree = None) -> DistillState:
         given = given or {}
         _, k_student, k_objective, k_augment = jax.random.split(key, 4)
         batch = {**augment(k_augment, batch), "key": k_augment}
@@ -72,12 +72,8 @@ def make_init(
         variables = inherit(variables, frozen["teacher"])
         mutable = teacher.init(variables)
         view = View(
-            student=cast(
-                Outputs, student.apply(variables, batch["image"], train=False)
-            ),
-            teacher=jax.lax.stop_gradient(
-                teacher.apply(frozen["teacher"], mutable, batch)
-            ),
+            student=cast(Outputs, student.apply(variables, batch["image"], train=False)),
+            teacher=jax.lax.stop_gradient(teacher.apply(frozen["teacher"], mutable, batch)),
             batch=batch,
             tables=frozen["tables"],
             step=jnp.zeros((), jnp.int32),
@@ -85,10 +81,7 @@ def make_init(
         )
         own = objective.init({"params": k_objective, "objective": k_objective}, view)
         own = take_over(own, given.get("objective", {}))
-        (student_params, student_stats), (own_params, own_stats) = (
-            _split(variables),
-            _split(own),
-        )
+        (student_params, student_stats), (own_params, own_stats) = (_split(variables), _split(own))
         params = {"student": student_params, "objective": own_params}
         return DistillState(
             step=jnp.zeros((), jnp.int32),
@@ -111,21 +104,22 @@ def make_step(
     split: Callable[[Batch], Batch] = lambda batch: batch,
     axis_name: str | None = None,
 ) -> Step:
-    """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, for one `jax.jit`.
+    """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, for one
+    `jax.jit`.
 
-    Args:
-      student: Flax module, `apply(variables, image, train=...) -> Outputs`.
-      objective: Flax module, `apply(variables, view) -> (loss, {term: value})`; see `kd.objective.Weighted`.
-      teacher: see `kd.types.Teacher`.
-      tx: optimizer of the student's and the objective's parameters.
-      augment: `augment(key, batch) -> batch`, before both networks: they see the same view by construction.
-      split: sharding constraint on what the student sees, where its examples are split further than the teacher's.
-      axis_name: under `jax.pmap` or `jax.shard_map`, the mapped axis over which the batch is split. The student's BatchNorm
-        then takes its moments over the axis, the objective sees the whole batch, gathered over it, so that methods which
-        compare examples or remember them are the same, and the gradient is averaged over it.
+    Args: student: Flax module, `apply(variables, image, train=...) -> Outputs`. objective: Flax
+      module, `apply(variables, view) -> (loss, {term: value})`; see `kd.objective.Weighted`.
+      teacher: see `kd.types.Teacher`. tx: optimizer of the student's and the objective's
+      parameters. augment: `augment(key, batch) -> batch`, before both networks: they see the same
+      view by construction. split: sharding constraint on what the student sees, where its examples
+      are split further than the teacher's. axis_name: under `jax.pmap` or `jax.shard_map`, the
+      mapped axis over which the batch is split. The student's BatchNorm then takes its moments over
+      the axis, the objective sees the whole batch, gathered over it, so that methods which compare
+      examples or remember them are the same, and the gradient is averaged over it.
 
-    `frozen = {"teacher": weights, "tables": facts}` is an argument so that weights are not baked into the program as constants.
-    Metrics are scalars: `loss`, each term by its name, `accuracy` of the student on the batch, `grad_norm`.
+    `frozen = {"teacher": weights, "tables": facts}` is an argument so that weights are not baked
+    into the program as constants. Metrics are scalars: `loss`, each term by its name, `accuracy` of
+    the student on the batch, `grad_norm`.
     """
 
     def step(
@@ -137,9 +131,7 @@ def make_step(
         if axis_name:  # other units are dropped for the examples of another device
             k_student = jax.random.fold_in(k_student, jax.lax.axis_index(axis_name))
         batch = {**augment(state.key, batch), "key": k_teacher}
-        target = jax.lax.stop_gradient(
-            teacher.apply(frozen["teacher"], state.teacher, batch)
-        )
+        target = jax.lax.stop_gradient(teacher.apply(frozen["teacher"], state.teacher, batch))
         batch = split(batch)
         everyone = partial(_gather, axis_name)
 
@@ -166,11 +158,7 @@ def make_step(
                 rngs={"objective": k_objective},
                 mutable=list(state.stats["objective"]),
             )
-            return loss, (
-                {"student": student_stats, "objective": own_stats},
-                terms,
-                outputs.logits,
-            )
+            return loss, ({"student": student_stats, "objective": own_stats}, terms, outputs.logits)
 
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (stats, terms, logits)), grads = gradient(state.params)
@@ -180,31 +168,25 @@ def make_step(
         updates, opt = tx.update(grads, state.opt, state.params)
         params: PyTree = optax.apply_updates(state.params, updates)
         stats = flax.core.unfreeze(stats)
-        state = dataclasses.replace(
-            state, step=state.step + 1, params=params, stats=stats, opt=opt
-        )
-        state = dataclasses.replace(
-            state, teacher=teacher.update(state.teacher, state.student)
-        )
-        metrics = {
-            "loss": loss,
-            **terms,
-            "accuracy": right,
-            "grad_norm": optax.tree.norm(grads),
-        }
+        state = dataclasses.replace(state, step=state.step + 1, params=params, stats=stats, opt=opt)
+        state = dataclasses.replace(state, teacher=teacher.update(state.teacher, state.student))
+        metrics = {"loss": loss, **terms, "accuracy": right, "grad_norm": optax.tree.norm(grads)}
         return state, metrics
 
     return step
 
 
 def _moments_over(axis_name: str | None) -> AbstractContextManager:
-    """Context in which modules with moments of a batch (ours, Flax's BatchNorm) average them over the axis."""
+    """Context in which modules with moments of a batch (ours, Flax's BatchNorm) average them over
+    the axis.
+    """
     if axis_name is None:
         return nullcontext()
 
     def intercept(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         module = context.module
-        # LayerNorm and its kin have an `axis_name`, too, and no running moments: their means are of one example.
+        # LayerNorm and its kin have an `axis_name`, too, and no running moments: their means are of
+        # one example.
         if hasattr(module, "momentum") and getattr(module, "axis_name", "") is None:
             object.__setattr__(module, "axis_name", axis_name)
         return method(*args, **kwargs)
@@ -213,7 +195,9 @@ def _moments_over(axis_name: str | None) -> AbstractContextManager:
 
 
 def _gather(axis_name: str | None, tree: Any) -> Any:
-    """Outputs or a batch of all devices on each, examples in their order. Raises InputError where it knows no axis of examples."""
+    """Outputs or a batch of all devices on each, examples in their order. Raises InputError where
+    it knows no axis of examples.
+    """
     if axis_name is None or tree is None:
         return tree
     if isinstance(tree, tuple) and tree and isinstance(tree[0], Outputs):
@@ -226,16 +210,14 @@ def _gather(axis_name: str | None, tree: Any) -> Any:
         axis = 0
     else:
         raise InputError(
-            f"a teacher that gives {type(tree).__name__} does not run under pmap: nothing says which axis its examples are. "
-            "Use config.devices.transform = 'jit'."
+            f"a teacher that gives {type(tree).__name__} does not run under pmap: nothing says "
+            "which axis its examples are. Use config.devices.transform = 'jit'."
         )
     gather = partial(jax.lax.all_gather, axis_name=axis_name, axis=axis, tiled=True)
     return jax.tree.map(lambda x: gather(x) if x.ndim > axis else x, tree)
 
 
-def make_eval(
-    model: nn.Module, augment: Augment = _as_given
-) -> Callable[[PyTree, Batch], Outputs]:
+def make_eval(model: nn.Module, augment: Augment = _as_given) -> Callable[[PyTree, Batch], Outputs]:
     """`evaluate(variables, batch) -> Outputs` of a network in evaluation mode."""
 
     def evaluate(variables: PyTree, batch: Batch) -> Outputs:
@@ -247,6 +229,6 @@ def make_eval(
 
 def correct(logits: Float[Array, "... b c"], label: Array) -> Float[Array, "... b"]:
     """1.0 where the largest logit is the label's."""
-    return (
-        jnp.argmax(logits, -1) == jnp.broadcast_to(label, logits.shape[:-1])
-    ).astype(jnp.float32)
+    return (jnp.argmax(logits, -1) == jnp.broadcast_to(label, logits.shape[:-1])).astype(
+        jnp.float32
+    )

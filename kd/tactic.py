@@ -1,4 +1,6 @@
-"""How the updates of a run use its devices: which part of a batch, or which seeds, each of them takes, and what compiles it."""
+"""How the updates of a run use its devices: which part of a batch, or which seeds, each of them
+takes, and what compiles it.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,26 +33,30 @@ class Tactic(NamedTuple):
 
 
 def make_mesh(config: ConfigDict) -> Mesh:
-    """The devices of a run. Raises InputError where they do not fit together, or the batch or the seeds do not divide."""
+    """The devices of a run. Raises InputError where they do not fit together, or the batch or the
+    seeds do not divide.
+    """
     devices = config.devices
     teacher, data, seeds = devices.teacher, devices.data, devices.seeds
     if seeds != 1 and (teacher != 1 or data != 1 or devices.transform != "jit"):
         raise InputError(
-            f"config.devices.seeds = {seeds}: devices that share the seeds share nothing else. Leave teacher, data and transform "
-            "at 1, 1 and 'jit'."
+            f"config.devices.seeds = {seeds}: devices that share the seeds share nothing else. "
+            "Leave teacher, data and transform at 1, 1 and 'jit'."
         )
     if devices.transform == "pmap" and teacher != 1:
         raise InputError(
-            f"config.devices.teacher = {teacher}: under pmap each device runs all members. Use config.devices.data, or "
-            "transform = 'jit'."
+            f"config.devices.teacher = {teacher}: under pmap each device runs all members. Use "
+            "config.devices.data, or transform = 'jit'."
         )
     if jax.process_count() > 1 and (seeds != 1 or devices.transform == "pmap"):
         raise InputError(
-            f"config.devices: {jax.process_count()} processes run the mesh of teacher and data under 'jit' alone."
+            f"config.devices: {jax.process_count()} processes run the mesh of teacher and data "
+            "under 'jit' alone."
         )
     if seeds < 1 or config.seeds % seeds:
         raise InputError(
-            f"config.devices.seeds = {seeds}: config.seeds = {config.seeds} do not divide among as many devices."
+            f"config.devices.seeds = {seeds}: config.seeds = {config.seeds} do not divide among as "
+            "many devices."
         )
     if seeds > 1:
         return sharding.make_mesh(1, seeds)
@@ -60,23 +66,25 @@ def make_mesh(config: ConfigDict) -> Mesh:
 
 
 def check_streamed(config: ConfigDict) -> None:
-    """Raises InputError where pictures that are decoded as they are needed would have to be sent to shares of the work."""
+    """Raises InputError where pictures that are decoded as they are needed would have to be sent to
+    shares of the work.
+    """
     devices = config.devices
     if devices.seeds > 1 or devices.transform == "pmap":
         raise InputError(
-            "config.data decodes pictures as they are needed, which feeds the devices of teacher and data under transform = 'jit'. "
-            "Leave config.devices.seeds at 1."
+            "config.data decodes pictures as they are needed, which feeds the devices of teacher "
+            "and data under transform = 'jit'. Leave config.devices.seeds at 1."
         )
 
 
 def spreads(config: ConfigDict) -> bool:
-    """Whether members of an ensemble are spread over the devices; else each device runs all of them."""
+    """Whether members of an ensemble are spread over the devices; else each device runs all of
+    them.
+    """
     return config.devices.transform == "jit" and config.devices.seeds == 1
 
 
-def choose(
-    config: ConfigDict, mesh: Mesh, batch_size: int, spread: bool, paired: bool
-) -> Tactic:
+def choose(config: ConfigDict, mesh: Mesh, batch_size: int, spread: bool, paired: bool) -> Tactic:
     """The tactic for batches of `batch_size`.
 
     Args:
@@ -111,7 +119,9 @@ def place_of_states(config: ConfigDict, mesh: Mesh) -> NamedSharding:
 
 
 def _over_seeds(mesh: Mesh, paired: bool) -> Callable[[Callable], Callable]:
-    """`compile(f)` of an update that each device runs for its own seeds, with nothing to tell one another."""
+    """`compile(f)` of an update that each device runs for its own seeds, with nothing to tell one
+    another.
+    """
     frozen = {"teacher": P("seed") if paired else P(), "tables": P()}
 
     def compile(f: Callable) -> Callable:
@@ -121,7 +131,8 @@ def _over_seeds(mesh: Mesh, paired: bool) -> Callable[[Callable], Callable]:
                 mesh=_seed_axis(mesh),
                 in_specs=(P("seed"), frozen, P(), P("seed"), *[P()] * len(numbers)),
                 out_specs=P("seed"),
-                check_vma=False,  # a loop over updates begins with logs that are the same everywhere
+                # a loop over updates begins with logs that are the same everywhere
+                check_vma=False,
             )(states, given, data, order, *numbers)
 
         return jax.jit(updates, donate_argnums=0)
@@ -130,12 +141,11 @@ def _over_seeds(mesh: Mesh, paired: bool) -> Callable[[Callable], Callable]:
 
 
 def spread_students(config: ConfigDict, mesh: Mesh) -> Callable | None:
-    """`each(variables [s, ...], (), batch)` by each device for its own seeds, where they are shared out."""
+    """`each(variables [s, ...], (), batch)` by each device for its own seeds, where they are shared
+    out.
+    """
     if config.devices.seeds == 1:
         return None
     return partial(
-        jax.shard_map,
-        mesh=_seed_axis(mesh),
-        in_specs=(P("seed"), P(), P()),
-        out_specs=P("seed"),
+        jax.shard_map, mesh=_seed_axis(mesh), in_specs=(P("seed"), P(), P()), out_specs=P("seed")
     )

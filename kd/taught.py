@@ -1,4 +1,6 @@
-"""The teacher of a run, made from finished runs: its members chosen, checked, placed on the devices, or asked once."""
+"""The teacher of a run, made from finished runs: its members chosen, checked, placed on the
+devices, or asked once.
+"""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -57,11 +59,12 @@ class Taught(NamedTuple):
 def make_teacher(
     config: ConfigDict, workdirs: Sequence[Workdir], dataset: Dataset, mesh: Mesh
 ) -> Taught:
-    """The teacher of a run, from the finished runs in `workdirs`, one for each group; without any the student's own mean, or none.
+    """The teacher of a run, from the finished runs in `workdirs`, one for each group; without any
+    the student's own mean, or none.
 
-    Raises:
-      InputError: members that do not exist or do not divide among devices, pairs that do not match the seeds, other classes,
-        inputs or normalisation than the data's, weights that do not fit.
+    Raises: InputError: members that do not exist or do not divide among devices, pairs that do not
+      match the seeds, other classes, inputs or normalisation than the data's, weights that do not
+      fit.
     """
     section, place = config.teacher, sharding.everywhere(mesh)
     if section.name == "ema":
@@ -83,7 +86,14 @@ def make_teacher(
     groups, records = [], []
     for trained, there in zip(found, workdirs, strict=True):
         stacked = trained.variables
-        records.append({"run": str(there), "members": trained.members, "weights": fingerprint(stacked), WEIGHTS: weights_of(there)})  # fmt: skip
+        records.append(
+            {
+                "run": str(there),
+                "members": trained.members,
+                "weights": fingerprint(stacked),
+                WEIGHTS: weights_of(there),
+            }
+        )
         how = _how(section.how, trained.model, stacked, dataset)
         stacked = sharding.put(stacked, apart)
         groups.append(Members(trained.model, stacked, how, spread))
@@ -126,36 +136,41 @@ def make_teacher(
 
 
 def _check_sizes(config: ConfigDict, there: Workdir, sizes: Sequence[int]) -> None:
-    """Raises InputError where students are paired with members and are not as many, or the members to choose among are one."""
+    """Raises InputError where students are paired with members and are not as many, or the members
+    to choose among are one.
+    """
     paired = config.teacher.members == "paired"
     if paired and sizes[0] != config.seeds:
         raise InputError(
-            f"config.teacher.members = 'paired' needs as many teachers as seeds: {there} has {sizes[0]}, config.seeds is "
-            f"{config.seeds}."
+            f"config.teacher.members = 'paired' needs as many teachers as seeds: {there} has "
+            f"{sizes[0]}, config.seeds is {config.seeds}."
         )
     if config.teacher.reduce == "confidence" and (paired or sum(sizes) == 1):
         raise InputError(
-            f"config.teacher.reduce = 'confidence' weighs several members against one another, and of {there} each student learns "
-            "from one. Name more, or leave reduce out."
+            "config.teacher.reduce = 'confidence' weighs several members against one another, and "
+            f"of {there} each student learns from one. Name more, or leave reduce out."
         )
 
 
 def _places(
     config: ConfigDict, named: Sequence[Group], sizes: Sequence[int], mesh: Mesh
 ) -> tuple[NamedSharding, Callable | None]:
-    """Where the members of every group lie, and what spreads their work; None where each device runs all that it needs."""
+    """Where the members of every group lie, and what spreads their work; None where each device
+    runs all that it needs.
+    """
     teacher = mesh.shape["teacher"]
     if config.teacher.members == "paired" or sum(sizes) == 1:
         if teacher > 1:
             raise InputError(
-                f"config.devices.teacher = {teacher}: each student here has one teacher, which is not divided. "
-                "Use config.devices.data."
+                f"config.devices.teacher = {teacher}: each student here has one teacher, which is "
+                "not divided. Use config.devices.data."
             )
         return sharding.everywhere(mesh), None
     for group, size in zip(named, sizes, strict=True):
         sharding.members(mesh, size, group.where)  # refuses
     apart = sharding.members(mesh, teacher)
-    # One member that is drawn is run by all devices; where members have devices of their own, all are run and one is taken.
+    # One member that is drawn is run by all devices; where members have devices of their own, all
+    # are run and one is taken.
     alone = config.teacher.reduce == "random" and teacher == 1
     spread = sharding.spread(mesh) if tactic.spreads(config) and not alone else None
     return apart, spread
@@ -170,26 +185,22 @@ def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:
     return fastest(forward, pick(stacked, 0), image)
 
 
-def _by_group(
-    counts: Sequence[float], sizes: Sequence[int]
-) -> tuple[Sequence[float] | None, ...]:
+def _by_group(counts: Sequence[float], sizes: Sequence[int]) -> tuple[Sequence[float] | None, ...]:
     """What the members count, by group; None where all are one group and count the same."""
     if len(sizes) == 1 and len(set(counts)) == 1:
         return (None,)
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return tuple(
-        tuple(counts[end - size : end]) for end, size in zip(ends, sizes, strict=True)
-    )
+    return tuple(tuple(counts[end - size : end]) for end, size in zip(ends, sizes, strict=True))
 
 
-def _origin(
-    records: Sequence[dict[str, Any]], counts: Sequence[float]
-) -> dict[str, Any]:
-    """What `result.json` has of the teacher, see `kd.groups.recorded`; shares are left out where all members count the same."""
+def _origin(records: Sequence[dict[str, Any]], counts: Sequence[float]) -> dict[str, Any]:
+    """What `result.json` has of the teacher, see `kd.groups.recorded`; shares are left out where
+    all members count the same.
+    """
     if len(set(counts)) > 1:
         sizes = [len(record["members"]) for record in records]
         by_group = _by_group(counts, sizes)
-        records = [{**r, "shares": list(c or ())} for r, c in zip(records, by_group, strict=True)]  # fmt: skip
+        records = [{**r, "shares": list(c or ())} for r, c in zip(records, by_group, strict=True)]
     return records[0] if len(records) == 1 else {"groups": list(records)}
 
 
@@ -200,10 +211,12 @@ def _answers(
     dataset: Dataset,
     place: NamedSharding,
 ) -> list[PyTree]:
-    """What the members of each group said about the training images, see `kd.cache`: arrays [m, ...], or [s, m, ...]."""
+    """What the members of each group said about the training images, see `kd.cache`: arrays [m,
+    ...], or [s, m, ...].
+    """
     found = []
     data = fingerprint(dataset.train)
-    for group, record, name in zip(groups, records, cache.names(len(groups)), strict=True):  # fmt: skip
+    for group, record, name in zip(groups, records, cache.names(len(groups)), strict=True):
         evaluate = precision.evaluation(make_eval(group.model), config.precision)
         logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
         each = over(logits, group.how, (0, None, None))
@@ -216,13 +229,17 @@ def _answers(
 
 
 def _one_each(config: ConfigDict, stored: PyTree) -> PyTree:
-    """Of answers [s, m, ...] those of member i to student i alone, where students are paired with members."""
+    """Of answers [s, m, ...] those of member i to student i alone, where students are paired with
+    members.
+    """
     own = np.arange(config.seeds)
     return jax.tree.map(lambda x: x[own, own], stored)
 
 
 def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
-    """Raises InputError for what `make_teacher` would refuse, as far as it is known while teachers are missing."""
+    """Raises InputError for what `make_teacher` would refuse, as far as it is known while teachers
+    are missing.
+    """
     named, found = groups_of(config.teacher), workdirs_of_teachers(config, root)
     if all(there.finished for there in found):
         return

@@ -1,4 +1,6 @@
-"""Teachers: where the target outputs come from. Each is three pure functions, see `kd.types.Teacher`."""
+"""Teachers: where the target outputs come from. Each is three pure functions, see
+`kd.types.Teacher`.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -32,8 +34,9 @@ def frozen(model: nn.Module) -> Teacher:
 
 
 def cached(num_classes: int) -> Teacher:
-    """One trained network that was asked before. `frozen["teacher"]` are its logits on the training images in each of w epochs of
-    augmentation, which repeat: arrays [w, n, ...] as `kd.codec` stores them. It has no features.
+    """One trained network that was asked before. `frozen["teacher"]` are its logits on the training
+    images in each of w epochs of augmentation, which repeat: arrays [w, n, ...] as `kd.codec`
+    stores them. It has no features.
     """
 
     def apply(stored: PyTree, state: PyTree, batch: Batch) -> Outputs:
@@ -47,14 +50,16 @@ def cached(num_classes: int) -> Teacher:
 
 
 def ema(model: nn.Module, decay: float = 0.999) -> Teacher:
-    """The mean of the student's own weights over its updates. `frozen["teacher"]` is `()`; the mean is in the state.
+    """The mean of the student's own weights over its updates. `frozen["teacher"]` is `()`; the mean
+    is in the state.
 
-    Tarvainen, Valpola. Mean teachers are better role models. NeurIPS 2017. https://arxiv.org/abs/1703.01780, Eq. 2: after update
-    t the mean moves by 1 - min(decay, 1 - 1 / (t + 1)) of its way to the student. So it is the plain mean of all weights so far
-    until 1 - 1 / (t + 1) reaches `decay`, as in the authors' code, and does not remember the first ones for long.
+    Tarvainen, Valpola. Mean teachers are better role models. NeurIPS 2017.
+    https://arxiv.org/abs/1703.01780, Eq. 2: after update t the mean moves by 1 - min(decay, 1 - 1 /
+    (t + 1)) of its way to the student. So it is the plain mean of all weights so far until 1 - 1 /
+    (t + 1) reaches `decay`, as in the authors' code, and does not remember the first ones for long.
 
-    BatchNorm's statistics are averaged as the parameters are. It predicts in evaluation mode, on the view that the student sees;
-    in the paper its dropout and augmentation are drawn anew.
+    BatchNorm's statistics are averaged as the parameters are. It predicts in evaluation mode, on
+    the view that the student sees; in the paper its dropout and augmentation are drawn anew.
     """
 
     def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs:
@@ -83,10 +88,9 @@ def ema(model: nn.Module, decay: float = 0.999) -> Teacher:
 class Group(NamedTuple):
     """Members of one architecture, of whose variables a stack [m, ...] is given.
 
-    Attributes:
-      member: the architecture, or a teacher of one such as `cached()`.
-      how: vmap, map or unroll over the members, see `kd.transform.over`.
-      spread: makes `each(weights, state, batch) -> outputs [m, b, ...]` run on several devices, see `kd.sharding.spread`.
+    Attributes: member: the architecture, or a teacher of one such as `cached()`. how: vmap, map or
+      unroll over the members, see `kd.transform.over`. spread: makes `each(weights, state, batch)
+      -> outputs [m, b, ...]` run on several devices, see `kd.sharding.spread`.
     """
 
     member: nn.Module | Teacher
@@ -108,19 +112,18 @@ class Group(NamedTuple):
 
 
 def grouped(
-    groups: Sequence[Group],
-    reduce: str = "probs",
-    weights: Sequence[float] | None = None,
+    groups: Sequence[Group], reduce: str = "probs", weights: Sequence[float] | None = None
 ) -> Teacher:
-    """Trained networks of several architectures. `frozen["teacher"]` is a tuple with a stack of variables [m, ...] for each group.
+    """Trained networks of several architectures. `frozen["teacher"]` is a tuple with a stack of
+    variables [m, ...] for each group.
 
-    Args:
-      groups: one for each architecture.
-      reduce: `probs`, the mean of the members' probabilities at the objective's temperature; `logits`, the mean of their
-        logits; `each`, a tuple with the outputs of each group's members side by side, for `kd.objective.PerGroup`; `random`, the
-        logits of one member, drawn for the update; `confidence`, the mean of their probabilities, weighted by how near each
-        member is to the label of each example (`kd.reduction.confidence`).
-      weights: what each member counts, or how often it is drawn, over all groups, of sum one; None: all the same.
+    Args: groups: one for each architecture. reduce: `probs`, the mean of the members' probabilities
+      at the objective's temperature; `logits`, the mean of their logits; `each`, a tuple with the
+      outputs of each group's members side by side, for `kd.objective.PerGroup`; `random`, the
+      logits of one member, drawn for the update; `confidence`, the mean of their probabilities,
+      weighted by how near each member is to the label of each example (`kd.reduction.confidence`).
+      weights: what each member counts, or how often it is drawn, over all groups, of sum one; None:
+      all the same.
     """
     if reduce not in REDUCE:
         raise unknown("reduction of an ensemble", reduce, REDUCE)
@@ -145,8 +148,7 @@ def _all(
     groups: Sequence[Group], stacks: PyTree, state: PyTree, batch: Batch
 ) -> tuple[Outputs, ...]:
     return tuple(
-        group.each(stack, state, batch)
-        for group, stack in zip(groups, stacks, strict=True)
+        group.each(stack, state, batch) for group, stack in zip(groups, stacks, strict=True)
     )
 
 
@@ -158,8 +160,9 @@ def _drawn(
     state: PyTree,
     batch: Batch,
 ) -> Float[Array, "b c"]:
-    """Logits of one member of all. No other is computed, but where members live on devices of their own, or students run side by
-    side under vmap and draw from several groups."""
+    """Logits of one member of all. No other is computed, but where members live on devices of their
+    own, or students run side by side under vmap and draw from several groups.
+    """
     if any(group.spread for group in groups):
         outputs = _all(groups, stacks, state, batch)
         return jnp.concatenate([one.logits for one in outputs])[drawn]
@@ -181,7 +184,8 @@ def ensemble(
     spread: Callable[[Callable], Callable] | None = None,
     weights: Sequence[float] | None = None,
 ) -> Teacher:
-    """m trained networks of one architecture: `grouped` of one group, whose stack of variables `frozen["teacher"]` is.
+    """m trained networks of one architecture: `grouped` of one group, whose stack of variables
+    `frozen["teacher"]` is.
 
     With `reduce` `each` its outputs are [m, b, ...], for `kd.objective.PerTeacher`.
     """

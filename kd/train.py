@@ -37,7 +37,8 @@ def run(
     root: os.PathLike | str = "runs",
     above: tuple[str, ...] = (),
 ) -> Workdir:
-    """Trains what the config describes, in `workdir`; first the teacher and the run that it starts from, where they are not there.
+    """Trains what the config describes, in `workdir`; first the teacher and the run that it starts
+    from, where they are not there.
 
     A finished run is left as it is, an interrupted one goes on.
 
@@ -71,14 +72,17 @@ def run(
     if not workdir.finished:
         setup = set_up(config, teachers, *(ensure(source, *below) for source in first))
         with ExitStack() as held:
-            # Refused to one of several processes it is refused to all: none waits for those that ended.
+            # Refused to one of several processes it is refused to all: none waits for those that
+            # ended.
             distributed.write(lambda: held.enter_context(workdir.lock()))
             _train(setup, workdir)
     return workdir
 
 
 def _on_devices(config: ConfigDict) -> ConfigDict:
-    """Of several processes, all devices take part: a config that names one means data-parallel on all of them."""
+    """Of several processes, all devices take part: a config that names one means data-parallel on
+    all of them.
+    """
     devices = config.devices
     if jax.process_count() > 1 and devices.teacher * devices.data * devices.seeds == 1:
         devices.data = jax.device_count()
@@ -115,14 +119,15 @@ def _require(source: Source) -> None:
     where, config, there = source
     if not (config or there.finished or imported.waits(there)):
         raise InputError(
-            f"{where}.run: {there} is no finished run, and {where}.config does not say how to make it."
+            f"{where}.run: {there} is no finished run, and {where}.config does not say how to make "
+            "it."
         )
 
 
-def ensure(
-    source: Source, root: os.PathLike | str, above: tuple[str, ...] = ()
-) -> Workdir:
-    """The run, finished: trained now where it is missing, or evaluated where it was imported and waited for its data."""
+def ensure(source: Source, root: os.PathLike | str, above: tuple[str, ...] = ()) -> Workdir:
+    """The run, finished: trained now where it is missing, or evaluated where it was imported and
+    waited for its data.
+    """
     there = source.workdir
     if source.config:
         return run(configs.load(source.config), there, root, above)
@@ -215,20 +220,19 @@ def _origin(setup: Setup) -> dict[str, Any]:
 
 
 def _placed(shapes: DistillState, place: Sharding) -> DistillState:
-    """Shapes with a sharding: where a checkpoint is restored to, whatever devices it was saved from."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes
-    )
+    """Shapes with a sharding: where a checkpoint is restored to, whatever devices it was saved
+    from.
+    """
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
 
 
 VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_bytes")
 """Keys of `result.json` in which a resumed run differs from an uninterrupted one."""
 
 
-def describe(
-    setup: Setup, logits: np.ndarray, means: np.ndarray | None = None
-) -> dict[str, Any]:
-    """Content of `result.json` but for the times and the best evaluation, from logits [s, n, c] of the evaluated split.
+def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) -> dict[str, Any]:
+    """Content of `result.json` but for the times and the best evaluation, from logits [s, n, c] of
+    the evaluated split.
 
     `means` are those of teachers that follow their students.
     """
@@ -262,9 +266,7 @@ def describe(
 
 def _costs(setup: Setup, image: jax.ShapeDtypeStruct) -> list[dict[str, int]]:
     """What one network costs; of each peer, where the student is several."""
-    one = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), setup.shapes.student
-    )
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), setup.shapes.student)
     costs = []
     for i, net in enumerate(peers(setup.student)):
         own = jax.eval_shape(partial(variables_of, setup.student, peer=i), one)
@@ -280,11 +282,10 @@ def _costs(setup: Setup, image: jax.ShapeDtypeStruct) -> list[dict[str, int]]:
 
 
 def _best(workdir: Workdir, split: str) -> dict[str, list]:
-    """Each seed's best accuracy over the evaluations, and its epoch from 1: shown, never used to choose."""
+    """Each seed's best accuracy over the evaluations, and its epoch from 1: shown, never used to
+    choose.
+    """
     rows = [row for row in read_rows(workdir) if row["kind"] == split]
     curves = np.array([row["accuracy"] for row in rows])  # [evaluations, s]
     first = curves.argmax(axis=0)
-    return {
-        "accuracy": curves.max(axis=0).tolist(),
-        "epoch": [rows[i]["epoch"] + 1 for i in first],
-    }
+    return {"accuracy": curves.max(axis=0).tolist(), "epoch": [rows[i]["epoch"] + 1 for i in first]}

@@ -1,4 +1,6 @@
-"""Finished runs whose networks others build on: where they are, read back, chosen, and checked against the data of the new run."""
+"""Finished runs whose networks others build on: where they are, read back, chosen, and checked
+against the data of the new run.
+"""
 
 import hashlib
 import os
@@ -27,7 +29,9 @@ from kd.workdir import Workdir
 
 
 class Trained(NamedTuple):
-    """Networks of a finished run: one architecture, variables stacked [m, ...], and which of the run's they are."""
+    """Networks of a finished run: one architecture, variables stacked [m, ...], and which of the
+    run's they are.
+    """
 
     model: nn.Module
     variables: PyTree
@@ -35,14 +39,13 @@ class Trained(NamedTuple):
     members: list[int]
 
 
-def load_trained(
-    workdir: Workdir, place: Sharding | None = None, group: Group = ALL
-) -> Trained:
-    """Networks of a finished run, those that a group takes: of one for each seed, or where the students were cohorts of k peers,
-    of k for each: peers of the first, then those of the second, ...
+def load_trained(workdir: Workdir, place: Sharding | None = None, group: Group = ALL) -> Trained:
+    """Networks of a finished run, those that a group takes: of one for each seed, or where the
+    students were cohorts of k peers, of k for each: peers of the first, then those of the second,
+    ...
 
-    Raises:
-      InputError: the run is not finished or not a run, has no such members, or they are of several architectures.
+    Raises: InputError: the run is not finished or not a run, has no such members, or they are of
+      several architectures.
     """
     config = workdir.read("config.json")
     result = workdir.read("result.json")
@@ -51,9 +54,7 @@ def load_trained(
     image = jax.ShapeDtypeStruct((1, *result["shape"]), jnp.float32)
     shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
     stacked = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(
-            (len(result["seeds"]), *x.shape), x.dtype, sharding=place
-        ),
+        lambda x: jax.ShapeDtypeStruct((len(result["seeds"]), *x.shape), x.dtype, sharding=place),
         shapes,
     )
     variables = load_student(workdir.checkpoints, stacked)
@@ -65,15 +66,16 @@ def load_trained(
             kinds.setdefault(nets.index(net), []).append(i)
         alike = " or ".join(str(tuple(own)) for own in kinds.values())
         raise InputError(
-            f"{group.where}.members = {group.members!r}: {workdir} has networks of several architectures. Those of one are {alike}."
+            f"{group.where}.members = {group.members!r}: {workdir} has networks of several "
+            f"architectures. Those of one are {alike}."
         )
-    return Trained(
-        nets[chosen[0]], networks_of(model, variables, chosen), result, chosen
-    )
+    return Trained(nets[chosen[0]], networks_of(model, variables, chosen), result, chosen)
 
 
 def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
-    """Raises InputError where the run with this result, `what` in words, saw other data than this run will."""
+    """Raises InputError where the run with this result, `what` in words, saw other data than this
+    run will.
+    """
     ours = {
         "num_classes": dataset.num_classes,
         "shape": list(dataset.train.image.shape[1:]),
@@ -87,8 +89,8 @@ def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
             )
     if result["evaluated"] != fingerprint(dataset.test):
         raise InputError(
-            f"{what} was evaluated on other examples ({result['split']}) than this run will be: it may have "
-            "been trained on these. Give both the same data and the same config.holdout."
+            f"{what} was evaluated on other examples ({result['split']}) than this run will be: it "
+            "may have been trained on these. Give both the same data and the same config.holdout."
         )
 
 
@@ -102,10 +104,10 @@ def fingerprint(variables: PyTree) -> str:
     return digest.hexdigest()[:16]
 
 
-def workdirs_of_teachers(
-    config: ConfigDict, root: os.PathLike | str
-) -> tuple[Workdir, ...]:
-    """Where the runs of the teachers are, or are to be, one for each group; none without a teacher."""
+def workdirs_of_teachers(config: ConfigDict, root: os.PathLike | str) -> tuple[Workdir, ...]:
+    """Where the runs of the teachers are, or are to be, one for each group; none without a
+    teacher.
+    """
     return tuple(
         Workdir(group.run or configs.default_workdir(group.config, root))
         for group in groups_of(config.teacher)

@@ -12,13 +12,13 @@ HOW = ("vmap", "map", "unroll")
 
 
 def over(function: Callable, how: str, axes: tuple[int | None, ...]) -> Callable:
-    """`function` over the leading axis of the arguments whose entry in `axes` is 0, results stacked.
+    """`function` over the leading axis of the arguments whose entry in `axes` is 0, results
+    stacked.
 
-    Args:
-      function: pure function of pytrees.
-      how: `vmap` (one batched program), `map` (one after the other in a loop of the program) or `unroll` (the same,
-        written out: longer to compile). The results are equal up to rounding.
-      axes: per argument 0, or None where all calls get the same.
+    Args: function: pure function of pytrees. how: `vmap` (one batched program), `map` (one after
+      the other in a loop of the program) or `unroll` (the same, written out: longer to compile).
+      The results are equal up to rounding. axes: per argument 0, or None where all calls get the
+      same.
     """
     if how == "vmap":
         return jax.vmap(function, axes)
@@ -28,10 +28,7 @@ def over(function: Callable, how: str, axes: tuple[int | None, ...]) -> Callable
 
     def join(mapped: list, arguments: tuple) -> list:
         rest = iter(mapped)
-        return [
-            next(rest) if axis == 0 else a
-            for a, axis in zip(arguments, axes, strict=True)
-        ]
+        return [next(rest) if axis == 0 else a for a, axis in zip(arguments, axes, strict=True)]
 
     def mapped(*arguments: Any) -> Any:
         one = lambda picked: function(*join(picked, arguments))
@@ -52,11 +49,13 @@ def pick(tree: PyTree, index: Any) -> PyTree:
 def fastest(function: Callable, *arguments: Any) -> str:
     """`unroll` on a CPU where `function` convolves or attends, else `vmap`.
 
-    Over weights, vmap turns a convolution into a grouped one, for which XLA's CPU backend has no fast kernel, and inside the
-    loop of `map` it has none for gradients. An update of two small CNNs, batch 32, on two cores: unroll 61 ms, vmap 191 ms,
-    map 860 ms. Products of matrices that are in batches already, as attention has them, gain nothing from a further axis: vmap
-    takes half as long again as unroll, and more, for the forward of two to eight transformers, and is no faster for their updates. Plain
-    dense layers become one larger product. docs/performance.md has the tables.
+    Over weights, vmap turns a convolution into a grouped one, for which XLA's CPU backend has no
+    fast kernel, and inside the loop of `map` it has none for gradients. An update of two small
+    CNNs, batch 32, on two cores: unroll 61 ms, vmap 191 ms, map 860 ms. Products of matrices that
+    are in batches already, as attention has them, gain nothing from a further axis: vmap takes half
+    as long again as unroll, and more, for the forward of two to eight transformers, and is no
+    faster for their updates. Plain dense layers become one larger product. docs/performance.md has
+    the tables.
     """
     if jax.default_backend() != "cpu":
         return "vmap"
@@ -65,7 +64,9 @@ def fastest(function: Callable, *arguments: Any) -> str:
 
 
 def loops_are_slow(function: Callable, *arguments: Any) -> bool:
-    """Whether `function` convolves and runs on a CPU, where convolutions want no loop around them in the program."""
+    """Whether `function` convolves and runs on a CPU, where convolutions want no loop around them
+    in the program.
+    """
     if jax.default_backend() != "cpu":
         return False
     return _any(jax.make_jaxpr(function)(*arguments).jaxpr, _convolves)

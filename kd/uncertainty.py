@@ -1,9 +1,11 @@
-"""What a prediction's uncertainty is made of, in nats, and whether it tells foreign images from familiar ones. NumPy and SciPy.
+"""What a prediction's uncertainty is made of, in nats, and whether it tells foreign images from
+familiar ones. NumPy and SciPy.
 
     total = H(mean_m p_m)        expected = mean_m H(p_m)        mutual = total - expected
 
-Total is the entropy of the prediction; expected is what the members find uncertain in the data, mutual information is what they
-disagree about: Depeweg et al. 2018, https://arxiv.org/abs/1710.07283; Malinin, Gales 2018, https://arxiv.org/abs/1802.10501.
+Total is the entropy of the prediction; expected is what the members find uncertain in the data,
+mutual information is what they disagree about: Depeweg et al. 2018,
+https://arxiv.org/abs/1710.07283; Malinin, Gales 2018, https://arxiv.org/abs/1802.10501.
 """
 
 from collections.abc import Sequence
@@ -41,7 +43,8 @@ def of_members(
 
 
 def of_dirichlet(logits: Float[np.ndarray, "n c"]) -> Uncertainty:
-    """Of a Dirichlet with concentrations a = exp(logits): the mean over its p in place of the mean over members.
+    """Of a Dirichlet with concentrations a = exp(logits): the mean over its p in place of the mean
+    over members.
 
     expected = -sum_c a_c / a_0 (digamma(a_c + 1) - digamma(a_0 + 1)), a_0 = sum_c a_c.
     """
@@ -54,7 +57,9 @@ def of_dirichlet(logits: Float[np.ndarray, "n c"]) -> Uncertainty:
 
 
 def auroc(familiar: Float[np.ndarray, " n"], foreign: Float[np.ndarray, " k"]) -> float:
-    """The probability that a foreign example's number is larger than a familiar one's, ties counting half."""
+    """The probability that a foreign example's number is larger than a familiar one's, ties
+    counting half.
+    """
     n, k = len(familiar), len(foreign)
     ranks = rankdata(np.concatenate([familiar, foreign]))
     return float((ranks[n:].sum() - k * (k + 1) / 2) / (n * k))

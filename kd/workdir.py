@@ -1,12 +1,11 @@
 """The directory of a run: whose it is, what lies in it, and reading it back.
 
-config.json       the config, every default spelled out
-origin.json       what the run started from: fingerprints of its data, its teacher's weights and what it took over from another run
-metrics.jsonl     a line for each dispatch and each evaluation
-checkpoints/      the newest state
-predictions.npz   logits of every seed on the evaluated split, and on the validation split where one was kept
-exported/         files of the networks, where config.export asks for them; predictions.npz then holds their logits, too
-result.json       written last: a run that has it is finished
+config.json       the config, every default spelled out origin.json       what the run started from:
+fingerprints of its data, its teacher's weights and what it took over from another run metrics.jsonl
+a line for each dispatch and each evaluation checkpoints/      the newest state predictions.npz
+logits of every seed on the evaluated split, and on the validation split where one was kept
+exported/         files of the networks, where config.export asks for them; predictions.npz then
+holds their logits, too result.json       written last: a run that has it is finished
 """
 
 import contextlib
@@ -70,7 +69,9 @@ class Workdir:
             ) from error
 
     def predictions(self) -> dict[str, np.ndarray]:
-        """`logits` float32 [s, n, c], `label` int32 [n]; `validation_logits`, `validation_label`. Raises InputError."""
+        """`logits` float32 [s, n, c], `label` int32 [n]; `validation_logits`, `validation_label`.
+        Raises InputError.
+        """
         path = self.path / "predictions.npz"
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -79,7 +80,9 @@ class Workdir:
             raise InputError(f"{path} cannot be read: {error}.") from error
 
     def write(self, name: str, content: Any) -> None:
-        """Writes JSON, or a dict of arrays where the name ends in `.npz`, as a whole or not at all."""
+        """Writes JSON, or a dict of arrays where the name ends in `.npz`, as a whole or not at
+        all.
+        """
         # A name of this process's own: two may evaluate the same imported weights.
         temporary = self.path / f".{name}.{os.getpid()}.part"
         if name.endswith(".npz"):
@@ -91,7 +94,9 @@ class Workdir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the directory against another process; a kill lets go of it. Raises InUse where one has it, else InputError."""
+        """Holds the directory against another process; a kill lets go of it. Raises InUse where one
+        has it, else InputError.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -115,22 +120,20 @@ class Workdir:
         config: Mapping[str, Any],
         read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        """Raises InputError, with the keys that differ, where the directory belongs to another config.
+        """Raises InputError, with the keys that differ, where the directory belongs to another
+        config.
 
-        Args:
-          config: whose it should be.
-          read: what the stored config is read as: one that was written before a key existed has the key's default.
+        Args: config: whose it should be. read: what the stored config is read as: one that was
+          written before a key existed has the key's default.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file. Give another --workdir.")
         if not (self.path / "config.json").exists():
-            foreign = (
-                [p.name for p in self.path.iterdir()] if self.path.exists() else []
-            )
+            foreign = [p.name for p in self.path.iterdir()] if self.path.exists() else []
             if any(not name.startswith(".") for name in foreign):
                 raise InputError(
-                    f"{self.path} holds {', '.join(sorted(foreign)[:5])} and no config.json: not a run directory. "
-                    "Give another --workdir."
+                    f"{self.path} holds {', '.join(sorted(foreign)[:5])} and no config.json: not a "
+                    "run directory. Give another --workdir."
                 )
             return
         lines = differences(config, read(self.read("config.json")))
@@ -138,21 +141,24 @@ class Workdir:
             raise InputError(
                 "\n  ".join(
                     [
-                        f"{self.path} belongs to another config. Give another --workdir, or remove it. It differs in",
+                        f"{self.path} belongs to another config. Give another --workdir, or remove "
+                        "it. It differs in",
                         *lines,
                     ]
                 )
             )
 
     def claim(self, config: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
-        """Makes the directory this config's, after `check_owner`. Raises InputError where its data or teacher have changed."""
+        """Makes the directory this config's, after `check_owner`. Raises InputError where its data
+        or teacher have changed.
+        """
         if (self.path / "origin.json").exists():
             before = self.read("origin.json")
             for key in origin:
                 if before.get(key) != origin[key]:
                     raise InputError(
-                        f"{self.path}: the {key} changed since the run began: {before.get(key)}, now {origin[key]}. "
-                        "Give another --workdir, or remove it."
+                        f"{self.path}: the {key} changed since the run began: {before.get(key)}, "
+                        f"now {origin[key]}. Give another --workdir, or remove it."
                     )
         self.write("config.json", config)
         self.write("origin.json", origin)

@@ -1,4 +1,6 @@
-"""The benchmarks at toy size: turns, ratios by hand, rows that are kept, tables that are what the script prints."""
+"""The benchmarks at toy size: turns, ratios by hand, rows that are kept, tables that are what the
+script prints.
+"""
 
 import importlib
 import json
@@ -37,7 +39,9 @@ def test_functions_take_turns():
 
 
 def test_ratios_are_of_rounds():
-    """Rounds of 2 / 1, 9 / 3, 8 / 8: their median is 2, that of the sums or of the medians is not."""
+    """Rounds of 2 / 1, 9 / 3, 8 / 8: their median is 2, that of the sums or of the medians is
+    not.
+    """
     found = timer.ratio([2.0, 9.0, 8.0], [1.0, 3.0, 8.0])
     assert found == (2.0, 1.0, 3.0) and str(found) == "2.00 [1.00, 3.00]"
     assert timer.added([1.0, 2.0], [10.0, 20.0]) == [11.0, 22.0]
@@ -200,8 +204,8 @@ PROGRAM = """
 }
 
 ENTRY %main (a: f32[2]) -> f32[2] {
-  %conv.1 = f32[2]{0} convolution(%a, %b), metadata={op_name="jit(step)/jvp(Net)/conv/conv_general_dilated"}
-  ROOT %conv.2 = f32[2]{0} convolution(%a, %b), metadata={op_name="jit(step)/transpose(jvp(Net))/conv/conv_general_dilated"}
+  %conv.1 = f32[2]{0} convolution(%a, %b), metadata={op_name="jit(step)/jvp(N)/conv"}
+  ROOT %conv.2 = f32[2]{0} convolution(%a, %b), metadata={op_name="jit(step)/transpose(jvp(N))/cv"}
   %conv.4 = f32[2]{0} convolution(%a, %b), window={size=3x3}
   %fast_fusion = f32[2]{0} fusion(%a, %b), kind=kCustom, calls=%fused.5
   %dot.3 = f32[2]{0} dot(%a, %b), metadata={op_name="jit(step)/jvp(Net)/head/dot_general"}
@@ -231,13 +235,18 @@ def test_operations_are_told_apart_by_hand():
 
 
 def test_rows_without_quiet_rounds_are_starred():
-    quiet, loud = ({"case": n, "seconds": {"a": [1.0, x], "b": [1.0, 9.0]}} for n, x in (("q", 1.3), ("l", 1.4)))  # fmt: skip
+    quiet, loud = (
+        {"case": n, "seconds": {"a": [1.0, x], "b": [1.0, 9.0]}}
+        for n, x in (("q", 1.3), ("l", 1.4))
+    )
     assert [row["case"] for row in record.marked([quiet, loud])] == ["q", "l *"]
 
 
 @pytest.mark.slow
 def test_the_step_that_is_compiled_for_a_slice_can_be_lowered():
-    """On eight simulated devices in place of chips: 8 members on a mesh of 4 x 2, from shapes alone."""
+    """On eight simulated devices in place of chips: 8 members on a mesh of 4 x 2, from shapes
+    alone.
+    """
     case, mesh = tpu_aot.CASES[0], sharding.mesh_of(jax.devices(), tpu_aot.TEACHER)
     text = tpu_aot.lower(case, mesh).as_text()
     assert f"{case.batch}x{case.size}x{case.size}x3xui8" in text
@@ -251,4 +260,4 @@ def test_collectives_of_a_program_are_counted_with_their_bytes():
   %c = f32[2] all-reduce-done(%b)
   %d = bf16[8,2,100] all-to-all(%z), dimensions={1}
 """
-    assert tpu_aot.collectives(text) == {"all-reduce": (2, 136), "all-to-all": (1, 3200)}  # fmt: skip
+    assert tpu_aot.collectives(text) == {"all-reduce": (2, 136), "all-to-all": (1, 3200)}

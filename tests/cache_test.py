@@ -1,4 +1,6 @@
-"""Cached teachers: what is stored, that it is what the live teacher says about the same views, and what is refused."""
+"""Cached teachers: what is stored, that it is what the live teacher says about the same views, and
+what is refused.
+"""
 
 import json
 import shutil
@@ -25,7 +27,9 @@ from kd.workdir import Workdir
 
 
 def test_the_largest_logits_are_stored_with_the_exact_normaliser():
-    """p = (1/2, 1/4, 1/8, 1/8) with 2 kept: the other two share 1/4, and the sum of exp(logits), 16, is that of before."""
+    """p = (1/2, 1/4, 1/8, 1/8) with 2 kept: the other two share 1/4, and the sum of exp(logits),
+    16, is that of before.
+    """
     p = np.array([1 / 8, 1 / 2, 1 / 8, 1 / 4])
     stored = codec.encode(jnp.log(16 * p)[None], "top2")
     assert stored["classes"].tolist() == [[1, 3]]
@@ -52,7 +56,9 @@ def loaded(**changes):
 
 @pytest.mark.slow
 def test_answers_are_what_the_live_teacher_says_about_each_view(small_config):
-    """Of two networks, for two students, in every epoch: views repeat after two epochs, and differ between students."""
+    """Of two networks, for two students, in every epoch: views repeat after two epochs, and differ
+    between students.
+    """
     config = loaded(cache=True)
     dataset = parts.make_data(config)
     model = MLP(10, (6,))
@@ -70,7 +76,11 @@ def test_answers_are_what_the_live_teacher_says_about_each_view(small_config):
     said = {}
     for seed, key in enumerate(seed_keys(0, 2)):
         for epoch in range(4):
-            batch = {"image": jnp.asarray(dataset.train.image)[index], "index": index, "epoch": jnp.int32(epoch)}  # fmt: skip
+            batch = {
+                "image": jnp.asarray(dataset.train.image)[index],
+                "index": index,
+                "epoch": jnp.int32(epoch),
+            }
             own = {"logits": jnp.asarray(stored["logits"][seed])}
             found = teacher.apply(own, (), batch).logits
             live = each(variables, (), repeating(own_key(key), batch))
@@ -82,7 +92,9 @@ def test_answers_are_what_the_live_teacher_says_about_each_view(small_config):
 
 
 def test_a_cache_of_something_else_is_refused(small_config):
-    """In a directory of one's own choice, for a teacher, an augmentation or a precision that are not those of the cache."""
+    """In a directory of one's own choice, for a teacher, an augmentation or a precision that are
+    not those of the cache.
+    """
     config = loaded(cache="float16", cache_dir="mine")
     made = cache.facts(config, "0123", "data")
     asked = []
@@ -114,11 +126,12 @@ def test_a_cache_of_something_else_is_refused(small_config):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
-    [("top0", "'top16'"), ("half", "'float16'"), ("float16", "cache_window")],
+    ("value", "words"), [("top0", "'top16'"), ("half", "'float16'"), ("float16", "cache_window")]
 )
 def test_caches_that_cannot_be_are_refused(small_config, capsys, value, words):
-    """The last because the images of `small.py` are cropped anew in each epoch; no teacher is trained."""
+    """The last because the images of `small.py` are cropped anew in each epoch; no teacher is
+    trained.
+    """
     argument = f"--config.teacher.cache={value}"
     assert main(["run", "--config", "small.py", argument]) == 2
     error = capsys.readouterr().err
@@ -149,7 +162,9 @@ def test_devices_take_their_own_answers(finished, small_config, devices):
 def test_a_student_learns_from_the_cache_as_from_the_live_teacher(
     finished, small_config, capsys, members
 ):
-    """Over five epochs of augmentation that repeat after two. With ten classes the ten largest logits are all of them."""
+    """Over five epochs of augmentation that repeat after two. With ten classes the ten largest
+    logits are all of them.
+    """
     common = [f"--config.teacher.members={members}", "--config.epochs=5"]
     common += ["--config.teacher.cache_window=2"]
     logits = {}
@@ -165,9 +180,7 @@ def test_a_student_learns_from_the_cache_as_from_the_live_teacher(
     again = [*common, "--config.teacher.cache=float16", "--workdir", "again"]
     assert main(["run", "--config", "small.py", *again]) == 0
     assert {p.name: p.stat().st_mtime_ns for p in directory.iterdir()} == before
-    np.testing.assert_array_equal(
-        Workdir("again").predictions()["logits"], logits["float16"]
-    )
+    np.testing.assert_array_equal(Workdir("again").predictions()["logits"], logits["float16"])
     made = json.loads((directory / "cache.json").read_text())
     refused = [*common, "--config.teacher.cache=float16", "--workdir", "refused"]
     for key in ("teacher", "augmentation"):

@@ -1,4 +1,6 @@
-"""Chains of teachers as configs: who learns from whom, and what the tables of them need and may take."""
+"""Chains of teachers as configs: who learns from whom, and what the tables of them need and may
+take.
+"""
 
 import numpy as np
 import pytest
@@ -18,9 +20,9 @@ def taught_by(reference):
 
 
 def test_each_in_a_chain_learns_from_the_one_before_it():
-    path = lambda names, length: f"configs/takd.py:path={names},seeds=1,seed=100{length}"  # fmt: skip
+    path = lambda names, length: f"configs/takd.py:path={names},seeds=1,seed=100{length}"
     assert taught_by("configs/takd.py:path=16-8-4-2")[0] == [path("16-8-4", 3)]
-    assert taught_by(path("16-8-4", 3))[0] == [path("16-8", 2)]  # fmt: skip
+    assert taught_by(path("16-8-4", 3))[0] == [path("16-8", 2)]
     assert taught_by(path("16-8", 2))[0] == [path("16", 1)]
     assert taught_by(path("16", 1))[0] == []
     widths = configs.load("configs/takd.py:path=16-8-4-2").student.widths
@@ -30,7 +32,9 @@ def test_each_in_a_chain_learns_from_the_one_before_it():
 
 
 def test_all_before_the_last_teach_it_where_the_chain_is_dense():
-    """Each counts on its own; an assistant of two teachers has both, one of one teacher is that of the plain chain."""
+    """Each counts on its own; an assistant of two teachers has both, one of one teacher is that of
+    the plain chain.
+    """
     found, reduce = taught_by("configs/takd.py:path=16-8-4-2,dense")
     own = "seeds=1,seed=100"
     assert found == [
@@ -57,7 +61,9 @@ def test_generations_descend_from_one_another():
 
 
 def test_a_table_goes_on_with_chains_and_cohorts_that_it_began(tmp_path):
-    """What a run stored of its config, every default of its groups spelled out, is still what the table asks for."""
+    """What a run stored of its config, every default of its groups spelled out, is still what the
+    table asks for.
+    """
     for name in ("takd", "born_again", "dml"):
         asked = experiment.load(f"experiments/{name}.py")
         for run in plan.make(asked, tmp_path).values():
@@ -67,7 +73,9 @@ def test_a_table_goes_on_with_chains_and_cohorts_that_it_began(tmp_path):
 
 
 def test_a_table_shows_how_good_the_teachers_were(tmp_path):
-    """Those of two runs by their shares, of students that followed themselves each one's; classes 0, 0, 1 by hand."""
+    """Those of two runs by their shares, of students that followed themselves each one's; classes
+    0, 0, 1 by hand.
+    """
     label = np.array([0, 0, 1])
     sure, unsure = np.array([[3.0, 0.0]] * 3), np.array([[0.0, 1.0]] * 3)
     for name, logits in (("a", [unsure, sure]), ("b", [unsure])):
@@ -87,14 +95,16 @@ def test_a_table_shows_how_good_the_teachers_were(tmp_path):
     assert cell.metric == "teacher_accuracy"
     found = results.of_run(run)
     assert found is not None and found.values(cell) == [pytest.approx(200 / 3)]
-    means = {"logits": unsure[None], "label": label, "teacher_logits": np.stack([sure, unsure])}  # fmt: skip
+    means = {"logits": unsure[None], "label": label, "teacher_logits": np.stack([sure, unsure])}
     there.write("predictions.npz", means)
     assert found.values(cell) == pytest.approx([200 / 3, 100 / 3])
 
 
 @pytest.mark.parametrize("name", ["takd", "born_again", "dml"])
 def test_the_tables_are_whole_and_take_an_hour_at_most(name, tmp_path):
-    """Every run's config can be read, in miniature and as the paper had it, too. Numbers from memory are marked unsure."""
+    """Every run's config can be read, in miniature and as the paper had it, too. Numbers from
+    memory are marked unsure.
+    """
     ours = experiment.load(f"experiments/{name}.py")
     runs = {run.reference: run for run in plan.make(ours, tmp_path).values()}
     budgets = [max(c.budget for c in run.cells) for run in runs.values() if run.cells]

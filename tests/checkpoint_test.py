@@ -18,17 +18,16 @@ from kd.step import make_init
 
 
 def states(mesh=None):
-    """States of two seeds of a small network with BatchNorm, taught by a teacher of another width."""
+    """States of two seeds of a small network with BatchNorm, taught by a teacher of another
+    width.
+    """
     model = CNN(3, (2,))
     image = jax.numpy.ones((4, 5, 5, 1))
     batch = {"image": image, "label": jax.numpy.arange(4) % 3}
     teacher = MLP(3, (77,))
     frozen = {"teacher": teacher.init(jax.random.key(9), image), "tables": {}}
     init = make_init(
-        model,
-        Weighted({"ce": CE()}, {"ce": 1.0}),
-        teachers.frozen(teacher),
-        optax.adam(0.1),
+        model, Weighted({"ce": CE()}, {"ce": 1.0}), teachers.frozen(teacher), optax.adam(0.1)
     )
     place = sharding.everywhere(mesh) if mesh else None
     start = jax.jit(jax.vmap(init, (0, None, None)), out_shardings=place)
@@ -59,10 +58,7 @@ def test_a_state_comes_back_bit_for_bit_onto_another_number_of_devices(saved):
     for shape in ((1, 1), (2, 4)):
         place = sharding.everywhere(sharding.make_mesh(*shape))
         like = jax.tree.map(
-            lambda x, place=place: jax.ShapeDtypeStruct(
-                x.shape, x.dtype, sharding=place
-            ),
-            state,
+            lambda x, place=place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state
         )
         checkpoints = Checkpoints(directory)
         assert checkpoints.latest() == 7
@@ -74,7 +70,9 @@ def test_a_state_comes_back_bit_for_bit_onto_another_number_of_devices(saved):
 
 
 def test_a_save_that_was_cut_short_is_not_loaded(saved):
-    """What a kill leaves behind: a temporary directory, and a directory without its mark of completion."""
+    """What a kill leaves behind: a temporary directory, and a directory without its mark of
+    completion.
+    """
     directory, state = saved
     (directory / "9.orbax-checkpoint-tmp").mkdir()
     (directory / "9.orbax-checkpoint-tmp" / "student").mkdir()
@@ -85,7 +83,9 @@ def test_a_save_that_was_cut_short_is_not_loaded(saved):
 
 
 def test_the_teacher_is_in_no_checkpoint(saved):
-    """The names of all arrays stand in the metadata: the student's first layer does, the teacher's does not."""
+    """The names of all arrays stand in the metadata: the student's first layer does, the teacher's
+    does not.
+    """
     directory, _ = saved
     files = [p for p in directory.rglob("*") if p.is_file()]
     text = " ".join(p.read_text(errors="ignore") for p in files)
@@ -111,9 +111,7 @@ def test_donating_the_state_after_a_save_does_not_spoil_it(tmp_path):
     state = states()
     before = jax.device_get(state.params)
     checkpoints = Checkpoints(tmp_path / "c")
-    double = jax.jit(
-        lambda s: jax.tree.map(lambda x: x * 2, s.params), donate_argnums=0
-    )
+    double = jax.jit(lambda s: jax.tree.map(lambda x: x * 2, s.params), donate_argnums=0)
     checkpoints.save(state, 1)
     double(state)
     checkpoints.wait()

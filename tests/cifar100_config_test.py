@@ -1,4 +1,6 @@
-"""The CIFAR-100 recipe and the tables that stand on it: what RepDistiller ran, as the configs and experiments give it."""
+"""The CIFAR-100 recipe and the tables that stand on it: what RepDistiller ran, as the configs and
+experiments give it.
+"""
 
 import re
 
@@ -20,19 +22,14 @@ def test_the_recipe_is_that_of_the_tables():
     assert (c.epochs, c.batch_size) == (240, 64)
     assert configs.load("configs/cifar100_teacher.py").drop_last is False
     assert c.optimizer.to_dict() == dict(
-        name="sgd",
-        learning_rate=0.05,
-        momentum=0.9,
-        nesterov=False,
-        weight_decay=5e-4,
+        name="sgd", learning_rate=0.05, momentum=0.9, nesterov=False, weight_decay=5e-4
     )
     assert tuple(c.schedule.epochs) == (150, 180, 210)
     assert c.augment == "crop(4)|flip"
 
 
 @pytest.mark.parametrize(
-    ("student", "rate"),
-    [("resnet8x4", 0.05), ("MobileNetV2", 0.01), ("ShuffleV1", 0.01)],
+    ("student", "rate"), [("resnet8x4", 0.05), ("MobileNetV2", 0.01), ("ShuffleV1", 0.01)]
 )
 def test_the_rate_goes_by_the_student(student, rate):
     c = cifar100.get_config(f"teacher=ResNet50,student={student}")
@@ -45,7 +42,7 @@ def test_fewer_epochs_shrink_the_milestones():
 
 
 def test_fewer_epochs_shrink_what_an_objective_does_over_them():
-    of = lambda method, epochs: cifar100.get_config(f"method={method},epochs={epochs}").objective  # fmt: skip
+    of = lambda method, epochs: cifar100.get_config(f"method={method},epochs={epochs}").objective
     assert of("dkd", 240).dkd.warmup_epochs == 20
     assert of("dkd", 24).dkd.warmup_epochs == 2
     assert (of("end2", 24).end2.hold, of("end2", 24).end2.epochs) == (3, 6)
@@ -64,7 +61,9 @@ def test_every_method_is_reached(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_the_last_batch_of_an_epoch(name):
-    """50,000 images in batches of 64 leave 16, which SemCKD cannot take; of ImageNet's 1,281,167 in 512, or 256, 143."""
+    """50,000 images in batches of 64 leave 16, which SemCKD cannot take; of ImageNet's 1,281,167 in
+    512, or 256, 143.
+    """
     for file, images in (("cifar100", 50_000), ("imagenet", 1_281_167)):
         c = spell_out(configs.load(f"configs/{file}.py:method={name}"))
         assert c.drop_last == (name == "semckd")
@@ -73,7 +72,9 @@ def test_every_method_takes_the_last_batch_of_an_epoch(name):
 
 
 def test_camkd_weighs_three_teachers_by_their_confidence():
-    """As the authors ran it, whose loss is divided by three; another reduction of theirs is a comparison that has to be asked for."""
+    """As the authors ran it, whose loss is divided by three; another reduction of theirs is a
+    comparison that has to be asked for.
+    """
     c = cifar100.get_config("method=camkd")
     assert c.teacher.reduce == "confidence" and "seeds=3" in c.teacher.config
     assert c.objective.kd.weight == 1 / 3
@@ -144,9 +145,9 @@ def test_the_tables_of_crd_share_their_teachers(number, pairs):
 
 
 def test_a_number_of_each_table():
-    """Tian et al. 2020, Table 1, CRD of resnet32x4 to resnet8x4; Table 2, of wrn_40_2 to ShuffleV1."""
-    one, two = (
-        experiment.load(f"experiments/crd_table{n}.py").tables[1].cells for n in (1, 2)
-    )
+    """Tian et al. 2020, Table 1, CRD of resnet32x4 to resnet8x4; Table 2, of wrn_40_2 to
+    ShuffleV1.
+    """
+    one, two = (experiment.load(f"experiments/crd_table{n}.py").tables[1].cells for n in (1, 2))
     assert one["CRD", "resnet32x4->resnet8x4"].paper.value == 75.51
     assert two["CRD", "wrn_40_2->ShuffleV1"].paper.value == 76.05

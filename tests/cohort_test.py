@@ -1,4 +1,6 @@
-"""Students that learn together: deep mutual learning by hand, in turns and at once, and what a run leaves of its peers."""
+"""Students that learn together: deep mutual learning by hand, in turns and at once, and what a run
+leaves of its peers.
+"""
 
 import json
 from pathlib import Path
@@ -50,13 +52,13 @@ def batch():
 
 
 def test_each_peer_learns_from_the_mean_over_the_others():
-    """KL of each other's prediction to its own, three peers, T = 2; gradients by hand: T (p_i - p_j) / 2 over the others."""
+    """KL of each other's prediction to its own, three peers, T = 2; gradients by hand: T (p_i -
+    p_j) / 2 over the others.
+    """
     z = np.random.default_rng(1).standard_normal((3, 2, CLASSES))
     p = softmax(z / 2)
     kl = lambda q, p: (q * np.log(q / p)).sum(-1)
-    expected = [
-        4 * sum(kl(p[j], p[i]) for j in range(3) if j != i) / 2 for i in range(3)
-    ]
+    expected = [4 * sum(kl(p[j], p[i]) for j in range(3) if j != i) / 2 for i in range(3)]
     np.testing.assert_allclose(mutual(jnp.asarray(z), 2.0), expected, atol=1e-5)
     slope = jax.grad(lambda z: mutual(z, 2.0).sum())(jnp.asarray(z))
     by_hand = [2 * sum(p[i] - p[j] for j in range(3) if j != i) / 2 for i in range(3)]
@@ -64,9 +66,7 @@ def test_each_peer_learns_from_the_mean_over_the_others():
 
 
 def mutual_learning(student, tx, mutual_weight=1.0):
-    objective = Weighted(
-        {"ce": CE(), "mutual": Mutual()}, {"ce": 1.0, "mutual": mutual_weight}
-    )
+    objective = Weighted({"ce": CE(), "mutual": Mutual()}, {"ce": 1.0, "mutual": mutual_weight})
     parts = student, objective, teachers.none(), tx
     frozen = {"teacher": (), "tables": {}}
     state = jax.jit(make_init(*parts))(jax.random.key(0), frozen, batch())
@@ -76,20 +76,18 @@ def mutual_learning(student, tx, mutual_weight=1.0):
 
 def kernels(student, state):
     """Weights [3, c] and biases [c] of each peer."""
-    heads = [peers.variables_of(student, state.student, i)["params"]["head"] for i in (0, 1)]  # fmt: skip
-    return [(np.asarray(h["kernel"], float), np.asarray(h["bias"], float)) for h in heads]  # fmt: skip
+    heads = [peers.variables_of(student, state.student, i)["params"]["head"] for i in (0, 1)]
+    return [(np.asarray(h["kernel"], float), np.asarray(h["bias"], float)) for h in heads]
 
 
 @pytest.mark.parametrize(
     ("kind", "alternate"),
-    [
-        ("vmapped", False),
-        pytest.param("vmapped", True, marks=pytest.mark.slow),
-        ("mixed", True),
-    ],
+    [("vmapped", False), pytest.param("vmapped", True, marks=pytest.mark.slow), ("mixed", True)],
 )
 def test_two_updates_of_linear_peers_are_those_of_the_paper(kind, alternate):
-    """Softmax regressions with momentum, in NumPy: all at once, or as in Algorithm 1 one after the other."""
+    """Softmax regressions with momentum, in NumPy: all at once, or as in Algorithm 1 one after the
+    other.
+    """
     rate, momentum = 0.5, 0.9
     student = (
         Cohort(LINEAR, CLASSES, 2, alternate)
@@ -108,8 +106,7 @@ def test_two_updates_of_linear_peers_are_those_of_the_paper(kind, alternate):
             p, q = (softmax(x @ w + b) for w, b in (seen[i], seen[1 - i]))
             slope = ((p - y) + (p - q)) / B
             trace[i] = tuple(
-                g + momentum * m
-                for g, m in zip((x.T @ slope, slope.sum(0)), trace[i], strict=True)
+                g + momentum * m for g, m in zip((x.T @ slope, slope.sum(0)), trace[i], strict=True)
             )
             own[i] = tuple(v - rate * m for v, m in zip(own[i], trace[i], strict=True))
             if alternate:
@@ -138,9 +135,7 @@ def test_without_mutual_learning_a_peer_is_a_student_of_its_own():
             own, _ = step(own, frozen, batch())
         found = peers.variables_of(student, state.student, i)["params"]
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-            found,
-            own.params["student"],
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, own.params["student"]
         )
 
 
@@ -163,8 +158,8 @@ def test_what_compares_examples_is_not_for_a_cohort(term):
 @pytest.mark.parametrize("term", [DKD(warmup_epochs=0), NKD()])
 def test_a_peer_learns_from_a_teacher_as_if_alone(term):
     random = np.random.default_rng(2)
-    student, teacher = jnp.asarray(random.standard_normal((2, 2, B, CLASSES)), jnp.float32)  # fmt: skip
-    of = lambda s, t: term.apply({}, View(Outputs(s), Outputs(t), batch(), {}, jnp.int32(0)))  # fmt: skip
+    student, teacher = jnp.asarray(random.standard_normal((2, 2, B, CLASSES)), jnp.float32)
+    of = lambda s, t: term.apply({}, View(Outputs(s), Outputs(t), batch(), {}, jnp.int32(0)))
     alone = [of(*pair) for pair in zip(student, teacher, strict=True)]
     np.testing.assert_allclose(of(student, teacher), alone, rtol=1e-5)
 
@@ -182,7 +177,9 @@ def test_a_cohort_is_not_trained_or_exported_on_eight_bits():
 
 
 def test_a_table_may_ask_for_a_peer_or_for_both_together():
-    """Two seeds of two peers, two images of class 0. Where peers differ the surer decides: 0.98 and 0.05 have the mean 0.51."""
+    """Two seeds of two peers, two images of class 0. Where peers differ the surer decides: 0.98 and
+    0.05 have the mean 0.51.
+    """
     sure, wrong, barely = [4.0, 0.0], [0.0, 3.0], [1.0, 0.0]
     logits = [[sure, wrong], [wrong, barely], [sure, barely], [wrong, sure]]
     label, k = np.array([0, 0]), np.array(2)
@@ -205,7 +202,9 @@ COHORT = """
 
 @pytest.mark.slow
 def test_peers_are_networks_of_the_run(small_config, small_data, capsys):
-    """Their predictions are stored one after the other; tables tell them apart; a run can learn from those of one kind."""
+    """Their predictions are stored one after the other; tables tell them apart; a run can learn
+    from those of one kind.
+    """
     text = small_config.read_text().replace('    if arg != "teacher":\n', COHORT)
     small_config.write_text(text)
     assert main(["run", "--config", "small.py:teacher"]) == 0

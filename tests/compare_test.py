@@ -1,4 +1,6 @@
-"""What students are measured against, and the closing table of `kd run`, by hand from runs that nobody trained."""
+"""What students are measured against, and the closing table of `kd run`, by hand from runs that
+nobody trained.
+"""
 
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from kd import compare, target
 from kd.config import ConfigDict, complete
 from kd.statistics import Interval
 
-# Of four images the first teacher knows all, the second two; each student lost one, or none, of its own teacher's.
+# Of four images the first teacher knows all, the second two; each student lost one, or none, of its
+# own teacher's.
 TEACHERS, STUDENTS = ["1111", "1100"], ["1110", "1100"]
 COSTS = {"parameters": 20, "bytes": 80, "macs": 16}
 # Two barely sure members against one that is certain: outvoted as probabilities, not as logits.
@@ -68,7 +71,7 @@ def test_paired_students_are_judged_against_their_own_teachers(by_hand):
     assert line(lines, "three").endswith("8")  # three have no teacher here
     assert not any("ensemble" in text for text in lines)
     assert "its own teacher, seed by seed: +12.50 points" in line(lines, "Loss")
-    assert "MET: loss 12.50 of at most 13.00 points, agreement 87.50 %" in line(lines, "Acceptance")  # fmt: skip
+    assert "MET: loss 12.50 of at most 13.00 points, agreement 87.50 %" in line(lines, "Acceptance")
 
 
 def test_without_a_teacher_gains_are_told_and_why_there_is_no_verdict(by_hand):
@@ -96,7 +99,7 @@ def test_a_loss_of_what_was_allowed_is_accepted():
     assert text.startswith("Acceptance NOT MET: loss 2.01") and "interval" in text
 
 
-@pytest.mark.parametrize(("reduce", "agreement"), [("probs", "0.00"), ("logits", "100.00")])  # fmt: skip
+@pytest.mark.parametrize(("reduce", "agreement"), [("probs", "0.00"), ("logits", "100.00")])
 def test_students_are_judged_against_what_they_learned_from(by_hand, reduce, agreement):
     teacher = by_hand("teacher", SPLIT)
     own = by_hand("own", ["1"], teacher=taught_by(teacher, [0, 1, 2]))

@@ -47,12 +47,10 @@ def test_the_default_is_the_environments_and_else_the_users(tmp_path, monkeypatc
     assert jax.config.jax_compilation_cache_dir is None  # pyrefly: ignore
     compilation.keep_programs("default")
     assert (tmp_path / "kd/xla").is_dir()
-    assert Path(jax.config.jax_compilation_cache_dir) == tmp_path / "kd/xla"  # pyrefly: ignore  # fmt: skip
+    assert Path(jax.config.jax_compilation_cache_dir) == tmp_path / "kd/xla"  # pyrefly: ignore
 
 
-def test_a_directory_that_cannot_be_is_refused_and_a_read_only_home_is_not(
-    tmp_path, monkeypatch
-):
+def test_a_directory_that_cannot_be_is_refused_and_a_read_only_home_is_not(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"config\.compilation_cache: .*'none'"):
         compilation.keep_programs(str(tmp_path / "file/below"))

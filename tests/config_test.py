@@ -85,9 +85,7 @@ def test_sections_that_are_empty_by_default_can_be_filled(tmp_path):
     changed = override.override(config, arguments)
     assert changed.acceptance.to_dict() == dict(max_drop=0.02, min_agreement=0.0)
     assert changed.compare.to_dict() == dict(labels="configs/digits.py:role=labels")
-    assert identity.fingerprint(changed.to_dict()) == identity.fingerprint(
-        config.to_dict()
-    )
+    assert identity.fingerprint(changed.to_dict()) == identity.fingerprint(config.to_dict())
 
 
 def test_another_network_is_trained_on_eight_bits_too(tmp_path):
@@ -114,8 +112,7 @@ def test_a_teacher_is_a_run_or_the_config_that_makes_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "members"),
-    [("(0, 2)", "0,2"), ("1", "1"), ("paired", "paired"), ("0,1", "0,1")],
+    ("argument", "members"), [("(0, 2)", "0,2"), ("1", "1"), ("paired", "paired"), ("0,1", "0,1")]
 )
 def test_members_are_chosen_on_the_command_line(tmp_path, argument, members):
     config = configs.load(written(tmp_path, "c.teacher = dict(run='x', members=0)"))
@@ -184,10 +181,7 @@ def test_wrong_configs_teach(tmp_path, body, words):
         ("c.student.num_classes = 3", "config.student.num_classes: the data decide"),
         ("c.optimizer.clip_norm = 'x'", "optimizer.clip_norm: expected float"),
         ("c.schedule = dict(name='')", "the schedule needs a name, not ''"),
-        (
-            "c.schedule = dict(name='constant', value='x')",
-            "schedule.value: expected float",
-        ),
+        ("c.schedule = dict(name='constant', value='x')", "schedule.value: expected float"),
         ("c.objective.ce.weight = None", "objective.ce.weight: expected float"),
         ("c.objective.ce.weight = 'x'", "objective.ce.weight: expected float"),
         ("c.objective.ce.weight = dict(name='liner')", "Did you mean 'linear'?"),
@@ -230,9 +224,7 @@ def test_a_missing_file_lists_the_configs_there_are(tmp_path, monkeypatch):
 
 def test_identity_leaves_out_what_changes_no_weight(tmp_path):
     config = spell_out(configs.load(written(tmp_path, "")))
-    same = override.override(
-        config, ["--config.checkpoint.seconds=1", "--config.devices.data=8"]
-    )
+    same = override.override(config, ["--config.checkpoint.seconds=1", "--config.devices.data=8"])
     other = override.override(config, ["--config.student.widths=(3,)"])
     print_of = lambda c: identity.fingerprint(c.to_dict())
     assert print_of(config) == print_of(same) != print_of(other)
@@ -270,7 +262,7 @@ def test_the_shipped_configs_are_whole(file):
             assert spell_out(configs.load(reference)).seeds == 5
 
 
-@pytest.mark.parametrize("own", ["members='0,1'", "weights=(1.0, 2.0)", "reduce='each'"])  # fmt: skip
+@pytest.mark.parametrize("own", ["members='0,1'", "weights=(1.0, 2.0)", "reduce='each'"])
 def test_a_mean_of_the_own_weights_is_no_ensemble(tmp_path, own):
     path = written(tmp_path, f"c.teacher = dict(name='ema', {own})")
     with pytest.raises(InputError, match=f"config.teacher.{own.partition('=')[0]} "):

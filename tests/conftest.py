@@ -1,4 +1,6 @@
-"""Strict everywhere: eight simulated devices, no silent rank promotion, warnings are errors, shapes checked as they run."""
+"""Strict everywhere: eight simulated devices, no silent rank promotion, warnings are errors, shapes
+checked as they run.
+"""
 
 import contextlib
 import io
@@ -17,9 +19,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Many tests compile the same small programs; each session starts from nothing.
 # Commands that tests start as processes share it, and leave the user's alone.
-PROGRAMS = os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="kd-tests-")
-)
+PROGRAMS = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="kd-tests-"))
 jax.config.update("jax_compilation_cache_dir", PROGRAMS)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -40,11 +40,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     label = digits.target.astype(np.int32)
     path = tmp_path_factory.mktemp("data") / "small.npz"
     np.savez(
-        path,
-        x_train=image[:100],
-        y_train=label[:100],
-        x_test=image[100:140],
-        y_test=label[100:140],
+        path, x_train=image[:100], y_train=label[:100], x_test=image[100:140], y_test=label[100:140]
     )
     return path
 
@@ -73,10 +69,9 @@ def get_config(arg=None):
 
 
 @pytest.fixture(scope="session")
-def small_run(
-    tmp_path_factory: pytest.TempPathFactory, small_data: Path
-) -> tuple[Path, str]:
-    """A directory with `small.py`, a three-epoch run on `small_data`, done with its teacher; and what the command printed.
+def small_run(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> tuple[Path, str]:
+    """A directory with `small.py`, a three-epoch run on `small_data`, done with its teacher; and
+    what the command printed.
 
     Tests work on copies, see `finished`.
     """
@@ -91,9 +86,7 @@ def small_run(
 
 
 @pytest.fixture
-def small_config(
-    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def small_config(tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`small.py` in a fresh working directory, with no run yet."""
     monkeypatch.chdir(tmp_path)
     path = Path("small.py")
@@ -110,10 +103,14 @@ def finished(small_run: tuple[Path, str], small_config: Path) -> str:
 
 @pytest.fixture
 def by_hand(tmp_path: Path) -> Callable[..., Any]:
-    """Writes a finished run of two classes, all images of class 0, of which each network gets those marked 1 in its row right."""
+    """Writes a finished run of two classes, all images of class 0, of which each network gets those
+    marked 1 in its row right.
+    """
     from kd.workdir import Workdir
 
-    def write(name: str, right: Sequence[str] | np.ndarray, config: dict | None = None, **result: Any) -> Workdir:  # fmt: skip
+    def write(
+        name: str, right: Sequence[str] | np.ndarray, config: dict | None = None, **result: Any
+    ) -> Workdir:
         logits = right
         if not isinstance(right, np.ndarray):
             wrong = [[mark == "0" for mark in row] for row in right]
@@ -122,19 +119,11 @@ def by_hand(tmp_path: Path) -> Callable[..., Any]:
         own.path.mkdir()
         networks, n = logits.shape[:2]
         label = np.zeros(n, np.int32)
-        own.write(
-            "predictions.npz", {"logits": logits.astype(np.float32), "label": label}
-        )
+        own.write("predictions.npz", {"logits": logits.astype(np.float32), "label": label})
         own.write("config.json", {"data": {"name": "arrays"}, **(config or {})})
         costs = {"parameters": 10, "bytes": 40, "macs": 8}
         seeds = list(range(networks // len(result.get("peers", [1]))))
-        known = {
-            "split": "test",
-            "examples": n,
-            "seeds": seeds,
-            "class_names": [],
-            "teacher": None,
-        }
+        known = {"split": "test", "examples": n, "seeds": seeds, "class_names": [], "teacher": None}
         own.write("result.json", known | costs | result)
         return own
 

@@ -22,12 +22,15 @@ MATRIX = jax.ShapeDtypeStruct((5, 5), jnp.float32)
     ],
 )
 def test_convolutions(options, per_image):
-    """Taps on the padding count, and the gradients with respect to input and kernel cost as much as the layer each."""
+    """Taps on the padding count, and the gradients with respect to input and kernel cost as much as
+    the layer each.
+    """
     conv = layers.conv(**options, name="conv")
     variables = jax.eval_shape(conv.init, jax.random.key(0), IMAGE)
     assert cost.macs(conv.apply, variables, IMAGE) == 2 * per_image
     both = jax.grad(lambda v, x: jnp.sum(conv.apply(v, x) ** 2), argnums=(0, 1))
-    # The gradient of a stride of 2 pads the map that it has spread out: at odd sizes some of its taps meet that padding alone.
+    # The gradient of a stride of 2 pads the map that it has spread out: at odd sizes some of its
+    # taps meet that padding alone.
     assert cost.macs(both, variables, IMAGE) == pytest.approx(6 * per_image, rel=0.1)
 
 

@@ -1,4 +1,6 @@
-"""Augmentation: what each operation does, what its randomness depends on, and errors that name the term at fault."""
+"""Augmentation: what each operation does, what its randomness depends on, and errors that name the
+term at fault.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +54,9 @@ def test_no_operation_is_normalization_alone():
 
 
 def test_an_image_is_changed_by_key_epoch_and_index_alone(chain, key):
-    """Not by its place in the batch, nor by its company: that is what makes a resumed run see the same views."""
+    """Not by its place in the batch, nor by its company: that is what makes a resumed run see the
+    same views.
+    """
     whole = chain(key, batch_of(range(12)))["image"]
     shuffled = [7, 0, 11, 4] * 3  # of one shape with the whole: compiled once
     part = chain(key, batch_of(shuffled))["image"]
@@ -85,9 +89,7 @@ def test_several_devices_see_what_one_sees(chain, key):
     spread = jax.sharding.NamedSharding(mesh, jax.P("data"))
     batch = batch_of(range(12))
     placed = {k: jax.device_put(v, spread) if v.ndim else v for k, v in batch.items()}
-    np.testing.assert_array_equal(
-        chain(key, placed)["image"], chain(key, batch)["image"]
-    )
+    np.testing.assert_array_equal(chain(key, placed)["image"], chain(key, batch)["image"])
 
 
 def test_the_border_that_crop_moves_in_is_black_before_normalization(key):
@@ -102,9 +104,7 @@ def test_the_border_that_crop_moves_in_is_black_before_normalization(key):
 def test_crop_is_every_shift_by_up_to_padding():
     image = jnp.asarray(IMAGES[0])
     padded = np.pad(IMAGES[0], ((1, 1), (1, 1), (0, 0)))
-    shifts = {
-        padded[i : i + 6, j : j + 5].tobytes() for i in range(3) for j in range(3)
-    }
+    shifts = {padded[i : i + 6, j : j + 5].tobytes() for i in range(3) for j in range(3)}
     keys = jax.random.split(jax.random.key(0), 120)
     views = np.asarray(jax.vmap(lambda k: crop(k, image, 1))(keys))
     assert {view.tobytes() for view in views} == shifts
@@ -196,9 +196,7 @@ def test_bad_chains(text, message):
 
 
 def test_wrong_shapes():
-    with pytest.raises(
-        InputError, match=r"flip needs images \[h, w, c\], not \[9, 2\]"
-    ):
+    with pytest.raises(InputError, match=r"flip needs images \[h, w, c\], not \[9, 2\]"):
         make_augment("flip", MEAN, STD, jax.ShapeDtypeStruct((9, 2), jnp.float32))
     with pytest.raises(InputError, match="mean has 2 numbers and the images 3"):
         make_normalize((0.0, 0.0), (1.0, 1.0))(jax.random.key(0), batch_of([0]))

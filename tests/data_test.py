@@ -1,4 +1,6 @@
-"""Data sets: exact facts of the embedded one, a user's arrays and pictures, and one clear error for each kind of bad input."""
+"""Data sets: exact facts of the embedded one, a user's arrays and pictures, and one clear error for
+each kind of bad input.
+"""
 
 import hashlib
 import subprocess
@@ -358,12 +360,11 @@ def test_check_leaves_good_data_alone(embedded):
 
 def test_names_import_neither_tfds_nor_sklearn_nor_pillow():
     code = (
-        "import sys, kd.data, kd.data.augment, kd.data.mnist, kd.data.digits, kd.data.folder, kd.prepare\n"
-        "print([m for m in ('tensorflow_datasets', 'sklearn', 'PIL', 'grain') if m in sys.modules])"
+        "import sys, kd.data, kd.data.augment, kd.data.mnist, kd.data.digits, kd.data.folder, "
+        "kd.prepare\nprint([m for m in ('tensorflow_datasets', 'sklearn', 'PIL', 'grain') if m in "
+        "sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -374,6 +375,4 @@ def test_transfer_sets_leave_classes_out_of_train_alone(embedded):
     assert len(only.train.label) == np.isin(kept.train.label, (7, 8)).sum()
     np.testing.assert_array_equal(only.test.image, embedded.test.image)
     assert set(only.validation.label) == set(range(10))
-    assert len(kept.train.label) + len(kept.validation.label) == len(
-        embedded.train.label
-    )
+    assert len(kept.train.label) + len(kept.validation.label) == len(embedded.train.label)

@@ -1,4 +1,6 @@
-"""Prepared sets of TFDS: what is read is what the stock reader reads, absence is told at once, damage is told clearly."""
+"""Prepared sets of TFDS: what is read is what the stock reader reads, absence is told at once,
+damage is told clearly.
+"""
 
 import io
 import socket
@@ -129,12 +131,11 @@ def test_a_set_in_another_format(prepared, tmp_path):
 
 @pytest.mark.parametrize("shape", [(7, 5, 1), (6, 9, 3)])
 def test_png_of_every_filter_decodes_as_pillow_does(shape):
-    """Smooth images, so that Pillow's encoder takes a filter of each kind; the rarer ones are forced below."""
+    """Smooth images, so that Pillow's encoder takes a filter of each kind; the rarer ones are
+    forced below.
+    """
     ramp = np.add.outer(np.arange(shape[0]) * 9, np.arange(shape[1]) * 5)[..., None]
-    images = [
-        (ramp * (k + 1) + RANDOM.randint(0, 9, shape)).astype(np.uint8)
-        for k in range(20)
-    ]
+    images = [(ramp * (k + 1) + RANDOM.randint(0, 9, shape)).astype(np.uint8) for k in range(20)]
     encoded = [png.encode(image) for image in images[:10]]
     for image in images[10:]:
         file = io.BytesIO()
@@ -150,15 +151,14 @@ def test_png_of_every_filter_decodes_as_pillow_does(shape):
 def test_png_filters_by_hand():
     """PNG specification 9.2: each row's filter in turn, on one channel."""
     kind = np.array([[0, 1, 2, 3, 4]])
-    rows = np.array(
-        [[10, 20, 250], [1, 2, 3], [5, 5, 5], [100, 0, 0], [1, 1, 1]], np.uint8
-    )
+    rows = np.array([[10, 20, 250], [1, 2, 3], [5, 5, 5], [100, 0, 0], [1, 1, 1]], np.uint8)
     expected = [
         [10, 20, 250],  # none
         [1, 3, 6],  # sub: running sum
         [6, 8, 11],  # up
         [103, 55, 33],  # average: 100 + 6 // 2, 0 + (103 + 8) // 2, 0 + (55 + 11) // 2
-        # Paeth: from above 103; left 104, above 55, corner 103: 56 is nearest to 55; left 56, above 33, corner 55: 34 to 33.
+        # Paeth: from above 103; left 104, above 55, corner 103: 56 is nearest to 55; left 56, above
+        # 33, corner 55: 34 to 33.
         [104, 56, 34],
     ]
     out = png._unfilter(kind, rows[None, ..., None])

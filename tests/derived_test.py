@@ -9,7 +9,9 @@ from kd.tables.derived import best_bias, evaluate, parse
 
 @pytest.fixture
 def predictions():
-    """Two seeds on five examples of three classes: seed 0 makes errors on the last two, seed 1 on the first."""
+    """Two seeds on five examples of three classes: seed 0 makes errors on the last two, seed 1 on
+    the first.
+    """
     logits = np.zeros((2, 5, 3), np.float32)
     label = np.array([0, 1, 1, 2, 2])
     for seed, predicted in enumerate(([0, 1, 1, 0, 1], [2, 1, 1, 2, 2])):
@@ -44,7 +46,9 @@ def test_exported_files_are_asked_in_place_of_the_networks(predictions):
 
 
 def test_a_bias_raises_the_class_that_was_never_seen(predictions):
-    """Seed 0 puts class 2 at 0 where its rival is at 1: any shift above 1 repairs both errors, and below 1 breaks nothing."""
+    """Seed 0 puts class 2 at 0 where its rival is at 1: any shift above 1 repairs both errors, and
+    below 1 breaks nothing.
+    """
     logits = np.array([[[3, 0, 0], [0, 3, 0], [0, 3, 0], [1, 0, 0], [0, 1, 0]]], float)
     predictions |= {"logits": logits, "validation_logits": logits[:, ::-1]}
     for where in ("validation", "test"):

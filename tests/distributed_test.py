@@ -1,4 +1,6 @@
-"""Several processes: what they are told, and a whole run by two real ones, which talk through gloo."""
+"""Several processes: what they are told, and a whole run by two real ones, which talk through
+gloo.
+"""
 
 import sys
 
@@ -50,7 +52,9 @@ def test_the_command_refuses_half_of_the_flags(small_config, capsys):
 
 @pytest.mark.slow
 def test_two_processes_are_one_run(finished, small_config):
-    """Two devices in each: teachers trained data-parallel, then spread two by two; files are written once."""
+    """Two devices in each: teachers trained data-parallel, then spread two by two; files are
+    written once.
+    """
     command = f"{sys.executable} -m kd run --config small.py --runs both --workdir two"
     mesh = ["--config.devices.teacher=2", "--config.devices.data=2"]
     statuses, told = two_processes.run(command.split(), mesh)

@@ -1,4 +1,6 @@
-"""Ensemble distribution distillation: the likelihood of the members under the student's Dirichlet."""
+"""Ensemble distribution distillation: the likelihood of the members under the student's
+Dirichlet.
+"""
 
 from pathlib import Path
 
@@ -21,17 +23,19 @@ WEIGHTS = jnp.array([0.5, 0.3, 0.2])
 
 
 def test_by_hand():
-    """Dirichlet(1, 1) has density 1 everywhere, Dirichlet(2, 1) has 2 p_1: at p_1 = 3/4 that is 3/2."""
+    """Dirichlet(1, 1) has density 1 everywhere, Dirichlet(2, 1) has 2 p_1: at p_1 = 3/4 that is
+    3/2.
+    """
     members = jnp.array([[[np.log(3.0), 0.0]]])
     one = jnp.ones(1)
     flat = dirichlet_nll(jnp.zeros((1, 2)), members, one)
     np.testing.assert_allclose(flat, 0.0, atol=1e-5)
     tilted = jnp.array([[np.log(2.0), 0.0]])
-    np.testing.assert_allclose(dirichlet_nll(tilted, members, one), -np.log(1.5), atol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(dirichlet_nll(tilted, members, one), -np.log(1.5), atol=1e-5)
     # At T = 2 both are softened: a = (sqrt 2, 1), p_1 = sqrt 3 / (1 + sqrt 3).
     p = np.sqrt(3) / (1 + np.sqrt(3))
     expected = -dirichlet.logpdf([p, 1 - p], [np.sqrt(2), 1.0])
-    np.testing.assert_allclose(dirichlet_nll(tilted, members, one, 2.0), expected, atol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(dirichlet_nll(tilted, members, one, 2.0), expected, atol=1e-5)
 
 
 def test_it_is_the_weighted_mean_of_the_likelihoods():
@@ -75,8 +79,10 @@ def test_the_module_anneals_and_asks_for_members():
     module = END2(temperature=3.0, hold=0, epochs=2)
     apply = jax.jit(module.apply)
     for epoch, temperature in ((0, 3.0), (1, 2.0), (2, 1.0)):
-        expected = dirichlet_nll(view(mixture).student.logits, members, mixture.weights, temperature)  # fmt: skip
-        np.testing.assert_allclose(apply({}, view(mixture, epoch)), expected, rtol=1e-5)  # fmt: skip
+        expected = dirichlet_nll(
+            view(mixture).student.logits, members, mixture.weights, temperature
+        )
+        np.testing.assert_allclose(apply({}, view(mixture, epoch)), expected, rtol=1e-5)
     with pytest.raises(InputError, match="several members"):
         module.apply({}, view(Outputs(members[0])))
     with pytest.raises(InputError, match="temperature from 1"):

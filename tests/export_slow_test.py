@@ -61,7 +61,9 @@ def exported(run, *form):
 
 
 def classified(folder, scratch, images):
-    """Outputs of the exported kernels, compiled with a program of our own, for raw images: int8 [n, c]."""
+    """Outputs of the exported kernels, compiled with a program of our own, for raw images: int8 [n,
+    c].
+    """
     (scratch / "main.c").write_text(PROGRAM)
     sources = [folder / "kd_model.c", *sorted((folder / "kernels").glob("*.c"))]
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", f"-I{folder}"]

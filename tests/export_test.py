@@ -44,7 +44,9 @@ STRICT = ["-Wall", "-Wextra", "-Werror"]
 
 @pytest.fixture(scope="module")
 def exported(small_run, tmp_path_factory):
-    """A directory with the runs of `small_run` and `{format: (directory, what report.json says)}` of the student."""
+    """A directory with the runs of `small_run` and `{format: (directory, what report.json says)}`
+    of the student.
+    """
     home = tmp_path_factory.mktemp("exports")
     shutil.copytree(small_run[0] / "runs", home / "runs")
     made = {}
@@ -168,20 +170,16 @@ def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "compiler",
-    [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]],
-    ids=["C", "C++"],
+    "compiler", [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]], ids=["C", "C++"]
 )
 def test_the_header_and_the_array_are_c_and_cpp(exported, tmp_path, compiler):
     folder, report = exported[1]["c"]
     user = tmp_path / "user.c"
     user.write_text(
         '#include "kd_golden.h"\n'
-        "#define ADD(name) int Add##name(void);\n"
-        "KD_OPERATORS(ADD)\n"
-        "static const int shape[] = KD_INPUT_SHAPE;\n"
-        "int user(void);\n"
-        "int user(void) { return KD_FROM_PIXEL(255) + shape[1] + kd_model_data[0] + kd_labels[0][0] + (int)KD_INPUT_SCALE; }\n"
+        "#define ADD(name) int Add##name(void);\nKD_OPERATORS(ADD)\nstatic const int shape[] = "
+        "KD_INPUT_SHAPE;\nint user(void);\nint user(void) { return KD_FROM_PIXEL(255) + shape[1] + "
+        "kd_model_data[0] + kd_labels[0][0] + (int)KD_INPUT_SCALE; }\n"
     )
     files = [user, folder / "kd_model.c", folder / "kd_golden.c"]
     for file in files:
@@ -218,7 +216,7 @@ def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs
     workdir = Workdir("runs/small")
     config, result = workdir.read("config.json"), workdir.read("result.json")
     each = Workdir("runs/small-teacher").read("result.json")["final"]["accuracy"]
-    groups = [{"run": "runs/small-teacher", "members": [1]}, {"run": "gone", "members": [0, 2]}]  # fmt: skip
+    groups = [{"run": "runs/small-teacher", "members": [1]}, {"run": "gone", "members": [0, 2]}]
     report = {"imported": None, "epochs": 3, "init": None}
 
     def told(taught, config=config, **more):
@@ -234,7 +232,7 @@ def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs
     assert "the mean of the student's own weights" in mean
     second = config | {"init": {"take": "student/conv"}}
     started, _ = told(None, second, init={"run": "runs/first"})
-    assert started.startswith("started from the weights of runs/first, of which `student/conv`")  # fmt: skip
+    assert started.startswith("started from the weights of runs/first, of which `student/conv`")
     origin = {"checkpoint": "net.pth", "sha256": "ab"}
     lines = card._method(report | {"imported": origin, "teacher": None}, config)
     assert "weights of net.pth" in lines[-1] and "objective" not in str(lines)
@@ -242,16 +240,27 @@ def test_the_card_tells_of_several_teachers_of_none_and_of_imported_weights(runs
 
 def test_a_failed_gate_leaves_nothing_and_tells_the_figures(runs, capsys):
     told = failure(
-        capsys, "runs/small", "--format", "litert", "--int8", *LOOSE,
-        "--gate", "agreement=1.01", "--out", "new/deep/out", status=1,
-    )  # fmt: skip
+        capsys,
+        "runs/small",
+        "--format",
+        "litert",
+        "--int8",
+        *LOOSE,
+        "--gate",
+        "agreement=1.01",
+        "--out",
+        "new/deep/out",
+        status=1,
+    )
     assert re.search(r"agreement [\d.]+, asked for >= 1.01: FAILED", told)
     assert "tflm_lsb" in told
     assert not Path("runs/small/export").exists() and not Path("new").exists()
 
 
 def test_a_network_that_is_not_the_one_that_was_judged_is_not_exported(runs, capsys):
-    """The run's own predictions, of seed 1 in the place of seed 0 and the other way round: as if checkpoints were confused."""
+    """The run's own predictions, of seed 1 in the place of seed 0 and the other way round: as if
+    checkpoints were confused.
+    """
     path = Path("runs/small/predictions.npz")
     stored = dict(np.load(path))
     assert (stored["logits"][0].argmax(1) != stored["logits"][1].argmax(1)).any()
@@ -287,9 +296,7 @@ def test_a_disk_that_fills_leaves_the_earlier_export(runs, capsys, monkeypatch):
 def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     archive = ["--format", "stablehlo"]
     assert "no config.json" in failure(capsys, "runs", *archive)
-    assert "has the seeds 0, 1" in failure(
-        capsys, "runs/small", *archive, "--seed", "7"
-    )
+    assert "has the seeds 0, 1" in failure(capsys, "runs/small", *archive, "--seed", "7")
     assert "For int8" in failure(capsys, "runs/small", *archive, "--int8")
     few = ["--calibration", "50"]
     for count in ("50", "0"):
@@ -299,7 +306,7 @@ def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     assert "only int8 has ranges" in told
     unknown = failure(capsys, "runs/small", *archive, "--gate", "agrement=0.9")
     assert "Did you mean 'agreement'" in unknown
-    assert "name=number" in failure(capsys, "runs/small", *archive, "--gate", "agreement=a")  # fmt: skip
+    assert "name=number" in failure(capsys, "runs/small", *archive, "--gate", "agreement=a")
     Path("mine").mkdir()
     Path("mine/thesis.tex").touch()
     assert "other things" in failure(capsys, "runs/small", *archive, "--out", "mine")
@@ -356,7 +363,9 @@ def test_large_constants_stay_in_the_file():
 
 
 def made_source(model, image, mean, std):
-    """A source without a run: the network with its initial weights, and BatchNorm statistics that are not trivial."""
+    """A source without a run: the network with its initial weights, and BatchNorm statistics that
+    are not trivial.
+    """
     weights = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *image.shape[1:])))
     draw = lambda x: np.random.default_rng(x.size).uniform(0.5, 1.5, x.shape)
     weights = {**weights, "batch_stats": jax.tree.map(draw, weights["batch_stats"])}
@@ -409,7 +418,7 @@ def test_the_seed_is_chosen_by_validation_images_alone(tmp_path):
     assert sources._choose(workdir, result, None)[0] == 0
     kept = {"validation_logits": np.stack([wrong, right]), "validation_label": label}
     workdir.write("predictions.npz", stored | kept)
-    assert sources._choose(workdir, result, None) == (1, "best of 2 on validation images")  # fmt: skip
+    assert sources._choose(workdir, result, None) == (1, "best of 2 on validation images")
     assert sources._choose(workdir, result, 4) == (0, "asked for")
 
 
@@ -445,7 +454,7 @@ def test_select_says_why_each_run_fell_out(runs, capsys):
     best = names[int(float(accuracy[1]) > float(accuracy[0]))]
     assert told.splitlines()[-1] == best
     assert "not all runs kept validation images" in told
-    assert "runs/table.md: OUT, no int8 export: runs/table.md is no run directory" in told  # fmt: skip
+    assert "runs/table.md: OUT, no int8 export: runs/table.md is no run directory" in told
     measured = Path("runs/small/export/litert-int8/report.json")
     report = json.loads(measured.read_text())
     report["gates"][1] |= {"value": 0.95, "limit": 0.9, "passed": True}
@@ -469,7 +478,7 @@ def test_sizes_and_names_by_hand():
     said = ["Conv2D", "DepthwiseConv2D", "PadV2", "FullyConnected", "Add"]
     assert [c._camel(name) for name in names] == said
     assert c._text('5" é?') == r'"5\042 \303\251\077"'
-    assert [c._number(v) for v in (0.5, 2.0, 1e-8)] == ["0.5f", "2.0f", "9.99999994e-09f"]  # fmt: skip
+    assert [c._number(v) for v in (0.5, 2.0, 1e-8)] == ["0.5f", "2.0f", "9.99999994e-09f"]
 
 
 def test_gates_pass_where_the_last_bits_of_a_difference_miss_the_limit():

@@ -1,4 +1,6 @@
-"""Teachers of several runs: how a config names them, and a run that learns from networks of different architectures."""
+"""Teachers of several runs: how a config names them, and a run that learns from networks of
+different architectures.
+"""
 
 import numpy as np
 import pytest
@@ -11,9 +13,7 @@ from kd.tables import experiment, plan
 from kd.workdir import Workdir
 
 RUN = dict(
-    data=dict(name="digits"),
-    student=dict(name="mlp.MLP"),
-    objective=dict(ce=dict(name="ce.CE")),
+    data=dict(name="digits"), student=dict(name="mlp.MLP"), objective=dict(ce=dict(name="ce.CE"))
 )
 
 
@@ -25,10 +25,7 @@ def teacher(**section) -> ConfigDict:
 def test_members_of_several_runs_count_what_their_weights_say():
     """By hand: 2 x (1, 3) and 1 x 2 members make 2, 6, 1, 1 of 10."""
     section = teacher(
-        groups=(
-            dict(run="a", members=(0, 2), weight=2, weights=(1, 3)),
-            dict(run="b"),
-        )
+        groups=(dict(run="a", members=(0, 2), weight=2, weights=(1, 3)), dict(run="b"))
     )
     assert section.groups[1] == dict(groups.GROUP, run="b")
     found = groups.groups_of(section)
@@ -58,7 +55,7 @@ def test_a_teacher_of_one_run_is_one_group():
         (dict(run="a", weights=(1, 2), members="paired"), "nothing to weigh"),
         (dict(run="a", weights=(1, 2), reduce="confidence"), "weighs the members"),
     ],
-)  # fmt: skip
+)
 def test_sections_that_cannot_be_say_why(section, words):
     with pytest.raises(InputError, match=words):
         teacher(**section)
@@ -108,7 +105,7 @@ def test_networks_of_two_architectures_teach_together(mixed, capsys):
     members = np.concatenate([narrow, wide[::-1]])
     target = metrics.mean_probs(members, [1 / 3, 1 / 3, 1 / 6, 1 / 6])
     own = Workdir("runs/mixed").predictions()["logits"]
-    np.testing.assert_allclose(result["final"]["kl"], metrics.kl(own, target), atol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(result["final"]["kl"], metrics.kl(own, target), atol=1e-5)
     costs = [Workdir(g.run).read("result.json")["parameters"] for g in found]
     assert f"{2 * sum(costs):,}" in printed
     assert main(["report", "runs/mixed"]) == 0
@@ -117,7 +114,9 @@ def test_networks_of_two_architectures_teach_together(mixed, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("reduce", ["each", "random", "confidence"])
 def test_devices_and_a_cache_change_nothing(mixed, reduce):
-    """Members and batch on a mesh, the batch under pmap, and teachers that were asked once: the predictions of one device."""
+    """Members and batch on a mesh, the batch under pmap, and teachers that were asked once: the
+    predictions of one device.
+    """
     ways = {
         "mesh": ["--config.devices.teacher=2", "--config.devices.data=2"],
         "pmap": ["--config.devices.data=4", "--config.devices.transform=pmap"],
@@ -139,11 +138,14 @@ def test_devices_and_a_cache_change_nothing(mixed, reduce):
         ("dict(config='mixed.py:narrow', weights=(1, 2, 3))", "3 weights for 2 members"),
         ("dict(config='mixed.py:narrow', weight=0)", "nobody teaches"),
         ("dict(config='mixed.py:narrow', members=(0, 2))", "members 0 to 1"),
-        ("dict(config='mixed.py:narrow'), dict(config='mixed.py:wide', members=1)", "the 1 members of config.teacher.groups[1] do not"),
+        (
+            "dict(config='mixed.py:narrow'), dict(config='mixed.py:wide', members=1)",
+            "the 1 members of config.teacher.groups[1] do not",
+        ),
         ("dict(config='mixed.py:narrow'), dict(run='nowhere')", "nowhere is no finished run"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_is_told_before_a_teacher_is_trained(mixed, capsys, section, words):  # fmt: skip
+)
+def test_what_cannot_be_is_told_before_a_teacher_is_trained(mixed, capsys, section, words):
     text = (mixed / "mixed.py").read_text()
     text = text.partition("GROUPS = (dict")[0] + f"GROUPS = ({section},)\n"
     (mixed / "mixed.py").write_text(text)
@@ -154,7 +156,9 @@ def test_what_cannot_be_is_told_before_a_teacher_is_trained(mixed, capsys, secti
 
 
 def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_path):
-    """Members that do not divide among the devices, and a network with other classes; finished runs are left as they are."""
+    """Members that do not divide among the devices, and a network with other classes; finished runs
+    are left as they are.
+    """
     from shutil import copytree
 
     copytree("runs/small-teacher", "other")
@@ -163,16 +167,26 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
     text = small_config.read_text()
     groups = "(dict(config='small.py:teacher'), dict(run='{run}', members=(1,)))"
     missing = "dict(config='small.py:teacher', members=(0,)), dict(run='other')"
-    small_config.write_text(text.replace('dict(config="small.py:teacher")', f"dict(groups=({missing}))"))  # fmt: skip
+    small_config.write_text(
+        text.replace('dict(config="small.py:teacher")', f"dict(groups=({missing}))")
+    )
     assert main(["run", "--config", "small.py", "--runs", "fresh"]) == 2
     assert "num_classes 7" in capsys.readouterr().err
     assert not (tmp_path / "fresh").exists()
     for run, arguments, words in (
-        ("runs/small-teacher", ["--config.devices.teacher=2"], "the 1 members of config.teacher.groups[1] do not divide"),
+        (
+            "runs/small-teacher",
+            ["--config.devices.teacher=2"],
+            "the 1 members of config.teacher.groups[1] do not divide",
+        ),
         ("other", [], "other was trained with num_classes 7"),
-    ):  # fmt: skip
-        small_config.write_text(text.replace('dict(config="small.py:teacher")', f"dict(groups={groups.format(run=run)})"))  # fmt: skip
-        assert main(["run", "--config", "small.py", "--workdir", "new", *arguments]) == 2  # fmt: skip
+    ):
+        small_config.write_text(
+            text.replace(
+                'dict(config="small.py:teacher")', f"dict(groups={groups.format(run=run)})"
+            )
+        )
+        assert main(["run", "--config", "small.py", "--workdir", "new", *arguments]) == 2
         error = capsys.readouterr().err
         assert words in error and len(error.splitlines()) == 1
         assert not (tmp_path / "new").exists()
@@ -185,5 +199,5 @@ def test_the_tables_of_ensembles_are_whole(kind, tmp_path):
     runs = {run.identity: run for run in runs.values()}
     for run in runs.values():
         parts.spell_out(run.config)
-    budgets = [max(c.budget or 0 for c in run.cells) for run in runs.values() if run.cells]  # fmt: skip
+    budgets = [max(c.budget or 0 for c in run.cells) for run in runs.values() if run.cells]
     assert len(budgets) > 10 and sum(budgets) <= 90

@@ -44,7 +44,7 @@ def test_it_predicts_the_mean_of_its_heads(student):
 def test_it_costs_its_heads_and_the_body_without_its_own(student):
     count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
     body = jax.eval_shape(MLP(4, (6,)).init, jax.random.key(0), student[2])["params"]
-    assert count(student[1]) == count(body) - count(body["head"]) + 3 * count(body["head"])  # fmt: skip
+    assert count(student[1]) == count(body) - count(body["head"]) + 3 * count(body["head"])
 
 
 def test_each_head_learns_from_its_own_teacher(student):
@@ -61,7 +61,7 @@ def test_each_head_learns_from_its_own_teacher(student):
         return Hydra().apply({}, view(given, members)).sum()
 
     gradient = jax.jit(jax.grad(loss))
-    moved = gradient(heads, members) - gradient(heads, members.at[1].add(jnp.arange(4.0)))  # fmt: skip
+    moved = gradient(heads, members) - gradient(heads, members.at[1].add(jnp.arange(4.0)))
     assert (moved[:, 1] != 0).any() and (moved[:, [0, 2]] == 0).all()
 
 

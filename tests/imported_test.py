@@ -1,4 +1,6 @@
-"""`kd import`: a checkpoint of PyTorch's becomes a finished run that teaches; nothing is left behind where it cannot."""
+"""`kd import`: a checkpoint of PyTorch's becomes a finished run that teaches; nothing is left
+behind where it cannot.
+"""
 
 import json
 import struct
@@ -34,9 +36,7 @@ def write_safetensors(path, arrays):
 @pytest.fixture
 def weights():
     return {
-        k: v
-        for k, v in resnet8(classes=CLASSES).items()
-        if not k.endswith("num_batches_tracked")
+        k: v for k, v in resnet8(classes=CLASSES).items() if not k.endswith("num_batches_tracked")
     }
 
 
@@ -51,13 +51,7 @@ def write_data(path, classes=CLASSES):
     r = np.random.default_rng(0)
     images = lambda n: r.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
     labels = lambda n: (np.arange(n) % classes).astype(np.int32)
-    np.savez(
-        path,
-        x_train=images(32),
-        y_train=labels(32),
-        x_test=images(20),
-        y_test=labels(20),
-    )
+    np.savez(path, x_train=images(32), y_train=labels(32), x_test=images(20), y_test=labels(20))
     return path
 
 
@@ -77,9 +71,7 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
     trained = load_trained(Workdir(out))
     expected = importer.from_torch("resnet8", weights)
     jax.tree.map(
-        lambda got, want: np.testing.assert_array_equal(got[0], want),
-        trained.variables,
-        expected,
+        lambda got, want: np.testing.assert_array_equal(got[0], want), trained.variables, expected
     )
     # What it stored is what the network says of the normalised test images.
     with np.load(data) as arrays:
@@ -122,10 +114,8 @@ def test_a_directory_that_is_there_is_left_alone(tmp_path, checkpoint, capsys):
 @pytest.mark.parametrize(
     ("model", "classes", "told"),
     [("resnet14", CLASSES, "missing"), ("resnet8", 7, "10 classes"), ("resnet9", 7, "resnet8")],
-)  # fmt: skip
-def test_what_does_not_fit_leaves_nothing(
-    tmp_path, checkpoint, capsys, model, classes, told
-):
+)
+def test_what_does_not_fit_leaves_nothing(tmp_path, checkpoint, capsys, model, classes, told):
     data, out = write_data(tmp_path / "data.npz", classes), tmp_path / "teacher"
     assert call(checkpoint, out, data, model) == 2
     error = capsys.readouterr().err.strip()
@@ -144,7 +134,9 @@ def test_a_truncated_file_is_refused(tmp_path, checkpoint, capsys):
 def test_without_its_data_a_network_is_imported_and_evaluated_later(
     tmp_path, weights, capsys, monkeypatch
 ):
-    """The set is prepared between two of the same command; a run with this teacher would come to the same."""
+    """The set is prepared between two of the same command; a run with this teacher would come to
+    the same.
+    """
     from kd.train import ensure, teachers_of
 
     checkpoint, out = tmp_path / "resnet8.safetensors", tmp_path / "teacher"

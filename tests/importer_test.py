@@ -18,10 +18,7 @@ def resnet8(prefix="", fc="fc", downsample="downsample", classes=100):
     """A state dict as RepDistiller's resnet8 has it."""
     shapes = {"conv1.weight": (16, 3, 3, 3)}
     norm = lambda name, d: (
-        {
-            f"{name}.{leaf}": (d,)
-            for leaf in ("weight", "bias", "running_mean", "running_var")
-        }
+        {f"{name}.{leaf}": (d,) for leaf in ("weight", "bias", "running_mean", "running_var")}
         | {f"{name}.num_batches_tracked": ()}
     )
     shapes |= norm("bn1", 16)
@@ -41,11 +38,7 @@ def write_safetensors(path, state):
     for name, array in state.items():
         end = len(data) + array.nbytes
         kind = {"float32": "F32", "int64": "I64"}[array.dtype.name]
-        header[name] = {
-            "dtype": kind,
-            "shape": array.shape,
-            "data_offsets": [len(data), end],
-        }
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [len(data), end]}
         data += array.tobytes()
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
@@ -70,12 +63,8 @@ def test_layouts():
     assert params["head"]["kernel"][3, 42] == state["fc.weight"][42, 3]
     np.testing.assert_array_equal(params["head"]["bias"], state["fc.bias"])
     downsample = stats["layer3_0"]["downsample_bn"]
-    np.testing.assert_array_equal(
-        downsample["var"], state["layer3.0.downsample.1.running_var"]
-    )
-    np.testing.assert_array_equal(
-        params["bn1"]["scale"], state["bn1.weight"], strict=True
-    )
+    np.testing.assert_array_equal(downsample["var"], state["layer3.0.downsample.1.running_var"])
+    np.testing.assert_array_equal(params["bn1"]["scale"], state["bn1.weight"], strict=True)
 
 
 def equal(left, right):
@@ -100,9 +89,7 @@ def test_the_same_weights_said_otherwise(state):
 
 def test_either_naming_of_residual_networks():
     """RepDistiller says `fc` and `downsample` in one file, `linear` and `shortcut` in the other."""
-    variables = importer.from_torch(
-        "resnet8", resnet8(fc="linear", downsample="shortcut")
-    )
+    variables = importer.from_torch("resnet8", resnet8(fc="linear", downsample="shortcut"))
     assert variables["params"]["head"]["kernel"].shape == (64, 100)
     mixed = refused("resnet8", resnet8(fc="linear"))
     assert "2 missing: fc.weight, fc.bias" in mixed
@@ -136,16 +123,12 @@ def test_another_architecture_is_refused_with_its_first_differences():
 
 def test_extra_missing_and_misshapen_entries_are_refused():
     state = resnet8()
-    assert "1 not of this network: ema" in refused(
-        "resnet8", {**state, "ema": state["fc.bias"]}
-    )
+    assert "1 not of this network: ema" in refused("resnet8", {**state, "ema": state["fc.bias"]})
     del state["bn1.running_var"]
     assert "1 missing: bn1.running_var." in refused("resnet8", state)
     state = resnet8() | {"fc.bias": np.zeros((100, 1), np.float32)}
     assert "fc.bias is [100, 1] in place of [100]" in refused("resnet8", state)
-    state = resnet8() | {
-        "conv1.weight": resnet8()["conv1.weight"].transpose(2, 3, 1, 0)
-    }
+    state = resnet8() | {"conv1.weight": resnet8()["conv1.weight"].transpose(2, 3, 1, 0)}
     assert "conv1.weight is [3, 3, 3, 16]" in refused("resnet8", state)
     assert "missing" in refused("resnet8", {})
 

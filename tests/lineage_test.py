@@ -1,4 +1,6 @@
-"""Whether what a finished run was trained from is still there: its teachers, by their place, and the run that it started from."""
+"""Whether what a finished run was trained from is still there: its teachers, by their place, and
+the run that it started from.
+"""
 
 import json
 
@@ -19,15 +21,21 @@ def made(path, **result):
     ("record", "changed"),
     [
         (dict(teacher=dict(run_weights="b")), dict(taught={0: "other"})),
-        (dict(teacher=dict(groups=[dict(run_weights="a"), dict(run_weights="b")])), dict(taught={1: "other"})),
+        (
+            dict(teacher=dict(groups=[dict(run_weights="a"), dict(run_weights="b")])),
+            dict(taught={1: "other"}),
+        ),
         (dict(init=dict(run_weights="b")), dict(first="other")),
     ],
     ids=["teacher", "second group", "start"],
-)  # fmt: skip
+)
 def test_other_weights_are_refused(tmp_path, record, changed):
     """The same weights, a run that is gone, and one from before weights were recorded pass."""
     run, other = made(tmp_path / "run", **record), tmp_path / "other"
-    places = {k: {i: Workdir(other) for i in v} if k == "taught" else Workdir(other) for k, v in changed.items()}  # fmt: skip
+    places = {
+        k: {i: Workdir(other) for i in v} if k == "taught" else Workdir(other)
+        for k, v in changed.items()
+    }
     check = lambda: lineage.check(run, places.get("taught", {}), places.get("first"))
     check()
     made(other, weights="c")

@@ -9,11 +9,7 @@ from kd.statistics import paired_difference
 LN = np.log
 # Two members, three examples, two classes; probabilities (3/4, 1/4), (1/2, 1/2), ...
 LOGITS = np.array(
-    [
-        [[LN(3), 0], [0, 1e-3], [0, LN(9)]],
-        [[0, LN(3)], [0, 1e-3], [0, LN(9)]],
-    ],
-    np.float32,
+    [[[LN(3), 0], [0, 1e-3], [0, LN(9)]], [[0, LN(3)], [0, 1e-3], [0, LN(9)]]], np.float32
 )
 LABEL = np.array([0, 0, 1], np.int32)
 
@@ -33,9 +29,7 @@ def test_the_ensemble_is_the_mean_of_probabilities():
 def test_fidelity():
     np.testing.assert_allclose(metrics.agreement(LOGITS, LOGITS[0]), [1, 2 / 3])
     # KL((3/4, 1/4) || (1/4, 3/4)) = 3/4 ln 3 + 1/4 ln 1/3 = ln(3) / 2, on one of three examples.
-    np.testing.assert_allclose(
-        metrics.kl(LOGITS, LOGITS[0]), [0, LN(3) / 2 / 3], atol=1e-6
-    )
+    np.testing.assert_allclose(metrics.kl(LOGITS, LOGITS[0]), [0, LN(3) / 2 / 3], atol=1e-6)
 
 
 def test_extreme_logits_stay_finite():

@@ -19,7 +19,9 @@ def shapes():
 
 
 def test_parameters_are_those_of_the_published_log(shapes):
-    """mlcommons/tiny, image_classification/Logs/training_log.txt: total, trainable and non-trainable, and of three layers."""
+    """mlcommons/tiny, image_classification/Logs/training_log.txt: total, trainable and
+    non-trainable, and of three layers.
+    """
     params = shapes["params"]
     assert cost.parameters(shapes) == 78_186
     assert cost.count(shapes["batch_stats"]) == 480
@@ -30,7 +32,9 @@ def test_parameters_are_those_of_the_published_log(shapes):
 
 
 def test_it_makes_12_5_million_multiply_accumulates(shapes):
-    """By hand: the stem, two convolutions in stage 1, three in stages 2 and 3, which are of the same cost, and the classifier."""
+    """By hand: the stem, two convolutions in stage 1, three in stages 2 and 3, which are of the
+    same cost, and the classifier.
+    """
     stem = 32 * 32 * 27 * 16
     first = 2 * 32 * 32 * 9 * 16 * 16
     later = 16 * 16 * (9 * 16 * 32 + 9 * 32 * 32 + 16 * 32)

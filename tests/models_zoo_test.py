@@ -1,4 +1,6 @@
-"""The zoo against the numbers and outputs of the PyTorch networks on which published tables stand."""
+"""The zoo against the numbers and outputs of the PyTorch networks on which published tables
+stand.
+"""
 
 import json
 from functools import cache
@@ -17,8 +19,8 @@ from kd.models.residual import BasicBlock, ResNet
 
 GOLDEN = Path(__file__).parent / "golden" / "models"
 
-# Parameters, and multiply-accumulates of convolutions and linear layers: of the PyTorch networks with 100 classes on
-# 32 x 32 images, and with 1000 on 224 x 224.
+# Parameters, and multiply-accumulates of convolutions and linear layers: of the PyTorch networks
+# with 100 classes on 32 x 32 images, and with 1000 on 224 x 224.
 CIFAR = {
     "resnet_cifar.resnet8": (83892, 12507392),
     "resnet_cifar.resnet14": (181108, 26663168),
@@ -95,17 +97,11 @@ def test_the_list_of_models_is_the_zoo():
     assert set(ZOO) <= listed
     files = {name.partition(".")[0] for name in ZOO}
     assert {name for name in listed if name.partition(".")[0] in files} == set(ZOO)
-    assert not {"norm", "init", "layers", "residual"} & {
-        n.split(".")[0] for n in listed
-    }
+    assert not {"norm", "init", "layers", "residual"} & {n.split(".")[0] for n in listed}
 
 
 @pytest.mark.parametrize(
-    "bare",
-    [
-        pytest.param(n, marks=pytest.mark.slow if n == "ShuffleV1" else ())
-        for n in WHOLE
-    ],
+    "bare", [pytest.param(n, marks=pytest.mark.slow if n == "ShuffleV1" else ()) for n in WHOLE]
 )
 def test_outputs_of_repdistiller(bare):
     golden = np.load(GOLDEN / f"{bare}.npz")
@@ -120,9 +116,7 @@ def test_outputs_of_repdistiller(bare):
         b, d, *area = shapes[i]
         assert outputs.feature(key).shape == (b, *area, d), key
         expected = golden["feature_means"][i], golden["feature_stds"][i]
-        np.testing.assert_allclose(
-            moments(outputs.feature(key)), expected, rtol=1e-4, err_msg=key
-        )
+        np.testing.assert_allclose(moments(outputs.feature(key)), expected, rtol=1e-4, err_msg=key)
     for key in stages:
         before, after = outputs.feature(f"{key}_pre"), outputs.feature(key)
         if bare.startswith(("resnet", "vgg", "ShuffleV1")):
@@ -130,13 +124,9 @@ def test_outputs_of_repdistiller(bare):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [n for n in ZOO if n.split(".")[1] not in WHOLE + DEEPER]
-)
+@pytest.mark.parametrize("name", [n for n in ZOO if n.split(".")[1] not in WHOLE + DEEPER])
 def test_outputs_of_the_other_peers(name):
-    stored = {
-        k[len(name) + 1 :]: v for k, v in others().items() if k.startswith(name + ".")
-    }
+    stored = {k[len(name) + 1 :]: v for k, v in others().items() if k.startswith(name + ".")}
     names, shapes = (stored.pop(k).tobytes().decode() for k in ("names", "shapes"))
     weights = torch_weights.state_dict({"names": names, "shapes": shapes})
     side = 32 if name in CIFAR else 224
@@ -164,10 +154,7 @@ def test_training_step_updates_every_statistic():
     def grad(params, stats, image):
         def loss(params):
             outputs, updated = net.apply(
-                {"params": params, "batch_stats": stats},
-                image,
-                train=True,
-                mutable=["batch_stats"],
+                {"params": params, "batch_stats": stats}, image, train=True, mutable=["batch_stats"]
             )
             return -jnp.mean(jax.nn.log_softmax(outputs.logits)[:, 0]), updated
 
@@ -195,19 +182,15 @@ def test_half_precision_computes_in_it_and_answers_in_float32():
 @pytest.mark.parametrize(
     ("name", "kernel", "std", "bias"),
     [
-        # sqrt(2 / (9 * 64)) normal; a uniform on +-a has deviation a / sqrt(3), here with a = 1 / sqrt(fan_in).
+        # sqrt(2 / (9 * 64)) normal; a uniform on +-a has deviation a / sqrt(3), here with a = 1 /
+        # sqrt(fan_in).
         ("resnet_cifar.resnet20", ("layer3_2", "conv2"), np.sqrt(2 / 576), None),
         ("resnet_cifar.resnet20", ("head",), 1 / np.sqrt(3 * 64), 1 / np.sqrt(3 * 64)),
         ("wrn.wrn_16_2", ("head",), 1 / np.sqrt(3 * 128), 0),
         ("vgg.vgg8", ("block2_conv0",), np.sqrt(2 / (9 * 256)), 0),
         ("vgg.vgg8", ("head",), 0.01, 0),
         ("shufflenet.ShuffleV1", ("layer3_1", "conv3"), 1 / np.sqrt(3 * 80), None),
-        (
-            "mobilenet.MobileNetV2",
-            ("block4_1", "depthwise_conv"),
-            np.sqrt(2 / 2592),
-            None,
-        ),
+        ("mobilenet.MobileNetV2", ("block4_1", "depthwise_conv"), np.sqrt(2 / 2592), None),
     ],
 )
 def test_initial_weights_are_those_of_pytorch(name, kernel, std, bias):

@@ -10,10 +10,7 @@ from kd.models.norm import BatchNorm
 
 SCALE, BIAS = np.array([2.0, 0.5], np.float32), np.array([0.1, -1.0], np.float32)
 MEAN, VAR = np.array([0.3, -0.2], np.float32), np.array([1.5, 0.7], np.float32)
-VARIABLES = {
-    "params": {"scale": SCALE, "bias": BIAS},
-    "batch_stats": {"mean": MEAN, "var": VAR},
-}
+VARIABLES = {"params": {"scale": SCALE, "bias": BIAS}, "batch_stats": {"mean": MEAN, "var": VAR}}
 
 
 def image(offset: float = 0.0) -> jax.Array:
@@ -23,9 +20,7 @@ def image(offset: float = 0.0) -> jax.Array:
 
 def test_training_normalises_by_the_batch_and_keeps_the_unbiased_variance():
     x = np.asarray(image())
-    y, updated = BatchNorm().apply(
-        VARIABLES, jnp.asarray(x), train=True, mutable=["batch_stats"]
-    )
+    y, updated = BatchNorm().apply(VARIABLES, jnp.asarray(x), train=True, mutable=["batch_stats"])
     n = 4 * 3 * 3
     mean = x.sum((0, 1, 2)) / n
     var = ((x - mean) ** 2).sum((0, 1, 2)) / n
@@ -36,9 +31,7 @@ def test_training_normalises_by_the_batch_and_keeps_the_unbiased_variance():
     np.testing.assert_allclose(stats["mean"], 0.9 * MEAN + 0.1 * mean, rtol=1e-6)
     unbiased = var * n / (n - 1)
     np.testing.assert_allclose(stats["var"], 0.9 * VAR + 0.1 * unbiased, rtol=1e-6)
-    assert np.all(np.abs(0.1 * (unbiased - var)) > 1e-3), (
-        "the test must tell n from n-1"
-    )
+    assert np.all(np.abs(0.1 * (unbiased - var)) > 1e-3), "the test must tell n from n-1"
 
 
 def test_evaluation_uses_the_running_statistics():
@@ -60,16 +53,13 @@ def test_a_mean_far_from_zero_does_not_spoil_the_variance_once_it_is_known():
 
 
 def test_gradient_is_that_of_the_normalisation_by_the_batch():
-    """Sums over the batch of dL/dx and of dL/dx times the normalised x are zero: both are taken off."""
-    x, weight = (
-        np.asarray(image()),
-        np.random.default_rng(1).standard_normal((4, 3, 3, 2)),
-    )
+    """Sums over the batch of dL/dx and of dL/dx times the normalised x are zero: both are taken
+    off.
+    """
+    x, weight = (np.asarray(image()), np.random.default_rng(1).standard_normal((4, 3, 3, 2)))
 
     def loss(x):
-        y = BatchNorm().apply(
-            VARIABLES, jnp.asarray(x), train=True, mutable=["batch_stats"]
-        )[0]
+        y = BatchNorm().apply(VARIABLES, jnp.asarray(x), train=True, mutable=["batch_stats"])[0]
         return jnp.sum(y * weight)
 
     grad = np.asarray(jax.grad(loss)(jnp.asarray(x)))
@@ -81,9 +71,7 @@ def test_gradient_is_that_of_the_normalisation_by_the_batch():
 
 def test_moments_over_a_mapped_axis_equal_those_of_the_whole_batch():
     x = image()
-    whole, updated = BatchNorm().apply(
-        VARIABLES, x, train=True, mutable=["batch_stats"]
-    )
+    whole, updated = BatchNorm().apply(VARIABLES, x, train=True, mutable=["batch_stats"])
     split = jax.vmap(
         lambda x: BatchNorm(axis_name="data").apply(
             VARIABLES, x, train=True, mutable=["batch_stats"]
@@ -116,6 +104,4 @@ def test_half_precision_keeps_float32_statistics():
 
 def test_one_value_per_channel_has_no_variance():
     with pytest.raises(InputError, match=r"\(1, 1, 1, 2\)"):
-        BatchNorm().apply(
-            VARIABLES, jnp.ones((1, 1, 1, 2)), train=True, mutable=["batch_stats"]
-        )
+        BatchNorm().apply(VARIABLES, jnp.ones((1, 1, 1, 2)), train=True, mutable=["batch_stats"])

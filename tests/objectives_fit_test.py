@@ -1,4 +1,6 @@
-"""What does not fit is refused when an objective is initialised, with what exists and what to do."""
+"""What does not fit is refused when an objective is initialised, with what exists and what to
+do.
+"""
 
 import re
 
@@ -78,7 +80,7 @@ def test_the_last_stages_pair_whatever_the_depth():
 
 def test_missing_features_are_named():
     refused(fitnet.FitNet("stage4"), view(SHALLOW, DEEP), "'stage4' of the student")
-    refused(fitnet.FitNet(("stage1", "stage9")), view(SHALLOW, DEEP), "'stage9' of the teacher")  # fmt: skip
+    refused(fitnet.FitNet(("stage1", "stage9")), view(SHALLOW, DEEP), "'stage9' of the teacher")
     refused(fitnet.FitNet(("a", "b", "c")), view(SHALLOW, DEEP), "two names")
     refused(ab.AB(), view(SHALLOW, SHALLOW), "stage1_pre")
     refused(fsp.FSP(), view(SHALLOW, SHALLOW), "'stem'")
@@ -89,10 +91,7 @@ def test_equal_channels_are_needed_by_fsp():
     message = refused(module, view(SHALLOW, DEEP), re.escape("(4, 6) and (4, 8)"))
     assert "stage3 [2, 2, 8]" in message and "features = [[" in message
     with pytest.raises(InputError, match="FSP needs equal channels"):
-        two = [
-            [outputs.features[f"stage{i}"] for i in (1, 2)]
-            for outputs in (SHALLOW, DEEP)
-        ]
+        two = [[outputs.features[f"stage{i}"] for i in (1, 2)] for outputs in (SHALLOW, DEEP)]
         fsp.fsp(*two)
     refused(fsp.FSP(features=("stage1",)), view(SHALLOW, DEEP), "two or more")
 
@@ -127,7 +126,9 @@ def test_needs_beyond_logits_and_features():
     maps = outputs(stage1_pre=(4, 4, 2))
     module = ofd.OFD(batch_norms=("stage1/norm",))
     refused(ofd.OFD(batch_norms=("a", "b")), view(maps, maps), "1 features, 2 in")
-    refused(module, view(maps, maps, teacher_variables=variables), "'stage1/norm' 'stage1'. Known: fc")  # fmt: skip
+    refused(
+        module, view(maps, maps, teacher_variables=variables), "'stage1/norm' 'stage1'. Known: fc"
+    )
 
 
 def test_margins_from_the_teachers_batch_norm():

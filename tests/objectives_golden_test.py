@@ -1,4 +1,6 @@
-"""Every objective against values of the public PyTorch code (tests/golden/objectives/README.md says which and how)."""
+"""Every objective against values of the public PyTorch code (tests/golden/objectives/README.md says
+which and how).
+"""
 
 from functools import partial
 from pathlib import Path
@@ -88,17 +90,13 @@ FUNCTIONS = {
     "normalized_kd": partial(nkd.normalized_kd, gamma=1.5, temperature=2.0),
     "weighted_soft_label": partial(wsld.weighted_soft_label, temperature=4.0),
     "transformed_kl": partial(ttm.transformed_kl, exponent=0.3),
-    "weighted_transformed_kl": lambda s, t: (
-        ttm.power_sum(t, 0.3) * ttm.transformed_kl(s, t, 0.3)
-    ),
+    "weighted_transformed_kl": lambda s, t: ttm.power_sum(t, 0.3) * ttm.transformed_kl(s, t, 0.3),
     "batch_relation": lambda s, t: mlkd.batch_relation(softmax(s), softmax(t)),
     "class_relation": lambda s, t: mlkd.class_relation(softmax(s), softmax(t)),
     "partial_distance": ofd.partial_distance,
     "channel_kl": partial(cwd.channel_kl, temperature=4.0),
     "channel_correlation": ickd.channel_correlation,
-    "enhanced_cross_entropy": partial(
-        ofa.enhanced_cross_entropy, exponent=1.5, temperature=2.0
-    ),
+    "enhanced_cross_entropy": partial(ofa.enhanced_cross_entropy, exponent=1.5, temperature=2.0),
     "cross_layer": _cross_layer,
 }
 
@@ -110,7 +108,9 @@ def _close(ours, theirs, tolerance: float, what: str) -> None:
 
 @pytest.fixture(scope="module")
 def computed() -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Value and gradient of every function, compiled at once: that is many times faster than one by one."""
+    """Value and gradient of every function, compiled at once: that is many times faster than one by
+    one.
+    """
 
     def one(name: str) -> tuple[jax.Array, jax.Array]:
         names = str(DATA[f"out.{name}.args"]).split(",")
@@ -133,13 +133,13 @@ def test_every_stored_function_is_checked():
 
 
 def test_margin_of_ofd_is_the_public_one():
-    ours = ofd.negative_mean(DATA["in.bn_scale"] * jnp.ones(6), DATA["in.bn_bias"] * jnp.ones(6))  # fmt: skip
+    ours = ofd.negative_mean(DATA["in.bn_scale"] * jnp.ones(6), DATA["in.bn_bias"] * jnp.ones(6))
     np.testing.assert_allclose(ours, DATA["out.negative_mean"], rtol=1e-4)
     assert ours[0] == -3 * abs(DATA["in.bn_scale"][0])  # hardly ever negative
 
 
 def test_flow_keeps_the_order_of_the_paper():
-    bottom, top = jnp.asarray(DATA["in.student_map"]), jnp.asarray(DATA["in.student_map2"])  # fmt: skip
+    bottom, top = jnp.asarray(DATA["in.student_map"]), jnp.asarray(DATA["in.student_map2"])
     assert fsp.flow(bottom, top).shape == (8, 4, 6)
 
 
@@ -162,12 +162,12 @@ def _weights(name: str, layers: dict[str, str]) -> dict:
             entry["kernel"] = weight.transpose(2, 3, 1, 0)
         if f"{name}.w.{prefix}.bias" in MODULES:
             entry["bias"] = MODULES[f"{name}.w.{prefix}.bias"]
-        params[tuple(path.split("/"))] = jax.tree.map(lambda x: jnp.asarray(x.copy()), entry)  # fmt: skip
+        params[tuple(path.split("/"))] = jax.tree.map(lambda x: jnp.asarray(x.copy()), entry)
     return flax.traverse_util.unflatten_dict(params)
 
 
 def _view(student: dict, teacher: dict, logits=None, variables=None, **batch) -> View:
-    features = [{k: jnp.asarray(MODULES[v]) for k, v in s.items()} for s in (student, teacher)]  # fmt: skip
+    features = [{k: jnp.asarray(MODULES[v]) for k, v in s.items()} for s in (student, teacher)]
     b = next(iter(features[0].values())).shape[0]
     zeros = jnp.zeros((b, 2))
     return View(
@@ -181,15 +181,12 @@ def _view(student: dict, teacher: dict, logits=None, variables=None, **batch) ->
 
 
 def _check(name: str, module, view: View, params: dict, tolerance=1e-5) -> None:
-    shapes = lambda tree: {k: v.shape for k, v in flax.traverse_util.flatten_dict(tree).items()}  # fmt: skip
+    shapes = lambda tree: {k: v.shape for k, v in flax.traverse_util.flatten_dict(tree).items()}
     rngs = {"params": jax.random.key(0), "objective": jax.random.key(1)}
     ours = jax.eval_shape(module.init, rngs, view)
     assert shapes(ours["params"]) == shapes(params)
     apply = lambda params, view: module.apply(
-        {"params": params},
-        view,
-        rngs={"objective": jax.random.key(0)},
-        mutable=["batch_stats"],
+        {"params": params}, view, rngs={"objective": jax.random.key(0)}, mutable=["batch_stats"]
     )
     loss, _ = jit(apply)(params, view)
     _close(np.float64(jnp.mean(loss)), MODULES[f"{name}.out"], tolerance, name)
@@ -218,10 +215,14 @@ def test_vid_is_the_public_one():
 
 def test_reviewkd_is_the_public_one():
     student = {"stage1": "s1", "stage2": "s2", "pooled": "sp"}
-    teacher = {"stage1": "t1", "stage2": "t2", "stage1_pre": "t1", "stage2_pre": "t2", "pooled": "tp"}  # fmt: skip
-    view = _view(
-        *({k: f"reviewkd.{v}" for k, v in s.items()} for s in (student, teacher))
-    )
+    teacher = {
+        "stage1": "t1",
+        "stage2": "t2",
+        "stage1_pre": "t1",
+        "stage2_pre": "t2",
+        "pooled": "tp",
+    }
+    view = _view(*({k: f"reviewkd.{v}" for k, v in s.items()} for s in (student, teacher)))
     layers = {}
     for i in (0, 1, 2):
         for j in (1, 2):
@@ -236,10 +237,7 @@ def test_srrl_is_the_public_one():
     head = {"kernel": MODULES["srrl.kernel"].T, "bias": MODULES["srrl.bias"]}
     variables = {"params": {"head": jax.tree.map(jnp.asarray, head)}}
     view = _view(
-        {"pooled": "srrl.student"},
-        {"pooled": "srrl.teacher"},
-        MODULES["srrl.logits"],
-        variables,
+        {"pooled": "srrl.student"}, {"pooled": "srrl.teacher"}, MODULES["srrl.logits"], variables
     )
     params = _weights("srrl", {"connector": "transfer.0", "norm": "transfer.1"})
     params["connector"]["kernel"] = params["connector"]["kernel"][0, 0]  # a 1 x 1 one
@@ -258,15 +256,15 @@ def test_semckd_is_the_public_one():
             layers[f"{ours}{i + 1}_out"] = f"{theirs}_{i}.linear2"
         for j in (0, 1):
             for k, place in ((1, 0), (2, 3), (3, 6)):
-                layers[f"conv{k}_{i + 1}_{j + 1}"] = f"regressor{i}{j}.regressor.{place}"  # fmt: skip
+                layers[f"conv{k}_{i + 1}_{j + 1}"] = f"regressor{i}{j}.regressor.{place}"
                 if k < 3:
-                    layers[f"norm{k}_{i + 1}_{j + 1}"] = f"regressor{i}{j}.regressor.{place + 1}"  # fmt: skip
+                    layers[f"norm{k}_{i + 1}_{j + 1}"] = f"regressor{i}{j}.regressor.{place + 1}"
     _check("semckd", semckd.SemCKD(), view, _weights("semckd", layers), 2e-5)
 
 
 def test_mgd_without_masking_is_the_public_one():
     view = _view({"stage1": "mgd.student"}, {"stage1": "mgd.teacher"})
-    layers = {"align": "align", "generate1": "generation.0", "generate2": "generation.2"}  # fmt: skip
+    layers = {"align": "align", "generate1": "generation.0", "generate2": "generation.2"}
     _check("mgd", mgd.MGD(masked=0.0), view, _weights("mgd", layers))
 
 
@@ -277,14 +275,9 @@ def test_ickd_is_the_public_one():
 
 
 def test_ctkd_reverses_the_gradient_of_the_temperature():
-    student, teacher = (
-        jnp.asarray(MODULES[f"ctkd.{k}"]) for k in ("student", "teacher")
-    )
+    student, teacher = (jnp.asarray(MODULES[f"ctkd.{k}"]) for k in ("student", "teacher"))
     # The public code counts epochs from 1, the batch from 0.
-    batch = {
-        "label": jnp.zeros(4, jnp.int32),
-        "epoch": jnp.asarray(MODULES["ctkd.epoch"] - 1),
-    }
+    batch = {"label": jnp.zeros(4, jnp.int32), "epoch": jnp.asarray(MODULES["ctkd.epoch"] - 1)}
     view = lambda s: View(Outputs(s), Outputs(teacher), batch, {}, jnp.asarray(0))
     loss = lambda params, s: jnp.mean(ctkd.CTKD().apply({"params": params}, view(s)))
     value, (params, grad) = jit(jax.value_and_grad(loss, argnums=(0, 1)))(
@@ -298,14 +291,14 @@ def test_ctkd_reverses_the_gradient_of_the_temperature():
 def test_two_steps_of_crd_are_the_public_ones(monkeypatch: pytest.MonkeyPatch):
     get = lambda k: jnp.asarray(MODULES[f"crd.{k}"])
     module = crd.CRD(dim=4, num_negatives=6, temperature=0.2)
-    params = _weights("crd", {"embed_student": "embed_s.linear", "embed_teacher": "embed_t.linear"})  # fmt: skip
+    params = _weights("crd", {"embed_student": "embed_s.linear", "embed_teacher": "embed_t.linear"})
     memory = {
         "student_bank": get("bank_s0"),
         "teacher_bank": get("bank_t0"),
         "student_normalizer": jnp.zeros(()),
         "teacher_normalizer": jnp.zeros(()),
     }
-    tables = {"order": jnp.arange(20), "start": jnp.array([0]), "count": jnp.array([20])}  # fmt: skip
+    tables = {"order": jnp.arange(20), "start": jnp.array([0]), "count": jnp.array([20])}
     for i in (0, 1):
         monkeypatch.setattr(crd, "draw_negatives", lambda *_, i=i: get("negatives")[i])
         zeros = jnp.zeros((4, 2))
@@ -316,9 +309,7 @@ def test_two_steps_of_crd_are_the_public_ones(monkeypatch: pytest.MonkeyPatch):
             tables,
             jnp.asarray(i),
         )
-        apply = partial(
-            module.apply, rngs={"objective": jax.random.key(0)}, mutable=["memory"]
-        )
+        apply = partial(module.apply, rngs={"objective": jax.random.key(0)}, mutable=["memory"])
         loss, state = jit(apply)({"params": params, "memory": memory}, view)
         memory = state["memory"]
         _close(np.float64(jnp.mean(loss)), MODULES["crd.out"][i], 1e-5, f"step {i}")

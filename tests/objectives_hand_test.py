@@ -1,4 +1,6 @@
-"""Objectives by hand: values small enough to be arithmetic here, and identities that the papers state."""
+"""Objectives by hand: values small enough to be arithmetic here, and identities that the papers
+state.
+"""
 
 import functools
 import math
@@ -63,7 +65,9 @@ def is_close(value, expected, rtol=1e-5, atol=3e-6):
 
 
 def compiled(test):
-    """Runs a test as one program, not operation by operation, which would take the suite a minute; then checks its claims."""
+    """Runs a test as one program, not operation by operation, which would take the suite a minute;
+    then checks its claims.
+    """
 
     @functools.wraps(test)
     def run(**kwargs):
@@ -79,9 +83,7 @@ def compiled(test):
         assert claims
         for (value, expected), (rtol, atol) in zip(claims, tolerances, strict=True):
             value = np.squeeze(value)
-            np.testing.assert_allclose(
-                value, np.squeeze(expected), rtol=rtol, atol=atol
-            )
+            np.testing.assert_allclose(value, np.squeeze(expected), rtol=rtol, atol=atol)
 
     return run
 
@@ -102,7 +104,9 @@ def test_distill_kl():
 
 @compiled
 def test_distillation_of_very_soft_targets_is_regression_of_centred_logits():
-    """Hinton et al. 2015, section 2.1: the gradient tends to (z - v) / c for logits of mean zero."""
+    """Hinton et al. 2015, section 2.1: the gradient tends to (z - v) / c for logits of mean
+    zero.
+    """
     centred = lambda z: z - jnp.mean(z, axis=-1, keepdims=True)
     soft = jax.grad(lambda s: jnp.sum(kd.distill_kl(s, OTHER, 300.0)))(ROWS)
     is_close(soft, (centred(ROWS) - centred(OTHER)) / 5, atol=0.02)
@@ -113,7 +117,7 @@ def test_logit_mse_and_standardize():
     is_close(kd.logit_mse(array([1, 2]), array([3, 5])), (4 + 9) / 2)
     z = kd.standardize(array([1, 2, 3]))
     is_close(z, [[-1, 0, 1]], atol=1e-6)
-    is_close(kd.standardize(5 + 7 * ROWS), kd.standardize(ROWS), atol=1e-5)  # fmt: skip
+    is_close(kd.standardize(5 + 7 * ROWS), kd.standardize(ROWS), atol=1e-5)
 
 
 @compiled
@@ -123,7 +127,7 @@ def test_decoupled_kl():
     rest = 0.6 * log(0.6 / (2 / 3)) + 0.4 * log(0.4 / (1 / 3))
     is_close(dkd.decoupled_kl(S, T, LABEL, 1.0, 0.0, 1.0), target)
     is_close(dkd.decoupled_kl(S, T, LABEL, 0.0, 1.0, 1.0), rest)
-    is_close(dkd.decoupled_kl(2 * S, 2 * T, LABEL, 2, 3, 2.0), 4 * (2 * target + 3 * rest))  # fmt: skip
+    is_close(dkd.decoupled_kl(2 * S, 2 * T, LABEL, 2, 3, 2.0), 4 * (2 * target + 3 * rest))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -161,7 +165,7 @@ def test_dkd_warms_up_over_twenty_epochs(epoch: int, weight: float):
 def test_dist():
     up, down = array([0.1, 0.3, 0.6]), array([0.6, 0.3, 0.1])
     is_close(dist.inter_class(up, up), 0.0)
-    is_close(dist.inter_class(array([0.2, 0.3, 0.5]), array([0.5, 0.3, 0.2])), 1 + 13 / 14)  # fmt: skip
+    is_close(dist.inter_class(array([0.2, 0.3, 0.5]), array([0.5, 0.3, 0.2])), 1 + 13 / 14)
     both = jnp.concatenate([up, down])
     is_close(dist.intra_class(both, both[::-1]), 1 + 2 / 3)  # columns -1, 0 / 0, -1
     # An affine change of a row keeps its correlation: DIST asks for less than equality.
@@ -348,7 +352,9 @@ def test_weighted_soft_label():
 
 @compiled
 def test_an_ensemble_says_one_thing_of_the_label_and_another_softened():
-    """Members of 16, 1, 1 of 18 and 1, 1, 4 of 6; at T = 2 of 4, 1, 1 of 6 and 1, 1, 2 of 4. Means: 19 of 36 of the label; 11, 5, 8 of 24."""
+    """Members of 16, 1, 1 of 18 and 1, 1, 4 of 6; at T = 2 of 4, 1, 1 of 6 and 1, 1, 2 of 4. Means:
+    19 of 36 of the label; 11, 5, 8 of 24.
+    """
     members = jnp.stack([ln(16, 1, 1), ln(1, 1, 4)])
     mean = Mixture(members, jnp.array([0.5, 0.5]))
     view = View(Outputs(S), mean, {"label": LABEL}, {}, jnp.int32(0))
@@ -369,11 +375,7 @@ def test_transformed_teacher():
     is_close(ttm.transformed_kl(S, T, 2.0), np.sum(q * np.log(q / p)))
     is_close(ttm.power_sum(T, 2.0), 0.38)
     # An exponent of 1 / T is a temperature T of the teacher alone.
-    is_close(
-        ttm.transformed_kl(ROWS, OTHER, 0.25),
-        kd.distill_kl(ROWS, OTHER / 4, 1.0),
-        rtol=1e-4,
-    )
+    is_close(ttm.transformed_kl(ROWS, OTHER, 0.25), kd.distill_kl(ROWS, OTHER / 4, 1.0), rtol=1e-4)
 
 
 @compiled
@@ -407,13 +409,16 @@ def test_partial_distance():
     is_close(ofd.partial_distance(as_map(student), as_map(teacher), margin), expected)
     # Where the teacher fires everywhere it is the squared distance.
     fires = jnp.abs(MAP2)
-    is_close(ofd.partial_distance(MAP, fires, -jnp.ones(5)), jnp.sum((MAP - fires) ** 2, (1, 2, 3)))  # fmt: skip
+    is_close(ofd.partial_distance(MAP, fires, -jnp.ones(5)), jnp.sum((MAP - fires) ** 2, (1, 2, 3)))
 
 
 @compiled
 def test_margin_of_a_standard_normal():
     """E[x | x < 0] of a standard normal is -sqrt(2 / pi)."""
-    is_close(ofd.negative_mean(array(1, -2), jnp.zeros(2)), [-math.sqrt(2 / math.pi), -2 * math.sqrt(2 / math.pi)])  # fmt: skip
+    is_close(
+        ofd.negative_mean(array(1, -2), jnp.zeros(2)),
+        [-math.sqrt(2 / math.pi), -2 * math.sqrt(2 / math.pi)],
+    )
 
 
 @compiled
@@ -425,9 +430,17 @@ def test_log_sum():
 
 @compiled
 def test_srd_is_the_recipe_in_numpy():
-    """A linear projector, both sides normalised over the batch without scale, the log of the sum of fourth powers."""
+    """A linear projector, both sides normalised over the batch without scale, the log of the sum of
+    fourth powers.
+    """
     student, teacher = ROWS, DRAW[2, :, :3]
-    view = View(Outputs(ROWS, {"pooled": student}), Outputs(OTHER, {"pooled": teacher}), {}, {}, jnp.asarray(0))  # fmt: skip
+    view = View(
+        Outputs(ROWS, {"pooled": student}),
+        Outputs(OTHER, {"pooled": teacher}),
+        {},
+        {},
+        jnp.asarray(0),
+    )
     kernel, bias = DRAW[3, :5, :3], DRAW[4, 0, :3]
     params = {"projector": {"kernel": kernel, "bias": bias}}
     ours, _ = srd.SRD().apply({"params": params}, view, mutable=["batch_stats"])
@@ -467,7 +480,7 @@ def test_enhanced_cross_entropy():
     is_close(ofa.enhanced_cross_entropy(S, T, LABEL, 2.0), expected)
     # An exponent of 1 is distillation: the divergence plus the entropy of the teacher.
     entropy = -jnp.sum(jnp.exp(T) * T)
-    is_close(ofa.enhanced_cross_entropy(S, T, LABEL, 1.0), kd.distill_kl(S, T, 1.0) + entropy)  # fmt: skip
+    is_close(ofa.enhanced_cross_entropy(S, T, LABEL, 1.0), kd.distill_kl(S, T, 1.0) + entropy)
 
 
 @compiled

@@ -47,17 +47,13 @@ LOGITS = {
     "cross_entropy": lambda s, t, y: ce.cross_entropy(s, y, 0.1),
     "distill_kl": lambda s, t, y: kd.distill_kl(s, t, 4.0),
     "logit_mse": lambda s, t, y: kd.logit_mse(s, t),
-    "standardized": lambda s, t, y: kd.distill_kl(
-        kd.standardize(s), kd.standardize(t), 2.0
-    ),
+    "standardized": lambda s, t, y: kd.distill_kl(kd.standardize(s), kd.standardize(t), 2.0),
     "decoupled_kl": lambda s, t, y: dkd.decoupled_kl(s, t, y, 1.0, 8.0, 4.0),
     "inter_class": lambda s, t, y: dist.inter_class(softmax(s), softmax(t)),
     "intra_class": lambda s, t, y: dist.intra_class(softmax(s), softmax(t)),
     "normalized_kd": lambda s, t, y: nkd.normalized_kd(s, t, y, 1.5, 1.0),
     "weighted_soft_label": lambda s, t, y: wsld.weighted_soft_label(s, t, y, 4.0),
-    "transformed_kl": lambda s, t, y: (
-        ttm.transformed_kl(s, t, 0.1) * ttm.power_sum(t, 0.1)
-    ),
+    "transformed_kl": lambda s, t, y: ttm.transformed_kl(s, t, 0.1) * ttm.power_sum(t, 0.1),
     "batch_relation": lambda s, t, y: mlkd.batch_relation(softmax(s), softmax(t)),
     "class_relation": lambda s, t, y: mlkd.class_relation(softmax(s), softmax(t)),
     "ofa": lambda s, t, y: ofa.enhanced_cross_entropy(s, t, y, 1.5),
@@ -146,7 +142,9 @@ def map_pair() -> jax.Array:
 
 @pytest.mark.parametrize("case", MAP_CASES)
 def test_hard_maps_give_finite_values_and_gradients(case: str, map_pair: jax.Array):
-    """Dead features too, as a network with all ReLUs silent gives: the public code has NaN or 1e12 there."""
+    """Dead features too, as a network with all ReLUs silent gives: the public code has NaN or 1e12
+    there.
+    """
     s, t = (scale * x for scale, x in zip(MAP_CASES[case], map_pair, strict=True))
     for name, (value, grad) in maps(s, t).items():
         assert np.all(np.isfinite(value)) and np.all(np.isfinite(grad)), name
@@ -179,12 +177,15 @@ def test_a_student_equal_to_the_teacher_is_stationary(map_pair: jax.Array):
 
 @pytest.mark.slow
 def test_bfloat16_is_computed_in_float32(map_pair: jax.Array):
-    """The same as of the rounded numbers in float32; only the gradient that goes back is rounded again."""
+    """The same as of the rounded numbers in float32; only the gradient that goes back is rounded
+    again.
+    """
     half = lambda x: x.astype(jnp.bfloat16)
     full = lambda x: half(x).astype(jnp.float32)
     s, t, y = _logits("plain")
     a, b = map_pair
-    # Those that this file gives probabilities or means, themselves rounded to bfloat16, are left out.
+    # Those that this file gives probabilities or means, themselves rounded to bfloat16, are left
+    # out.
     skip = {"inter_class", "intra_class", "batch_relation", "class_relation"}
     skip |= {"correlation", "rkd_distance", "rkd_angle", "pkt", "log_sum"}
     pairs = [
@@ -216,7 +217,9 @@ def test_logits_count_up_to_a_shift_of_each_row(seed: int):
     shift = [jnp.asarray(x, jnp.float32) for x in 10 * rng.standard_normal((2, 6, 1))]
     plain, moved = logits(s, t, y), logits(s + shift[0], t + shift[1], y)
     for name in SHIFTABLE:
-        np.testing.assert_allclose(moved[name][0], plain[name][0], rtol=2e-3, atol=2e-4, err_msg=name)  # fmt: skip
+        np.testing.assert_allclose(
+            moved[name][0], plain[name][0], rtol=2e-3, atol=2e-4, err_msg=name
+        )
 
 
 @few
@@ -227,8 +230,10 @@ def test_names_of_classes_do_not_count(seed: int):
     plain = logits(s, t, y)
     moved = logits(s[:, order], t[:, order], jnp.asarray(np.argsort(order))[y])
     for name, (value, grad) in plain.items():
-        np.testing.assert_allclose(moved[name][0], value, rtol=1e-4, atol=1e-5, err_msg=name)  # fmt: skip
-        np.testing.assert_allclose(moved[name][1], grad[:, order], rtol=1e-3, atol=1e-5, err_msg=name)  # fmt: skip
+        np.testing.assert_allclose(moved[name][0], value, rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            moved[name][1], grad[:, order], rtol=1e-3, atol=1e-5, err_msg=name
+        )
 
 
 @few
@@ -243,8 +248,8 @@ def test_the_order_of_the_batch_does_not_count(seed: int):
         if name == "correlation":  # of neighbours in the batch, as its authors have it
             continue
         value = value[order] if value.ndim else value
-        np.testing.assert_allclose(moved[name][0], value, rtol=1e-4, atol=1e-5, err_msg=name)  # fmt: skip
-        np.testing.assert_allclose(moved[name][1], grad[order], rtol=1e-3, atol=1e-5, err_msg=name)  # fmt: skip
+        np.testing.assert_allclose(moved[name][0], value, rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(moved[name][1], grad[order], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 @few

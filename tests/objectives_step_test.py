@@ -1,7 +1,9 @@
-"""Every objective in the compiled step: alone, for three teachers, for several seeds at once, and on eight devices.
+"""Every objective in the compiled step: alone, for three teachers, for several seeds at once, and
+on eight devices.
 
-Several are terms of one sum, so that few programs are compiled; terms are logged by name, so each is compared by itself. The first group
-has one of each kind (with parameters, BatchNorm, memory, randomness; per example, of the whole batch); the others are slow to compile.
+Several are terms of one sum, so that few programs are compiled; terms are logged by name, so each
+is compared by itself. The first group has one of each kind (with parameters, BatchNorm, memory,
+randomness; per example, of the whole batch); the others are slow to compile.
 """
 
 import dataclasses
@@ -142,12 +144,7 @@ class Run:
     """Functions of one training, compiled when they are first used."""
 
     def __init__(self, names: list[str], stacked: bool = False):
-        parts = (
-            STUDENT,
-            _objective(names, stacked),
-            _teacher(stacked),
-            optax.sgd(1e-3),
-        )
+        parts = (STUDENT, _objective(names, stacked), _teacher(stacked), optax.sgd(1e-3))
         self.names, self.objective = names, parts[1]
         self.frozen = _frozen(stacked)
         self._init = jit(make_init(*parts))
@@ -155,7 +152,9 @@ class Run:
         self.step = jit(self.raw)
 
     def init(self, seed: int, batch=BATCHES[0]):
-        """Initial state. Its weights come from another generator, which compiles in a tenth of the time."""
+        """Initial state. Its weights come from another generator, which compiles in a tenth of the
+        time.
+        """
         state = self._init(jax.random.key(seed, impl="unsafe_rbg"), self.frozen, batch)
         return dataclasses.replace(state, key=jax.random.key(seed))
 
@@ -198,18 +197,18 @@ ELSEWHERE = {"mutual": "cohort", "pskd": "teacher_free", "tfkd": "teacher_free"}
 
 
 def test_every_objective_is_here_or_has_a_test_of_its_own():
-    own = {p.name.removesuffix("_test.py") for p in Path(__file__).parent.glob("*_test.py")}  # fmt: skip
+    own = {p.name.removesuffix("_test.py") for p in Path(__file__).parent.glob("*_test.py")}
     for name in build.known("kd.objectives"):
         file = name.partition(".")[0]
         tests = {file, f"objectives_{file}", ELSEWHERE.get(file, file)}
         assert name in TERMS or tests & own, name
 
 
-@pytest.mark.parametrize(
-    "dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 def test_every_objective_gives_a_number_an_example_or_one(dtype):
-    """Shapes alone, so that all of them are at least traced when the slow tests are left out. Networks may be bfloat16."""
+    """Shapes alone, so that all of them are at least traced when the slow tests are left out.
+    Networks may be bfloat16.
+    """
     objective, frozen = _objective(list(TERMS)), _frozen()
 
     def terms(key: jax.Array) -> dict[str, jax.Array]:
@@ -221,8 +220,7 @@ def test_every_objective_gives_a_number_an_example_or_one(dtype):
         view = View(student, teacher, BATCHES[0], TABLES, step, frozen["teacher"])
         rngs = {"params": key, "objective": key}
         return {
-            name: term.init_with_output(rngs, view)[0]
-            for name, term in objective.terms.items()
+            name: term.init_with_output(rngs, view)[0] for name, term in objective.terms.items()
         }
 
     for name, loss in jax.eval_shape(terms, jax.random.key(0)).items():
@@ -277,9 +275,7 @@ def test_seeds_at_once_are_seeds_alone(run: Run, alone: dict):
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)
     together = run.three(jit(jax.vmap(run.raw, (0, None, None))), stacked)
     for i in (0, 1):
-        for (state, metrics), (state1, metrics1) in zip(
-            together, alone[i], strict=True
-        ):
+        for (state, metrics), (state1, metrics1) in zip(together, alone[i], strict=True):
             _same(jax.tree.map(lambda x, i=i: x[i], metrics), metrics1, 2e-6)
             _same(jax.tree.map(lambda x, i=i: x[i], state), state1, 2e-6)
 
@@ -308,9 +304,9 @@ def test_init_leaves_nothing_but_initial_values(run: Run):
 
 def test_no_gradient_reaches_the_teacher(run: Run):
     state = run.init(0)
-    loss = lambda weights: run.raw(
-        state, {"teacher": weights, "tables": TABLES}, BATCHES[0]
-    )[1]["loss"]
+    loss = lambda weights: run.raw(state, {"teacher": weights, "tables": TABLES}, BATCHES[0])[1][
+        "loss"
+    ]
     grads = jit(jax.grad(loss))(run.frozen["teacher"])
     assert all(np.all(g == 0) for g in jax.tree.leaves(grads))
 
@@ -347,8 +343,7 @@ def _one_teacher(objective: Weighted):
 
     def apply(state, weights, i, batch):
         own = lambda tree: {
-            name: jax.tree.map(lambda x: x[i], inner["objective"])
-            for name, inner in tree.items()
+            name: jax.tree.map(lambda x: x[i], inner["objective"]) for name, inner in tree.items()
         }
         variables = {"params": own(state.params["objective"])}
         variables |= {k: own(v) for k, v in state.stats["objective"].items()}
@@ -383,7 +378,10 @@ def test_one_epoch_on_512_digits(name: str, data: dict):
     if name == "crd.CRD":
         settings = {"num_negatives": 256}
     term = build.find("kd.objectives", name)(**settings)
-    objective = Weighted({"ce": build.find("kd.objectives", "ce.CE")(), "term": term}, {"ce": 1.0, "term": 0.1 * TERMS[name][0]})  # fmt: skip
+    objective = Weighted(
+        {"ce": build.find("kd.objectives", "ce.CE")(), "term": term},
+        {"ce": 1.0, "term": 0.1 * TERMS[name][0]},
+    )
     student, teacher = CNN(10, widths=(8, 8, 8)), CNN(10, widths=(8, 8, 12))
     weights = teacher.init(jax.random.key(1), jnp.asarray(data["image"][:2]))
     apply = lambda frozen, state, batch: teacher.apply(frozen, batch["image"])

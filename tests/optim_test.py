@@ -80,8 +80,7 @@ def test_a_decay_that_finds_nothing_is_told():
 
 def test_clipping_bounds_the_norm_of_the_gradient():
     tx = make_optimizer(
-        {"name": "sgd", "learning_rate": 1.0, "momentum": 0.0, "clip_norm": 1.0},
-        lambda step: 1.0,
+        {"name": "sgd", "learning_rate": 1.0, "momentum": 0.0, "clip_norm": 1.0}, lambda step: 1.0
     )
     params = {"w": jnp.zeros(2)}
     updates, _ = tx.update({"w": jnp.array([3.0, 4.0])}, tx.init(params), params)
@@ -89,7 +88,9 @@ def test_clipping_bounds_the_norm_of_the_gradient():
 
 
 def test_the_norm_of_incoming_weights_is_bounded_after_the_update():
-    """By hand: the first unit's weights become (3, 4), of norm 5, and are scaled back to 2; the second's stay short."""
+    """By hand: the first unit's weights become (3, 4), of norm 5, and are scaled back to 2; the
+    second's stay short.
+    """
     spec = {"name": "sgd", "learning_rate": 1.0, "momentum": 0.0, "max_norm": 2.0}
     tx = make_optimizer(spec, lambda step: 1.0)
     params = {"kernel": jnp.array([[2.0, 1.0], [2.0, 0.0]]), "bias": jnp.full(2, 9.0)}

@@ -40,7 +40,7 @@ def ours() -> dict[str, np.ndarray]:
     """All operations, compiled at once."""
 
     def all_of(image):
-        found = {n: getattr(pixels, n)(image, jnp.float32(v)) for n, (_, v) in PILLOW.items()}  # fmt: skip
+        found = {n: getattr(pixels, n)(image, jnp.float32(v)) for n, (_, v) in PILLOW.items()}
         found |= {n: getattr(pixels, n)(image) for n in ("auto_contrast", "equalize")}
         return found
 
@@ -55,7 +55,9 @@ def test_an_operation_is_pillows(ours, name):
         operation, amount = PILLOW[name]
         theirs = operation(picture, amount)
     else:
-        theirs = {"auto_contrast": ImageOps.autocontrast, "equalize": ImageOps.equalize}[name](picture)  # fmt: skip
+        theirs = {"auto_contrast": ImageOps.autocontrast, "equalize": ImageOps.equalize}[name](
+            picture
+        )
     assert ours[name].dtype == np.uint8 and not np.array_equal(ours[name], IMAGE)
     differs = np.any(ours[name] != np.asarray(theirs), axis=-1)
     # Pillow rounds places otherwise: where one is on the edge of two pixels it may take the other.
@@ -71,8 +73,8 @@ def test_a_flat_image_stays_itself():
 @pytest.mark.slow
 def test_each_image_gets_operations_of_its_own():
     text, unit = "rand_augment(2)", ((0.0,) * 3, (1 / 255,) * 3)
-    batch = {"image": jnp.stack([IMAGE] * 40), "index": jnp.arange(40), "epoch": jnp.int32(0)}  # fmt: skip
-    augment = jax.jit(make_augment(text, *unit, jax.ShapeDtypeStruct((H, W, 3), jnp.uint8)))  # fmt: skip
+    batch = {"image": jnp.stack([IMAGE] * 40), "index": jnp.arange(40), "epoch": jnp.int32(0)}
+    augment = jax.jit(make_augment(text, *unit, jax.ShapeDtypeStruct((H, W, 3), jnp.uint8)))
     seen = np.round(np.asarray(augment(jax.random.key(0), batch)["image"]))
     assert len({image.tobytes() for image in seen}) > 35
     grey = np.all(seen == np.asarray(pixels.GREY), axis=-1)

@@ -1,4 +1,6 @@
-"""What is multiplied in what under each policy, read from the traced program; runs end to end; what cannot be told."""
+"""What is multiplied in what under each policy, read from the traced program; runs end to end; what
+cannot be told.
+"""
 
 import flax.linen as nn
 import jax
@@ -18,10 +20,7 @@ from kd.step import make_eval, make_init, make_step
 from kd.workdir import Workdir
 
 SMALL = CNN(3, (4, 4))
-BATCH = {
-    "image": jax.random.normal(jax.random.key(2), (6, 8, 8, 3)),
-    "label": jnp.arange(6) % 3,
-}
+BATCH = {"image": jax.random.normal(jax.random.key(2), (6, 8, 8, 3)), "label": jnp.arange(6) % 3}
 
 
 def equations(jaxpr):
@@ -72,7 +71,9 @@ HIGH, HIGHEST = jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST
     ],
 )
 def test_networks_and_losses(policy, dtype, expected):
-    """Convolutions are the networks' alone, forward and backward; the loss of SP has the products of its Gram matrices."""
+    """Convolutions are the networks' alone, forward and backward; the loss of SP has the products
+    of its Gram matrices.
+    """
     parts = parts_under(policy)
     step = precision.training(make_step(*parts), policy)
     given = jax.eval_shape(lambda: arguments(parts))

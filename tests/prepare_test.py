@@ -1,4 +1,6 @@
-"""`kd prepare`: published bytes alone get in, by whatever way they come, and a killed run leaves nothing that looks prepared."""
+"""`kd prepare`: published bytes alone get in, by whatever way they come, and a killed run leaves
+nothing that looks prepared.
+"""
 
 import functools
 import gzip
@@ -29,9 +31,11 @@ RANDOM = np.random.RandomState(0)
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory) -> Path:
-    """Fashion-MNIST's four files as upstream serves them, from Debian's package, which lost names and dates in gzip's header.
+    """Fashion-MNIST's four files as upstream serves them, from Debian's package, which lost names
+    and dates in gzip's header.
 
-    RFC 1952, 2.3: flag 8 says that the name follows the ten bytes of the header, bytes 4 to 7 are the date.
+    RFC 1952, 2.3: flag 8 says that the name follows the ten bytes of the header, bytes 4 to 7 are
+    the date.
     """
     if not all((DEBIAN / f"{name}.gz").exists() for name in FILES):
         pytest.skip("needs Debian's package: apt-get install dataset-fashion-mnist")
@@ -55,7 +59,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """serve(directory): a local server answers for every http:// address; TFDS's URLs and code stay as they are."""
+    """serve(directory): a local server answers for every http:// address; TFDS's URLs and code stay
+    as they are.
+    """
     servers = []
 
     def start(directory: Path) -> None:
@@ -104,9 +110,7 @@ def test_upstream_files_over_http_with_checksums_on(upstream, serve, tmp_path):
     rows = lambda images: sorted(image.tobytes() for image in images)
     assert rows(loaded.test.image) == rows(arrays["test"]["image"])
     assert rows(loaded.train.image) == rows(arrays["train"]["image"])
-    stock = tensorflow_datasets.data_source(
-        "fashion_mnist", split="train", data_dir=tmp_path
-    )
+    stock = tensorflow_datasets.data_source("fashion_mnist", split="train", data_dir=tmp_path)
     np.testing.assert_array_equal(stock[7]["image"], loaded.train.image[7])
 
 
@@ -155,9 +159,7 @@ def test_no_network_is_told_within_seconds(tmp_path, monkeypatch):
 
 
 def idx(array: np.ndarray) -> bytes:
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + bytes(
-        array
-    )
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + bytes(array)
 
 
 def test_files_of_debian_stand_in_where_the_directory_has_none(
@@ -237,7 +239,9 @@ def test_npz_as_keras_ships_it(tmp_path, monkeypatch):
 
 
 def cifar_archive(path: Path, name: str, n: int) -> dict:
-    """A small archive in the form of CIFAR's binary version; returns its training images and labels."""
+    """A small archive in the form of CIFAR's binary version; returns its training images and
+    labels.
+    """
     prefix = "cifar-10-batches-bin/" if name == "cifar10" else "cifar-100-binary/"
     labels = 1 if name == "cifar10" else 2
     rows = {}
@@ -272,10 +276,7 @@ def test_archives_of_cifar(name, tmp_path):
 def test_arrays_of_cifar_must_have_its_counts(tmp_path):
     image = np.zeros((10, 32, 32, 3), np.uint8)
     label = np.arange(10)
-    np.savez(
-        tmp_path / "cifar10.npz",
-        x_train=image, y_train=label, x_test=image, y_test=label,
-    )  # fmt: skip
+    np.savez(tmp_path / "cifar10.npz", x_train=image, y_train=label, x_test=image, y_test=label)
     with pytest.raises(InputError, match=r"images must be uint8 \[50000, 32, 32, 3\]"):
         prepare.prepare("cifar10", tmp_path, tmp_path / "out")
 

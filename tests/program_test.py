@@ -1,4 +1,6 @@
-"""Programs: seeds together equal seeds alone, cuts between dispatches leave no trace, and few programs are compiled."""
+"""Programs: seeds together equal seeds alone, cuts between dispatches leave no trace, and few
+programs are compiled.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +16,7 @@ from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
-from kd.program import (
-    make_logits,
-    make_order,
-    make_update,
-    make_updates,
-    seed_keys,
-)
+from kd.program import make_logits, make_order, make_update, make_updates, seed_keys
 from kd.step import make_eval, make_init, make_step
 from kd.transform import pick
 
@@ -44,9 +40,7 @@ augment = make_augment("crop(1)", (0.5,), (0.5,))
 class Machine:
     """A student, its teachers and compiled updates, for tests to run in pieces."""
 
-    def __init__(
-        self, student=None, paired=False, how="vmap", mesh=None, loop="device"
-    ):
+    def __init__(self, student=None, paired=False, how="vmap", mesh=None, loop="device"):
         student = student or MLP(CLASSES, (8,))
         model = MLP(CLASSES, (16,))
         objective = Weighted({"ce": CE(), "kd": KD(2.0)}, {"ce": 0.5, "kd": 0.5})
@@ -59,9 +53,7 @@ class Machine:
         self.data = data()
         if mesh:
             everywhere = sharding.everywhere(mesh)
-            self.frozen, self.data = jax.device_put(
-                (self.frozen, self.data), everywhere
-            )
+            self.frozen, self.data = jax.device_put((self.frozen, self.data), everywhere)
         self.init_one = make_init(student, objective, teacher, tx, augment)
         step = make_step(student, objective, teacher, tx, augment)
         place = sharding.split_batch(mesh, BATCH) if mesh else lambda batch: batch
@@ -124,13 +116,12 @@ def test_seeds_differ(whole):
 
 @pytest.mark.parametrize(
     "cuts",
-    [
-        ((0, 1), (8, 1), (16, 1), (24, 1), (32, 1), (40, 1)),
-        ((0, 2), (16, 1), (24, 1), (32, 2)),
-    ],
+    [((0, 1), (8, 1), (16, 1), (24, 1), (32, 1), (40, 1)), ((0, 2), (16, 1), (24, 1), (32, 2))],
 )
 def test_cuts_between_dispatches_leave_no_trace(machine, whole, cuts):
-    """Bit for bit, with one program for all lengths: what makes a resumed run equal an uninterrupted one."""
+    """Bit for bit, with one program for all lengths: what makes a resumed run equal an
+    uninterrupted one.
+    """
     state, logs = machine.run(seed_keys(5, SEEDS), cuts)
     jax.tree.map(np.testing.assert_array_equal, state, whole[0])
     jax.tree.map(np.testing.assert_array_equal, logs, whole[1])
@@ -158,10 +149,7 @@ def test_paired_students_learn_each_from_their_own_teacher():
     together, _ = machine.run(seed_keys(5, SEEDS))
     members = machine.frozen["teacher"]
     for i in (0, 2):
-        machine.frozen = {
-            "teacher": pick(members, slice(i, i + 1)),
-            "tables": {},
-        }
+        machine.frozen = {"teacher": pick(members, slice(i, i + 1)), "tables": {}}
         alone, _ = machine.run(seed_keys(5 + i, 1))
         assert_close(pick(together, slice(i, i + 1)), alone, 1e-6)
 
@@ -191,9 +179,7 @@ def test_logits_of_a_split_do_not_depend_on_the_batch(size):
     model = CNN(CLASSES, (4,))
     images = data()["image"]
     evaluate = make_eval(model, make_augment("", (0.5,), (0.5,)))
-    weights = jax.vmap(lambda k: model.init(k, jnp.zeros((1, 6, 6, 1))))(
-        seed_keys(0, 2)
-    )
+    weights = jax.vmap(lambda k: model.init(k, jnp.zeros((1, 6, 6, 1))))(seed_keys(0, 2))
     found = make_logits(evaluate, size)(weights, images)
     one = pick(weights, 1)
     image = (images.astype(jnp.float32) / 255 - 0.5) / 0.5

@@ -1,4 +1,6 @@
-"""Four updates of the CIFAR-100 recipe against the same in NumPy, gradients by hand: what PyTorch's SGD and BatchNorm do."""
+"""Four updates of the CIFAR-100 recipe against the same in NumPy, gradients by hand: what PyTorch's
+SGD and BatchNorm do.
+"""
 
 import flax.linen as nn
 import jax
@@ -99,18 +101,12 @@ def test_four_updates_are_those_of_the_reference():
     parts = Net(), objective, teachers.frozen(Net()), tx
     single = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
     frozen = {"teacher": single(teacher), "tables": {}}
-    given = [
-        {"image": jnp.asarray(x, jnp.float32), "label": jnp.asarray(y)}
-        for x, y in batches
-    ]
+    given = [{"image": jnp.asarray(x, jnp.float32), "label": jnp.asarray(y)} for x, y in batches]
     state = make_init(*parts)(jax.random.key(0), frozen, given[0])
     start = single(v)
     state = state.replace(
         params={**state.params, "student": start["params"]},
-        stats={
-            **state.stats,
-            "student": {"batch_stats": start["batch_stats"]},
-        },
+        stats={**state.stats, "student": {"batch_stats": start["batch_stats"]}},
     )
     step = jax.jit(make_step(*parts))
 
@@ -118,7 +114,8 @@ def test_four_updates_are_those_of_the_reference():
     for place, ((x, label), batch) in enumerate(zip(batches, given, strict=True)):
         loss, grads, stats = gradient(v, x, label, evaluate(teacher, x))
         rate = RATE * (0.1 if place // 2 >= SHRINK else 1.0)
-        # Coupled decay, of biases and BatchNorm too, before the momentum; the rate after it: torch.optim.SGD.
+        # Coupled decay, of biases and BatchNorm too, before the momentum; the rate after it:
+        # torch.optim.SGD.
         speed = jax.tree.map(
             lambda u, g, w: MOMENTUM * u + g + DECAY * w, speed, grads, v["params"]
         )

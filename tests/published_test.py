@@ -1,4 +1,6 @@
-"""What README and docs/tables.md show is what `kd table` prints from the published results, to the letter; and experiments are whole."""
+"""What README and docs/tables.md show is what `kd table` prints from the published results, to the
+letter; and experiments are whole.
+"""
 
 import re
 from pathlib import Path
@@ -17,9 +19,7 @@ TABLES = (ROOT / "docs" / "tables.md").read_text()
 
 @pytest.mark.parametrize("name", re.findall("<!-- table: (.*?) -->", README + TABLES))
 def test_each_table_is_published_or_measured(name):
-    experiment = name.partition(": ")[
-        0
-    ]  # what follows is the title of one of its tables
+    experiment = name.partition(": ")[0]  # what follows is the title of one of its tables
     assert experiment in [*document.TABLES, *(path.stem for path in PUBLISHED)]
 
 
@@ -30,7 +30,8 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
     for name, text in (("README.md", README), ("docs/tables.md", TABLES)):
         if re.search(f"<!-- table: {path.stem}[: ]", text):
             assert table.as_published(text, f"experiments/{path.stem}.py") == text, (
-                f"write it anew: kd table experiments/{path.stem}.py --print --runs none --into {name}"
+                f"write it anew: kd table experiments/{path.stem}.py --print --runs none --into "
+                f"{name}"
             )
 
 

@@ -1,4 +1,6 @@
-"""Runs on eight bits by `kd run` and `kd export`: how they start, go on and end, and what their files say."""
+"""Runs on eight bits by `kd run` and `kd export`: how they start, go on and end, and what their
+files say.
+"""
 
 import json
 import os
@@ -125,7 +127,9 @@ def lowered(student, variables, example):
 
 
 def test_the_file_computes_on_the_trained_grids():
-    """Stride 2, and a negative gain of BatchNorm: LiteRT's reference kernels against JAX, in units of the output."""
+    """Stride 2, and a negative gain of BatchNorm: LiteRT's reference kernels against JAX, in units
+    of the output.
+    """
     student = Quantized(CNN(10, (4, 8)))
     image = jax.random.normal(jax.random.key(1), (64, 12, 12, 1))
     variables = jax.jit(student.init)(jax.random.key(0), image)
@@ -148,7 +152,10 @@ def test_the_file_computes_on_the_trained_grids():
     names = [op.name for op in graph.operations(content)]
     assert names == ["DEPTHWISE_CONV_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"]
     first, last = graph.ends(content)
-    for end, (low, high) in ((first, image_range(image)), (last, moved["quant_stats"]["ranges"][-1])):  # fmt: skip
+    for end, (low, high) in (
+        (first, image_range(image)),
+        (last, moved["quant_stats"]["ranges"][-1]),
+    ):
         np.testing.assert_allclose(end.scale, (high - low) / 255, rtol=1e-5)
     integers = np.clip(np.rint(np.asarray(image) / first.scale) + first.zero, -128, 127)
     outputs = interpreter.run(content, integers.astype(np.int8)).astype(np.float32)
@@ -185,12 +192,7 @@ def test_a_run_keeps_what_its_files_say_and_kd_export_says_the_same(config, caps
     assert np.abs(own - others).max() <= 1.01 * max(steps)
 
     loose = ["--gate", "agreement=0.9", "--gate", "accuracy_drop=0.1"]
-    assert (
-        main(
-            ["export", "student", "--format", "litert", "--int8", "--seed", "1", *loose]
-        )
-        == 0
-    )
+    assert main(["export", "student", "--format", "litert", "--int8", "--seed", "1", *loose]) == 0
     folder = Path("student/export/litert-int8")
     assert (folder / "model.tflite").read_bytes() == files[1].read_bytes()
     report = json.loads((folder / "report.json").read_text())
@@ -203,9 +205,7 @@ def test_a_run_keeps_what_its_files_say_and_kd_export_says_the_same(config, caps
     assert "trained on eight bits and brings its ranges" in told
 
 
-def test_a_missing_extra_is_told_before_anything_is_trained(
-    config, capsys, monkeypatch
-):
+def test_a_missing_extra_is_told_before_anything_is_trained(config, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     said = refused(capsys, *COMMAND, "--config.export=int8")
     assert "pip install 'kd[tflite]'" in said and said.count("\n") == 1
@@ -214,7 +214,10 @@ def test_a_missing_extra_is_told_before_anything_is_trained(
 
 @pytest.mark.slow
 def test_a_batch_that_is_split_under_pmap_moves_the_ranges_as_a_whole_one(config):
-    for name, own in (("one", []), ("eight", ["--config.devices.data=8", "--config.devices.transform=pmap"])):  # fmt: skip
+    for name, own in (
+        ("one", []),
+        ("eight", ["--config.devices.data=8", "--config.devices.transform=pmap"]),
+    ):
         drop = "--config.drop_last=true"
         assert main([*COMMAND, drop, "--workdir", name, *own]) == 0
     one, eight = (load_trained(Workdir(n)).variables for n in ("one", "eight"))
@@ -234,9 +237,13 @@ def test_colour_has_its_normalisation_in_front():
     rng = np.random.default_rng(0)
     split = Split(rng.integers(0, 256, (200, 12, 12, 3), np.uint8), np.arange(200) % 10)
     dataset = Dataset(
-        split, split, 10, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3),
+        split,
+        split,
+        10,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.25, 0.3),
         class_names=tuple(map(str, range(10))),
-    )  # fmt: skip
+    )
     student = Quantized(CNN(10, (4, 8)))
     mean, std = np.float32(dataset.mean), np.float32(dataset.std)
     image = jnp.asarray((split.image / np.float32(255) - mean) / std)
@@ -244,7 +251,7 @@ def test_colour_has_its_normalisation_in_front():
     see = lambda v: student.apply(v, image, train=True, mutable=["quant_stats"])[1]
     moved = jax.jit(see)(variables)
     config = {"student": {"quantize": "int8"}, "eval_batch_size": 100}
-    source = Source(Workdir(""), config, {}, student, {**variables, **moved}, 0, "", dataset)  # fmt: skip
+    source = Source(Workdir(""), config, {}, student, {**variables, **moved}, 0, "", dataset)
     content = litert.integers(source).content
     outputs = interpreter.run(content, litert.inputs(source, content, split.image))
     step = graph.ends(content)[1].scale

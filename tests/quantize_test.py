@@ -1,4 +1,6 @@
-"""Training on eight bits: grids and gradients by hand, a network against integer arithmetic, ranges, what is refused."""
+"""Training on eight bits: grids and gradients by hand, a network against integer arithmetic,
+ranges, what is refused.
+"""
 
 import flax.linen as nn
 import jax
@@ -75,9 +77,7 @@ def seen():
 def updated(net, variables, image):
     """The statistics after one update."""
     mutable = ["batch_stats", "quant_stats"]
-    return jax.jit(lambda v, x: net.apply(v, x, train=True, mutable=mutable)[1])(
-        variables, image
-    )
+    return jax.jit(lambda v, x: net.apply(v, x, train=True, mutable=mutable)[1])(variables, image)
 
 
 def test_a_network_computes_what_integer_arithmetic_does(seen):
@@ -119,9 +119,7 @@ def test_its_variables_are_the_network_s_and_its_statistics_stand_still(seen):
         {k: v for k, v in variables.items() if k != "quant_stats"}
     )
     after = updated(net, variables, 3 * image)
-    jax.tree.map(
-        np.testing.assert_array_equal, after["batch_stats"], variables["batch_stats"]
-    )
+    jax.tree.map(np.testing.assert_array_equal, after["batch_stats"], variables["batch_stats"])
 
 
 def test_ranges_follow_the_batches_and_the_image_s_only_widens(seen):
@@ -163,16 +161,18 @@ NETS = ("resnet_cifar.resnet8", "wrn.wrn_16_1", "vgg.vgg8", "mobilenet.MobileNet
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*NETS, "shufflenet.ShuffleV1", "shufflenet.ShuffleV2"])  # fmt: skip
+@pytest.mark.parametrize("name", [*NETS, "shufflenet.ShuffleV1", "shufflenet.ShuffleV2"])
 def test_networks_of_the_zoo_stay_near_themselves(name):
-    """Residuals, ReLU6, concatenation, shuffled channels, pooling, BatchNorm before the convolution."""
+    """Residuals, ReLU6, concatenation, shuffled channels, pooling, BatchNorm before the
+    convolution.
+    """
     net = build.find("kd.models", name)(num_classes=10)
     image = jax.random.normal(jax.random.key(1), (16, 32, 32, 3))
     variables = jax.jit(Quantized(net).init)(jax.random.key(0), image)
 
     @jax.jit
     def both(variables, image):
-        apply = lambda v: Quantized(net).apply(v, image, train=True, mutable=["quant_stats"])  # fmt: skip
+        apply = lambda v: Quantized(net).apply(v, image, train=True, mutable=["quant_stats"])
         rounded, _ = apply(variables)
         plain = {k: v for k, v in variables.items() if k != "quant_stats"}
         return rounded.logits, net.apply(plain, image).logits

@@ -1,4 +1,6 @@
-"""How several teachers become one target: weights, confidence, one that is drawn, and members of several architectures."""
+"""How several teachers become one target: weights, confidence, one that is drawn, and members of
+several architectures.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,9 @@ def normal(*shape):
 
 @pytest.fixture(scope="module")
 def several():
-    """Stacks of two narrow networks and of one wide, a batch, and the logits of all three [m, b, c]."""
+    """Stacks of two narrow networks and of one wide, a batch, and the logits of all three [m, b,
+    c].
+    """
     image, keys = normal(4, 5), jax.random.split(jax.random.key(2), 2)
     batch = {"image": image, "label": jnp.array([0, 1, 2, 0]), "key": jax.random.key(3)}
 
@@ -49,11 +53,13 @@ def target(several, reduce, weights=WEIGHTS, how="map"):
 
 
 def test_confidence_by_hand():
-    """Two members say 1/2 and 3/4 of the label: exp(CE) is 2 and 4/3, so the weights are 4/3 and 2 of 10/3."""
+    """Two members say 1/2 and 3/4 of the label: exp(CE) is 2 and 4/3, so the weights are 4/3 and 2
+    of 10/3.
+    """
     logits = jnp.array([[[0.0, 0.0]], [[np.log(3.0), 0.0]]])
     label = jnp.array([0])
     np.testing.assert_allclose(confidence(logits, label), [[0.4], [0.6]], rtol=1e-6)
-    np.testing.assert_allclose(confidence(logits, label + 1), [[2 / 3], [1 / 3]], rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(confidence(logits, label + 1), [[2 / 3], [1 / 3]], rtol=1e-6)
     sure = jnp.array([[[1e4, -1e4]], [[-1e4, 1e4]], [[0.0, 0.0]]])
     weights = confidence(sure, label)
     assert np.isfinite(weights).all()
@@ -61,12 +67,16 @@ def test_confidence_by_hand():
 
 
 def test_weights_of_each_example_learn_as_the_weighted_losses_of_the_members():
-    """The gradient of KL to the mixture is that of sum_m w_m KL to each member: what CA-MKD trains with."""
+    """The gradient of KL to the mixture is that of sum_m w_m KL to each member: what CA-MKD trains
+    with.
+    """
     members, student = normal(3, 4, 5), normal(4, 5)
     weights = jax.jit(confidence)(members, jnp.arange(4))
     mixed = lambda s: distill_kl(s, Mixture(members, weights).at(2.0), 2.0).sum()
-    apart = lambda s: (weights * jax.vmap(lambda z: distill_kl(s, z, 2.0))(members)).sum()  # fmt: skip
-    np.testing.assert_allclose(jax.jit(jax.grad(mixed))(student), jax.jit(jax.grad(apart))(student), atol=1e-6)  # fmt: skip
+    apart = lambda s: (weights * jax.vmap(lambda z: distill_kl(s, z, 2.0))(members)).sum()
+    np.testing.assert_allclose(
+        jax.jit(jax.grad(mixed))(student), jax.jit(jax.grad(apart))(student), atol=1e-6
+    )
 
 
 def test_members_of_several_architectures_are_one_mixture(several):
@@ -83,7 +93,7 @@ def test_the_other_reductions_of_several_architectures(several):
     even = target(several, "logits", None).logits
     np.testing.assert_allclose(even, logits.mean(0), atol=1e-6)
     sure = target(several, "confidence")
-    np.testing.assert_allclose(sure.weights, confidence(logits, batch["label"]), atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(sure.weights, confidence(logits, batch["label"]), atol=1e-6)
     narrow, wide = target(several, "each")
     assert narrow.features["stage1"].shape == (2, 4, 4)
     assert wide.features["stage1"].shape == (1, 4, 6)
@@ -132,7 +142,7 @@ def test_each_teacher_counts_what_its_weight_says(several):
     stacks, batch, logits = several
     teacher = target(several, "each")
     view = view_of(teacher, stacks, batch["image"])
-    lifted = PerGroup([PerTeacher(KD(2.0), WEIGHTS[:2]), PerTeacher(KD(2.0), WEIGHTS[2:])])  # fmt: skip
+    lifted = PerGroup([PerTeacher(KD(2.0), WEIGHTS[:2]), PerTeacher(KD(2.0), WEIGHTS[2:])])
     loss, _ = jax.jit(Weighted({"kd": lifted}, {"kd": 1.0}).apply)({}, view)
     alone = [distill_kl(view.student.logits, z, 2.0) for z in logits]
     expected = np.mean(np.einsum("m,mb->b", WEIGHTS, alone))
@@ -143,7 +153,9 @@ def test_each_teacher_has_a_regressor_of_its_own_width():
     maps = lambda m, d: {"stage1": jnp.ones((m, 4, 1, 1, d))}
     logits = jnp.zeros((1, 4, 3))
     teacher = (Outputs(jnp.zeros((2, 4, 3)), maps(2, 3)), Outputs(logits, maps(1, 5)))
-    lifted = PerGroup([PerTeacher(FitNet("stage1"), (0.2, 0.3)), PerTeacher(FitNet("stage1"), (0.5,))])  # fmt: skip
+    lifted = PerGroup(
+        [PerTeacher(FitNet("stage1"), (0.2, 0.3)), PerTeacher(FitNet("stage1"), (0.5,))]
+    )
     view = view_of(teacher, ({}, {}), None)
     variables = jax.eval_shape(lifted.init, jax.random.key(0), view)
     shapes = sorted(x.shape for x in jax.tree.leaves(variables) if x.ndim > 2)

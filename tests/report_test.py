@@ -102,9 +102,7 @@ def test_cka_sees_rotations_and_scales_as_the_same_and_noise_as_nothing():
 
 def test_capacity_by_hand():
     # Two directions of the same strength, one that is always off, and one that repeats the first.
-    x = np.array(
-        [[1.0, 0, 0, 1], [-1, 0, 0, -1], [0, np.sqrt(2), 0, 0], [0, -np.sqrt(2), 0, 0]]
-    )
+    x = np.array([[1.0, 0, 0, 1], [-1, 0, 0, -1], [0, np.sqrt(2), 0, 0], [0, -np.sqrt(2), 0, 0]])
     found = capacity(x)
     assert (found.units, found.dead) == (4, 1)
     assert found.rank == pytest.approx(2)
@@ -119,9 +117,7 @@ def test_capacity_by_hand():
 
 def test_corruptions_by_hand():
     row = jnp.array([[0.0, 1.0]]).reshape(1, 1, 2, 1)
-    near = lambda found, values: np.testing.assert_allclose(
-        np.ravel(found), values, atol=1e-6
-    )
+    near = lambda found, values: np.testing.assert_allclose(np.ravel(found), values, atol=1e-6)
     near(corruptions.contrast(row, jnp.float32(0.5)), [0.25, 0.75])
     pixel = jnp.array([0.2, 0.4, 0.6]).reshape(1, 1, 1, 3)
     near(corruptions.brightness(pixel, jnp.float32(0.3)), [0.3, 0.6, 0.9])
@@ -194,13 +190,35 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
 @pytest.mark.parametrize(
     ("own", "big", "told"),
     [
-        ((40, 8), (80, 96), "That buys 2.0 times fewer bytes and 12 times fewer multiply-accumulates than its teacher."),
-        ((40, 8), (40, 8), "It takes as many bytes and as many multiply-accumulates as its teacher."),
-        ((99, 8), (100, 8), "It takes about as many bytes and as many multiply-accumulates as its teacher."),
-        ((80, 8), (40, 8), "It takes 2.0 times as many bytes and as many multiply-accumulates as its teacher."),
-        ((40, 20), (80, 8), "It takes 2.0 times fewer bytes than, and 2.5 times as many multiply-accumulates as, its teacher."),
+        (
+            (40, 8),
+            (80, 96),
+            "That buys 2.0 times fewer bytes and 12 times fewer multiply-accumulates than its "
+            "teacher.",
+        ),
+        (
+            (40, 8),
+            (40, 8),
+            "It takes as many bytes and as many multiply-accumulates as its teacher.",
+        ),
+        (
+            (99, 8),
+            (100, 8),
+            "It takes about as many bytes and as many multiply-accumulates as its teacher.",
+        ),
+        (
+            (80, 8),
+            (40, 8),
+            "It takes 2.0 times as many bytes and as many multiply-accumulates as its teacher.",
+        ),
+        (
+            (40, 20),
+            (80, 8),
+            "It takes 2.0 times fewer bytes than, and 2.5 times as many multiply-accumulates as, "
+            "its teacher.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_student_is_called_smaller_only_where_it_is(own, big, told):
     costs = [dict(zip(("bytes", "macs"), pair, strict=True)) for pair in (own, big)]
     assert _bought(*costs, "its teacher") == told
@@ -213,7 +231,9 @@ def of(teacher, count, **section):
 
 
 def test_paired_students_are_reported_beside_their_own_teachers(by_hand):
-    """Student 0 loses one of four images of its teacher's, student 1 none; a teacher has twice the bytes of a student."""
+    """Student 0 loses one of four images of its teacher's, student 1 none; a teacher has twice the
+    bytes of a student.
+    """
     costs = {"parameters": 20, "bytes": 80, "macs": 16}
     teacher = by_hand("teacher", ["1111", "1100"], **costs)
     section = of(teacher, 2, members="paired", reduce="probs")
@@ -228,7 +248,7 @@ def test_paired_students_are_reported_beside_their_own_teachers(by_hand):
     assert zeros["teacher"] == 0.75 and zeros["agreement"] == 0.875
     content["networks"] = None
     lines = conclude(content)["conclusions"]
-    assert "against its own teacher, seed by seed: +12.50 points (75.00 % to 62.50 %)" in lines[0]  # fmt: skip
+    assert "against its own teacher, seed by seed: +12.50 points (75.00 % to 62.50 %)" in lines[0]
     assert "2.0 times fewer bytes" in lines[1] and "than its teacher." in lines[1]
     table = stored_sections.accuracy(content)[0].grid
     assert table[1][:2] == ["teachers, one for each student", "75.00"]
@@ -236,17 +256,21 @@ def test_paired_students_are_reported_beside_their_own_teachers(by_hand):
 
 
 def test_mistakes_are_those_that_a_student_s_own_teacher_would_not_make(by_hand):
-    """Image 3: wrong in both seeds, but the second teacher is wrong there, too. Image 2: nobody's mistake."""
+    """Image 3: wrong in both seeds, but the second teacher is wrong there, too. Image 2: nobody's
+    mistake.
+    """
     teacher = by_hand("teacher", ["1111", "1100"])
     section = of(teacher, 2, members="paired")
     run = read(by_hand("own", ["1110", "1100"], **section))
     rows = describe(run, "runs")["classes"]
     (shown,) = gallery.mistakes(run, digits.load(), rows)
-    assert [(i["index"], i["wrong"], i["student"]) for i in shown["images"]] == [(3, 1, "1")]  # fmt: skip
+    assert [(i["index"], i["wrong"], i["student"]) for i in shown["images"]] == [(3, 1, "1")]
 
 
 def test_what_taught_is_reported_as_it_was_reduced(by_hand):
-    """Two members that are barely wrong against a certain one: they win as probabilities, and lose as logits."""
+    """Two members that are barely wrong against a certain one: they win as probabilities, and lose
+    as logits.
+    """
     members = np.array([[[0.0, 2.0]], [[0.0, 2.0]], [[10.0, 0.0]]])
     teacher = by_hand("teacher", members)
     for reduce, right in (("probs", 0), ("logits", 1)):
@@ -257,7 +281,9 @@ def test_what_taught_is_reported_as_it_was_reduced(by_hand):
 
 
 def test_corrupted_images_are_shown_to_the_teacher_that_taught(by_hand):
-    """The member that is right counts nine times the surer one that is not: 0.9 x 0.73 + 0.1 x 0.05; evenly it would be 0.39."""
+    """The member that is right counts nine times the surer one that is not: 0.9 x 0.73 + 0.1 x
+    0.05; evenly it would be 0.39.
+    """
     members = np.array([[[1.0, 0.0]], [[0.0, 3.0]]])
     section = of(by_hand("teacher", members), 2, members="all", reduce="probs")
     section["teacher"]["shares"] = [0.9, 0.1]
@@ -270,10 +296,7 @@ def test_corrupted_images_are_shown_to_the_teacher_that_taught(by_hand):
     assert found["clean"]["teacher"] == 1 == found["mean"]["teacher"]
 
 
-PEERS = [
-    {"parameters": 10, "bytes": 40, "macs": 8},
-    {"parameters": 30, "bytes": 120, "macs": 24},
-]
+PEERS = [{"parameters": 10, "bytes": 40, "macs": 8}, {"parameters": 30, "bytes": 120, "macs": 24}]
 
 
 def test_a_cohort_that_teaches_costs_what_its_peers_do(by_hand):
@@ -360,11 +383,7 @@ def test_runs_on_other_examples_are_not_compared(finished, capsys):
     np.savez("runs/other/predictions.npz", **stored | {"label": stored["label"][::-1]})
     assert command.main(["report", "runs/small", "runs/other"]) == 2
     error = capsys.readouterr().err
-    assert (
-        error.count("\n") == 1
-        and "runs/other" in error
-        and "report them apart" in error
-    )
+    assert error.count("\n") == 1 and "runs/other" in error and "report them apart" in error
     assert not Path("runs/report").exists()
 
 

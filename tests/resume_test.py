@@ -25,28 +25,20 @@ def assert_same(a, b):
     """All that two runs leave is equal, but for times."""
     for name in ("config.json", "origin.json"):
         assert a.read(name) == b.read(name)
-    result = [
-        {k: v for k, v in w.read("result.json").items() if k not in VARYING}
-        for w in (a, b)
-    ]
+    result = [{k: v for k, v in w.read("result.json").items() if k not in VARYING} for w in (a, b)]
     assert result[0] == result[1]
-    rows = [
-        [{k: v for k, v in r.items() if k != "seconds"} for r in read_rows(w)]
-        for w in (a, b)
-    ]
+    rows = [[{k: v for k, v in r.items() if k != "seconds"} for r in read_rows(w)] for w in (a, b)]
     assert rows[0] == rows[1]
     np.testing.assert_array_equal(a.predictions()["logits"], b.predictions()["logits"])
     jax.tree.map(
-        np.testing.assert_array_equal,
-        load_trained(a).variables,
-        load_trained(b).variables,
+        np.testing.assert_array_equal, load_trained(a).variables, load_trained(b).variables
     )
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(
-    finished, small_config, capsys, monkeypatch
-):
-    """A real signal, sent in the middle of the run; the run is the student of `small.py`, done before without a stop."""
+def test_sigterm_saves_and_the_same_command_goes_on(finished, small_config, capsys, monkeypatch):
+    """A real signal, sent in the middle of the run; the run is the student of `small.py`, done
+    before without a stop.
+    """
     row = Record.row
 
     def row_and_signal(self, kind, step, *rest):
@@ -68,10 +60,10 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_sigterm_outside_of_training_is_heard_too(
-    finished, small_config, capsys, monkeypatch
-):
-    """In the last evaluation, after the last checkpoint: the same command only evaluates, and nothing half-written is left."""
+def test_sigterm_outside_of_training_is_heard_too(finished, small_config, capsys, monkeypatch):
+    """In the last evaluation, after the last checkpoint: the same command only evaluates, and
+    nothing half-written is left.
+    """
     write = Workdir.write
 
     def write_and_signal(self, name, content):
@@ -91,10 +83,9 @@ def test_sigterm_outside_of_training_is_heard_too(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_sigterm_during_the_last_dispatch_of_a_teacher_is_heard(
-    small_config, capsys, monkeypatch
-):
-    """The student that waits for it is not begun; the same command goes on with the results of the teacher.
+def test_sigterm_during_the_last_dispatch_of_a_teacher_is_heard(small_config, capsys, monkeypatch):
+    """The student that waits for it is not begun; the same command goes on with the results of the
+    teacher.
 
     A launcher can ask for a status that tells such an end from a finished run's.
     """
@@ -140,7 +131,9 @@ def start(workdir):
 
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(small_config):
-    """Real processes and real kills (SIGKILL), at random moments of start, compilation, training and saving."""
+    """Real processes and real kills (SIGKILL), at random moments of start, compilation, training
+    and saving.
+    """
     whole = start("whole")
     begin = time.monotonic()
     assert whole.wait(300) == 0, Path("whole.err").read_text()
@@ -149,7 +142,8 @@ def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(small_config):
     cut, kills, moments = Workdir("cut"), 0, []
     while kills < 20:
         process = start("cut")
-        # Early in the list whole runs' lengths are drawn, so that some kills hit training; the run goes on in between.
+        # Early in the list whole runs' lengths are drawn, so that some kills hit training; the run
+        # goes on in between.
         time.sleep(draw.uniform(0.1, alone))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -157,9 +151,7 @@ def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(small_config):
         process.wait()
         rows = read_rows(cut) if cut.path.exists() else []
         moments.append(rows[-1]["step"] if rows else 0)
-        if (
-            cut.finished
-        ):  # it got to its end before the kill: begin anew, the kills go on
+        if cut.finished:  # it got to its end before the kill: begin anew, the kills go on
             assert_same(cut, Workdir("whole"))
             subprocess.run(["rm", "-rf", "cut"], check=True)
     process = start("cut")

@@ -1,4 +1,6 @@
-"""`kd run` from end to end on a little of the real digits: what it writes, what it reuses, what it refuses."""
+"""`kd run` from end to end on a little of the real digits: what it writes, what it reuses, what it
+refuses.
+"""
 
 import shutil
 import subprocess
@@ -65,9 +67,7 @@ def test_the_record_has_each_step_once(finished):
     assert all(len(row["loss"]) == len(row["kd"]) == 2 for row in rows)
 
 
-def test_a_second_run_trains_nothing_and_prints_the_same(
-    finished, small_config, capsys, tmp_path
-):
+def test_a_second_run_trains_nothing_and_prints_the_same(finished, small_config, capsys, tmp_path):
     before = snapshot(tmp_path / "runs")
     assert kd("--config", small_config) == 0
     assert capsys.readouterr().out == finished
@@ -94,8 +94,7 @@ def test_members_are_chosen_and_paired(finished, small_config):
 
 
 @pytest.mark.parametrize(
-    "members",
-    ["paired", *(pytest.param(m, marks=pytest.mark.slow) for m in ("all", "1"))],
+    "members", ["paired", *(pytest.param(m, marks=pytest.mark.slow) for m in ("all", "1"))]
 )
 def test_a_teacher_asked_once_teaches_the_same(finished, small_config, members):
     text = small_config.read_text().replace('c.augment = "crop(1)"', 'c.augment = ""')
@@ -162,7 +161,9 @@ def test_held_out_examples_are_evaluated_in_place_of_the_test_set(small_config):
 
 
 def test_validation_and_transfer_set_leave_the_test_set_alone(small_config, small_data):
-    """The student never sees a 3, nor what is kept for validation; both other splits have all classes."""
+    """The student never sees a 3, nor what is kept for validation; both other splits have all
+    classes.
+    """
     arguments = ["--config.validation=0.2", "--config.train_classes=(0,1,2,4)"]
     assert kd("--config", f"{small_config}:teacher", *arguments) == 0
     found = Workdir("runs/small-teacher").predictions()
@@ -172,9 +173,7 @@ def test_validation_and_transfer_set_leave_the_test_set_alone(small_config, smal
     with np.load(small_data) as data:
         label = data["y_train"]
         np.testing.assert_array_equal(found["label"], data["y_test"])
-    kept = [
-        (label == k).sum() - (found["validation_label"] == k).sum() for k in range(10)
-    ]
+    kept = [(label == k).sum() - (found["validation_label"] == k).sum() for k in range(10)]
     steps = -(-sum(kept[k] for k in (0, 1, 2, 4)) // 32)
     assert Workdir("runs/small-teacher").read("result.json")["steps"] == 3 * steps
 
@@ -265,9 +264,14 @@ def test_a_changed_teacher_is_noticed_on_resume(finished, small_config, capsys):
 def test_a_finished_student_of_a_teacher_that_was_trained_anew_is_noticed(
     finished, small_config, capsys
 ):
-    """The teacher's config changes and its directory is removed, as the message about it says; the student's is not."""
+    """The teacher's config changes and its directory is removed, as the message about it says; the
+    student's is not.
+    """
     text = small_config.read_text()
-    assert STUDENT.read("result.json")["teacher"]["run_weights"] == TEACHER.read("result.json")["weights"]  # fmt: skip
+    assert (
+        STUDENT.read("result.json")["teacher"]["run_weights"]
+        == TEACHER.read("result.json")["weights"]
+    )
     shutil.rmtree(TEACHER.path)
     assert kd("--config", small_config) == 0  # the same teacher again
     shutil.rmtree(TEACHER.path)
@@ -321,20 +325,10 @@ class Wholes(nn.Module):
         (["--config.teacher.members=5"], "members 0 to 1"),
         (["--config.train_classes=(3,12)"], "no training images of class 12"),
         (["--config.teacher.members=paired", "--config.seeds=3"], "has 2"),
+        (["--config.teacher.members=paired", "--config.seeds=3", "--runs=fresh"], "has 2"),
+        (["--config.teacher.reduce=confidence", "--config.teacher.members=1"], "learns from one"),
         (
-            ["--config.teacher.members=paired", "--config.seeds=3", "--runs=fresh"],
-            "has 2",
-        ),
-        (
-            ["--config.teacher.reduce=confidence", "--config.teacher.members=1"],
-            "learns from one",
-        ),
-        (
-            [
-                "--config.teacher.reduce=confidence",
-                "--config.teacher.members=1",
-                "--runs=fresh",
-            ],
+            ["--config.teacher.reduce=confidence", "--config.teacher.members=1", "--runs=fresh"],
             "learns from one",
         ),
         (["--config.devices.data=64"], "needs 64 devices"),
@@ -389,12 +383,7 @@ def test_help_needs_no_jax():
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
     )
-    for arguments in (
-        ["--help"],
-        ["run", "--help"],
-        ["table", "--help"],
-        ["prepare", "--help"],
-    ):
+    for arguments in (["--help"], ["run", "--help"], ["table", "--help"], ["prepare", "--help"]):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True
         )
@@ -402,7 +391,9 @@ def test_help_needs_no_jax():
 
 
 def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
-    """Two shapes (32 and the last 4 of 100), compiled once each over three epochs of several dispatches."""
+    """Two shapes (32 and the last 4 of 100), compiled once each over three epochs of several
+    dispatches.
+    """
     from kd import config as configs
     from kd import setup as setups
     from kd import train
@@ -441,9 +432,7 @@ def test_a_result_names_the_commit_that_was_trained(small_config):
     assert run.read("result.json")["git_commit"] == trained
 
 
-def test_missing_data_are_told_of_before_a_teacher_is_trained(
-    small_config, capsys, tmp_path
-):
+def test_missing_data_are_told_of_before_a_teacher_is_trained(small_config, capsys, tmp_path):
     text = with_data(small_config.read_text(), "small.npz")
     small_config.write_text(
         text.replace("if arg !=", "if arg == 'teacher':\n        1 / 0\n    if arg !=")
@@ -479,9 +468,7 @@ def test_a_name_can_be_changed_and_the_new_things_settings_set(small_config):
     assert "momentum" not in config["optimizer"]
 
 
-def test_a_run_from_before_a_key_existed_is_still_this_configs(
-    finished, small_config, tmp_path
-):
+def test_a_run_from_before_a_key_existed_is_still_this_configs(finished, small_config, tmp_path):
     config = STUDENT.read("config.json")
     del config["loop"], config["student"]["dropout"]
     STUDENT.write("config.json", config)

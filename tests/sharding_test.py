@@ -1,4 +1,6 @@
-"""Several devices equal one: ensembles spread over them, batches split over them, and nothing gathered that need not be."""
+"""Several devices equal one: ensembles spread over them, batches split over them, and nothing
+gathered that need not be.
+"""
 
 import re
 
@@ -52,16 +54,14 @@ def frozen(members: int):
     }
 
 
-def machine(
-    members, term, devices=None, reduce="probs", size=BATCH, seeds=1, how="unroll"
-):
+def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1, how="unroll"):
     """The compiled updates on some devices, or on one, and what they start from."""
     section = default().devices.to_dict() | (devices or {})
     config = ConfigDict({"devices": section, "seeds": seeds, "batch_size": BATCH})
     mesh = tactic.make_mesh(config)
     several = members > 1 and tactic.spreads(config)
     spread = sharding.spread(mesh) if several else None
-    given, data = frozen(members), {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)}  # fmt: skip
+    given, data = frozen(members), {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)}
     first = {k: v[:BATCH] for k, v in data.items()}
     first |= {"index": jnp.arange(BATCH), "epoch": jnp.int32(0)}
     init = make_init(*parts(members, term, None, reduce))
@@ -80,7 +80,9 @@ def machine(
 
 
 def three(*args, **settings):
-    """Parameters, statistics and optimizer state, and metrics, after three updates by the `machine` of these arguments."""
+    """Parameters, statistics and optimizer state, and metrics, after three updates by the `machine`
+    of these arguments.
+    """
     compile, update, (state, *rest), place = machine(*args, **settings)
     size = settings.get("size", BATCH)
     updates = make_updates(update, size, 1, "host", compile)
@@ -93,7 +95,7 @@ def three(*args, **settings):
 
 def alone(members, term):
     """What `three` gives, from `jax.jit` of the step and nothing else: no mesh, no loop of kd's."""
-    given, data = frozen(members), {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)}  # fmt: skip
+    given, data = frozen(members), {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)}
     order = make_order(N)(seed_keys(5, 1), jnp.int32(0))[0]
 
     def batch(index):
@@ -101,7 +103,7 @@ def alone(members, term):
         return {**own, "index": index, "epoch": jnp.int32(0)}
 
     made = parts(members, term)
-    state = jax.jit(make_init(*made))(seed_keys(5, 1)[0], given, batch(jnp.arange(BATCH)))  # fmt: skip
+    state = jax.jit(make_init(*made))(seed_keys(5, 1)[0], given, batch(jnp.arange(BATCH)))
     step, rows = jax.jit(make_step(*made)), []
     for i in range(3):
         index = jax.lax.dynamic_slice(order, (i * BATCH,), (BATCH,))
@@ -122,7 +124,9 @@ def compiled_text(*args, **settings):
 
 
 def assert_equal(ours, theirs, tolerance=1e-6):
-    """Equal to `tolerance`, or to that share of an array's largest number where that is above one."""
+    """Equal to `tolerance`, or to that share of an array's largest number where that is above
+    one.
+    """
 
     def check(a, b):
         scale = max(1.0, float(np.max(np.abs(b), initial=0.0)))
@@ -145,18 +149,21 @@ def eight():
 
 
 @pytest.mark.parametrize(
-    "shape",
-    [(4, 2), *(pytest.param(s, marks=SLOW) for s in [(1, 1), (2, 4), (8, 1), (1, 8)])],
+    "shape", [(4, 2), *(pytest.param(s, marks=SLOW) for s in [(1, 1), (2, 4), (8, 1), (1, 8)])]
 )
 def test_eight_members_on_a_mesh_equal_one_device(eight, shape):
-    """Parameters, BatchNorm's statistics and the optimizer's state; members in their places, the student on all devices."""
+    """Parameters, BatchNorm's statistics and the optimizer's state; members in their places, the
+    student on all devices.
+    """
     found = three(8, KD(2.0), mesh(*shape))
     assert_equal(found[0], eight[0])
     assert_equal(found[1], eight[1], 1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [mesh(1, 1), mesh(1, 8), {"data": 8, "transform": "pmap"}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "devices", [mesh(1, 1), mesh(1, 8), {"data": 8, "transform": "pmap"}], ids=str
+)
 @pytest.mark.parametrize("term", [KD(2.0), CONTRAST], ids=["kd", "crd"])
 def test_one_teacher_on_several_devices_equals_one_device(term, devices):
     """CRD's banks, too, which under pmap see the examples of all devices."""
@@ -184,7 +191,7 @@ def test_an_ensemble_under_pmap_equals_one_device(eight):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 12])
 @pytest.mark.parametrize("reduce", ["logits", "each"])
-@pytest.mark.parametrize("devices", [mesh(4, 2), {"data": 8, "transform": "pmap"}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("devices", [mesh(4, 2), {"data": 8, "transform": "pmap"}], ids=str)
 def test_other_reductions_and_a_batch_that_does_not_divide(reduce, size, devices):
     """Twelve examples stay whole on each of the eight devices."""
     term = PerTeacher(CONTRAST) if reduce == "each" else KD(2.0)
@@ -194,12 +201,14 @@ def test_other_reductions_and_a_batch_that_does_not_divide(reduce, size, devices
 
 def collectives(text: str) -> dict[str, int]:
     """How often each kind of collective stands in a compiled program."""
-    kinds = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")  # fmt: skip
+    kinds = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
     return {k: len(re.findall(rf" {k}(?:-start)?\(", text)) for k in kinds}
 
 
 def test_the_mean_of_members_gathers_nothing():
-    """The student's gradient and BatchNorm are all-reduced, the members' logits change hands, and that is all."""
+    """The student's gradient and BatchNorm are all-reduced, the members' logits change hands, and
+    that is all.
+    """
     counts = collectives(compiled_text(8, KD(2.0), mesh(4, 2)))
     assert counts["all-gather"] == 0, counts
     assert counts["all-reduce"] > 0 and counts["all-to-all"] > 0, counts
@@ -208,7 +217,7 @@ def test_the_mean_of_members_gathers_nothing():
 @pytest.mark.slow
 def test_seeds_on_devices_of_their_own_tell_one_another_nothing():
     """The seeds of one device, in a program without a collective."""
-    assert not any(collectives(compiled_text(1, KD(2.0), {"seeds": 2}, seeds=2)).values())  # fmt: skip
+    assert not any(collectives(compiled_text(1, KD(2.0), {"seeds": 2}, seeds=2)).values())
     found, one = three(1, KD(2.0), {"seeds": 2}, seeds=2), three(1, KD(2.0), seeds=2)
     assert_equal(found, one, 1e-7)
 
@@ -243,7 +252,9 @@ def test_a_teacher_whose_examples_have_no_known_axis_is_refused_under_pmap():
 
 @pytest.mark.slow
 def test_a_run_on_a_mesh_equals_the_run_on_one_device(finished, small_config):
-    """The whole command, its short last batch of four examples too, which do not divide among eight devices."""
+    """The whole command, its short last batch of four examples too, which do not divide among eight
+    devices.
+    """
     from kd.main import main
     from kd.workdir import Workdir
 

@@ -1,4 +1,6 @@
-"""SimKD: the deployed network, what it inherits, what it costs, and its steps under jit, seeds and eight devices."""
+"""SimKD: the deployed network, what it inherits, what it costs, and its steps under jit, seeds and
+eight devices.
+"""
 
 import json
 from functools import partial
@@ -81,7 +83,9 @@ def test_a_student_that_starts_from_another_run_has_its_own_teachers_classifier(
 
 
 def test_the_projector_is_that_of_the_paper():
-    """1 x 1, 3 x 3 with zeros around, 1 x 1, each with BatchNorm (fresh statistics: a factor) and ReLU, in NumPy."""
+    """1 x 1, 3 x 3 with zeros around, 1 x 1, each with BatchNorm (fresh statistics: a factor) and
+    ReLU, in NumPy.
+    """
     variables = NET.init(jax.random.key(3), IMAGE)
     outputs = NET.apply(variables, IMAGE)
     x = np.asarray(outputs.features["stage1"])
@@ -100,7 +104,9 @@ def test_the_projector_is_that_of_the_paper():
 
 
 def test_what_is_deployed_is_counted_by_hand():
-    """Convolution and BatchNorm of the student; 1 x 1, 3 x 3, 1 x 1 with theirs at half the teacher's width; its classifier."""
+    """Convolution and BatchNorm of the student; 1 x 1, 3 x 3, 1 x 1 with theirs at half the
+    teacher's width; its classifier.
+    """
     one = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
     variables = jax.eval_shape(NET.init, jax.random.key(0), one)
     body, narrow, head = 9 * 4 + 8, 3, 6 * 3 + 3
@@ -114,11 +120,12 @@ def test_what_is_deployed_is_counted_by_hand():
 
 
 def test_the_loss_by_hand():
-    """The teacher's map [2, 2] after ReLU has mean 1.5; against 1 that is 0.25 for one place and one channel."""
+    """The teacher's map [2, 2] after ReLU has mean 1.5; against 1 that is 0.25 for one place and
+    one channel.
+    """
     pre = jnp.asarray([[-1.0, 2.0], [4.0, 0.0]]).reshape(1, 2, 2, 1)
     teacher = Outputs(
-        jnp.zeros((1, 2)),
-        {"stage1": 9 * pre, "stage1_pre": pre, "pooled": jnp.zeros((1, 1))},
+        jnp.zeros((1, 2)), {"stage1": 9 * pre, "stage1_pre": pre, "pooled": jnp.zeros((1, 1))}
     )
     student = Outputs(jnp.zeros((1, 2)), {"projected": jnp.ones((1, 1, 1, 1))})
     view = View(student, teacher, {}, {}, jnp.asarray(0))
@@ -126,7 +133,7 @@ def test_the_loss_by_hand():
     same = Outputs(student.logits, {"projected": jax.nn.relu(pre)})
     loss = lambda x: jnp.sum(
         SimKD().apply({}, view.replace(student=same.replace(features={"projected": x})))  # pyrefly: ignore
-    )  # fmt: skip
+    )
     value, grad = jax.value_and_grad(loss)(same.features["projected"])
     assert value == 0 and not np.any(grad)  # equal maps are stationary
 
@@ -141,11 +148,11 @@ def test_a_wide_residual_network_reads_the_mean_of_its_final_map():
 
 
 def test_parameters_of_the_papers_pair():
-    """wrn_40_2 to wrn_16_2: the student less its classifier, the projector, the teacher's classifier."""
+    """wrn_40_2 to wrn_16_2: the student less its classifier, the projector, the teacher's
+    classifier.
+    """
     net = simkd.SimKD(
-        student={"name": "wrn.wrn_16_2"},
-        teacher={"name": "wrn.wrn_40_2"},
-        num_classes=100,
+        student={"name": "wrn.wrn_16_2"}, teacher={"name": "wrn.wrn_40_2"}, num_classes=100
     )
     one = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     shapes = jax.eval_shape(net.init, jax.random.key(0), one)
@@ -154,7 +161,7 @@ def test_parameters_of_the_papers_pair():
     projector = 128 * 64 + 9 * 64**2 + 64 * 128 + 2 * (64 + 64 + 128)
     assert cost.parameters(shapes) == cost.parameters(student) - head + projector + head
     teacher = jax.eval_shape(wrn_40_2().init, jax.random.key(0), one)["params"]
-    assert shapes["inherited"]["head"]["kernel"].shape == teacher["head"]["kernel"].shape  # fmt: skip
+    assert shapes["inherited"]["head"]["kernel"].shape == teacher["head"]["kernel"].shape
 
 
 def three(step, state, weights, batch):
@@ -173,16 +180,12 @@ def test_seeds_at_once_and_eight_devices_are_one_alone():
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)
     together = three(jit(jax.vmap(raw, (0, None, None))), stacked, weights, BATCH)
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
-    put = lambda tree, *axes: jax.device_put(
-        tree, NamedSharding(mesh, PartitionSpec(*axes))
-    )
+    put = lambda tree, *axes: jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*axes)))
     split = three(jit(raw), put(states[0]), put(weights), put(BATCH, "data"))
     first = jax.tree.map(lambda x: x[0], together)
     for ours in (first, split):
         for a, b in zip(
-            jax.tree.leaves(ours[0].student),
-            jax.tree.leaves(alone[0][0].student),
-            strict=True,
+            jax.tree.leaves(ours[0].student), jax.tree.leaves(alone[0][0].student), strict=True
         ):
             np.testing.assert_allclose(a, b, atol=3e-6)
         np.testing.assert_allclose(ours[1]["loss"], alone[0][1]["loss"], rtol=1e-5)
@@ -222,18 +225,17 @@ def test_what_does_not_fit_is_told():
 def test_the_recipe_reaches_it():
     c = cifar100.get_config("teacher=wrn_40_2,student=wrn_16_2,method=simkd")
     assert c.student.to_dict() == dict(
-        name="simkd.SimKD",
-        student=dict(name="wrn.wrn_16_2"),
-        teacher=dict(name="wrn.wrn_40_2"),
+        name="simkd.SimKD", student=dict(name="wrn.wrn_16_2"), teacher=dict(name="wrn.wrn_40_2")
     )
     assert list(c.objective) == ["simkd"]
 
 
-CONFIG = '''
+CONFIG = """
 def student(c):
-    c.student = dict(name="simkd.SimKD", student=dict(name="cnn.CNN", widths=(4,)), teacher=dict(name="cnn.CNN", widths=(4, 6)))
+    student, teacher = dict(name="cnn.CNN", widths=(4,)), dict(name="cnn.CNN", widths=(4, 6))
+    c.student = dict(name="simkd.SimKD", student=student, teacher=teacher)
     c.objective = dict(simkd=dict(name="simkd.SimKD"))
-'''  # fmt: skip
+"""
 
 
 @pytest.mark.slow
@@ -241,9 +243,9 @@ def test_a_run_reports_what_it_deploys_and_keeps_it(small_config: Path):
     text = small_config.read_text()
     text = text.replace('"mlp.MLP", widths=(8,)', '"cnn.CNN", widths=(4, 6)')
     text = text.replace(
-        "        c.objective.kd = dict(name=\"kd.KD\", temperature=2.0)\n",
+        '        c.objective.kd = dict(name="kd.KD", temperature=2.0)\n',
         "        c.teacher.members = (0,)\n        student(c)\n",
-    )  # fmt: skip
+    )
     small_config.write_text(CONFIG + text.replace("c.epochs = 3", "c.epochs = 1"))
     assert main(["run", "--config", "small.py"]) == 0
     result = json.loads(Path("runs/small/result.json").read_text())

@@ -1,4 +1,6 @@
-"""A run that starts from another: whose variables it takes over, what it trains first, what it refuses."""
+"""A run that starts from another: whose variables it takes over, what it trains first, what it
+refuses.
+"""
 
 import shutil
 from pathlib import Path
@@ -28,9 +30,7 @@ def labels(finished, small_config: Path) -> str:
     """A run from labels alone, that starts where the finished teacher ended."""
     text = small_config.read_text()
     text = text.replace('arg != "teacher"', 'arg not in ("teacher", "labels")')
-    start = (
-        '    if arg == "labels":\n        c.init = dict(config="small.py:teacher")\n'
-    )
+    start = '    if arg == "labels":\n        c.init = dict(config="small.py:teacher")\n'
     small_config.write_text(text.replace("    return c", f"{start}    return c"))
     return f"{small_config}:labels"
 
@@ -125,7 +125,7 @@ from ml_collections import ConfigDict
 from configs.common import FIRST, first_run, method, taken_over
 
 def get_config(arg):
-    """A method of two runs on a pair of networks of the same widths; `teacher` is what both learn from."""
+    """A method of two runs on networks of the same widths; both learn from `teacher`."""
     c = ConfigDict()
     c.data = dict(name="arrays", path="{data}")
     c.seeds = 2
@@ -147,13 +147,15 @@ def get_config(arg):
         c.init = dict(config=f"two.py:{FIRST[arg]}", take=take)
     c.teacher = dict(config="two.py:teacher")
     return c
-'''  # fmt: skip
+'''
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIRST_OF)
 def test_two_runs_end_to_end(name, tmp_path, small_data, monkeypatch):
-    """Each is one command: teacher, first run, second run. The second begins with what the first has learnt."""
+    """Each is one command: teacher, first run, second run. The second begins with what the first
+    has learnt.
+    """
     monkeypatch.chdir(tmp_path)
     Path("two.py").write_text(CONFIG.replace("{data}", str(small_data)))
     still = [STILL, "--workdir", "still"]
@@ -161,7 +163,11 @@ def test_two_runs_end_to_end(name, tmp_path, small_data, monkeypatch):
     first, second = Workdir(f"runs/two-{FIRST_OF[name]}"), Workdir("still")
     assert first.read("result.json")["epochs"] == 1
     ours, theirs = (load_trained(run).variables["params"] for run in (second, first))
-    same = {k: np.array_equal(ours[k]["kernel"], theirs[k]["kernel"]) for k in ours if "kernel" in ours[k]}  # fmt: skip
+    same = {
+        k: np.array_equal(ours[k]["kernel"], theirs[k]["kernel"])
+        for k in ours
+        if "kernel" in ours[k]
+    }
     body = {"fsp": True, "ab": True, "ft": False, "fitnet_second": True}[name]
     assert {v for k, v in same.items() if k != "head"} == {body}
     assert same["head"] == (name == "fitnet_second")
@@ -171,7 +177,7 @@ def test_two_runs_end_to_end(name, tmp_path, small_data, monkeypatch):
             kept = left["frozen"]["terms_ft"]["encoder"][path]["kernel"]
             np.testing.assert_array_equal(value["kernel"], kept)
     assert kd("--config", f"two.py:{name}") == 0
-    losses = [r["loss"] for r in read_rows(Workdir(f"runs/two-{name}")) if r["kind"] == "train"]  # fmt: skip
+    losses = [r["loss"] for r in read_rows(Workdir(f"runs/two-{name}")) if r["kind"] == "train"]
     assert np.mean(losses[-1]) < np.mean(losses[0])
 
 

@@ -45,17 +45,14 @@ def both(kd):
 
 
 def test_a_linear_student_takes_the_step_of_softmax_regression():
-    """The gradient of cross entropy is (p - y) x; with KD at T it is T (p_T - q_T) x: both by hand in NumPy."""
+    """The gradient of cross entropy is (p - y) x; with KD at T it is T (p_T - q_T) x: both by hand
+    in NumPy.
+    """
     temperature, rate = 3.0, 0.5
     student, teacher = MLP(CLASSES, ()), MLP(CLASSES, ())
     weights = teacher.init(jax.random.key(5), batch()["image"])
     frozen = {"teacher": weights, "tables": {}}
-    args = (
-        student,
-        both(KD(temperature)),
-        teachers.frozen(teacher),
-        optax.sgd(rate),
-    )
+    args = (student, both(KD(temperature)), teachers.frozen(teacher), optax.sgd(rate))
     state = make_init(*args)(jax.random.key(0), frozen, batch())
     new, metrics = jax.jit(make_step(*args))(state, frozen, batch())
 
@@ -89,9 +86,10 @@ GOLDEN = {"loss": 0.4868, "ce": 1.4865, "kd": 0.3757, "grad_norm": 0.7319}
 def test_the_first_step_is_what_it_was():
     """Values of the first step of a small ensemble run, written down once.
 
-    A mismatch means that initialisation, the split of keys, the order of operations or a loss has changed. If that was
-    meant, say in the commit what changed and that results of older versions differ from then on; then print the new
-    values here. If it was not meant, every table made before would no longer be reproduced.
+    A mismatch means that initialisation, the split of keys, the order of operations or a loss has
+    changed. If that was meant, say in the commit what changed and that results of older versions
+    differ from then on; then print the new values here. If it was not meant, every table made
+    before would no longer be reproduced.
     """
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
@@ -106,12 +104,7 @@ def test_the_teacher_is_neither_changed_nor_followed_by_the_gradient():
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
     before = jax.device_get(frozen)
-    args = (
-        MLP(CLASSES, (4,)),
-        both(KD(2.0)),
-        teachers.ensemble(model),
-        optax.sgd(0.5),
-    )
+    args = (MLP(CLASSES, (4,)), both(KD(2.0)), teachers.ensemble(model), optax.sgd(0.5))
     state = make_init(*args)(jax.random.key(0), frozen, batch())
     step = make_step(*args)
 
@@ -130,7 +123,9 @@ def test_the_teacher_is_neither_changed_nor_followed_by_the_gradient():
 
 
 def test_at_temperature_one_the_mean_of_probabilities_teaches_as_the_members_do():
-    """KL to a mean of distributions and the mean of KLs differ by a constant, so the students stay equal."""
+    """KL to a mean of distributions and the mean of KLs differ by a constant, so the students stay
+    equal.
+    """
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
     together = parts(both(KD(1.0)), teachers.ensemble(model, "probs"))
@@ -141,9 +136,7 @@ def test_at_temperature_one_the_mean_of_probabilities_teaches_as_the_members_do(
         for _ in range(4):
             state, _ = step(state, frozen, batch())
         finals.append(state.params["student"])
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), finals[0], finals[1]
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), finals[0], finals[1])
 
 
 def test_two_temperatures_in_one_loss_get_two_targets():
@@ -182,9 +175,7 @@ def test_an_objective_trains_its_own_parameters_and_keeps_its_own_memory():
     state, _ = step(state, frozen, batch())
     memory = lambda s: jax.tree.leaves(s.stats["objective"])
     assert memory(first) == [0] and memory(state) == [2]
-    moved = jax.tree.map(
-        lambda a, b: float(jnp.abs(a - b).max()), first.params, state.params
-    )
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), first.params, state.params)
     assert moved["objective"]["terms_r"]["Dense_0"]["kernel"] > 0
 
 

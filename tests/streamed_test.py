@@ -1,4 +1,6 @@
-"""Pictures that are decoded as they are needed: what is cut out, each counted once, and runs that resume as if never cut."""
+"""Pictures that are decoded as they are needed: what is cut out, each counted once, and runs that
+resume as if never cut.
+"""
 
 import contextlib
 import io
@@ -34,7 +36,9 @@ CLASSES = 1000
 
 
 class Source:
-    """Encoded examples as array_record gives them, made on the fly: JPEGs of all sizes whose colour tells the index."""
+    """Encoded examples as array_record gives them, made on the fly: JPEGs of all sizes whose colour
+    tells the index.
+    """
 
     corrected = 0
 
@@ -78,14 +82,13 @@ def mocked(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def mocking(home):
-    """`imagenet2012` as `tfds.testing.mock_data` mocks it, where its metadata say that it is prepared."""
+    """`imagenet2012` as `tfds.testing.mock_data` mocks it, where its metadata say that it is
+    prepared.
+    """
     import tensorflow_datasets as tfds
 
     builder = tfds.builder("imagenet2012", data_dir=home)
-    splits = [
-        tfds.core.SplitInfo(name=k, shard_lengths=[n], num_bytes=n)
-        for k, n in SIZES.items()
-    ]
+    splits = [tfds.core.SplitInfo(name=k, shard_lengths=[n], num_bytes=n) for k, n in SIZES.items()]
     builder.info.set_splits(tfds.core.splits.SplitDict(splits))
     where = home / "imagenet2012" / str(builder.version)
     where.mkdir(parents=True, exist_ok=True)
@@ -105,14 +108,16 @@ def small(workers=0):
 def test_random_boxes_by_hand():
     """A picture 60 high and 100 wide, area 6000."""
     numbers = [0.5, 0.5] * crop.TRIES + [0.5, 0.999]
-    # Half of (0, 1/3) is a sixth of the area, 1000; the middle of log ratios -log 2 and log 2 is 1: a square of side 31.6.
+    # Half of (0, 1/3) is a sixth of the area, 1000; the middle of log ratios -log 2 and log 2 is 1:
+    # a square of side 31.6.
     box = crop.random_box(numbers, 60, 100, (0.0, 1 / 3), (0.5, 2.0))
     assert box == (68, 14, 100, 46)  # 0.5 of 29 places from above, 0.999 of 69
     # Ratio 4 and area 1024: 64 wide, 16 high.
     numbers = [0.5, 1.0, *numbers[2:]]
     box = crop.random_box(numbers, 60, 100, (0.0, 2048 / 6000), (0.25, 4.0))
     assert box == (36, 22, 100, 38)
-    # 4 times as wide as high cannot fit with the whole area; the second try can: a square of side 30.
+    # 4 times as wide as high cannot fit with the whole area; the second try can: a square of side
+    # 30.
     scale = (0.15, 0.15)
     numbers = [0.0, 1.0, 0.0, 0.5, *[0.0] * 18]
     assert crop.random_box(numbers, 60, 100, scale, (1 / 16, 16.0)) == (0, 0, 30, 30)
@@ -136,7 +141,9 @@ def test_pixels_of_crops_by_hand():
 
 
 def test_draws_depend_on_seed_epoch_and_index():
-    """The golden number is what was drawn when this was written: another stream would cut old runs apart from new ones."""
+    """The golden number is what was drawn when this was written: another stream would cut old runs
+    apart from new ones.
+    """
     one = crop.uniforms(1, 2, 3, 4)
     assert one == crop.uniforms(1, 2, 3, 4) and 0 <= min(one) <= max(one) < 1
     others = [(0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3), (1, 3, 2)]
@@ -164,7 +171,7 @@ def test_evaluation_counts_each_picture_once(mocked, size):
     assert split.label.tolist() == [i % 3 for i in range(13)]
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     mean = lambda w, batch: Outputs(w * batch["image"].mean((1, 2), dtype=np.float32))
-    logits = make_logits(mean, size)(np.ones(1, np.float32), Evaluated(split.image, place))  # fmt: skip
+    logits = make_logits(mean, size)(np.ones(1, np.float32), Evaluated(split.image, place))
     expected = split.image.centered(range(13)).mean((1, 2))
     assert logits.shape == (1, 13, 3)
     np.testing.assert_allclose(logits[0], expected, rtol=1e-5)
@@ -210,7 +217,9 @@ def same(a, b):
 
 @pytest.mark.slow
 def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, monkeypatch, capsys):
-    """Teacher and student by the command, on mocked ImageNet; SIGTERM in the middle of an epoch of the student."""
+    """Teacher and student by the command, on mocked ImageNet; SIGTERM in the middle of an epoch of
+    the student.
+    """
     mocked.joinpath("stream.py").write_text(CONFIG)
     command = ["run", "--config", "stream.py"]
     assert main(command) == 0
@@ -251,7 +260,9 @@ with mocking(Path()):
 
 @pytest.mark.slow
 def test_two_processes_decode_each_its_own_part(mocked):
-    """Two devices in each, as a 2 x 2 mesh: the run is that of one device, though no process decodes a whole batch of 8."""
+    """Two devices in each, as a 2 x 2 mesh: the run is that of one device, though no process
+    decodes a whole batch of 8.
+    """
     mocked.joinpath("stream.py").write_text(CONFIG)
     assert main(["run", "--config", "stream.py"]) == 0
     command = [sys.executable, "-c", PROCESS, "run", "--config", "stream.py"]
@@ -259,16 +270,15 @@ def test_two_processes_decode_each_its_own_part(mocked):
     mesh = ["--config.devices.teacher=2", "--config.devices.data=2"]
     statuses, told = two_processes.run(command, mesh)
     assert statuses == [0, 0], told
-    for two, one in (
-        ("two", "runs/stream"),
-        ("both/stream-teacher", "runs/stream-teacher"),
-    ):
+    for two, one in (("two", "runs/stream"), ("both/stream-teacher", "runs/stream-teacher")):
         ours, theirs = (Workdir(w).predictions()["logits"] for w in (two, one))
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_a_process_decodes_what_its_devices_see(mocked):
-    """Of batches of 8 the second half, of the last batch of 6, which does not divide among four devices, all."""
+    """Of batches of 8 the second half, of the last batch of 6, which does not divide among four
+    devices, all.
+    """
     pictures = small().train.image
     plan = Plan(22, 8, 2, 16)
     own = Steps(pictures, (5, 6), plan, seen={8: ((4, 6), (6, 8)), 6: ((0, 6),)})
@@ -291,9 +301,7 @@ def test_devices_see_their_part_of_a_batch(mocked, size):
     batches.close()
     expected = Steps(pictures, (5, 6), plan)[3 + first // 8]
     np.testing.assert_array_equal(found, expected)
-    assert {s.data.shape[1] for s in found.addressable_shards} == {
-        2 if size == 8 else 6
-    }
+    assert {s.data.shape[1] for s in found.addressable_shards} == {2 if size == 8 else 6}
 
 
 @pytest.mark.slow
@@ -315,7 +323,9 @@ def test_decoding_processes_change_no_pixel(mocked):
 
 @pytest.mark.slow
 def test_the_imagenet_config_end_to_end(mocked):
-    """Its teacher and its student by the command, decoded by two processes; evaluation in batches of 5 counts all 13."""
+    """Its teacher and its student by the command, decoded by two processes; evaluation in batches
+    of 5 counts all 13.
+    """
     (mocked / "configs").symlink_to(ROOT / "configs")
     small = ["--config.data.size=40", "--config.data.resize=44"]
     small += ["--config.batch_size=11", "--config.eval_batch_size=5"]
@@ -401,7 +411,9 @@ def test_methods_on_imagenet_have_what_they_have_on_cifar():
 
 
 def test_what_an_objective_does_over_epochs_is_a_share_of_a_hundred():
-    of = lambda method, epochs: imagenet_config.get_config(f"method={method},epochs={epochs}").objective  # fmt: skip
+    of = lambda method, epochs: (
+        imagenet_config.get_config(f"method={method},epochs={epochs}").objective
+    )
     assert [of("fitnet_second", e).kd.weight.over for e in (100, 50)] == [100, 50]
     assert [of("dkd", e).dkd.warmup_epochs for e in (100, 30)] == [1, 0]
     assert [of("ctkd", e).ctkd.epochs for e in (100, 30)] == [10, 3]

@@ -1,4 +1,6 @@
-"""`kd table`: what it prints, what it runs and in which order, what it refuses. Most runs here are made up by a quick program."""
+"""`kd table`: what it prints, what it runs and in which order, what it refuses. Most runs here are
+made up by a quick program.
+"""
 
 import contextlib
 import csv
@@ -61,7 +63,7 @@ def get_experiment(arg=None):
 """
 
 FAKE = '''
-"""Stands in for `kd run`: checks that the teacher is there, notes when it ran, and writes a result with given errors."""
+"""Stands in for `kd run`: checks for the teacher, logs when it ran, writes given errors."""
 import json, signal, sys, time
 from pathlib import Path
 import numpy as np
@@ -93,7 +95,8 @@ if Path("hang").exists():
     (where / "metrics.jsonl").write_text("")
     note("hangs")
     time.sleep(60)
-errors = json.loads(Path("errors.json").read_text())[reference.partition("role=")[2].partition(",seeds")[0]]
+role = reference.partition("role=")[2].partition(",seeds")[0]
+errors = json.loads(Path("errors.json").read_text())[role]
 logits, label = np.zeros((len(errors), 40, 2), np.float32), np.zeros(40, np.int32)
 for seed, wrong in enumerate(errors):
     logits[seed, :wrong, 1] = 1
@@ -101,8 +104,10 @@ with (where / "predictions.npz").open("wb") as file:
     np.savez(file, logits=logits, label=label)
 (where / "config.json").write_text(json.dumps(config.to_dict()))
 split = "validation" if config.holdout else "test"
-result = dict(split=split, examples=round(400 * config.holdout) or 40, seeds=list(range(len(errors))), seconds=60.0, config_hash="c" * 12, git_commit="d" * 40)
-result |= dict(hardware=dict(platform="cpu", cores=2, machine="x86_64"), final=dict(nll=[0.5] * len(errors)), bytes=99)
+result = dict(split=split, examples=round(400 * config.holdout) or 40, seconds=60.0, bytes=99)
+result |= dict(seeds=list(range(len(errors))), config_hash="c" * 12, git_commit="d" * 40)
+result |= dict(hardware=dict(platform="cpu", cores=2, machine="x86_64"))
+result |= dict(final=dict(nll=[0.5] * len(errors)))
 result |= dict(best_test=dict(accuracy=[0.5] * len(errors)))
 (where / "result.json").write_text(json.dumps(result))
 note("end")
@@ -162,14 +167,17 @@ def rows_of(markdown):
 
 
 def test_every_sign_of_the_table_by_hand(done):
-    """Differences in units of the standard error: teacher 0 / 1, labels 0 of std 0, student 0.5 / 0.5."""
+    """Differences in units of the standard error: teacher 0 / 1, labels 0 of std 0, student 0.5 /
+    0.5.
+    """
     rows = rows_of(done)
     assert rows["teacher"][:5] == ["2.0 ± 1.4", "errors", "2", "2", "+0.0"]
     assert rows["student"][:5] == ["3.5 ± 0.7", "errors", "2", "3", "+0.5"]
     assert rows["student"][6] == "≤ 5: met"
     # Unsure: in brackets, without difference or mark.
     assert rows["student, T = 9"][:6] == ["5.0 ± 0.0", "errors", "2", "[3]", "", ""]
-    # (6 - 3.5) / (6 - 2); the paper's (6 - 3) / (6 - 2). By seed (0.375 * 6 - b + 0.625 c) / 4 is -1 / 32 and 1 / 32.
+    # (6 - 3.5) / (6 - 2); the paper's (6 - 3) / (6 - 2). By seed (0.375 * 6 - b + 0.625 c) / 4 is
+    # -1 / 32 and 1 / 32.
     assert rows["gap closed"][0] == "0.62 (s.e. 0.03)"
     assert rows["gap closed"][3:5] == ["0.75", "−0.12"]
     assert rows["gap closed"][6] == "≥ 0.7: not met"
@@ -213,9 +221,7 @@ def test_csv_has_the_numbers_in_full(done, capsys):
 
 def test_a_shared_teacher_is_trained_once_and_first(done):
     names = ("teacher", "labels", "student", "student,T=9")
-    lines = [
-        f"{word} mini.py:role={name}" for name in names for word in ("begin", "end")
-    ]
+    lines = [f"{word} mini.py:role={name}" for name in names for word in ("begin", "end")]
     assert order() == lines
     assert kd() == 0
     assert order() == lines
@@ -234,7 +240,9 @@ def test_jobs_run_side_by_side_but_for_what_they_wait_for(home, capsys):
 
 
 def test_the_same_run_under_two_names_is_trained_once(home, capsys):
-    """The experiment says seeds=2, the student's config leaves its default out when it names the teacher."""
+    """The experiment says seeds=2, the student's config leaves its default out when it names the
+    teacher.
+    """
     text = EXPERIMENT.replace('metric="errors"', 'metric="errors", seeds=2')
     Path("mini_table.py").write_text(text)
     assert kd("--only", "student*") == 0
@@ -267,9 +275,7 @@ def test_dry_run_tells_the_order_and_an_estimate(home, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("mini.py:role=teacher: of unknown length")
     assert lines[1] == "mini.py:role=labels: 3 min (its budget)"
-    assert lines[
-        -1
-    ] == "4 runs to do, one at a time 3 min, and 3 runs of unknown length".replace(
+    assert lines[-1] == "4 runs to do, one at a time 3 min, and 3 runs of unknown length".replace(
         "3 min", "3 min"
     )
     assert not Path("runs").exists()
@@ -283,19 +289,22 @@ def test_dry_run_tells_the_order_and_an_estimate(home, capsys):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(
-    home, capsys, times
-):
-    """A real SIGTERM to a real process while two runs are on: both hear of it, and nothing is left behind.
+def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, capsys, times):
+    """A real SIGTERM to a real process while two runs are on: both hear of it, and nothing is left
+    behind.
 
-    Under `timeout` and `uv run` it comes twice, in a moment: one request still, in which the runs have the time to save.
+    Under `timeout` and `uv run` it comes twice, in a moment: one request still, in which the runs
+    have the time to save.
     """
     Path("hang").touch()
-    code = "import sys; from kd import main; from kd.tables import jobs; jobs.COMMAND = (sys.executable, 'fake.py'); sys.exit(main.main())"
+    code = (
+        "import sys; from kd import main; from kd.tables import jobs; jobs.COMMAND = "
+        "(sys.executable, 'fake.py'); sys.exit(main.main())"
+    )
     command = [sys.executable, "-c", code, "table", "mini_table.py", "--jobs", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    hangs = lambda: [x for x in order() if "hangs" in x] if Path("order.txt").exists() else []  # fmt: skip
+    hangs = lambda: [x for x in order() if "hangs" in x] if Path("order.txt").exists() else []
     while len(hangs()) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     for _ in range(times):
@@ -317,8 +326,8 @@ def test_a_run_that_another_process_holds_is_waited_for(home, capsys):
         [
             sys.executable,
             "-c",
-            f"import time; from kd.workdir import Workdir\nwith Workdir({str(run.workdir)!r}).lock():\n"
-            " open('held', 'w').close(); time.sleep(1.5)",
+            "import time; from kd.workdir import Workdir\nwith "
+            f"Workdir({str(run.workdir)!r}).lock():\n open('held', 'w').close(); time.sleep(1.5)",
         ]
     )
     while not Path("held").exists():
@@ -426,7 +435,9 @@ def test_a_run_of_another_config_is_refused(done, capsys):
 
 
 def retrained(**weights):
-    """The runs say which weights they and those that they were trained from had, as `kd run` does."""
+    """The runs say which weights they and those that they were trained from had, as `kd run`
+    does.
+    """
     for name, own in weights.items():
         path = Path(f"runs/mini-role={name}/result.json")
         result = json.loads(path.read_text()) | {"weights": own}
@@ -441,7 +452,10 @@ def test_students_of_a_teacher_that_was_trained_anew_are_refused(done, capsys):
     retrained(teacher="old")
     assert kd("--print") == 0
     retrained(teacher="new")
-    words = "runs/mini-role=student was trained from a run in runs/mini-role=teacher that had other weights"
+    words = (
+        "runs/mini-role=student was trained from a run in runs/mini-role=teacher that had other "
+        "weights"
+    )
     capsys.readouterr()
     assert kd() == 1
     printed = capsys.readouterr()
@@ -470,9 +484,7 @@ def test_publishing_in_part_never_puts_a_student_beside_another_teacher(done, ca
     assert "not shown: results/mini_table.json: what is published of" in printed.err
 
 
-def test_results_from_before_weights_were_known_are_held_to_the_teacher_s_numbers(
-    done, capsys
-):
+def test_results_from_before_weights_were_known_are_held_to_the_teacher_s_numbers(done, capsys):
     assert kd("--publish") == 0
     path = Path("results/mini_table.json")
     content = results.read(path)
@@ -615,15 +627,16 @@ def test_wrong_commands_teach(home, capsys):
 
 
 def test_a_grid_has_the_paper_below_each_number(done, capsys):
-    """Columns add their arguments to the row's; a cell may be left out, and one may be selected as its paper did."""
+    """Columns add their arguments to the row's; a cell may be left out, and one may be selected as
+    its paper did.
+    """
     Path("grid.py").write_text(
-        "def get_experiment(arg=None):\n"
-        "    return dict(title='Grid', config='mini.py', metric='errors', source='x', tables=[dict(\n"
-        "        against='bytes',\n"
-        "        columns={'plain': {}, 'hot': dict(args=dict(T=9))},\n"
-        "        rows={'student': dict(args=dict(role='student'), paper=(3, 1)),\n"
-        "              'labels': dict(args=dict(role='labels'), cells={'hot': None}, metric='accuracy',\n"
-        "                             select='best_test', why='the paper did so', paper=(50, None))})])\n"
+        "def get_experiment(arg=None):\n    return dict(title='Grid', config='mini.py', "
+        "metric='errors', source='x', tables=[dict(\n        against='bytes',\n        "
+        "columns={'plain': {}, 'hot': dict(args=dict(T=9))},\n        rows={'student': "
+        "dict(args=dict(role='student'), paper=(3, 1)),\n              'labels': "
+        "dict(args=dict(role='labels'), cells={'hot': None}, metric='accuracy',\n                  "
+        "           select='best_test', why='the paper did so', paper=(50, None))})])\n"
     )
     assert kd("--out", "figures", file="grid.py") == 0
     printed = capsys.readouterr().out
@@ -648,11 +661,11 @@ def get_experiment(arg=None):
 
 
 def test_held_out_images_are_told_from_the_test_set(done, capsys):
-    """A legend where all numbers are of them, a word beside each where others are not; and no number of a paper beside."""
+    """A legend where all numbers are of them, a word beside each where others are not; and no
+    number of a paper beside.
+    """
     file = Path("choices.py")
-    errors = json.loads(Path("errors.json").read_text()) | {
-        "labels,holdout=0.1": [1, 2]
-    }
+    errors = json.loads(Path("errors.json").read_text()) | {"labels,holdout=0.1": [1, 2]}
     Path("errors.json").write_text(json.dumps(errors))
     file.write_text(HELD_OUT)
     assert kd(file="choices.py") == 0
@@ -696,11 +709,11 @@ def test_a_large_table_is_a_few_lines(home):
     """Seven pairs by fourteen methods, one missing in the paper."""
     pairs = {f"pair {i}": dict(args=dict(pair=i)) for i in range(7)}
     methods = {
-        f"method {i}": dict(args=dict(method=i), paper=(70.5,) * 6 + (None,))
-        for i in range(14)
+        f"method {i}": dict(args=dict(method=i), paper=(70.5,) * 6 + (None,)) for i in range(14)
     }
     Path("large.py").write_text(
-        f"get_experiment = lambda arg=None: dict(config='x.py', source='y', seeds=5, tables=[dict(columns={pairs}, rows={methods})])"
+        "get_experiment = lambda arg=None: dict(config='x.py', source='y', seeds=5, "
+        f"tables=[dict(columns={pairs}, rows={methods})])"
     )
     cells = experiment.load("large.py").cells()
     assert len(cells) == 98 and sum(c.paper is None for c in cells) == 14
@@ -710,7 +723,9 @@ def test_a_large_table_is_a_few_lines(home):
 
 @pytest.mark.slow
 def test_real_runs_with_a_failure_a_kill_and_a_resume(home, capsys, monkeypatch):
-    """`kd run` itself: the table is killed while it trains; the same command ends it, with the numbers of one that was not."""
+    """`kd run` itself: the table is killed while it trains; the same command ends it, with the
+    numbers of one that was not.
+    """
     monkeypatch.undo()
     monkeypatch.chdir(home)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
@@ -732,7 +747,7 @@ def test_real_runs_with_a_failure_a_kill_and_a_resume(home, capsys, monkeypatch)
     for number in (signal.SIGTERM, signal.SIGINT):
         process = start("cut")
         deadline = time.monotonic() + 120
-        seen = len(list(Path("cut").glob("*/metrics.jsonl"))) if Path("cut").exists() else 0  # fmt: skip
+        seen = len(list(Path("cut").glob("*/metrics.jsonl"))) if Path("cut").exists() else 0
         while time.monotonic() < deadline and process.poll() is None:
             if len(list(Path("cut").glob("*/metrics.jsonl"))) > seen:
                 break
@@ -748,11 +763,16 @@ def test_real_runs_with_a_failure_a_kill_and_a_resume(home, capsys, monkeypatch)
 
 
 def test_one_table_of_several_stands_in_a_document(done, capsys):
-    """Without the experiment's title and the runs; a marker of a table that is not there is told of before anything runs."""
+    """Without the experiment's title and the runs; a marker of a table that is not there is told of
+    before anything runs.
+    """
     text = Path("mini_table.py").read_text()
     second = text.replace("rows=rows)]", "rows=rows), dict(title='More', rows=rows)]")
     Path("mini_table.py").write_text(second)
-    page = "<!-- table: mini_table: Main -->\n<!-- /table -->\n<!-- table: mini_table -->\n<!-- /table -->\n"
+    page = (
+        "<!-- table: mini_table: Main -->\n<!-- /table -->\n<!-- table: mini_table -->\n<!-- "
+        "/table -->\n"
+    )
     Path("page.md").write_text(page)
     assert kd("--print", "--into", "page.md") == 0
     capsys.readouterr()
@@ -780,11 +800,12 @@ def test_markers_are_required(done, capsys):
 
 
 def test_a_run_that_others_look_for_under_two_names_is_planned_under_both(home):
-    """`kd run` keeps a directory for each: the second is not left to be trained unseen by the first student of it."""
+    """`kd run` keeps a directory for each: the second is not left to be trained unseen by the first
+    student of it.
+    """
     text = Path("mini.py").read_text()
     twice = text.replace(
-        '(f",seeds={seeds}" if seeds != 2 else "")',
-        '(",seeds=2" if "T" in a else "")',
+        '(f",seeds={seeds}" if seeds != 2 else "")', '(",seeds=2" if "T" in a else "")'
     )
     Path("mini.py").write_text(twice)
     assert kd() == 0

@@ -1,4 +1,6 @@
-"""Students that are their own teacher: the mean of their weights, a virtual teacher, their past predictions; all by hand."""
+"""Students that are their own teacher: the mean of their weights, a virtual teacher, their past
+predictions; all by hand.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -28,17 +30,15 @@ def softmax(z):
 
 
 def view(logits, index=(0, 1), epoch=0):
-    batch = {
-        "label": jnp.array([2, 0]),
-        "index": jnp.array(index),
-        "epoch": jnp.int32(epoch),
-    }
+    batch = {"label": jnp.array([2, 0]), "index": jnp.array(index), "epoch": jnp.int32(epoch)}
     outputs = Outputs(jnp.asarray(logits, jnp.float32))
     return View(outputs, None, batch, {"order": jnp.arange(4)}, jnp.int32(0))
 
 
 def test_the_virtual_teacher_is_sure_of_the_label_and_softened():
-    """softmax of (0.005, 0.005, 0.99) / 20 and of (0.99, 0.005, 0.005) / 20, and KL to the student's unsoftened prediction."""
+    """softmax of (0.005, 0.005, 0.99) / 20 and of (0.99, 0.005, 0.005) / 20, and KL to the
+    student's unsoftened prediction.
+    """
     logits = np.array([[1.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
     q = softmax(np.array([[0.005, 0.005, 0.99], [0.99, 0.005, 0.005]]) / 20)
     expected = (q * np.log(q / softmax(logits))).sum(-1)
@@ -74,9 +74,14 @@ def test_the_share_of_the_past_grows_by_the_epoch():
     assert float(share(25) + rest(25)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("decay", "keep"), [(0.9, (1 / 2, 2 / 3)), pytest.param(0.25, (0.25, 0.25), marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("decay", "keep"),
+    [(0.9, (1 / 2, 2 / 3)), pytest.param(0.25, (0.25, 0.25), marks=pytest.mark.slow)],
+)
 def test_the_mean_teacher_follows_its_student(decay, keep):
-    """After update t it keeps min(decay, 1 - 1 / (t + 1)) of itself: at first it is the plain mean of all weights so far."""
+    """After update t it keeps min(decay, 1 - 1 / (t + 1)) of itself: at first it is the plain mean
+    of all weights so far.
+    """
     student, teacher = MLP(CLASSES, ()), teachers.ema(MLP(CLASSES, ()), decay)
     objective = Weighted({"ce": CE(), "kd": KD(1.0)}, {"ce": 1.0, "kd": 1.0})
     parts = student, objective, teacher, optax.sgd(0.5)
@@ -97,12 +102,13 @@ def test_the_mean_teacher_follows_its_student(decay, keep):
 
 @pytest.mark.slow
 def test_a_mean_teacher_is_kept_by_a_resumed_run(small_config, capsys, monkeypatch):
-    """Cut after the first epoch and gone on, it is the uninterrupted one; what it predicts is stored and printed."""
+    """Cut after the first epoch and gone on, it is the uninterrupted one; what it predicts is
+    stored and printed.
+    """
     from kd import loop
 
     text = small_config.read_text().replace(
-        'c.teacher = dict(config="small.py:teacher")',
-        'c.teacher = dict(name="ema", decay=0.9)',
+        'c.teacher = dict(config="small.py:teacher")', 'c.teacher = dict(name="ema", decay=0.9)'
     )
     small_config.write_text(text)
     assert main(["run", "--config", "small.py", "--workdir", "whole"]) == 0
@@ -127,5 +133,7 @@ def test_a_mean_teacher_is_kept_by_a_resumed_run(small_config, capsys, monkeypat
     right = (stored.argmax(-1) == whole.predictions()["label"]).mean(-1)
     assert final["teacher_accuracy"] == pytest.approx(list(right))
     assert min(final["agreement"]) > 0 and final["kl"][0] > 0
-    assert main(["run", "--config", "small.py", "--config.teacher.decay=1.5", "--workdir", "bad"]) == 2  # fmt: skip
+    assert (
+        main(["run", "--config", "small.py", "--config.teacher.decay=1.5", "--workdir", "bad"]) == 2
+    )
     assert "decay" in capsys.readouterr().err

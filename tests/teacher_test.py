@@ -1,4 +1,6 @@
-"""Ensembles: the soft target of the mean of probabilities, and the three ways through the members."""
+"""Ensembles: the soft target of the mean of probabilities, and the three ways through the
+members.
+"""
 
 import flax.linen as nn
 import jax
@@ -15,21 +17,17 @@ from kd.types import Mixture
 
 
 def test_a_mixture_softens_to_the_mean_of_its_members_softened_probabilities():
-    """Two members, two classes, by hand: softmax([ln 3, 0]) = (3/4, 1/4) and softmax([0, 0]) = (1/2, 1/2)."""
+    """Two members, two classes, by hand: softmax([ln 3, 0]) = (3/4, 1/4) and softmax([0, 0]) =
+    (1/2, 1/2).
+    """
     members = jnp.array([[[np.log(3.0), 0.0]], [[0.0, 0.0]]])
     mixture = Mixture(members, jnp.array([0.5, 0.5]))
-    np.testing.assert_allclose(
-        jax.nn.softmax(mixture.at(1.0)), [[0.625, 0.375]], rtol=1e-6
-    )
+    np.testing.assert_allclose(jax.nn.softmax(mixture.at(1.0)), [[0.625, 0.375]], rtol=1e-6)
     # At T = ln 3 / ln 2 the first member is (2/3, 1/3).
     t = np.log(3.0) / np.log(2.0)
-    np.testing.assert_allclose(
-        jax.nn.softmax(mixture.at(t) / t), [[7 / 12, 5 / 12]], rtol=1e-6
-    )
+    np.testing.assert_allclose(jax.nn.softmax(mixture.at(t) / t), [[7 / 12, 5 / 12]], rtol=1e-6)
     tilted = Mixture(members, jnp.array([1.0, 0.0]))
-    np.testing.assert_allclose(
-        jax.nn.softmax(tilted.at(1.0)), [[0.75, 0.25]], rtol=1e-6
-    )
+    np.testing.assert_allclose(jax.nn.softmax(tilted.at(1.0)), [[0.75, 0.25]], rtol=1e-6)
 
 
 def test_a_mixture_of_sure_members_stays_finite():
@@ -61,9 +59,7 @@ def test_vmap_map_and_unroll_agree(network, reduce):
 
 def test_each_returns_the_members_and_logits_their_mean(network):
     model, weights, batch = network
-    alone = [
-        teachers.frozen(model).apply(pick(weights, i), (), batch) for i in range(3)
-    ]
+    alone = [teachers.frozen(model).apply(pick(weights, i), (), batch) for i in range(3)]
     each = teachers.ensemble(model, "each").apply(weights, (), batch)
     stacked = np.stack([a.logits for a in alone])
     np.testing.assert_allclose(each.logits, stacked, atol=1e-5)

@@ -1,4 +1,6 @@
-"""Checkpoints: those that a real PyTorch wrote (tests/fixtures/torch/make.py), damaged ones, and hostile ones."""
+"""Checkpoints: those that a real PyTorch wrote (tests/fixtures/torch/make.py), damaged ones, and
+hostile ones.
+"""
 
 import pickle
 import tarfile
@@ -123,9 +125,7 @@ EVIL = {
 
 @pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
 @pytest.mark.parametrize("place", ["whole", "model", "optimizer"])
-def test_hostile_pickles_are_refused_and_run_nothing(
-    tmp_path, monkeypatch, evil, place
-):
+def test_hostile_pickles_are_refused_and_run_nothing(tmp_path, monkeypatch, evil, place):
     marker = tmp_path / "m"
     # The same length as the placeholder, or the lengths in the pickle would be wrong.
     monkeypatch.chdir(tmp_path)
@@ -262,9 +262,7 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
 
 def test_files_without_a_state_dict_say_what_they_hold(tmp_path):
     path = tmp_path / "file.pth"
-    assert "'epoch', 'args'" in refused(
-        as_zip(path, entries(epoch=code(3), args=code({})))
-    )
+    assert "'epoch', 'args'" in refused(as_zip(path, entries(epoch=code(3), args=code({}))))
     assert "no dictionary" in refused(as_zip(path, tensor()))
     assert "empty" in refused(as_zip(path, entries(model=entries())))
     line = refused(as_zip(path, entries(model=entries(a=tensor(), b=code(1)))))

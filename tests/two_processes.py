@@ -1,4 +1,6 @@
-"""A command as two real processes of one program, two simulated devices in each, which talk through gloo."""
+"""A command as two real processes of one program, two simulated devices in each, which talk through
+gloo.
+"""
 
 import os
 import socket
@@ -6,7 +8,9 @@ import subprocess
 
 
 def run(command, options):
-    """Runs it with `--process 0` and `--process 1`. Returns the exit statuses, and what each wrote to stdout and stderr."""
+    """Runs it with `--process 0` and `--process 1`. Returns the exit statuses, and what each wrote
+    to stdout and stderr.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -15,7 +15,9 @@ LN2 = np.log(2)
 
 
 def test_members_that_contradict_one_another_know_nothing_together():
-    """Two sure members of opposite opinion, and two that both say half and half: total ln 2 in both cases, of different kinds."""
+    """Two sure members of opposite opinion, and two that both say half and half: total ln 2 in both
+    cases, of different kinds.
+    """
     opposed = np.array([[[40.0, -40.0]], [[-40.0, 40.0]]])
     unsure = np.zeros((2, 1, 2))
     found = uncertainty.of_members(np.concatenate([opposed, unsure], axis=1))
@@ -50,12 +52,14 @@ def test_orders_that_agree_and_that_do_not():
     assert uncertainty.rank_correlation(a, np.zeros(3)) == 0
 
 
-def test_a_student_of_one_prediction_claims_no_disagreement(finished, small_config, small_data, capsys):  # fmt: skip
+def test_a_student_of_one_prediction_claims_no_disagreement(
+    finished, small_config, small_data, capsys
+):
     command = ["uncertainty", "runs/small", "--foreign", "arrays"]
     assert main([*command, "--foreign_path", str(small_data)]) == 0
     assert "ensemble of 2" in capsys.readouterr().out
-    content = json.loads((Workdir("runs/small").path / "uncertainty-arrays.json").read_text())  # fmt: skip
-    student, ensemble = content["networks"]["student"], content["networks"]["ensemble of 2"]  # fmt: skip
+    content = json.loads((Workdir("runs/small").path / "uncertainty-arrays.json").read_text())
+    student, ensemble = content["networks"]["student"], content["networks"]["ensemble of 2"]
     assert "auroc_mutual" not in student and ensemble["mutual"][0] > 0
     assert student["auroc_total"] == [0.5, 0.5]  # the set itself is not foreign
     accuracy = Workdir("runs/small").read("result.json")["final"]["accuracy"]
@@ -81,9 +85,7 @@ def test_students_that_keep_the_members_apart(tmp_path, monkeypatch, capsys, met
     noise = ["--foreign", "arrays", "--foreign_path", "noise.npz"]
     assert main(["uncertainty", "w", *noise]) == 0
     run = Workdir("w")
-    networks = json.loads((run.path / "uncertainty-arrays.json").read_text())[
-        "networks"
-    ]
+    networks = json.loads((run.path / "uncertainty-arrays.json").read_text())["networks"]
     student, logits = networks["student"], run.predictions()["logits"]
     total = [uncertainty.entropy(z).mean() for z in logits]
     np.testing.assert_allclose(student["total"], total, rtol=1e-5)

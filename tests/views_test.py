@@ -1,4 +1,6 @@
-"""Two views of each image in one batch: who sees them, what asks for them, and the same on many devices."""
+"""Two views of each image in one batch: who sees them, what asks for them, and the same on many
+devices.
+"""
 
 import json
 from functools import partial
@@ -60,7 +62,9 @@ class Apart(nn.Module):
 
 
 def test_student_and_teacher_see_both_views_in_one_step(key):
-    """A student equal to its teacher is at no distance, row by row, whatever the augmentation drew."""
+    """A student equal to its teacher is at no distance, row by row, whatever the augmentation
+    drew.
+    """
     net = MLP(3, widths=(5,))
     weights = net.init(key, jnp.zeros((1, 6, 6, 1)))
     parts = net, Weighted({"apart": Apart()}, {"apart": 1.0}), teachers.frozen(net)

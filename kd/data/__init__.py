@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 def load(name: str, /, **settings: Any) -> "Dataset":
     """The data set called `name`, checked.
 
-    Args:
-      name: a file beside this one (`digits`, `mnist`, ...), or a dotted path to a function that returns a
-        `kd.data.base.Dataset`, importable from the working directory, such as `my_project.data.load_mine`.
-      settings: keyword arguments of its `load` (or of that function).
+    Args: name: a file beside this one (`digits`, `mnist`, ...), or a dotted path to a function that
+      returns a `kd.data.base.Dataset`, importable from the working directory, such as
+      `my_project.data.load_mine`. settings: keyword arguments of its `load` (or of that function).
 
     Raises:
       InputError: no such data set or setting, or the data are not fit for use; one message each.

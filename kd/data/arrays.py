@@ -29,16 +29,15 @@ def load(
 ) -> Dataset:
     """The data set in the file `path`.
 
-    Args:
-      path: `.npz` with arrays x_train, y_train, x_test, y_test (or image_train, label_train, ... or train_images, train_labels,
-        ...). Images are [n, h, w] or [n, h, w, c], uint8 or floating point; series are floating point [n, t, c]. Labels are
-        integers [n] (or [n, 1]) from 0.
-      kind: "image" or "series", for arrays of rank 3; by default integers are images [n, h, w] and floats series [n, t, c].
-      num_classes: default: the number of class names, or else the largest training label plus one.
-      class_names: names of the classes, in the order of the labels.
-      mean: per channel, subtracted from the pixels (those of uint8 images first scaled to [0, 1]). Default: for uint8 that of
-        the training images, for floats 0.
-      std: per channel, by which the difference is divided. Default: for uint8 that of the training images, for floats 1.
+    Args: path: `.npz` with arrays x_train, y_train, x_test, y_test (or image_train, label_train,
+      ... or train_images, train_labels, ...). Images are [n, h, w] or [n, h, w, c], uint8 or
+      floating point; series are floating point [n, t, c]. Labels are integers [n] (or [n, 1]) from
+      0. kind: "image" or "series", for arrays of rank 3; by default integers are images [n, h, w]
+      and floats series [n, t, c]. num_classes: default: the number of class names, or else the
+      largest training label plus one. class_names: names of the classes, in the order of the
+      labels. mean: per channel, subtracted from the pixels (those of uint8 images first scaled to
+      [0, 1]). Default: for uint8 that of the training images, for floats 0. std: per channel, by
+      which the difference is divided. Default: for uint8 that of the training images, for floats 1.
 
     Raises:
       InputError: the file is missing or damaged, or its arrays are not as described.
@@ -77,7 +76,9 @@ def existing(path: str) -> Path:
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of a `.npz`. Raises InputError where it is damaged, or holds Python objects, which could run code."""
+    """All arrays of a `.npz`. Raises InputError where it is damaged, or holds Python objects, which
+    could run code.
+    """
     if file.is_dir():
         raise InputError(f"{file} is a directory; expected a .npz file.")
     name = None
@@ -98,8 +99,8 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
     except ValueError as error:
         if "allow_pickle" in str(error):
             raise InputError(
-                f"{file}: the array {name} holds pickled Python objects, which are not read because they could run code. "
-                "Store numbers: numpy arrays of one shape."
+                f"{file}: the array {name} holds pickled Python objects, which are not read "
+                "because they could run code. Store numbers: numpy arrays of one shape."
             ) from None
         raise InputError(f"{file} is damaged, at array {name}: {error}.") from error
     except (OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
@@ -115,7 +116,9 @@ def dataset_of(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Dataset:
-    """A checked data set of two splits, with what was not given taken from train: see `load` for the defaults."""
+    """A checked data set of two splits, with what was not given taken from train: see `load` for
+    the defaults.
+    """
     if num_classes is None and class_names:
         num_classes = len(class_names)
     if num_classes is None:
@@ -143,8 +146,8 @@ def _count_classes(label: np.ndarray, what: str) -> int:
     present = np.unique(label)
     if present[0] == 0 and present[-1] >= len(present):
         raise InputError(
-            f"{what}: labels go up to {present[-1]}, but only {len(present)} different ones occur in train. "
-            "Number the classes 0, 1, ... without gaps, or say num_classes."
+            f"{what}: labels go up to {present[-1]}, but only {len(present)} different ones occur "
+            "in train. Number the classes 0, 1, ... without gaps, or say num_classes."
         )
     return int(present[-1]) + 1
 
@@ -155,7 +158,8 @@ def _images(image: np.ndarray, kind: str | None, what: str) -> np.ndarray:
     if image.dtype.kind in "iub" and image.dtype != np.uint8:
         if image.size and (image.min() < 0 or image.max() > 255):
             raise InputError(
-                f"{what}: integer pixels must lie in 0 to 255, not {image.min()} to {image.max()}. Scale them, or store floats."
+                f"{what}: integer pixels must lie in 0 to 255, not {image.min()} to {image.max()}. "
+                "Scale them, or store floats."
             )
         image = image.astype(np.uint8)
     series = kind == "series" or (kind is None and image.dtype.kind == "f")

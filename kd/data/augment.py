@@ -1,8 +1,10 @@
-"""Augmentation inside the compiled step: pure functions of a key and one image, chained by a text such as "crop(4)|flip".
+"""Augmentation inside the compiled step: pure functions of a key and one image, chained by a text
+such as "crop(4)|flip".
 
-Operations see raw pixels, before `mean` and `std`: what crop moves in is black, as in the customary recipes. What happens
-to an image depends on the key, the epoch and the image's index alone, not on the batch it comes in, so a resumed run, another
-layout of devices and a cache of teacher outputs all see the same view.
+Operations see raw pixels, before `mean` and `std`: what crop moves in is black, as in the customary
+recipes. What happens to an image depends on the key, the epoch and the image's index alone, not on
+the batch it comes in, so a resumed run, another layout of devices and a cache of teacher outputs
+all see the same view.
 """
 
 import ast
@@ -24,14 +26,18 @@ type Image = Shaped[Array, "... d"]
 
 type Augment = Callable[[PRNGKeyArray, Batch], Batch]
 
-DOMAIN = 0x61756700  # keeps these keys apart from fold_in(key, step), which the step draws dropout from; plus one, the second view's
+# keeps these keys apart from fold_in(key, step), which the step draws dropout from; plus one, the
+# second view's
+DOMAIN = 0x61756700
 
 
 def crop(key: PRNGKeyArray, image: Image, padding: int = 4) -> Image:
-    """Moves the example by up to `padding` places each way, zeros moving in; all axes but the channels.
+    """Moves the example by up to `padding` places each way, zeros moving in; all axes but the
+    channels.
 
-    The same as padding with zeros and cutting the old size out at a random place. `crop(2)` is the jitter of MNIST in
-    Hinton, Vinyals, Dean (2015, https://arxiv.org/abs/1503.02531, section 3); `crop(4)` is usual on CIFAR.
+    The same as padding with zeros and cutting the old size out at a random place. `crop(2)` is the
+    jitter of MNIST in Hinton, Vinyals, Dean (2015, https://arxiv.org/abs/1503.02531, section 3);
+    `crop(4)` is usual on CIFAR.
     """
     _at_least(0, "padding of crop", padding)
     axes = image.ndim - 1
@@ -48,14 +54,13 @@ def flip(key: PRNGKeyArray, image: Image, probability: float = 0.5) -> Image:
     return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
 
 
-def cutout(
-    key: PRNGKeyArray, image: Image, size: int = 8, fill: Sequence[float] = (0.0,)
-) -> Image:
-    """A square of side `size` about a random place, cut off at the border, set to `fill`; of a series, a stretch of time.
+def cutout(key: PRNGKeyArray, image: Image, size: int = 8, fill: Sequence[float] = (0.0,)) -> Image:
+    """A square of side `size` about a random place, cut off at the border, set to `fill`; of a
+    series, a stretch of time.
 
     DeVries, Taylor. Improved Regularization of Convolutional Neural Networks with Cutout. 2017.
-    https://arxiv.org/abs/1708.04552, section 3. There the square becomes zero after normalisation: for that give the mean
-    of the raw pixels as `fill`, a tuple of one number or of one per channel.
+    https://arxiv.org/abs/1708.04552, section 3. There the square becomes zero after normalisation:
+    for that give the mean of the raw pixels as `fill`, a tuple of one number or of one per channel.
     """
     _at_least(1, "size of cutout", size)
     inside = jnp.ones((1,) * image.ndim, bool)
@@ -72,14 +77,14 @@ def cutout(
     return jnp.where(inside, colour, image)
 
 
-def rand_augment(
-    key: PRNGKeyArray, image: Image, count: int = 2, covered: float = 0.5
-) -> Image:
-    """`count` operations on the pixels of an image, drawn at random, then a grey square of a side up to `covered` of the width.
+def rand_augment(key: PRNGKeyArray, image: Image, count: int = 2, covered: float = 0.5) -> Image:
+    """`count` operations on the pixels of an image, drawn at random, then a grey square of a side
+    up to `covered` of the width.
 
-    Cubuk, Zoph, Shlens, Le. RandAugment. NeurIPS 2020. https://arxiv.org/abs/1909.13719, with an amount drawn for each operation in
-    place of one magnitude, and the square, as in Sohn et al. FixMatch. NeurIPS 2020. https://arxiv.org/abs/2001.07685, appendix: the
-    strong view of MLKD. The operations are those of Pillow (`kd.data.pixels`).
+    Cubuk, Zoph, Shlens, Le. RandAugment. NeurIPS 2020. https://arxiv.org/abs/1909.13719, with an
+    amount drawn for each operation in place of one magnitude, and the square, as in Sohn et al.
+    FixMatch. NeurIPS 2020. https://arxiv.org/abs/2001.07685, appendix: the strong view of MLKD. The
+    operations are those of Pillow (`kd.data.pixels`).
     """
     _at_least(0, "count of rand_augment", count)
     _at_least(0, "covered share of rand_augment", covered, most=1)
@@ -95,8 +100,9 @@ def rand_augment(
 def noise(key: PRNGKeyArray, image: Image, std: float = 0.05) -> Image:
     """Gaussian noise added to each value of a floating-point example, in its own unit.
 
-    With `scale`, the jittering and scaling of Um et al. Data Augmentation of Wearable Sensor Data for Parkinson's Disease
-    Monitoring using Convolutional Neural Networks. ICMI 2017. https://arxiv.org/abs/1706.00527
+    With `scale`, the jittering and scaling of Um et al. Data Augmentation of Wearable Sensor Data
+    for Parkinson's Disease Monitoring using Convolutional Neural Networks. ICMI 2017.
+    https://arxiv.org/abs/1706.00527
     """
     _at_least(0, "std of noise", std)
     _floats("noise", image)
@@ -112,11 +118,11 @@ def scale(key: PRNGKeyArray, image: Image, std: float = 0.1) -> Image:
 
 
 def make_normalize(mean: Sequence[float], std: Sequence[float]) -> Augment:
-    """`normalize(key, batch) -> batch` for evaluation: `image` becomes (scaled image - mean) / std in float32.
+    """`normalize(key, batch) -> batch` for evaluation: `image` becomes (scaled image - mean) / std
+    in float32.
 
-    Args:
-      mean: one number per channel, in the unit of the scaled image: uint8 is scaled by 1 / 255, floats are taken as they are.
-      std: likewise.
+    Args: mean: one number per channel, in the unit of the scaled image: uint8 is scaled by 1 / 255,
+      floats are taken as they are. std: likewise.
     """
 
     def normalize(key: PRNGKeyArray, batch: Batch) -> Batch:
@@ -124,16 +130,14 @@ def make_normalize(mean: Sequence[float], std: Sequence[float]) -> Augment:
         image = jnp.asarray(batch["image"])
         if image.shape[-1] != len(mean):
             raise InputError(
-                f"mean has {len(mean)} numbers and the images {image.shape[-1]} channels: give one for each."
+                f"mean has {len(mean)} numbers and the images {image.shape[-1]} channels: give one "
+                "for each."
             )
         factor = 1 / 255 if image.dtype == jnp.uint8 else 1.0
         per_channel = (1,) * (image.ndim - 1) + (len(mean),)
         center = jnp.asarray(mean, jnp.float32).reshape(per_channel)
         spread = jnp.asarray(std, jnp.float32).reshape(per_channel)
-        return {
-            **batch,
-            "image": (image.astype(jnp.float32) * factor - center) / spread,
-        }
+        return {**batch, "image": (image.astype(jnp.float32) * factor - center) / spread}
 
     return normalize
 
@@ -146,20 +150,20 @@ def make_augment(
     second: str = "",
     window: int = 0,
 ) -> Augment:
-    """`augment(key, batch) -> batch`: the operations of `text`, in order, then normalisation as for evaluation.
+    """`augment(key, batch) -> batch`: the operations of `text`, in order, then normalisation as for
+    evaluation.
 
-    With `second` the batch then shows each image twice, augmented by `text` and, in the next row, by `second`: all that it has for
-    each example is repeated, and `views`, int [2 b], says which of the two a row is, 0 or 1. Neighbours stay neighbours, so that a
-    batch which is split over devices is still split the same way.
+    With `second` the batch then shows each image twice, augmented by `text` and, in the next row,
+    by `second`: all that it has for each example is repeated, and `views`, int [2 b], says which of
+    the two a row is, 0 or 1. Neighbours stay neighbours, so that a batch which is split over
+    devices is still split the same way.
 
-    Args:
-      text: operations of this file with literal arguments, joined by `|`, such as "crop(4)|flip|cutout(size=8)"; or dotted
-        paths to a user's own `op(key, image, ...) -> image`, importable from the working directory. Empty: none.
-      mean: see `make_normalize`.
-      std: see `make_normalize`.
-      example: shape and dtype of one raw image: then all operations are tried on it now rather than when training compiles.
-      second: operations of the second view, like `text`. Empty: one view.
-      window: epochs after which what happens to the images repeats; 0: never.
+    Args: text: operations of this file with literal arguments, joined by `|`, such as
+      "crop(4)|flip|cutout(size=8)"; or dotted paths to a user's own `op(key, image, ...) -> image`,
+      importable from the working directory. Empty: none. mean: see `make_normalize`. std: see
+      `make_normalize`. example: shape and dtype of one raw image: then all operations are tried on
+      it now rather than when training compiles. second: operations of the second view, like `text`.
+      Empty: one view. window: epochs after which what happens to the images repeats; 0: never.
 
     The batch holds `image` (raw, [b, ...]), `index` int [b] and `epoch` int [] or [b].
 
@@ -185,7 +189,9 @@ def make_augment(
 
 
 def _chain(text: str) -> Callable[[PRNGKeyArray, Batch], Array]:
-    """The images of a batch after the operations of `text`, each with randomness of its epoch and index."""
+    """The images of a batch after the operations of `text`, each with randomness of its epoch and
+    index.
+    """
     one = _one(text)
 
     def images(key: PRNGKeyArray, batch: Batch) -> Array:
@@ -213,7 +219,9 @@ def _one(text: str) -> Callable[[PRNGKeyArray, Image], Image]:
 
 
 def _both(batch: Batch, seen: Sequence[Array]) -> Batch:
-    """The batch with two rows for each example, one for each of the two views `seen` of its images."""
+    """The batch with two rows for each example, one for each of the two views `seen` of its
+    images.
+    """
     rows = lambda *views: jnp.stack(views, axis=1).reshape(-1, *views[0].shape[1:])
     twice = {
         name: rows(value, value) if jnp.ndim(value) else value
@@ -225,7 +233,9 @@ def _both(batch: Batch, seen: Sequence[Array]) -> Batch:
 
 
 def parse(text: str) -> list[Callable[[PRNGKeyArray, Image], Image]]:
-    """The operations of a text such as "crop(4)|flip", their arguments bound. Raises InputError; runs none of the text."""
+    """The operations of a text such as "crop(4)|flip", their arguments bound. Raises InputError;
+    runs none of the text.
+    """
     if not text.strip():
         return []
     try:
@@ -273,7 +283,8 @@ def _bind(node: ast.expr, text: str) -> Callable[[PRNGKeyArray, Image], Image]:
 
 def _no_chain(term: str, text: str) -> InputError:
     return InputError(
-        f"augment {text!r}: cannot read {term!r}. Expected operations joined by '|', such as 'crop(4)|flip'."
+        f"augment {text!r}: cannot read {term!r}. Expected operations joined by '|', such as "
+        "'crop(4)|flip'."
     )
 
 
@@ -289,7 +300,8 @@ def _try(text: str, example: jax.ShapeDtypeStruct) -> None:
         ) from error
     if (out.shape, out.dtype) != (example.shape, example.dtype):
         raise InputError(
-            f"augment {text!r} makes {out.dtype} {list(out.shape)} of {example.dtype} {list(example.shape)}; both must stay."
+            f"augment {text!r} makes {out.dtype} {list(out.shape)} of {example.dtype} "
+            f"{list(example.shape)}; both must stay."
         )
 
 
@@ -301,6 +313,4 @@ def _at_least(least: float, what: str, value: float, most: float = np.inf) -> No
 
 def _floats(operation: str, image: Image) -> None:
     if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise InputError(
-            f"{operation} needs floating-point examples, not {image.dtype}."
-        )
+        raise InputError(f"{operation} needs floating-point examples, not {image.dtype}.")

@@ -1,4 +1,6 @@
-"""What every data set is: two splits of plain arrays, and facts of the training split that objectives may ask for."""
+"""What every data set is: two splits of plain arrays, and facts of the training split that
+objectives may ask for.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,8 +14,9 @@ from kd.errors import InputError
 class Split(NamedTuple):
     """Examples in a fixed order; an example's place is its `index`.
 
-    `image` is uint8 [n, h, w, c] (scaled by 1 / 255 before `mean` and `std`), or float32 of any shape [n, ...], such as
-    [n, t, c] series, taken as it is; or pictures that are decoded as they are needed. `label` is int32 [n].
+    `image` is uint8 [n, h, w, c] (scaled by 1 / 255 before `mean` and `std`), or float32 of any
+    shape [n, ...], such as [n, t, c] series, taken as it is; or pictures that are decoded as they
+    are needed. `label` is int32 [n].
     """
 
     image: np.ndarray | Pictures
@@ -21,7 +24,8 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Two splits; `mean` and `std` per channel, in the unit that the scaled image has; names of the classes.
+    """Two splits; `mean` and `std` per channel, in the unit that the scaled image has; names of the
+    classes.
 
     `validation`, where there is one, is a part of the training images that is kept to choose from.
     """
@@ -42,8 +46,8 @@ def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
       label: int [n].
       num_classes: c.
 
-    Returns:
-      `order` int32 [n], the indices sorted by class; `start` and `count` int32 [c], each class's run within `order`.
+    Returns: `order` int32 [n], the indices sorted by class; `start` and `count` int32 [c], each
+      class's run within `order`.
     """
     count = np.bincount(label, minlength=num_classes)
     return {
@@ -53,12 +57,12 @@ def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
     }
 
 
-def channel_moments(
-    image: np.ndarray,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 pixels [..., c] scaled to [0, 1], to four decimals.
+def channel_moments(image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 pixels [..., c] scaled to [0, 1], to
+    four decimals.
 
-    They come from exact counts of the 256 values. A channel that never changes gets 1 / 255, so that dividing stays safe.
+    They come from exact counts of the 256 values. A channel that never changes gets 1 / 255, so
+    that dividing stays safe.
     """
     value = np.arange(256) / 255
     mean, std = [], []
@@ -75,14 +79,12 @@ def channel_moments(
 def stratified(label: np.ndarray, size: int, seed: int) -> np.ndarray:
     """A fixed random part of the examples in which each class has its share.
 
-    Args:
-      label: int [n].
-      size: examples to choose; classes get size * count / n each, what rounding leaves going to the largest remainders
-        (the lower class first). No class is emptied.
-      seed: of `numpy.random.RandomState`, whose stream is frozen (NEP 19), so that the choice never changes.
+    Args: label: int [n]. size: examples to choose; classes get size * count / n each, what rounding
+      leaves going to the largest remainders (the lower class first). No class is emptied. seed: of
+      `numpy.random.RandomState`, whose stream is frozen (NEP 19), so that the choice never changes.
 
-    Returns:
-      bool [n], true where chosen; it may choose fewer than `size` where classes of one example stand in the way.
+    Returns: bool [n], true where chosen; it may choose fewer than `size` where classes of one
+      example stand in the way.
     """
     random = np.random.RandomState(seed)
     count = np.bincount(label)
@@ -101,14 +103,12 @@ def divide(
     image: np.ndarray | Pictures, label: np.ndarray, chosen: np.ndarray
 ) -> tuple[Split, Split]:
     """(train, test): `test` holds the chosen examples; both keep the order."""
-    return (
-        Split(image[~chosen], label[~chosen]),
-        Split(image[chosen], label[chosen]),
-    )
+    return (Split(image[~chosen], label[~chosen]), Split(image[chosen], label[chosen]))
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
-    """The data set of choices: a stratified part of train becomes the evaluation split, and the test set is out of reach.
+    """The data set of choices: a stratified part of train becomes the evaluation split, and the
+    test set is out of reach.
 
     Args:
       fraction: part of the training set that is held out, between 0 and 1.
@@ -130,15 +130,19 @@ def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
 
 
 def keep_validation(dataset: Dataset, fraction: float) -> Dataset:
-    """The data set with a stratified part of train as `validation`, and its test set as it was. Raises as `hold_out`."""
+    """The data set with a stratified part of train as `validation`, and its test set as it was.
+    Raises as `hold_out`.
+    """
     kept = hold_out(dataset, fraction, seed=1)
     return kept._replace(test=dataset.test, validation=kept.test)
 
 
 def keep_classes(dataset: Dataset, classes: Sequence[int]) -> Dataset:
-    """The data set without the training images of other classes; other splits, and the number of classes, stay.
+    """The data set without the training images of other classes; other splits, and the number of
+    classes, stay.
 
-    The transfer sets of Hinton, Vinyals, Dean (2015, https://arxiv.org/abs/1503.02531, section 3) are made so.
+    The transfer sets of Hinton, Vinyals, Dean (2015, https://arxiv.org/abs/1503.02531, section 3)
+    are made so.
 
     Raises:
       InputError: a class that has no training images.
@@ -147,7 +151,8 @@ def keep_classes(dataset: Dataset, classes: Sequence[int]) -> Dataset:
     for k in classes:
         if not (label == k).any():
             raise InputError(
-                f"config.train_classes: there are no training images of class {k!r}; the data have classes 0 to {dataset.num_classes - 1}."
+                f"config.train_classes: there are no training images of class {k!r}; the data have "
+                f"classes 0 to {dataset.num_classes - 1}."
             )
     chosen = np.isin(label, list(classes))
     return dataset._replace(train=Split(image[chosen], label[chosen]))

@@ -18,19 +18,18 @@ def check(dataset: Any, what: str = "the data") -> Dataset:
       InputError: what is wrong, and where.
     """
     if not isinstance(dataset, Dataset):
-        raise InputError(
-            f"{what} must be a kd.data.base.Dataset, not {type(dataset).__name__}."
-        )
+        raise InputError(f"{what} must be a kd.data.base.Dataset, not {type(dataset).__name__}.")
     train = _split(dataset.train, f"{what}, train")
     test = _split(dataset.test, f"{what}, test")
     if train.image.shape[1:] != test.image.shape[1:]:
         raise InputError(
-            f"{what}: images of train are {list(train.image.shape[1:])} and of test {list(test.image.shape[1:])}. "
-            "A network takes one shape: make them equal."
+            f"{what}: images of train are {list(train.image.shape[1:])} and of test "
+            f"{list(test.image.shape[1:])}. A network takes one shape: make them equal."
         )
     if train.image.dtype != test.image.dtype:
         raise InputError(
-            f"{what}: images of train are {train.image.dtype} and of test {test.image.dtype}. Store both alike."
+            f"{what}: images of train are {train.image.dtype} and of test {test.image.dtype}. "
+            "Store both alike."
         )
     dataset = dataset._replace(train=train, test=test)
     _check_classes(dataset, what)
@@ -52,23 +51,21 @@ def _split(split: Any, what: str) -> Split:
         if not np.isfinite(image).all():
             at = int(np.argwhere(~np.isfinite(image))[0][0])
             raise InputError(
-                f"{what}: image {at} (from 0) has pixels that are NaN or infinite. Clean or drop it."
+                f"{what}: image {at} (from 0) has pixels that are NaN or infinite. Clean or drop "
+                "it."
             )
     elif image.dtype != np.uint8:
         raise InputError(
             f"{what}: images must be uint8 (0 to 255) or floating point, not {image.dtype}."
         )
     if image.dtype == np.uint8 and len(image.shape) != 4:
-        raise InputError(
-            f"{what}: uint8 images must be [n, h, w, c], not {list(image.shape)}."
-        )
+        raise InputError(f"{what}: uint8 images must be [n, h, w, c], not {list(image.shape)}.")
     if label.dtype.kind not in "iu":
-        raise InputError(
-            f"{what}: labels must be integers (0, 1, ...), not {label.dtype}."
-        )
+        raise InputError(f"{what}: labels must be integers (0, 1, ...), not {label.dtype}.")
     if label.shape != (len(image),):
         raise InputError(
-            f"{what}: {len(image)} images need labels of shape [{len(image)}], not {list(label.shape)}."
+            f"{what}: {len(image)} images need labels of shape [{len(image)}], not "
+            f"{list(label.shape)}."
         )
     return Split(image, label)
 
@@ -81,12 +78,11 @@ def _check_classes(dataset: Dataset, what: str) -> None:
         low, high = int(split.label.min()), int(split.label.max())
         if low < 0 or high >= c:
             raise InputError(
-                f"{what}, {name}: labels run from {low} to {high}, but {c} classes are 0 to {c - 1}."
+                f"{what}, {name}: labels run from {low} to {high}, but {c} classes are 0 to "
+                f"{c - 1}."
             )
     if dataset.class_names and len(dataset.class_names) != c:
-        raise InputError(
-            f"{what}: {len(dataset.class_names)} class names for {c} classes."
-        )
+        raise InputError(f"{what}: {len(dataset.class_names)} class names for {c} classes.")
     missing = np.setdiff1d(dataset.test.label, dataset.train.label).tolist()
     if missing:
         names = [dataset.class_names[k] if dataset.class_names else k for k in missing]
@@ -100,7 +96,8 @@ def _check_channels(dataset: Dataset, what: str) -> None:
     for name, value in (("mean", dataset.mean), ("std", dataset.std)):
         if len(value) != channels:
             raise InputError(
-                f"{what}: {name} has {len(value)} numbers and the images {channels} channels: give one for each."
+                f"{what}: {name} has {len(value)} numbers and the images {channels} channels: give "
+                "one for each."
             )
     if not np.isfinite([*dataset.mean, *dataset.std]).all() or min(dataset.std) <= 0:
         raise InputError(

@@ -1,12 +1,14 @@
 """CIFAR-10: photographs in ten classes, 50,000 training and 10,000 test images, colour, 32 x 32.
 
-Krizhevsky. Learning Multiple Layers of Features from Tiny Images. 2009. https://www.cs.toronto.edu/~kriz/cifar.html
+Krizhevsky. Learning Multiple Layers of Features from Tiny Images. 2009.
+https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
 from kd.data import tfds
 from kd.data.base import Dataset
 
-# Of the training pixels. Much code divides by (0.2023, 0.1994, 0.2010), the mean of each image's own deviation.
+# Of the training pixels. Much code divides by (0.2023, 0.1994, 0.2010), the mean of each image's
+# own deviation.
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 CLASS_NAMES = (

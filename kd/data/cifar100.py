@@ -1,6 +1,8 @@
-"""CIFAR-100: photographs in a hundred classes, 50,000 training and 10,000 test images, colour, 32 x 32.
+"""CIFAR-100: photographs in a hundred classes, 50,000 training and 10,000 test images, colour, 32 x
+32.
 
-Krizhevsky. Learning Multiple Layers of Features from Tiny Images. 2009. https://www.cs.toronto.edu/~kriz/cifar.html
+Krizhevsky. Learning Multiple Layers of Features from Tiny Images. 2009.
+https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
 import numpy as np
@@ -8,7 +10,8 @@ import numpy as np
 from kd.data import tfds
 from kd.data.base import Dataset
 
-# As RepDistiller and its descendants have them (0.4867 and 0.4408, where the training pixels give 0.4865 and 0.4409).
+# As RepDistiller and its descendants have them (0.4867 and 0.4408, where the training pixels give
+# 0.4865 and 0.4409).
 MEAN = (0.5071, 0.4867, 0.4408)
 STD = (0.2675, 0.2565, 0.2761)
 
@@ -47,8 +50,6 @@ def load(data_dir: str | None = None) -> Dataset:
 def coarse(label: np.ndarray) -> np.ndarray:
     """The coarse class, 0 to 19, of each fine one, [n] -> [n]."""
     of = {
-        fine: place
-        for place, names in enumerate(SUPERCLASSES.values())
-        for fine in names.split()
+        fine: place for place, names in enumerate(SUPERCLASSES.values()) for fine in names.split()
     }
     return np.array([of[name] for name in CLASS_NAMES], np.uint8)[label]

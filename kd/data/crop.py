@@ -1,6 +1,8 @@
-"""What ImageNet's recipe cuts out of a picture: a random piece of it in training, its middle in evaluation.
+"""What ImageNet's recipe cuts out of a picture: a random piece of it in training, its middle in
+evaluation.
 
-What is drawn depends on (seed, epoch, index) alone: neither on the batch nor on which process decodes the picture.
+What is drawn depends on (seed, epoch, index) alone: neither on the batch nor on which process
+decodes the picture.
 """
 
 import math
@@ -22,7 +24,9 @@ TRIES = 10
 
 
 def uniforms(seed: int, epoch: int, index: int, n: int) -> list[float]:
-    """n numbers in [0, 1). The raw stream of a bit generator never changes (NEP 19), what NumPy makes of it may."""
+    """n numbers in [0, 1). The raw stream of a bit generator never changes (NEP 19), what NumPy
+    makes of it may.
+    """
     key = np.array([seed, epoch * 2**40 + index], np.uint64)
     raw = np.random.Philox(key=key).random_raw(n)
     return ((raw >> np.uint64(11)) * 2.0**-53).tolist()
@@ -37,8 +41,8 @@ def random_box(
 ) -> Box:
     """A box of random area, aspect ratio and place.
 
-    Szegedy et al. Going Deeper with Convolutions. CVPR 2015. https://arxiv.org/abs/1409.4842, section 6; the ten tries and
-    what follows them are torchvision's `RandomResizedCrop`.
+    Szegedy et al. Going Deeper with Convolutions. CVPR 2015. https://arxiv.org/abs/1409.4842,
+    section 6; the ten tries and what follows them are torchvision's `RandomResizedCrop`.
 
     Args:
       numbers: 2 * TRIES + 2 uniform ones.
@@ -74,14 +78,18 @@ def random_resized_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> np.ndarray:
-    """`random_box` of the picture for key (seed, epoch, index), resized to uint8 [size, size, 3] (bilinear, antialiased)."""
+    """`random_box` of the picture for key (seed, epoch, index), resized to uint8 [size, size, 3]
+    (bilinear, antialiased).
+    """
     numbers = uniforms(*key, 2 * TRIES + 2)
     box = random_box(numbers, picture.height, picture.width, scale, ratio)
     return _pixels(picture.crop(box).resize((size, size), BILINEAR))
 
 
 def center_crop(picture: "Image", resize: int, size: int) -> np.ndarray:
-    """The shorter side resized to `resize` pixels, then the middle square of side `size`: uint8 [size, size, 3]."""
+    """The shorter side resized to `resize` pixels, then the middle square of side `size`: uint8
+    [size, size, 3].
+    """
     short = min(picture.size)
     width, height = (resize * side // short for side in picture.size)
     picture = picture.resize((width, height), BILINEAR)

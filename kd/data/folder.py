@@ -35,20 +35,18 @@ def load(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Dataset:
-    """The pictures below `path`, uint8 [n, h, w, channels]; classes are the names of the folders, sorted.
+    """The pictures below `path`, uint8 [n, h, w, channels]; classes are the names of the folders,
+    sorted.
 
-    Args:
-      path: directory with `train/` and `test/`, each with one folder a class; or with the folders of the classes alone, of
-        whose pictures a stratified random part is then held out as the test split.
-      size: height and width, or one number for both. A picture is cut at its centre to this ratio, then resized (bicubic).
-      channels: 3 for colour, 1 for grey.
-      test_fraction: part that is held out where there are no `train/` and `test/`.
-      seed: chooses that part.
-      mean: per channel, of pixels scaled to [0, 1]. Default: that of the training pictures.
-      std: likewise.
+    Args: path: directory with `train/` and `test/`, each with one folder a class; or with the
+      folders of the classes alone, of whose pictures a stratified random part is then held out as
+      the test split. size: height and width, or one number for both. A picture is cut at its centre
+      to this ratio, then resized (bicubic). channels: 3 for colour, 1 for grey. test_fraction: part
+      that is held out where there are no `train/` and `test/`. seed: chooses that part. mean: per
+      channel, of pixels scaled to [0, 1]. Default: that of the training pictures. std: likewise.
 
-    Raises:
-      InputError: nothing there, fewer than two classes, classes of test that train lacks, a picture that cannot be read.
+    Raises: InputError: nothing there, fewer than two classes, classes of test that train lacks, a
+      picture that cannot be read.
     """
     root = existing(path)
     height, width = _sides(size)
@@ -60,36 +58,32 @@ def load(
         strange = sorted(set(_folders(root / "test")) - set(names))
         if strange:
             raise InputError(
-                f"{root / 'test'} has classes that train lacks, so they cannot be learned: {', '.join(strange)}."
+                f"{root / 'test'} has classes that train lacks, so they cannot be learned: "
+                f"{', '.join(strange)}."
             )
         train, test = (_load_split(root / s, names, read) for s in ("train", "test"))
     else:
         names = _folders(root)
         everything = _load_split(root, names, read)
         train, test = _held_out(everything, test_fraction, seed, root)
-    return dataset_of(
-        train, test, str(root), len(names), class_names=names, mean=mean, std=std
-    )
+    return dataset_of(train, test, str(root), len(names), class_names=names, mean=mean, std=std)
 
 
 def _sides(size: int | Sequence[int]) -> tuple[int, int]:
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides):
-        raise InputError(
-            f"size must be a number of pixels or (height, width), not {size!r}."
-        )
+        raise InputError(f"size must be a number of pixels or (height, width), not {size!r}.")
     return sides[0], sides[1]
 
 
 def _folders(root: Path) -> list[str]:
     if not root.is_dir():
         raise InputError(f"{root} is a file; expected a directory of class folders.")
-    names = sorted(
-        p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")
-    )
+    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(names) < 2:
         raise InputError(
-            f"{root} must hold one folder of pictures for each class, two classes or more; it holds: {', '.join(names) or 'no folder'}."
+            f"{root} must hold one folder of pictures for each class, two classes or more; it "
+            f"holds: {', '.join(names) or 'no folder'}."
         )
     return names
 
@@ -97,31 +91,25 @@ def _folders(root: Path) -> list[str]:
 def _load_split(root: Path, names: Sequence[str], read) -> Split:
     files, labels = [], []
     for label, name in enumerate(names):
-        here = sorted(
-            p for p in (root / name).rglob("*") if p.suffix.lower() in PICTURES
-        )
+        here = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in PICTURES)
         files += here
         labels += [label] * len(here)
         if not here and root.name != "test":
-            raise InputError(
-                f"{root / name} holds no picture (looked for {' '.join(PICTURES)})."
-            )
+            raise InputError(f"{root / name} holds no picture (looked for {' '.join(PICTURES)}).")
     if not files:
         raise InputError(f"{root} holds no picture.")
     with ThreadPoolExecutor() as pool:
         return Split(np.stack(list(pool.map(read, files))), np.array(labels, np.int32))
 
 
-def _held_out(
-    everything: Split, fraction: float, seed: int, root: Path
-) -> tuple[Split, Split]:
+def _held_out(everything: Split, fraction: float, seed: int, root: Path) -> tuple[Split, Split]:
     valid = isinstance(fraction, float) and 0 < fraction < 1
     size = round(fraction * len(everything.label)) if valid else 0
     chosen = stratified(everything.label, size, seed)
     if not chosen.any():
         raise InputError(
-            f"{root}: test_fraction {fraction!r} of {len(everything.label)} pictures leaves a split empty. "
-            "Give a fraction between 0 and 1 that is worth a picture or more."
+            f"{root}: test_fraction {fraction!r} of {len(everything.label)} pictures leaves a "
+            "split empty. Give a fraction between 0 and 1 that is worth a picture or more."
         )
     return divide(everything.image, everything.label, chosen)
 
@@ -135,7 +123,8 @@ def _read(file: Path, size: tuple[int, int], channels: int) -> np.ndarray:
         with Image.open(file) as picture:
             if picture.mode[0] in "IF":
                 raise InputError(
-                    f"{file}: pixels of more than 8 bits would be clipped. Convert the pictures to 8 bits, or store arrays."
+                    f"{file}: pixels of more than 8 bits would be clipped. Convert the pictures to "
+                    "8 bits, or store arrays."
                 )
             upright = ImageOps.exif_transpose(picture)
             if "transparency" in upright.info:

@@ -1,8 +1,10 @@
-"""ImageNet (ILSVRC 2012): photographs in a thousand classes, 1,281,167 training and 50,000 validation images.
+"""ImageNet (ILSVRC 2012): photographs in a thousand classes, 1,281,167 training and 50,000
+validation images.
 
-Russakovsky et al. ImageNet Large Scale Visual Recognition Challenge. IJCV 2015. https://arxiv.org/abs/1409.0575
-The validation images are what all papers test on: they are `test` here. The set is prepared by TFDS itself, from the archives
-that image-net.org gives after registration, as array_record.
+Russakovsky et al. ImageNet Large Scale Visual Recognition Challenge. IJCV 2015.
+https://arxiv.org/abs/1409.0575 The validation images are what all papers test on: they are `test`
+here. The set is prepared by TFDS itself, from the archives that image-net.org gives after
+registration, as array_record.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,9 @@ def load(
     scale: Sequence[float] = (0.08, 1.0),
     workers: int = 8,
 ) -> Dataset:
-    """uint8 [n, size, size, 3], 1000 classes, with the usual mean and std. See `kd.data.streamed.load`."""
+    """uint8 [n, size, size, 3], 1000 classes, with the usual mean and std. See
+    `kd.data.streamed.load`.
+    """
     return streamed.load(
         "imagenet2012",
         data_dir,

@@ -1,7 +1,7 @@
 """MNIST: handwritten digits, 60,000 training and 10,000 test images, grey, 28 x 28.
 
-LeCun, Bottou, Bengio, Haffner. Gradient-Based Learning Applied to Document Recognition. Proc. IEEE 1998.
-http://yann.lecun.com/exdb/mnist
+LeCun, Bottou, Bengio, Haffner. Gradient-Based Learning Applied to Document Recognition. Proc. IEEE
+1998. http://yann.lecun.com/exdb/mnist
 """
 
 from kd.data import tfds

@@ -19,15 +19,12 @@ if TYPE_CHECKING:
 class Pictures:
     """The images of a split, as `kd.data.base.Split.image` has them, but for their pixels.
 
-    Attributes:
-      source: encoded pictures; `source[i]` is the bytes of a TFDS example with the feature `image`. It goes to other processes,
-        so it can be pickled.
-      places: int [n], where in `source` the examples are.
-      size: height and width of what training and evaluation see, in pixels.
-      resize: shorter side before evaluation cuts out the middle.
-      scale: least and largest share of the area that training cuts out.
-      workers: processes that decode; 0: threads of this one.
-      origin: what the pictures are, in words that differ for other pictures.
+    Attributes: source: encoded pictures; `source[i]` is the bytes of a TFDS example with the
+      feature `image`. It goes to other processes, so it can be pickled. places: int [n], where in
+      `source` the examples are. size: height and width of what training and evaluation see, in
+      pixels. resize: shorter side before evaluation cuts out the middle. scale: least and largest
+      share of the area that training cuts out. workers: processes that decode; 0: threads of this
+      one. origin: what the pictures are, in words that differ for other pictures.
     """
 
     source: Any
@@ -62,19 +59,19 @@ class Pictures:
         return dataclasses.replace(self, places=self.places[chosen])
 
     def centered(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
-        """What evaluation sees of these examples, uint8 [b, size, size, 3]. Raises RunError for a damaged picture."""
+        """What evaluation sees of these examples, uint8 [b, size, size, 3]. Raises RunError for a
+        damaged picture.
+        """
         crop = lambda i: center_crop(self._decoded(int(i)), self.resize, self.size)
         return np.stack([crop(i) for i in index])
 
-    def cropped(
-        self, index: Sequence[int] | np.ndarray, seed: int, epoch: int
-    ) -> np.ndarray:
-        """What training sees of them in an epoch, uint8 [b, size, size, 3]. Raises RunError for a damaged picture."""
+    def cropped(self, index: Sequence[int] | np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """What training sees of them in an epoch, uint8 [b, size, size, 3]. Raises RunError for a
+        damaged picture.
+        """
         return np.stack(
             [
-                random_resized_crop(
-                    self._decoded(i), (seed, epoch, i), self.size, self.scale
-                )
+                random_resized_crop(self._decoded(i), (seed, epoch, i), self.size, self.scale)
                 for i in map(int, index)
             ]
         )

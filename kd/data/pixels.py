@@ -1,4 +1,6 @@
-"""Operations on the pixels of one image, uint8 [h, w, d], by the arithmetic of Pillow: what RandAugment draws from."""
+"""Operations on the pixels of one image, uint8 [h, w, d], by the arithmetic of Pillow: what
+RandAugment draws from.
+"""
 
 from collections.abc import Callable
 
@@ -124,7 +126,9 @@ OPERATIONS: tuple[tuple[Callable[..., Pixels], float, float], ...] = (
 
 
 def rand_augment(key: PRNGKeyArray, image: Pixels, count: int) -> Pixels:
-    """`count` of OPERATIONS, drawn with replacement, each by an amount drawn between its least and greatest."""
+    """`count` of OPERATIONS, drawn with replacement, each by an amount drawn between its least and
+    greatest.
+    """
     apply = [operation for operation, _, _ in OPERATIONS]
     low, high = (jnp.asarray([entry[i] for entry in OPERATIONS]) for i in (1, 2))
     for place in range(count):
@@ -168,7 +172,9 @@ def _blend(base: Array, image: Pixels, amount: Float[Array, ""]) -> Pixels:
 
 
 def _affine(image: Pixels, of_x: tuple, of_y: tuple) -> Pixels:
-    """The pixel (x, y) is the one of `image` at (a x + b y + c) of `of_x` and of `of_y`, the nearest one; black where there is none."""
+    """The pixel (x, y) is the one of `image` at (a x + b y + c) of `of_x` and of `of_y`, the
+    nearest one; black where there is none.
+    """
     h, w = image.shape[:2]
     x, y = jnp.arange(w)[None, :] + 0.5, jnp.arange(h)[:, None] + 0.5
     column, row = (jnp.floor(a * x + b * y + c) for a, b, c in (of_x, of_y))

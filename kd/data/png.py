@@ -1,6 +1,8 @@
-"""Many small PNG pictures of one shape at once: three times as fast as one by one, where decoding is what loading costs.
+"""Many small PNG pictures of one shape at once: three times as fast as one by one, where decoding
+is what loading costs.
 
-W3C. Portable Network Graphics (PNG) Specification, https://www.w3.org/TR/png-3/; sections in parentheses below.
+W3C. Portable Network Graphics (PNG) Specification, https://www.w3.org/TR/png-3/; sections in
+parentheses below.
 """
 
 import io
@@ -22,23 +24,19 @@ def encode(image: np.ndarray) -> bytes:
     head = struct.pack(">IIBBBBB", w, h, 8, COLOUR[c], 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return SIGNATURE + b"".join(
-        struct.pack(">I", len(data))
-        + kind
-        + data
-        + struct.pack(">I", zlib.crc32(kind + data))
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
 
 
 def decode(pictures: Sequence[bytes]) -> np.ndarray:
-    """uint8 [n, h, w, c] of pictures of one shape: PNG of 8 bits, grey or RGB, and by Pillow whatever else it reads.
+    """uint8 [n, h, w, c] of pictures of one shape: PNG of 8 bits, grey or RGB, and by Pillow
+    whatever else it reads.
 
     Raises:
       ValueError, OSError or zlib.error: a picture is damaged, or they differ in shape.
     """
-    head = pictures[0][
-        :29
-    ]  # signature, length and name of the chunk IHDR, its 13 bytes
+    head = pictures[0][:29]  # signature, length and name of the chunk IHDR, its 13 bytes
     plain = head[24:29] in (b"\x08\x00\x00\x00\x00", b"\x08\x02\x00\x00\x00")
     if not plain or not all(p.startswith(head) for p in pictures):
         return _by_pillow(pictures)
@@ -70,7 +68,9 @@ def _compressed(picture: bytes) -> bytes:
 
 
 def _unfilter(kind: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Pixels of filtered rows [n, h, w, c]; `kind` [n, h] is each row's filter (9.2). All pictures advance together."""
+    """Pixels of filtered rows [n, h, w, c]; `kind` [n, h] is each row's filter (9.2). All pictures
+    advance together.
+    """
     n, h, w, c = rows.shape
     out = np.empty((n, h, w, c), np.uint8)
     above = np.zeros((n, w, c), np.uint8)
@@ -93,7 +93,9 @@ def _unfilter(kind: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _by_neighbours(predict, x: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """Adds what `predict` says from the pixels to the left, above and above to the left, from left to right."""
+    """Adds what `predict` says from the pixels to the left, above and above to the left, from left
+    to right.
+    """
     x = np.ascontiguousarray(x.transpose(1, 0, 2)).astype(np.int16)
     up = np.ascontiguousarray(up.transpose(1, 0, 2)).astype(np.int16)
     left = corner = np.zeros_like(x[0])

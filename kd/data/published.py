@@ -1,4 +1,6 @@
-"""Files of MNIST, Fashion-MNIST and CIFAR as their authors publish them, to arrays; and how to know that they are the real ones."""
+"""Files of MNIST, Fashion-MNIST and CIFAR as their authors publish them, to arrays; and how to know
+that they are the real ones.
+"""
 
 import gzip
 import hashlib
@@ -23,41 +25,52 @@ IDX = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
-# SHA-256 of each file of IDX once uncompressed. TFDS registers those of the .gz files, which also cover the name and the
-# date in the gzip header, so that a copy that was merely packed again would not be recognised. A test ties the two together.
+# SHA-256 of each file of IDX once uncompressed. TFDS registers those of the .gz files, which also
+# cover the name and the date in the gzip header, so that a copy that was merely packed again would
+# not be recognised. A test ties the two together.
 CONTENT = {
     "mnist": {
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        "train-images-idx3-ubyte": (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+        ),
+        "train-labels-idx1-ubyte": (
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+        ),
+        "t10k-images-idx3-ubyte": (
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+        ),
+        "t10k-labels-idx1-ubyte": (
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+        ),
     },
     "fashion_mnist": {
-        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        "train-images-idx3-ubyte": (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+        ),
+        "train-labels-idx1-ubyte": (
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+        ),
+        "t10k-images-idx3-ubyte": (
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+        ),
+        "t10k-labels-idx1-ubyte": (
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+        ),
     },
 }
 
 CIFAR = {
-    "cifar10": {
-        "train": [f"data_batch_{k}.bin" for k in range(1, 6)],
-        "test": ["test_batch.bin"],
-    },
+    "cifar10": {"train": [f"data_batch_{k}.bin" for k in range(1, 6)], "test": ["test_batch.bin"]},
     "cifar100": {"train": ["train.bin"], "test": ["test.bin"]},
 }
 
-SETS = {
-    "mnist": mnist,
-    "fashion_mnist": fashion_mnist,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-}
+SETS = {"mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10, "cifar100": cifar100}
 
 
 def files(name: str, source: Path) -> list[Path]:
-    """Files that hold the whole set, in directory `source` or `source` itself: the archive, four idx files, or a `.npz`."""
+    """Files that hold the whole set, in directory `source` or `source` itself: the archive, four
+    idx files, or a `.npz`.
+    """
     names = [*_archive(name), f"{name}.npz"]
     if source.is_file():
         return [source] if source.suffix == ".npz" or source.name in names else []
@@ -76,7 +89,9 @@ def wanted(name: str) -> str:
 
 
 def read(name: str, files: list[Path]) -> Arrays:
-    """Arrays of what `files` found, idx files or a `.npz`. Raises InputError where one is damaged."""
+    """Arrays of what `files` found, idx files or a `.npz`. Raises InputError where one is
+    damaged.
+    """
     if len(files) == 1:
         return read_keras(name, files[0])
     return read_idx(dict(zip(CONTENT[name], files, strict=True)))
@@ -93,7 +108,9 @@ def _idx_file(source: Path, name: str) -> Path | None:
 
 
 def read_idx(files: Mapping[str, Path]) -> Arrays:
-    """Arrays of the four idx files, plain or gzipped, by their names in `IDX`. Raises InputError for a damaged one."""
+    """Arrays of the four idx files, plain or gzipped, by their names in `IDX`. Raises InputError
+    for a damaged one.
+    """
     return {
         split: {"image": _idx(files[image])[..., None], "label": _idx(files[label])}
         for split, (image, label) in IDX.items()
@@ -116,7 +133,9 @@ def _idx(file: Path) -> np.ndarray:
 
 
 def read_cifar(name: str, archive: Path) -> Arrays:
-    """Arrays of cifar-10-binary.tar.gz or cifar-100-binary.tar.gz. Raises InputError where it is damaged."""
+    """Arrays of cifar-10-binary.tar.gz or cifar-100-binary.tar.gz. Raises InputError where it is
+    damaged.
+    """
     keys = ["coarse_label", "label"] if name == "cifar100" else ["label"]
     content = {}
     try:
@@ -144,7 +163,8 @@ def read_keras(name: str, file: Path) -> Arrays:
     for split in ("train", "test"):
         if f"x_{split}" not in given or f"y_{split}" not in given:
             raise InputError(
-                f"{file} must hold x_train, y_train, x_test and y_test; it holds {', '.join(given)}."
+                f"{file} must hold x_train, y_train, x_test and y_test; it holds "
+                f"{', '.join(given)}."
             )
         image, label = (given[f"{k}_{split}"] for k in "xy")
         for array in (image, label):
@@ -159,18 +179,20 @@ def read_keras(name: str, file: Path) -> Arrays:
 
 
 def identify(name: str, arrays: Arrays) -> str | None:
-    """How we know that the arrays are the published ones, in words; None where all that could be checked was their statistics.
+    """How we know that the arrays are the published ones, in words; None where all that could be
+    checked was their statistics.
 
-    Raises:
-      InputError: they are not: other bytes, or for CIFAR another number of images a class or other means of the channels.
+    Raises: InputError: they are not: other bytes, or for CIFAR another number of images a class or
+      other means of the channels.
     """
     if name in CONTENT:
         for split, (image, label) in IDX.items():
             for file, key in ((image, "image"), (label, "label")):
                 if idx_digest(arrays[split][key]) != CONTENT[name][file]:
                     raise InputError(
-                        f"the {key}s of {split} are not those of {name} as published (SHA-256 of {file}): damaged or other data. "
-                        "For data of your own use the data set `arrays`."
+                        f"the {key}s of {split} are not those of {name} as published (SHA-256 of "
+                        f"{file}): damaged or other data. For data of your own use the data set "
+                        "`arrays`."
                     )
         return "byte for byte as published, by SHA-256"
     _check_statistics(name, arrays)
@@ -190,14 +212,14 @@ def _check_statistics(name: str, arrays: Arrays) -> None:
         image, label = arrays[split]["image"], arrays[split]["label"]
         if image.shape != (n, 32, 32, 3) or image.dtype != np.uint8:
             raise InputError(
-                f"{name} {split}: images must be uint8 {[n, 32, 32, 3]}, not {image.dtype} {list(image.shape)}."
+                f"{name} {split}: images must be uint8 {[n, 32, 32, 3]}, not {image.dtype} "
+                f"{list(image.shape)}."
             )
         if np.bincount(label, minlength=classes).tolist() != [n // classes] * classes:
-            raise InputError(
-                f"{name} {split}: there must be {n // classes} images of each class."
-            )
+            raise InputError(f"{name} {split}: there must be {n // classes} images of each class.")
     mean = arrays["train"]["image"].mean((0, 1, 2)) / 255
     if np.abs(mean - SETS[name].MEAN).max() > 5e-4:
         raise InputError(
-            f"{name}: the channels' means are {mean.round(4).tolist()}, those published {list(SETS[name].MEAN)}."
+            f"{name}: the channels' means are {mean.round(4).tolist()}, those published "
+            f"{list(SETS[name].MEAN)}."
         )

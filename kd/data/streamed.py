@@ -1,4 +1,6 @@
-"""Sets of TensorFlow Datasets that are too large for memory: pictures are decoded when they are needed, as the epochs go by."""
+"""Sets of TensorFlow Datasets that are too large for memory: pictures are decoded when they are
+needed, as the epochs go by.
+"""
 
 import hashlib
 import os
@@ -31,22 +33,19 @@ def load(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
 ) -> Dataset:
-    """The prepared set called `dataset`, its features `image` and `label`, as uint8 [n, size, size, 3].
+    """The prepared set called `dataset`, its features `image` and `label`, as uint8 [n, size, size,
+    3].
 
-    Training sees random resized crops, evaluation the middle (`kd.data.crop`). Labels are read once, which reads every record,
-    and then kept in `$XDG_CACHE_HOME/kd` (default ~/.cache/kd).
+    Training sees random resized crops, evaluation the middle (`kd.data.crop`). Labels are read
+    once, which reads every record, and then kept in `$XDG_CACHE_HOME/kd` (default ~/.cache/kd).
 
-    Args:
-      dataset: name at TFDS, such as "imagenet2012", prepared as array_record.
-      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
-      train: name of the training split.
-      test: name of the test split.
-      size: side of the images that the network sees, in pixels.
-      resize: shorter side before evaluation cuts out the middle, at least `size`.
-      scale: least and largest share of a picture's area that training cuts out.
-      workers: processes that decode; 0: threads. It changes no pixel.
-      mean: per channel, of pixels scaled to [0, 1].
-      std: likewise.
+    Args: dataset: name at TFDS, such as "imagenet2012", prepared as array_record. data_dir: where
+      prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else
+      ~/tensorflow_datasets. train: name of the training split. test: name of the test split. size:
+      side of the images that the network sees, in pixels. resize: shorter side before evaluation
+      cuts out the middle, at least `size`. scale: least and largest share of a picture's area that
+      training cuts out. workers: processes that decode; 0: threads. It changes no pixel. mean: per
+      channel, of pixels scaled to [0, 1]. std: likewise.
 
     Raises:
       MissingData: the set is not prepared; the network is never touched.
@@ -56,8 +55,9 @@ def load(
     where = prepared(dataset, data_dir)
     if where is None:
         raise MissingData(
-            f"the data set {dataset} is not prepared in {root(data_dir)}. Prepare it with TFDS where TensorFlow is installed, "
-            f"`tfds build {dataset} --file_format=array_record --data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
+            f"the data set {dataset} is not prepared in {root(data_dir)}. Prepare it with TFDS "
+            f"where TensorFlow is installed, `tfds build {dataset} --file_format=array_record "
+            "--data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
         )
     import tensorflow_datasets as tfds
 
@@ -93,7 +93,8 @@ def _check(size: int, resize: int, scale: Sequence[float], workers: int) -> None
         )
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         raise InputError(
-            f"config.data.scale: expected the least and the largest share of the area, in (0, 1], got {scale!r}."
+            "config.data.scale: expected the least and the largest share of the area, in (0, 1], "
+            f"got {scale!r}."
         )
     if workers < 0:
         raise InputError(f"config.data.workers: expected 0 or more, got {workers}.")
@@ -106,13 +107,12 @@ def _source(builder: Any, split: str) -> tuple[Any, str]:
     if split not in builder.info.splits:
         raise unknown(f"split of {builder.name}", split, builder.info.splits)
     try:
-        source = builder.as_data_source(
-            split, deserialize_method=DeserializeMethod.RAW_BYTES
-        )
+        source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
     except NotImplementedError:
         raise InputError(
-            f"{builder.data_dir} was prepared in a format that gives no random access. Prepare it with TFDS as array_record: "
-            f"`tfds build {builder.name} --file_format=array_record --data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
+            f"{builder.data_dir} was prepared in a format that gives no random access. Prepare it "
+            f"with TFDS as array_record: `tfds build {builder.name} --file_format=array_record "
+            "--data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
         ) from None
     except Exception as error:  # array_record raises bare exceptions
         raise InputError(
@@ -128,7 +128,8 @@ def _source(builder: Any, split: str) -> tuple[Any, str]:
 def _labels(source: Any, origin: str, made: int) -> np.ndarray:
     """Labels of all records, int32 [n]; read once and kept.
 
-    `made` is when the set was prepared, ns: one with corrected labels may have the old one's name, examples and bytes.
+    `made` is when the set was prepared, ns: one with corrected labels may have the old one's name,
+    examples and bytes.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd"
     key = hashlib.sha256(f"{origin}, {made}".encode()).hexdigest()[:16]

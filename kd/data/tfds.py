@@ -1,7 +1,7 @@
 """Data sets of TensorFlow Datasets, read without TensorFlow and, once prepared, without a network.
 
-https://www.tensorflow.org/datasets. `kd prepare NAME` writes the usual ones; any other set of images and labels that was
-prepared as array_record can be named too.
+https://www.tensorflow.org/datasets. `kd prepare NAME` writes the usual ones; any other set of
+images and labels that was prepared as array_record can be named too.
 """
 
 import os
@@ -27,19 +27,16 @@ def load(
     std: Sequence[float] | None = None,
     class_names: Sequence[str] = (),
 ) -> Dataset:
-    """The prepared set called `dataset`, its features `image` and `label`, decoded whole, in TFDS's order.
+    """The prepared set called `dataset`, its features `image` and `label`, decoded whole, in TFDS's
+    order.
 
-    Args:
-      dataset: name at TFDS, such as "kmnist".
-      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
-      train: name of the training split.
-      test: name of the test split.
-      mean: per channel, of pixels scaled to [0, 1]. Default: that of the training images.
-      std: likewise.
-      class_names: default: those that TFDS knows.
+    Args: dataset: name at TFDS, such as "kmnist". data_dir: where prepared sets lie. Default: the
+      environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets. train: name of the training
+      split. test: name of the test split. mean: per channel, of pixels scaled to [0, 1]. Default:
+      that of the training images. std: likewise. class_names: default: those that TFDS knows.
 
-    Raises:
-      InputError: the set is not prepared (the network is never touched), or not as array_record, or damaged.
+    Raises: InputError: the set is not prepared (the network is never touched), or not as
+      array_record, or damaged.
     """
     where = directory(dataset, data_dir)
     import tensorflow_datasets as tfds
@@ -79,13 +76,16 @@ def prepared(name: str, data_dir: str | Path | None) -> Path | None:
 
 
 def directory(name: str, data_dir: str | Path | None) -> Path:
-    """`prepared`, or MissingData that says what to do. TFDS itself would try the network for minutes."""
+    """`prepared`, or MissingData that says what to do. TFDS itself would try the network for
+    minutes.
+    """
     found = prepared(name, data_dir)
     if found is None:
         option = f" --data_dir {data_dir}" if data_dir else ""
         raise MissingData(
-            f"the data set {name} is not prepared in {root(data_dir)}. Run `kd prepare {name}{option}`, "
-            "or say where it lies: data_dir of the data set, or the environment variable TFDS_DATA_DIR."
+            f"the data set {name} is not prepared in {root(data_dir)}. Run `kd prepare "
+            f"{name}{option}`, or say where it lies: data_dir of the data set, or the environment "
+            "variable TFDS_DATA_DIR."
         )
     return found
 
@@ -98,9 +98,7 @@ def _read(builder, split: str) -> Split:
     if split not in builder.info.splits:
         raise unknown(f"split of {builder.name}", split, builder.info.splits)
     try:
-        source = builder.as_data_source(
-            split, deserialize_method=DeserializeMethod.RAW_BYTES
-        )
+        source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
         pictures, labels = [], []
         for record in source.__getitems__(list(range(len(source)))):
             feature = example.FromString(record).features.feature
@@ -110,9 +108,11 @@ def _read(builder, split: str) -> Split:
     except NotImplementedError:
         raise InputError(
             f"{builder.data_dir} was prepared in a format that cannot be read without TensorFlow. "
-            f"Prepare it anew elsewhere: `kd prepare {builder.name} --data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
+            f"Prepare it anew elsewhere: `kd prepare {builder.name} --data_dir DIR`, and set "
+            "TFDS_DATA_DIR or data_dir to DIR."
         ) from None
     except Exception as error:  # array_record and protobuf raise bare exceptions
         raise InputError(
-            f"{builder.data_dir}, {split}, is damaged: {error}. Remove it and run `kd prepare {builder.name}`."
+            f"{builder.data_dir}, {split}, is damaged: {error}. Remove it and run `kd prepare "
+            f"{builder.name}`."
         ) from error

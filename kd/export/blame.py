@@ -20,7 +20,9 @@ USUAL = {
 
 
 def layer(name: str) -> str:
-    """The layer in the name of JAX operations: that of `max;jit(f)/CNN/norm1_0/mul;...` is `CNN/norm1_0`."""
+    """The layer in the name of JAX operations: that of `max;jit(f)/CNN/norm1_0/mul;...` is
+    `CNN/norm1_0`.
+    """
     for part in name.split(";"):
         path = [word for word in part.split("/")[:-1] if "(" not in word]
         if path:
@@ -48,7 +50,9 @@ def unusual(text: str) -> list[str]:
 
 
 def _operations(text: str) -> Iterator[tuple[str, str, str]]:
-    """Function, operation (or `@function`, a call) and place; that of one with a body of its own stands where the body ends."""
+    """Function, operation (or `@function`, a call) and place; that of one with a body of its own
+    stands where the body ends.
+    """
     function, open_ones = "", []
     for line in text.splitlines():
         place = PLACE.search(line)

@@ -1,4 +1,6 @@
-"""An int8 file as C: the array with a header for C11 and C++17, golden vectors, and a program that checks an implementation."""
+"""An int8 file as C: the array with a header for C11 and C++17, golden vectors, and a program that
+checks an implementation.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -106,17 +108,18 @@ def _number(value: float) -> str:
 
 
 def _text(name: str) -> str:
-    """A C string of any text: what is not plain ASCII becomes three octal digits a byte, which no digit after it can lengthen."""
+    """A C string of any text: what is not plain ASCII becomes three octal digits a byte, which no
+    digit after it can lengthen.
+    """
     plain = lambda byte: 32 <= byte < 127 and byte not in b'"\\?'
-    return (
-        '"' + "".join(chr(b) if plain(b) else f"\\{b:03o}" for b in name.encode()) + '"'
-    )
+    return '"' + "".join(chr(b) if plain(b) else f"\\{b:03o}" for b in name.encode()) + '"'
 
 
 HEADER = """/* {title}
  *
- * The network is a LiteRT file in `kd_model_data`. Input and output are int8, row by row, channels last; an integer q stands
- * for scale * (q - zero_point). The output is logits: the largest is the class.
+ * The network is a LiteRT file in `kd_model_data`. Input and output are int8, row by row,
+ * channels last; an integer q stands for scale * (q - zero_point). The output is logits: the
+ * largest is the class.
  */
 #ifndef KD_MODEL_H
 #define KD_MODEL_H
@@ -153,7 +156,8 @@ extern "C" {{
 extern const unsigned char kd_model_data[KD_MODEL_BYTES];
 extern const char *const kd_labels[KD_CLASSES];
 
-/* Runs the network: KD_INPUT_SIZE bytes in, KD_OUTPUT_SIZE out; 0 where all went well. You supply it. */
+/* Runs the network: KD_INPUT_SIZE bytes in, KD_OUTPUT_SIZE out. Returns 0 on success.
+ * You supply it. */
 int kd_invoke(const int8_t *in, int8_t *out);
 
 #ifdef __cplusplus
@@ -214,7 +218,8 @@ const int8_t kd_golden_outputs[KD_GOLDEN_COUNT][KD_OUTPUT_SIZE] = {{
 {outputs}}};
 """
 
-CHECK = """/* Compares kd_invoke with the golden vectors: 0 where every output is within KD_TOLERANCE of its own. */
+CHECK = """/* Compares kd_invoke with the golden vectors. Returns 0 if every output is within
+ * KD_TOLERANCE of the expected one. */
 #include <stdio.h>
 #include <stdlib.h>
 

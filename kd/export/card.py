@@ -1,4 +1,6 @@
-"""The model card of an export: what it is, what it was made from, what was measured, where its limits are."""
+"""The model card of an export: what it is, what it was made from, what was measured, where its
+limits are.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +8,10 @@ from typing import Any
 from kd.export.gates import LIMITS
 
 FORMATS = {
-    "stablehlo": "a StableHLO program with its weights, which `jax.export.deserialize` reads (CPU, CUDA, TPU)",
+    "stablehlo": (
+        "a StableHLO program with its weights, which `jax.export.deserialize` reads (CPU, CUDA, "
+        "TPU)"
+    ),
     "litert": "a LiteRT (`.tflite`) file",
     "c": "a LiteRT file as a C array, with C11 kernels where they were asked for",
 }
@@ -70,12 +75,13 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         own = report["imported"]
         return [
             *lines,
-            f"weights of {own['checkpoint']} (sha256 {own['sha256']}); nothing is known here of how they were trained",
+            f"weights of {own['checkpoint']} (sha256 {own['sha256']}); nothing is known here of "
+            "how they were trained",
         ]
     terms = []
     for section in config["objective"].values():
         rest = {k: v for k, v in section.items() if k not in ("name", "weight")}
-        terms.append(f"{section['weight']} x `{section['name']}`" + (f" {rest}" if rest else ""))  # fmt: skip
+        terms.append(f"{section['weight']} x `{section['name']}`" + (f" {rest}" if rest else ""))
     if report["init"]:
         own = config["init"]["take"]
         part = f", of which `{own}` was taken over" if own else ""
@@ -84,7 +90,8 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         *lines,
         *_teachers(report["teacher"], config["teacher"].get("name")),
         f"objective: {' + '.join(terms)}",
-        f"{report['epochs']} epochs, batches of {config['batch_size']}, augmentation: {config['augment'] or 'none'}",
+        f"{report['epochs']} epochs, batches of {config['batch_size']}, augmentation: "
+        f"{config['augment'] or 'none'}",
     ]
 
 
@@ -111,17 +118,20 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
     if "tflm" in checks:
         tflm = checks["tflm"]
         lines.append(
-            f"TFLM on a 64-bit host: arena {tflm['arena_bytes']:,} bytes, of which {tflm['arena_head_bytes']:,} are activations "
-            "and the same everywhere, the rest structures that are smaller on 32 bits"
+            f"TFLM on a 64-bit host: arena {tflm['arena_bytes']:,} bytes, of which "
+            f"{tflm['arena_head_bytes']:,} are activations and the same everywhere, the rest "
+            "structures that are smaller on 32 bits"
         )
     if "kernels" in checks:
         own = checks["kernels"]
         lines.append(
-            f"generated kernels: arena {own['arena_bytes']:,} bytes, constants {own['constant_bytes']:,} bytes"
+            f"generated kernels: arena {own['arena_bytes']:,} bytes, constants "
+            f"{own['constant_bytes']:,} bytes"
         )
     if report["calibration"]:
         lines.append(
-            f"ranges of int8: least and largest values over {report['calibration']['images']:,} training images"
+            f"ranges of int8: least and largest values over {report['calibration']['images']:,} "
+            "training images"
         )
     elif report["int8"]:
         lines.append("ranges of int8: those that the student was trained with")
@@ -131,33 +141,36 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
 def _accuracy(name: str, found: Mapping[str, Any]) -> str:
     where = "reference kernels" if name == "reference" else f"{name} images"
     return (
-        f"{where}: accuracy {100 * found['accuracy']:.2f} % (the network itself {100 * found['float_accuracy']:.2f} %) on "
-        f"{found['images']:,} images, the same class on {100 * found['agreement']:.2f} %, logits off by {found['error_mean']:.3g} "
-        f"on average and {found['error_max']:.3g} at most, of up to {found['largest_logit']:.3g}"
+        f"{where}: accuracy {100 * found['accuracy']:.2f} % (the network itself "
+        f"{100 * found['float_accuracy']:.2f} %) on {found['images']:,} images, the same class on "
+        f"{100 * found['agreement']:.2f} %, logits off by {found['error_mean']:.3g} on average and "
+        f"{found['error_max']:.3g} at most, of up to {found['largest_logit']:.3g}"
     )
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| gate | measured | asked for | | what it is |", "| --- | ---: | ---: | --- | --- |"]  # fmt: skip
+    lines = ["| gate | measured | asked for | | what it is |", "| --- | ---: | ---: | --- | --- |"]
     for g in gates:
         sign = "≥" if g["at_least"] else "≤"
         state = "passed" if g["passed"] else "**WAIVED**" if g["waived"] else "failed"
         lines.append(
-            f"| {g['name']} | {g['value']:.6g} | {sign} {g['limit']:g} | {state} | {LIMITS[g['name']].what} |"
+            f"| {g['name']} | {g['value']:.6g} | {sign} {g['limit']:g} | {state} | "
+            f"{LIMITS[g['name']].what} |"
         )
     return "\n".join(lines)
 
 
 def _limits(report: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"The accuracy is that on {report['split']} images of this data set, which came the same way as the training images; "
-        "on pictures of another camera it will be another.",
-        "It always names one of its classes, and knows no other thing. Its logits are not calibrated probabilities.",
+        f"The accuracy is that on {report['split']} images of this data set, which came the same "
+        "way as the training images; on pictures of another camera it will be another.",
+        "It always names one of its classes, and knows no other thing. Its logits are not "
+        "calibrated probabilities.",
     ]
     if report["format"] != "stablehlo":
         lines.append(
-            "Nothing here was timed on a microcontroller, and its results there are equal up to one unit of the output only "
-            "where its kernels pass the golden vectors."
+            "Nothing here was timed on a microcontroller, and its results there are equal up to "
+            "one unit of the output only where its kernels pass the golden vectors."
         )
     return lines
 

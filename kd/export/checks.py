@@ -14,7 +14,9 @@ GOLDEN = 16
 
 
 class Golden(NamedTuple):
-    """Examples as they are stored, as the file takes them, what the file makes of them, and what the network says."""
+    """Examples as they are stored, as the file takes them, what the file makes of them, and what
+    the network says.
+    """
 
     image: Shaped[np.ndarray, "n ..."]
     input: Shaped[np.ndarray, "n ..."]
@@ -32,9 +34,7 @@ class Findings(NamedTuple):
 
 
 def compare(
-    found: Float[np.ndarray, "n c"],
-    target: Float[np.ndarray, "n c"],
-    label: Int[np.ndarray, " n"],
+    found: Float[np.ndarray, "n c"], target: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"]
 ) -> dict[str, Any]:
     """Logits of an export beside those of the network."""
     difference = np.abs(found.astype(np.float64) - target)
@@ -83,10 +83,8 @@ def spread(n: int, count: int) -> np.ndarray:
 def measure(source: Source, content: bytes, count: int) -> Findings:
     """All that is checked of a LiteRT file.
 
-    Args:
-      source: the student.
-      content: the file.
-      count: images for the reference kernels and for TFLM, which are slow; the whole split goes through optimized kernels.
+    Args: source: the student. content: the file. count: images for the reference kernels and for
+      TFLM, which are slow; the whole split goes through optimized kernels.
     """
     split = source.dataset.test
     everything = pixels(split, np.arange(len(split.label)))
@@ -104,10 +102,7 @@ def measure(source: Source, content: bytes, count: int) -> Findings:
     report = {
         source.result["split"]: whole | {"kernels": "LiteRT, optimized"},
         "reference": compare(as_logits(reference), target[few], split.label[few])
-        | {
-            "kernels": "LiteRT, reference",
-            f"optimized_{units}": apart(optimized[few], reference),
-        },
+        | {"kernels": "LiteRT, reference", f"optimized_{units}": apart(optimized[few], reference)},
         "tflm": {
             "images": len(few),
             units: apart(tflm, reference),
@@ -119,10 +114,7 @@ def measure(source: Source, content: bytes, count: int) -> Findings:
     if source.dataset.validation is not None and source.result["split"] == "test":
         report["validation"] = _validation(source, content)
     if units == "lsb":
-        figures = {
-            **lost(source, target, whole),
-            "tflm_lsb": report["tflm"]["lsb"],
-        }
+        figures = {**lost(source, target, whole), "tflm_lsb": report["tflm"]["lsb"]}
     else:
         largest = whole["largest_logit"]
         figures = {
@@ -142,12 +134,12 @@ def measure(source: Source, content: bytes, count: int) -> Findings:
 
 
 def _validation(source: Source, content: bytes) -> dict[str, Any]:
-    """The same on the images that the run kept, which may choose among students, as the test set may not."""
+    """The same on the images that the run kept, which may choose among students, as the test set
+    may not.
+    """
     split = source.dataset.validation
     assert split is not None
     image = pixels(split, np.arange(len(split.label)))
     given = litert.inputs(source, content, image)
     outputs = interpreter.run(content, given, interpreter.OPTIMIZED)
-    return compare(
-        litert.as_logits(content, outputs), logits(source, image), split.label
-    )
+    return compare(litert.as_logits(content, outputs), logits(source, image), split.label)

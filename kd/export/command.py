@@ -1,4 +1,6 @@
-"""`kd export`: a finished run's student as files for a device, checked before they are called done."""
+"""`kd export`: a finished run's student as files for a device, checked before they are called
+done.
+"""
 
 import dataclasses
 import json
@@ -62,8 +64,8 @@ def export(options: Options) -> dict[str, Any]:
     source = open_run(Workdir(options.run), options.seed, options.peer)
     if options.calibration is not None and source.quantized:
         raise InputError(
-            f"--calibration {options.calibration}: the student of {source.workdir} was trained on eight bits and brings its ranges. "
-            "Leave it out."
+            f"--calibration {options.calibration}: the student of {source.workdir} was trained on "
+            "eight bits and brings its ranges. Leave it out."
         )
     compilation.keep_programs(source.config["compilation_cache"])
     with directory.whole(options.folder) as folder:
@@ -96,8 +98,8 @@ def act(options: Options) -> str:
         size += f", TFLM arena {report['checks']['tflm']['arena_bytes']:,} bytes"
     checked = report["checks"][report["split"]]
     lines.append(
-        f"{size}; accuracy {100 * checked['accuracy']:.2f} % on {checked['images']:,} {report['split']} images, "
-        f"the network itself {100 * checked['float_accuracy']:.2f} %"
+        f"{size}; accuracy {100 * checked['accuracy']:.2f} % on {checked['images']:,} "
+        f"{report['split']} images, the network itself {100 * checked['float_accuracy']:.2f} %"
     )
     return "\n".join([*lines, str(options.folder)])
 
@@ -105,12 +107,13 @@ def act(options: Options) -> str:
 def _check(options: Options) -> None:
     if options.format == "stablehlo" and options.int8:
         raise InputError(
-            "--format stablehlo is the archive of the network as it was trained. For int8: --format litert or c."
+            "--format stablehlo is the archive of the network as it was trained. For int8: "
+            "--format litert or c."
         )
     if options.calibration is not None and not options.integers:
         raise InputError(
-            f"--calibration {options.calibration}: only int8 has ranges to measure, and this export is float32. Leave it out, or "
-            "add --int8."
+            f"--calibration {options.calibration}: only int8 has ranges to measure, and this "
+            "export is float32. Leave it out, or add --int8."
         )
     if options.images < 1:
         raise InputError(f"--images: expected 1 or more, got {options.images}.")
@@ -134,7 +137,8 @@ def _archive(
     compared = checks.compare(found, target, split.label)
     (folder / "model.stablehlo").write_bytes(content)
     few = checks.spread(len(split.label), checks.GOLDEN)
-    # In one batch of their own, for the last bits are those of a batch's size: as who reads them will call the program.
+    # In one batch of their own, for the last bits are those of a batch's size: as who reads them
+    # will call the program.
     shown = image[few]
     said = stablehlo.run(content, shown, len(few))
     logits = stablehlo.original(source, shown, len(few))
@@ -176,21 +180,14 @@ def _deployed(
         "calibration": {"images": made.calibrated} if made.calibrated else None,
         "checks": found.report,
     }
-    report["input"]["meaning"] = (
-        "pixel - 128" if lower.front(source).pixels else "raw values"
-    )
+    report["input"]["meaning"] = "pixel - 128" if lower.front(source).pixels else "raw values"
     if options.format == "c":
         return _as_c(source, options, folder, made, report, found)
     return report, found.figures
 
 
 def _as_c(
-    source: Source,
-    options: Options,
-    folder: Path,
-    made: Any,
-    report: dict[str, Any],
-    found: Any,
+    source: Source, options: Options, folder: Path, made: Any, report: dict[str, Any], found: Any
 ) -> tuple[dict[str, Any], dict[str, float]]:
     from kd.export import c, lower
 

@@ -1,6 +1,8 @@
-"""StableHLO to LiteRT by the bindings inside the `litert_converter` wheel, which no documentation promises: pinned exactly.
+"""StableHLO to LiteRT by the bindings inside the `litert_converter` wheel, which no documentation
+promises: pinned exactly.
 
-They are what its makers call for PyTorch. They take JAX's text as it is, fold BatchNorm into convolutions and fuse ReLU.
+They are what its makers call for PyTorch. They take JAX's text as it is, fold BatchNorm into
+convolutions and fuse ReLU.
 """
 
 from litert_converter import converter_api_ext as api
@@ -15,7 +17,9 @@ INPUT, OUTPUT = "image", "logits"
 
 
 def convert(lowered: Lowered) -> bytes:
-    """A `.tflite` file of the program. Raises InputError, with operations and layers, where LiteRT has no equal of it."""
+    """A `.tflite` file of the program. Raises InputError, with operations and layers, where LiteRT
+    has no equal of it.
+    """
     try:
         with native.hear():
             content = _converted(lowered)
@@ -49,4 +53,6 @@ def _told(lowered: Lowered, why: str, layer: str = "the network") -> str:
     lines = [s for s in lowered.text.splitlines() if not any(v in s for v in scales)]
     unusual = blame.unusual("\n".join(lines))[:5] or [f"an operation in {layer}"]
     found = ", ".join(unusual)
-    return f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."
+    return (
+        f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."
+    )

@@ -28,7 +28,8 @@ def check(out: Path) -> None:
 
 @contextlib.contextmanager
 def whole(out: Path) -> Iterator[Path]:
-    """A directory to write into, which becomes `out`, in place of an earlier export, when the block ends without an error.
+    """A directory to write into, which becomes `out`, in place of an earlier export, when the block
+    ends without an error.
 
     On any error, a full disk too, it is removed, and what was at `out` stays as it was.
     """

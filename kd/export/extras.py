@@ -6,12 +6,7 @@ import os
 from kd.errors import InputError
 
 MODULES = {
-    "tflite": (
-        "ai_edge_litert",
-        "ai_edge_quantizer",
-        "litert_converter",
-        "tflite_micro",
-    ),
+    "tflite": ("ai_edge_litert", "ai_edge_quantizer", "litert_converter", "tflite_micro"),
     "mcu": ("bakenn", "tflite"),
 }
 """What each extra of pyproject.toml brings."""
@@ -23,11 +18,9 @@ def require(extra: str, purpose: str) -> None:
     What is there is told not to use, and so not to announce, kernels that it does not need.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    missing = [
-        name for name in MODULES[extra] if importlib.util.find_spec(name) is None
-    ]
+    missing = [name for name in MODULES[extra] if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"{purpose} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
-            f"pip install 'kd[{extra}]' (in a clone: uv sync --extra {extra})."
+            f"{purpose} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
+            f"not installed: pip install 'kd[{extra}]' (in a clone: uv sync --extra {extra})."
         )

@@ -1,7 +1,9 @@
-"""A student that was trained on eight bits as a program that carries its scales, so that its file computes on the same grids.
+"""A student that was trained on eight bits as a program that carries its scales, so that its file
+computes on the same grids.
 
-Its roundings are the operations that LiteRT's converter knows from PyTorch, `uniform_quantize` and `uniform_dequantize`, whose
-one setting is a type of MLIR's quant dialect. What stands between two of them is one operation of the file.
+Its roundings are the operations that LiteRT's converter knows from PyTorch, `uniform_quantize` and
+`uniform_dequantize`, whose one setting is a type of MLIR's quant dialect. What stands between two
+of them is one operation of the file.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,14 +34,13 @@ def annotated(
     front: Callable[[Array], Array] | None = None,
     seen: Range | None = None,
 ) -> Callable[[Array], Float[Array, "1 c"]]:
-    """The student's logits as a function of an example, for `jax.export` without `CHECKS`. Its scales are constants in it.
+    """The student's logits as a function of an example, for `jax.export` without `CHECKS`. Its
+    scales are constants in it.
 
-    Args:
-      student: the network.
-      variables: of one seed.
-      example: of what the function is given, batch 1.
-      front: what stands before the network, which gets a scale of its own; None where it is given what it was trained on.
-      seen: range of the example, if it is known; None takes the range that the student has seen.
+    Args: student: the network. variables: of one seed. example: of what the function is given,
+      batch 1. front: what stands before the network, which gets a scale of its own; None where it
+      is given what it was trained on. seen: range of the example, if it is known; None takes the
+      range that the student has seen.
     """
     weights = {k: v for k, v in variables.items() if k != "quant_stats"}
 
@@ -76,17 +77,13 @@ class _Annotating:
     def weight(self, kernel: Constant) -> Array:
         kernel = np.asarray(kernel)
         each = ",".join(f"{s:.9e}:0" for s in grid.weight_scale(kernel).tolist())
-        return _rounded(
-            jnp.asarray(kernel), f"i8<-127:127>:f32:{kernel.ndim - 1}, {{{each}}}"
-        )
+        return _rounded(jnp.asarray(kernel), f"i8<-127:127>:f32:{kernel.ndim - 1}, {{{each}}}")
 
 
 def _rounded(x: Array, kind: str) -> Array:
     """x to the integers of a quantized type and back."""
     setting = f"tensor<{'x'.join(map(str, x.shape))}x!quant.uniform<{kind}>>"
     for verb in VERBS:
-        call = jax.ffi.ffi_call(
-            verb, x, custom_call_api_version=1, legacy_backend_config=setting
-        )
+        call = jax.ffi.ffi_call(verb, x, custom_call_api_version=1, legacy_backend_config=setting)
         x = call(x)
     return x

@@ -1,4 +1,6 @@
-"""What a run makes of its networks at its end, where `config.export` asks for it: their int8 files, and what these predict."""
+"""What a run makes of its networks at its end, where `config.export` asks for it: their int8 files,
+and what these predict.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -22,7 +24,9 @@ from kd.workdir import Workdir
 
 
 class Files(NamedTuple):
-    """The files by name, their logits [s, n, c] on the evaluated split, and what `result.json` says of them."""
+    """The files by name, their logits [s, n, c] on the evaluated split, and what `result.json` says
+    of them.
+    """
 
     contents: Mapping[str, bytes]
     logits: Float[np.ndarray, "s n c"]
@@ -30,11 +34,13 @@ class Files(NamedTuple):
 
 
 def check(config: ConfigDict, dataset: Dataset, student: nn.Module) -> None:
-    """Raises InputError where the network has no int8 file, by making that of one that has learnt nothing."""
+    """Raises InputError where the network has no int8 file, by making that of one that has learnt
+    nothing.
+    """
     if len(peers(student)) > 1:
         raise InputError(
-            "config.export: the student is several networks, and the run makes one file for each seed. Leave it out, and export "
-            "the one that you want: kd export RUN --int8 --peer I."
+            "config.export: the student is several networks, and the run makes one file for each "
+            "seed. Leave it out, and export the one that you want: kd export RUN --int8 --peer I."
         )
     image = jnp.zeros((1, *dataset.train.image.shape[1:]))
     init = lambda x: student.init(jax.random.key(0), x, train=False)
@@ -42,10 +48,10 @@ def check(config: ConfigDict, dataset: Dataset, student: nn.Module) -> None:
     litert.integers(source, litert.FEWEST)
 
 
-def evaluate(
-    config: ConfigDict, dataset: Dataset, student: nn.Module, variables: PyTree
-) -> Files:
-    """The files of all seeds, from variables stacked over them, asked by LiteRT's reference kernels."""
+def evaluate(config: ConfigDict, dataset: Dataset, student: nn.Module, variables: PyTree) -> Files:
+    """The files of all seeds, from variables stacked over them, asked by LiteRT's reference
+    kernels.
+    """
     variables = jax.device_get(variables)
     split = dataset.test
     image = pixels(split, np.arange(len(split.label)))
@@ -67,20 +73,9 @@ def evaluate(
 
 
 def _source(
-    config: ConfigDict,
-    dataset: Dataset,
-    student: nn.Module,
-    variables: PyTree,
-    seed: int,
+    config: ConfigDict, dataset: Dataset, student: nn.Module, variables: PyTree, seed: int
 ) -> Source:
     """What the modules of an export take, of a run that has no result yet."""
     return Source(
-        Workdir(""),
-        config.to_dict(),
-        {},
-        student,
-        variables,
-        seed,
-        "each is exported",
-        dataset,
+        Workdir(""), config.to_dict(), {}, student, variables, seed, "each is exported", dataset
     )

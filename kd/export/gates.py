@@ -1,4 +1,6 @@
-"""What an export has to pass before it is called done: limits with defaults, set and waived by the user."""
+"""What an export has to pass before it is called done: limits with defaults, set and waived by the
+user.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,16 +27,10 @@ LIMITS = {
     "accuracy_drop": Limit(0.003, False, "accuracy lost"),
     "agreement": Limit(0.985, True, "share of images with the float student's class"),
     "recorded": Limit(
-        0.995,
-        True,
-        "share of images with the class that the run stored of this network",
+        0.995, True, "share of images with the class that the run stored of this network"
     ),
-    "tflm_error": Limit(
-        1e-5, False, "TFLM against LiteRT's reference kernels, as float_error"
-    ),
-    "tflm_lsb": Limit(
-        1.0, False, "TFLM against LiteRT's reference kernels, in output units"
-    ),
+    "tflm_error": Limit(1e-5, False, "TFLM against LiteRT's reference kernels, as float_error"),
+    "tflm_lsb": Limit(1.0, False, "TFLM against LiteRT's reference kernels, in output units"),
     "c_lsb": Limit(1.0, False, "the C program against the golden vectors, likewise"),
 }
 """Defaults. The names of the gates are those of the figures."""
@@ -57,7 +53,9 @@ class Verdict(NamedTuple):
 
 
 def settings(given: Sequence[str], waived: Sequence[str]) -> dict[str, Limit]:
-    """The limits, with those that the user gave as `name=value`. Raises InputError for what is none, of either list."""
+    """The limits, with those that the user gave as `name=value`. Raises InputError for what is
+    none, of either list.
+    """
     limits = dict(LIMITS)
     for text in given:
         name, _, value = text.partition("=")
@@ -77,13 +75,13 @@ def settings(given: Sequence[str], waived: Sequence[str]) -> dict[str, Limit]:
 
 
 def check(given: Sequence[str], figures: Iterable[str], what: str) -> None:
-    """Raises InputError where a limit was set, as `name=value`, on a figure that this export, `what`, does not have."""
+    """Raises InputError where a limit was set, as `name=value`, on a figure that this export,
+    `what`, does not have.
+    """
     for text in given:
         name = text.partition("=")[0]
         if name not in figures:
-            raise InputError(
-                f"--gate {text}: {what} has no such gate, but {', '.join(figures)}."
-            )
+            raise InputError(f"--gate {text}: {what} has no such gate, but {', '.join(figures)}.")
 
 
 def judge(
@@ -95,9 +93,7 @@ def judge(
         limit = limits[name]
         keeps = at_least if limit.at_least else at_most
         passed = keeps(value, limit.value, limit.slack)
-        verdicts.append(
-            Verdict(name, value, limit.value, limit.at_least, passed, name in waived)
-        )
+        verdicts.append(Verdict(name, value, limit.value, limit.at_least, passed, name in waived))
     return verdicts
 
 
@@ -109,8 +105,8 @@ def enforce(verdicts: Sequence[Verdict]) -> None:
         raise RunError(
             "\n".join(
                 [
-                    f"the export is not the same network; nothing was written. --gate NAME=VALUE sets a limit, --waive {failed[0]} "
-                    "goes on and says so in the model card.",
+                    "the export is not the same network; nothing was written. --gate NAME=VALUE "
+                    f"sets a limit, --waive {failed[0]} goes on and says so in the model card.",
                     *lines,
                 ]
             )

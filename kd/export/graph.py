@@ -31,11 +31,14 @@ VERSIONS = {
     "CONCATENATION": 2,
     "TRANSPOSE": 2,
 }
-"""Version from which an operator takes int8. The quantizer leaves 1, which strict importers refuse."""
+"""Version from which an operator takes int8. The quantizer leaves 1, which strict importers refuse.
+"""
 
 
 class Operation(NamedTuple):
-    """One operation: its name in the schema, the layer of the network that it came from, and the types of its activations."""
+    """One operation: its name in the schema, the layer of the network that it came from, and the
+    types of its activations.
+    """
 
     name: str
     layer: str
@@ -43,7 +46,9 @@ class Operation(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """Input or output: its shape, and how integers in it are to be read (`scale * (q - zero)`), 0 where they are not."""
+    """Input or output: its shape, and how integers in it are to be read (`scale * (q - zero)`), 0
+    where they are not.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -138,7 +143,8 @@ def check_integers(content: bytes) -> None:
 
 
 def finish(content: bytes) -> bytes:
-    """The file without what costs flash and computes nothing, and with the operators' true versions.
+    """The file without what costs flash and computes nothing, and with the operators' true
+    versions.
 
     Tensor names hold the whole path of each JAX operation, a fifth of a small network.
     """

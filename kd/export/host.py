@@ -19,8 +19,8 @@ def compiler() -> str:
         if name and (found := shutil.which(name)):
             return found
     raise InputError(
-        "the C program is compiled and run before it is called good, and there is no C compiler here: install gcc, or name "
-        "one in $CC, or leave the kernels out with --kernels none."
+        "the C program is compiled and run before it is called good, and there is no C compiler "
+        "here: install gcc, or name one in $CC, or leave the kernels out with --kernels none."
     )
 
 
@@ -45,11 +45,10 @@ def _run(command: list[str], good: tuple[int, ...] = (0,)) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise RunError(
-            f"{Path(command[0]).name} was not done after {SECONDS} seconds."
-        ) from error
+        raise RunError(f"{Path(command[0]).name} was not done after {SECONDS} seconds.") from error
     if done.returncode not in good:
         raise RunError(
-            f"{Path(command[0]).name} failed with {done.returncode}: {(done.stderr or done.stdout).strip()[:500]}"
+            f"{Path(command[0]).name} failed with {done.returncode}: "
+            f"{(done.stderr or done.stdout).strip()[:500]}"
         )
     return done.stdout

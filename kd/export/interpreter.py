@@ -1,4 +1,6 @@
-"""Running a `.tflite` file on this machine: LiteRT with its optimized or its reference kernels, and its tensors while it runs."""
+"""Running a `.tflite` file on this machine: LiteRT with its optimized or its reference kernels, and
+its tensors while it runs.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,15 +11,15 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from jaxtyping import Shaped
 
 REFERENCE = OpResolverType.BUILTIN_REF
-"""The oracle of microcontrollers: the kernels that TFLM's stem from. The default ones differ from it by up to three units."""
+"""The oracle of microcontrollers: the kernels that TFLM's stem from. The default ones differ from
+it by up to three units.
+"""
 
 OPTIMIZED = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 def run(
-    content: bytes,
-    inputs: Shaped[np.ndarray, "n ..."],
-    kernels: OpResolverType = REFERENCE,
+    content: bytes, inputs: Shaped[np.ndarray, "n ..."], kernels: OpResolverType = REFERENCE
 ) -> Shaped[np.ndarray, "n c"]:
     """Outputs of examples, which are given one at a time, in the file's own types."""
     parts = np.array_split(inputs, min(os.cpu_count() or 1, len(inputs)))
@@ -50,9 +52,7 @@ def tensors(
         yield [interpreter.get_tensor(index[name]) for name in names]
 
 
-def _interpreter(
-    content: bytes, kernels: OpResolverType, keep: bool = False
-) -> Interpreter:
+def _interpreter(content: bytes, kernels: OpResolverType, keep: bool = False) -> Interpreter:
     interpreter = Interpreter(
         model_content=content,
         experimental_op_resolver_type=kernels,

@@ -1,4 +1,6 @@
-"""The student as StableHLO text for one example, from the input that the device will see to the logits."""
+"""The student as StableHLO text for one example, from the input that the device will see to the
+logits.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +25,9 @@ from kd.types import Outputs
 class Lowered(NamedTuple):
     """A program for `kd.export.converter`: StableHLO of one example.
 
-    `scales` says whether the text carries the scales of integers, as that of a student trained with fake quantization does:
-    then what is converted is an int8 network already, and nothing is left to calibrate.
+    `scales` says whether the text carries the scales of integers, as that of a student trained with
+    fake quantization does: then what is converted is an int8 network already, and nothing is left
+    to calibrate.
     """
 
     text: str
@@ -34,10 +37,10 @@ class Lowered(NamedTuple):
 class Front(NamedTuple):
     """What stands between raw examples and a network whose arithmetic is int8.
 
-    Attributes:
-      pixels: whether raw examples are uint8. The device is given `pixel - 128`, which is the byte with its highest bit turned.
-      normalised: whether the graph's input is normalised already, so that the normalisation lies in its scale and zero point.
-      range: least and largest value of the graph's input; None where the data decide, for raw floats.
+    Attributes: pixels: whether raw examples are uint8. The device is given `pixel - 128`, which is
+      the byte with its highest bit turned. normalised: whether the graph's input is normalised
+      already, so that the normalisation lies in its scale and zero point. range: least and largest
+      value of the graph's input; None where the data decide, for raw floats.
     """
 
     pixels: bool
@@ -48,8 +51,8 @@ class Front(NamedTuple):
 def front(source: Source) -> Front:
     """The front for this run's data.
 
-    One mean and deviation for all channels is an affine map, which is what a scale and a zero point are: it costs nothing.
-    Several are a convolution of one tap a channel, in front of the network.
+    One mean and deviation for all channels is an affine map, which is what a scale and a zero point
+    are: it costs nothing. Several are a convolution of one tap a channel, in front of the network.
     """
     mean, std = np.array(source.dataset.mean), np.array(source.dataset.std)
     alike = len(set(zip(mean, std, strict=True))) == 1
@@ -61,18 +64,16 @@ def front(source: Source) -> Front:
     return Front(True, False, (0.0, 1.0))
 
 
-def encode(
-    source: Source, image: Shaped[np.ndarray, "n ..."]
-) -> Shaped[np.ndarray, "n ..."]:
-    """Raw examples as the device is given them by the file of floats: int8 pixels, and floats as they are."""
+def encode(source: Source, image: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
+    """Raw examples as the device is given them by the file of floats: int8 pixels, and floats as
+    they are.
+    """
     if front(source).pixels:
         return (image ^ 0x80).view(np.int8)
     return image.astype(np.float32)
 
 
-def graph_input(
-    source: Source, image: Shaped[np.ndarray, "n ..."]
-) -> Float[np.ndarray, "n ..."]:
+def graph_input(source: Source, image: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
     """Raw examples as the floating-point input of what `for_integers` gives."""
     found = front(source)
     if not found.pixels:
@@ -90,11 +91,11 @@ def for_raw(source: Source) -> Callable[[Array], Array]:
 
 
 def for_floats(source: Source) -> Lowered:
-    """The network whose arithmetic is floating point, of what `encode` gives: microcontrollers cast int8, not uint8."""
+    """The network whose arithmetic is floating point, of what `encode` gives: microcontrollers cast
+    int8, not uint8.
+    """
     image = source.dataset.train.image
-    mean, std = (
-        np.array(v, np.float32) for v in (source.dataset.mean, source.dataset.std)
-    )
+    mean, std = (np.array(v, np.float32) for v in (source.dataset.mean, source.dataset.std))
     if not front(source).pixels:
         return for_integers(source)  # which takes floats as they are, too
     per_channel = (1,) * (len(image.shape) - 1) + (-1,)
@@ -108,9 +109,11 @@ def for_floats(source: Source) -> Lowered:
 
 
 def for_integers(source: Source) -> Lowered:
-    """The network whose arithmetic is to be int8: of normalised pixels, or with the normalisation in front; see `Front`.
+    """The network whose arithmetic is to be int8: of normalised pixels, or with the normalisation
+    in front; see `Front`.
 
-    A student that was trained on eight bits brings its scales. That of pixels is known: it is exact for each.
+    A student that was trained on eight bits brings its scales. That of pixels is known: it is exact
+    for each.
     """
     shape, found = source.dataset.train.image.shape[1:], front(source)
     mean, std = source.dataset.mean, source.dataset.std
@@ -139,9 +142,11 @@ def _network(source: Source, x: Array) -> Array:
 
 
 def _as_image(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-    """Has convolutions of series [1, t, c] give [1, t, 1, c], on which all that looks at channels alone goes on the same.
+    """Has convolutions of series [1, t, c] give [1, t, 1, c], on which all that looks at channels
+    alone goes on the same.
 
-    Else the converter puts each between two reshapes, which keep BatchNorm from being folded into it.
+    Else the converter puts each between two reshapes, which keep BatchNorm from being folded into
+    it.
     """
     module = context.module
     if not isinstance(module, nn.Conv) or np.size(module.kernel_size) != 1 or not args:
@@ -165,7 +170,9 @@ def _as_image(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
 def _normalise(
     x: Float[Array, "1 ..."], mean: Sequence[float], std: Sequence[float]
 ) -> Float[Array, "1 ..."]:
-    """(x - mean) / std as a depthwise convolution of 1 x 1, which every int8 runtime has, unlike a product."""
+    """(x - mean) / std as a depthwise convolution of 1 x 1, which every int8 runtime has, unlike a
+    product.
+    """
     shape, channels = x.shape, x.shape[-1]
     image = x.reshape((1, shape[1], -1, channels))
     factor = 1 / np.array(std, np.float32)
@@ -187,19 +194,21 @@ def _lowered(
     dtype: DTypeLike,
     scales: Sequence[Any] = (),
 ) -> Lowered:
-    """The program of a network; `scales` are the operations that carry its scales, where it has any."""
+    """The program of a network; `scales` are the operations that carry its scales, where it has
+    any.
+    """
     # Batch 1: a symbolic one makes the converter emit a dozen operations around it.
     example = jax.ShapeDtypeStruct((1, *shape), dtype)
     with no_places():
-        export = jax.export.export(
-            jax.jit(network), platforms=["cpu"], disabled_checks=scales
-        )
+        export = jax.export.export(jax.jit(network), platforms=["cpu"], disabled_checks=scales)
         return Lowered(export(example).mlir_module(), bool(scales))
 
 
 @contextlib.contextmanager
 def no_places() -> Iterator[None]:
-    """Keeps the paths of this machine's files out of exported programs, so that they are the same everywhere."""
+    """Keeps the paths of this machine's files out of exported programs, so that they are the same
+    everywhere.
+    """
     name = "jax_traceback_in_locations_limit"
     before = jax.config.values[name]
     jax.config.update(name, 0)

@@ -1,4 +1,6 @@
-"""Running a `.tflite` file as a microcontroller does: the interpreter of TensorFlow Lite for Microcontrollers, on this machine."""
+"""Running a `.tflite` file as a microcontroller does: the interpreter of TensorFlow Lite for
+Microcontrollers, on this machine.
+"""
 
 import re
 from typing import NamedTuple
@@ -14,7 +16,9 @@ ARENA = r"Arena allocation {} (\d+) bytes"
 
 
 class Arena(NamedTuple):
-    """Bytes of working memory: the whole, activations (the head, the same everywhere) and structures (the tail, for 64 bits)."""
+    """Bytes of working memory: the whole, activations (the head, the same everywhere) and
+    structures (the tail, for 64 bits).
+    """
 
     total: int
     head: int
@@ -32,7 +36,7 @@ def run(
     outputs, heard = [], native.Heard()
     try:
         with native.hear() as heard:
-            interpreter = Interpreter.from_bytes(content, arena_size=_room(content, inputs))  # fmt: skip
+            interpreter = Interpreter.from_bytes(content, arena_size=_room(content, inputs))
             for example in inputs:
                 interpreter.set_input(example[None], 0)
                 interpreter.invoke()
@@ -46,13 +50,13 @@ def run(
     for part in Arena._fields:
         match = re.search(ARENA.format(part), heard.text)
         if match is None:
-            raise RunError(
-                f"TFLM did not tell its arena's {part}, but: {heard.text[:200]!r}."
-            )
+            raise RunError(f"TFLM did not tell its arena's {part}, but: {heard.text[:200]!r}.")
         found[part] = int(match[1])
     return np.stack(outputs), Arena(**found)
 
 
 def _room(content: bytes, inputs: np.ndarray) -> int:
-    """Bytes that surely suffice: the interpreter's own guess, ten times the file, does not for small files of large maps."""
+    """Bytes that surely suffice: the interpreter's own guess, ten times the file, does not for
+    small files of large maps.
+    """
     return 10 * len(content) + 256 * inputs[0].nbytes + 2**20

@@ -15,7 +15,9 @@ class Heard:
 
 @contextlib.contextmanager
 def hear() -> Iterator[Heard]:
-    """Keeps what is printed to the process's output and error streams off them, for who wants to read it."""
+    """Keeps what is printed to the process's output and error streams off them, for who wants to
+    read it.
+    """
     heard = Heard()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,6 @@
-"""Where an export comes from: its run, the teachers behind it, the packages that made it, and the files as they are."""
+"""Where an export comes from: its run, the teachers behind it, the packages that made it, and the
+files as they are.
+"""
 
 import contextlib
 import hashlib
@@ -39,7 +41,9 @@ def versions() -> dict[str, str]:
 
 
 def of(source: Source) -> dict[str, Any]:
-    """What `report.json` has of the network: its run, its training, its teachers, its costs, and the packages of today."""
+    """What `report.json` has of the network: its run, its training, its teachers, its costs, and
+    the packages of today.
+    """
     result = source.result
     costs = result if source.peer is None else result["peers"][source.peer]
     return {
@@ -62,10 +66,11 @@ def of(source: Source) -> dict[str, Any]:
 
 
 def teacher(result: dict[str, Any]) -> dict[str, Any] | None:
-    """What is known of the teacher: its groups, with their accuracy where their runs are still there."""
+    """What is known of the teacher: its groups, with their accuracy where their runs are still
+    there.
+    """
     groups = [
-        group._asdict() | {"accuracy": _accuracy(group)}
-        for group in recorded(result["teacher"])
+        group._asdict() | {"accuracy": _accuracy(group)} for group in recorded(result["teacher"])
     ]
     return {"groups": groups} if groups else None
 
@@ -85,8 +90,5 @@ def files(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        found[str(path.relative_to(folder))] = {
-            "bytes": len(content),
-            "sha256": digest,
-        }
+        found[str(path.relative_to(folder))] = {"bytes": len(content), "sha256": digest}
     return found

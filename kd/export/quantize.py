@@ -11,14 +11,13 @@ from kd.export import graph, interpreter, native
 
 
 def quantize(
-    content: bytes,
-    examples: Float[np.ndarray, "n ..."],
-    input_range: tuple[float, float] | None,
+    content: bytes, examples: Float[np.ndarray, "n ..."], input_range: tuple[float, float] | None
 ) -> bytes:
-    """The int8 form of a floating-point file: weights per channel, activations per tensor, input and output too.
+    """The int8 form of a floating-point file: weights per channel, activations per tensor, input
+    and output too.
 
-    The quantizer's own calibration is a moving average of each example's range, which cuts off the largest logits; here
-    ranges are the least and largest value over all examples.
+    The quantizer's own calibration is a moving average of each example's range, which cuts off the
+    largest logits; here ranges are the least and largest value over all examples.
 
     Args:
       content: the floating-point file.
@@ -47,8 +46,8 @@ def quantize(
         except (RuntimeError, ValueError, KeyError) as error:
             told = str(error).strip() or type(error).__name__
             raise InputError(
-                f"ai_edge_quantizer makes no int8 file of this network ({told.splitlines()[0][:200]}). "
-                "Use another layer there, or leave --int8 out."
+                "ai_edge_quantizer makes no int8 file of this network "
+                f"({told.splitlines()[0][:200]}). Use another layer there, or leave --int8 out."
             ) from error
     return bytes(result.quantized_model)
 

@@ -10,10 +10,12 @@ from kd.export.graph import VERSIONS, code_of, name_of, read, schema, write
 
 
 def for_kernels(content: bytes) -> bytes:
-    """The int8 file with the operations that `bakenn` has: no mean over the map, and dense layers whose input is flat.
+    """The int8 file with the operations that `bakenn` has: no mean over the map, and dense layers
+    whose input is flat.
 
-    A mean becomes a depthwise convolution of equal weights. An average pool would do in its place, but its output has the
-    scale of its input, which costs two bits of the pooled features; the weights cost one byte for each value of the map.
+    A mean becomes a depthwise convolution of equal weights. An average pool would do in its place,
+    but its output has the scale of its input, which costs two bits of the pooled features; the
+    weights cost one byte for each value of the map.
     """
     model = read(content)
     graph = model.subgraphs[0]
@@ -56,7 +58,9 @@ def _rearranged(model: Any, graph: Any) -> Iterator[Any]:
 
 
 def _pooled(model: Any, graph: Any, op: Any) -> tuple[int, int] | None:
-    """Height and width of a map over all of which a MEAN goes; None where it goes over something else."""
+    """Height and width of a map over all of which a MEAN goes; None where it goes over something
+    else.
+    """
     x, axes = graph.tensors[op.inputs[0]], _ints(model, graph.tensors[op.inputs[1]])
     rank = len(x.shape)
     over = {axis % rank for axis in axes}
@@ -66,9 +70,7 @@ def _pooled(model: Any, graph: Any, op: Any) -> tuple[int, int] | None:
     return x.shape[1], x.shape[2] if rank == 4 else 1
 
 
-def _average(
-    model: Any, graph: Any, source: int, target: int, size: tuple[int, int]
-) -> Any:
+def _average(model: Any, graph: Any, source: int, target: int, size: tuple[int, int]) -> Any:
     """A depthwise convolution over the whole map whose weights are all 1 / (height * width)."""
     channels = graph.tensors[target].shape[-1]
     weights = _constant_tensor(model, graph, np.full((1, *size, channels), 127, "i1"))
@@ -85,11 +87,7 @@ def _average(
 
 
 def _reshape(
-    model: Any,
-    graph: Any,
-    source: int,
-    shape: tuple[int, ...],
-    target: int | None = None,
+    model: Any, graph: Any, source: int, shape: tuple[int, ...], target: int | None = None
 ) -> tuple[int, Any]:
     """A RESHAPE of tensor `source`, and the tensor that it gives: `target`, or a new one."""
     if target is None:
@@ -97,9 +95,7 @@ def _reshape(
     constant = _constant_tensor(model, graph, np.array(shape, "<i4"))
     options = schema.ReshapeOptionsT(newShape=list(shape))
     kind = schema.BuiltinOptions.ReshapeOptions
-    return target, _operator(
-        model, "RESHAPE", [source, constant], target, kind, options
-    )
+    return target, _operator(model, "RESHAPE", [source, constant], target, kind, options)
 
 
 def _tensor(graph: Any, shape: Sequence[int], like: Any) -> int:
@@ -113,9 +109,7 @@ def _tensor(graph: Any, shape: Sequence[int], like: Any) -> int:
 def _constant_tensor(model: Any, graph: Any, value: np.ndarray) -> int:
     """Index of a new constant, int8 or int32."""
     kind = "INT8" if value.dtype.itemsize == 1 else "INT32"
-    at = _tensor(
-        graph, value.shape, schema.TensorT(type=getattr(schema.TensorType, kind))
-    )
+    at = _tensor(graph, value.shape, schema.TensorT(type=getattr(schema.TensorType, kind)))
     model.buffers.append(schema.BufferT(value.reshape(-1).view(np.uint8)))
     graph.tensors[at].buffer = len(model.buffers) - 1
     return at

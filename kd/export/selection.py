@@ -1,4 +1,6 @@
-"""`kd select`: the best finished run whose student fits a device, and why each other one does not."""
+"""`kd select`: the best finished run whose student fits a device, and why each other one does
+not.
+"""
 
 import dataclasses
 import json
@@ -15,7 +17,9 @@ UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Bytes of flash for the `.tflite` file and of RAM for TFLM's arena, None for any, and an accuracy in [0, 1] of int8."""
+    """Bytes of flash for the `.tflite` file and of RAM for TFLM's arena, None for any, and an
+    accuracy in [0, 1] of int8.
+    """
 
     flash: int | None = None
     arena: int | None = None
@@ -45,14 +49,16 @@ def size(text: str) -> int:
 
 
 def act(runs: Sequence[str], budget: Budget) -> str:
-    """The table of all runs and the choice. Raises RunError, with the same, where none fits, and InputError where none is a run."""
+    """The table of all runs and the choice. Raises RunError, with the same, where none fits, and
+    InputError where none is a run.
+    """
     if not 0 <= budget.min_accuracy <= 1:
         raise InputError(
             f"--min_accuracy: expected a share in [0, 1], such as 0.9, got {budget.min_accuracy:g}."
         )
     extras.require("tflite", "kd select")
     if not any((Workdir(run).path / "config.json").exists() for run in runs):
-        raise InputError(f"{', '.join(runs)}: no run directory, for none has a config.json.")  # fmt: skip
+        raise InputError(f"{', '.join(runs)}: no run directory, for none has a config.json.")
     candidates = [measured(run, budget) for run in dict.fromkeys(runs)]
     fitting = [c for c in candidates if not c.why]
     lines = [_line(c) for c in candidates]
@@ -64,11 +70,14 @@ def act(runs: Sequence[str], budget: Budget) -> str:
     if len(fitting) == 1:
         reason = "the only one that fits"
     elif by_validation:
-        reason = "the most accurate on the validation images that the runs kept; of equals, the smallest"
+        reason = (
+            "the most accurate on the validation images that the runs kept; of equals, the smallest"
+        )
     else:
         reason = (
-            "the most accurate on the images that it is judged by, for not all runs kept validation images (config.validation): "
-            "expect less of it on new ones; of equals, the smallest"
+            "the most accurate on the images that it is judged by, for not all runs kept "
+            "validation images (config.validation): expect less of it on new ones; of equals, the "
+            "smallest"
         )
     return "\n".join([*lines, f"chosen: {reason}", best.run])
 
@@ -91,9 +100,7 @@ def measured(run: str, budget: Budget) -> Candidate:
     if budget.arena is not None and arena > budget.arena:
         reasons.append(f"{arena - budget.arena:,} bytes too many of arena")
     if accuracy < budget.min_accuracy:
-        reasons.append(
-            f"accuracy {100 * (budget.min_accuracy - accuracy):.2f} points too low"
-        )
+        reasons.append(f"accuracy {100 * (budget.min_accuracy - accuracy):.2f} points too low")
     figures = {gate["name"]: gate["value"] for gate in report["gates"]}
     usual = gates.judge(figures, gates.LIMITS, ())
     validation = checks.get("validation", {}).get("accuracy")
@@ -112,15 +119,14 @@ def measured(run: str, budget: Budget) -> Candidate:
 
 
 def _report(run: str) -> dict[str, Any]:
-    """Content of the int8 export's report, made now where there is none of what the run is today."""
+    """Content of the int8 export's report, made now where there is none of what the run is
+    today.
+    """
     options = command.Options(run, "litert", int8=True)
     path, workdir = options.folder / directory.MARK, Workdir(run)
     if path.is_file() and workdir.finished:
         found = json.loads(path.read_text())
-        now = {
-            "result": provenance.identity(workdir),
-            "versions": provenance.versions(),
-        }
+        now = {"result": provenance.identity(workdir), "versions": provenance.versions()}
         if {key: found.get(key) for key in now} == now:
             return found
     return command.export(options)
@@ -131,11 +137,7 @@ def _line(c: Candidate) -> str:
         return f"  {c.run}: OUT, {c.why}"
     figures = (
         f"seed {c.seed}, {c.flash:,} bytes, arena {c.arena:,}, accuracy {100 * c.accuracy:.2f} %"
-        + (
-            f", validation {100 * c.validation:.2f} %"
-            if c.validation is not None
-            else ""
-        )
+        + (f", validation {100 * c.validation:.2f} %" if c.validation is not None else "")
         + (f", BEYOND the usual {', '.join(c.beyond)}" if c.beyond else "")
     )
     state = f"OUT, {c.why}" if c.why else "fits"

@@ -1,4 +1,6 @@
-"""What is exported: the network of one seed of a finished run, on the CPU, with the data that it was trained and judged on."""
+"""What is exported: the network of one seed of a finished run, on the CPU, with the data that it
+was trained and judged on.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -51,28 +53,28 @@ class Source(NamedTuple):
 
     @property
     def quantized(self) -> bool:
-        """Whether the student was trained with fake quantization, so that its scales are part of it."""
+        """Whether the student was trained with fake quantization, so that its scales are part of
+        it.
+        """
         return bool(self.config["student"].get("quantize"))
 
 
-def open_run(
-    workdir: Workdir, seed: int | None = None, peer: int | None = None
-) -> Source:
+def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None) -> Source:
     """The student of a finished run.
 
-    Args:
-      workdir: of the run.
-      seed: one of its seeds; None takes the one that is best on held-out training images, where the run kept some, else the
-        first. The test set chooses nothing.
-      peer: of a cohort of students, one of them, from 0; None takes the best or the first in the same way.
+    Args: workdir: of the run. seed: one of its seeds; None takes the one that is best on held-out
+      training images, where the run kept some, else the first. The test set chooses nothing. peer:
+      of a cohort of students, one of them, from 0; None takes the best or the first in the same
+      way.
 
-    Raises:
-      InputError: no run, one that is not finished, a seed or a peer that it does not have, or other data than it was evaluated on.
+    Raises: InputError: no run, one that is not finished, a seed or a peer that it does not have, or
+      other data than it was evaluated on.
     """
     config = workdir.read("config.json")
     if not workdir.finished:
         raise InputError(
-            f"{workdir} is not finished: it has no result.json. The `kd run` that began it goes on from its checkpoint."
+            f"{workdir} is not finished: it has no result.json. The `kd run` that began it goes on "
+            "from its checkpoint."
         )
     place = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
     result = workdir.read("result.json")
@@ -83,8 +85,8 @@ def open_run(
     dataset = parts.make_data(ConfigDict(config))
     if fingerprint(dataset.test) != result["evaluated"]:
         raise InputError(
-            f"{workdir} was evaluated on other {result['split']} examples than config.data gives here. "
-            "Restore the data, or train again."
+            f"{workdir} was evaluated on other {result['split']} examples than config.data gives "
+            "here. Restore the data, or train again."
         )
     return Source(
         workdir,
@@ -105,16 +107,12 @@ def _choose(
     """Which of the run's networks, counted as `kd.trained.load_trained` does, and why."""
     seeds, k = result["seeds"], len(result.get("peers", [1]))
     if seed is not None and seed not in seeds:
-        raise InputError(
-            f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}."
-        )
+        raise InputError(f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}.")
     if peer is not None and not 0 <= peer < k:
         has = f"the peers 0 to {k - 1}" if k > 1 else "one network for each seed"
         raise InputError(f"--peer {peer}: {workdir} has {has}.")
     each = [
-        i
-        for i in range(len(seeds) * k)
-        if seed in (None, seeds[i // k]) and peer in (None, i % k)
+        i for i in range(len(seeds) * k) if seed in (None, seeds[i // k]) and peer in (None, i % k)
     ]
     if len(each) == 1:
         return each[0], "the run's only one" if seed is peer is None else "asked for"
@@ -140,7 +138,9 @@ def pixels(split: Split, index: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 def recorded(source: Source) -> Float[np.ndarray, "n c"] | None:
-    """Logits of `dataset.test` that the run stored of this network when it ended; None where it stored none."""
+    """Logits of `dataset.test` that the run stored of this network when it ended; None where it
+    stored none.
+    """
     if not (source.workdir.path / "predictions.npz").exists():
         return None
     stored = source.workdir.predictions()
@@ -151,9 +151,7 @@ def recorded(source: Source) -> Float[np.ndarray, "n c"] | None:
 
 def logits(source: Source, image: np.ndarray) -> np.ndarray:
     """What the run itself would say of raw examples [n, ...]: float32 [n, c]."""
-    evaluate = make_eval(
-        source.model, make_normalize(source.dataset.mean, source.dataset.std)
-    )
+    evaluate = make_eval(source.model, make_normalize(source.dataset.mean, source.dataset.std))
     cpu = jax.devices("cpu")[0]
     stacked = jax.tree.map(lambda x: x[None], source.variables)
     with jax.default_device(cpu):

@@ -1,4 +1,6 @@
-"""The archive of a student: a StableHLO program with its weights, which jax alone reads, on CPU, GPU and TPU."""
+"""The archive of a student: a StableHLO program with its weights, which jax alone reads, on CPU,
+GPU and TPU.
+"""
 
 from collections.abc import Callable
 
@@ -12,7 +14,9 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def serialize(source: Source) -> bytes:
-    """The program: raw examples [b, ...] of any number, uint8 pixels or floats, to float32 logits [b, c]."""
+    """The program: raw examples [b, ...] of any number, uint8 pixels or floats, to float32 logits
+    [b, c].
+    """
     image = source.dataset.train.image
     (batch,) = jax.export.symbolic_shape("b")
     example = jax.ShapeDtypeStruct((batch, *image.shape[1:]), image.dtype)
@@ -24,13 +28,13 @@ def serialize(source: Source) -> bytes:
 
 def run(content: bytes, image: np.ndarray, size: int) -> np.ndarray:
     """Logits of raw examples, `size` at a time, by the program read back."""
-    return _batched(
-        jax.jit(jax.export.deserialize(bytearray(content)).call), image, size
-    )
+    return _batched(jax.jit(jax.export.deserialize(bytearray(content)).call), image, size)
 
 
 def original(source: Source, image: np.ndarray, size: int) -> np.ndarray:
-    """The same by the network itself, in the same batches: what the archive has to equal to the last bit."""
+    """The same by the network itself, in the same batches: what the archive has to equal to the
+    last bit.
+    """
     return _batched(jax.jit(lower.for_raw(source)), image, size)
 
 

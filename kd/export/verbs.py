@@ -8,8 +8,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
     export = verbs.add_parser(
         "export",
         help="write a finished run's student for a device, and check that it is the same network",
-        description="Writes the student of a finished run as a file that runs elsewhere, with report.json, golden vectors and "
-        "a model card. What fails a gate is not written.",
+        description=(
+            "Writes the student of a finished run as a file that runs elsewhere, with "
+            "report.json, golden vectors and a model card. What fails a gate is not written."
+        ),
         allow_abbrev=False,
     )
     export.add_argument("run", metavar="RUN", help="directory of a finished run")
@@ -19,9 +21,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         choices=("stablehlo", "litert", "c"),
         help="an archive for jax; a .tflite file; int8 as C",
     )
-    export.add_argument(
-        "--int8", action="store_true", help="quantize to 8 bits; C always is"
-    )
+    export.add_argument("--int8", action="store_true", help="quantize to 8 bits; C always is")
     export.add_argument("--out", metavar="DIR", help="default: RUN/export/FORMAT")
     export.add_argument(
         "--seed",
@@ -73,8 +73,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
     select = verbs.add_parser(
         "select",
         help="choose the best finished run whose student fits a device",
-        description="Measures the int8 student of each run (its file and TFLM's arena), chooses the most accurate one that fits, "
-        "and says why each other one fell out.",
+        description=(
+            "Measures the int8 student of each run (its file and TFLM's arena), chooses the most "
+            "accurate one that fits, and says why each other one fell out."
+        ),
         allow_abbrev=False,
     )
     select.add_argument("runs", nargs="+", metavar="RUN")
@@ -102,6 +104,6 @@ def _select(options: argparse.Namespace, rest: list[str]) -> int:
     from kd.export import selection
 
     size = lambda text: None if text is None else selection.size(text)
-    budget = selection.Budget(size(options.flash), size(options.arena), options.min_accuracy)  # fmt: skip
+    budget = selection.Budget(size(options.flash), size(options.arena), options.min_accuracy)
     print(selection.act(options.runs, budget))
     return 0

@@ -13,7 +13,8 @@ from kd.types import Outputs
 
 
 class CNN(nn.Module):
-    """Convolution 3, BatchNorm, ReLU per stage, the resolution halved from the second on; global mean, linear head.
+    """Convolution 3, BatchNorm, ReLU per stage, the resolution halved from the second on; global
+    mean, linear head.
 
     Images [b, h, w, c] get 3 x 3 convolutions, series [b, t, c] get convolutions of 3 steps.
 
@@ -24,7 +25,8 @@ class CNN(nn.Module):
       dropout: probability of dropping a pooled feature in training.
       dtype: of the convolutions; parameters, statistics, `pooled` and logits stay float32.
 
-    Features: `stage1`, `stage2`, ... after each stage's last ReLU, `stage1_pre`, ... before it, and `pooled` [b, width].
+    Features: `stage1`, `stage2`, ... after each stage's last ReLU, `stage1_pre`, ... before it, and
+    `pooled` [b, width].
     """
 
     num_classes: int
@@ -54,9 +56,7 @@ class CNN(nn.Module):
                     name=f"conv{i}_{j}",
                 )(x)
                 norm = f"norm{i}_{j}"
-                x = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=norm)(
-                    x
-                )
+                x = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=norm)(x)
                 if j == self.depth - 1:
                     features[f"stage{i}_pre"] = x
                 x = nn.relu(x)
@@ -64,6 +64,4 @@ class CNN(nn.Module):
         x = jnp.mean(x.astype(jnp.float32), axis=tuple(range(1, space + 1)))
         features["pooled"] = x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return Outputs(
-            nn.Dense(self.num_classes, name="head")(x).astype(jnp.float32), features
-        )
+        return Outputs(nn.Dense(self.num_classes, name="head")(x).astype(jnp.float32), features)

@@ -1,4 +1,5 @@
-"""Several students as one module, for objectives in which they learn from one another; see `kd.objectives.mutual`.
+"""Several students as one module, for objectives in which they learn from one another; see
+`kd.objectives.mutual`.
 
 What such a module is, to what trains it and reads it back, says `kd.peers`.
 """
@@ -20,13 +21,12 @@ from kd.types import Outputs, PyTree
 class Cohort(nn.Module):
     """`size` students of one architecture, each with its own weights, by `vmap` over them.
 
-    On a CPU, where `vmap` over the weights of a convolution is slow, `MixedCohort` of equal members is the same, quicker.
+    On a CPU, where `vmap` over the weights of a convolution is slow, `MixedCohort` of equal members
+    is the same, quicker.
 
-    Attributes:
-      member: section of a network, such as `{"name": "cnn.CNN", "widths": (8, 16)}`.
-      num_classes: c.
-      size: k, how many.
-      alternate: whether the peers are updated one after the other on each batch, see `kd.peers.in_turns`.
+    Attributes: member: section of a network, such as `{"name": "cnn.CNN", "widths": (8, 16)}`.
+      num_classes: c. size: k, how many. alternate: whether the peers are updated one after the
+      other on each batch, see `kd.peers.in_turns`.
 
     Returns:
       Outputs with a leading axis of peers: logits [k, b, c], the member's features [k, b, ...].
@@ -68,7 +68,8 @@ class Cohort(nn.Module):
 
 
 class MixedCohort(nn.Module):
-    """Students of several architectures, or of one without `vmap`. What they have in common are their logits.
+    """Students of several architectures, or of one without `vmap`. What they have in common are
+    their logits.
 
     Attributes:
       members: sections of networks.

@@ -18,15 +18,15 @@ HEADS = "heads"
 
 
 class Hydra(nn.Module):
-    """The body of a network, and on its `pooled` feature a linear head for each of m teachers; it predicts their heads' mean.
+    """The body of a network, and on its `pooled` feature a linear head for each of m teachers; it
+    predicts their heads' mean.
 
-    Tran et al. Hydra: Preserving Ensemble Diversity for Model Distillation. 2020. https://arxiv.org/abs/2001.04694, section 3. The
-    authors train one head on the ensemble's mean first and start the others from it; here all begin at once.
+    Tran et al. Hydra: Preserving Ensemble Diversity for Model Distillation. 2020.
+    https://arxiv.org/abs/2001.04694, section 3. The authors train one head on the ensemble's mean
+    first and start the others from it; here all begin at once.
 
-    Attributes:
-      student: section of a network, such as `{"name": "cnn.CNN"}`, with its settings; its own classifier is left out.
-      num_classes: c.
-      heads: m, as many as the ensemble has members.
+    Attributes: student: section of a network, such as `{"name": "cnn.CNN"}`, with its settings; its
+      own classifier is left out. num_classes: c. heads: m, as many as the ensemble has members.
       dtype: of the body; parameters, statistics, heads and logits stay float32.
 
     Features: the body's, and `heads` [b, m, c]. The logits are log mean_m softmax(head_m).
@@ -42,9 +42,7 @@ class Hydra(nn.Module):
         if self.heads < 1:
             raise InputError(f"student.heads: expected 1 or more, got {self.heads}.")
         told = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
-        body = make(
-            {**self.student, **told}, self.num_classes, "student", name="student"
-        )
+        body = make({**self.student, **told}, self.num_classes, "student", name="student")
         with nn.intercept_methods(without(body, "head")):
             outputs = body(image, train)
         x = outputs.feature("pooled").astype(jnp.float32)

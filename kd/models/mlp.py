@@ -20,7 +20,8 @@ class MLP(nn.Module):
       input_dropout: the same for the inputs.
       dtype: of the hidden layers; parameters, `pooled` and logits stay float32.
 
-    Features: `stage1`, `stage2`, ... after each ReLU, and `pooled`, the last of them; all [b, width].
+    Features: `stage1`, `stage2`, ... after each ReLU, and `pooled`, the last of them; all [b,
+    width].
     """
 
     num_classes: int
@@ -40,6 +41,4 @@ class MLP(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.astype(jnp.float32)
         features["pooled"] = x
-        return Outputs(
-            nn.Dense(self.num_classes, name="head")(x).astype(jnp.float32), features
-        )
+        return Outputs(nn.Dense(self.num_classes, name="head")(x).astype(jnp.float32), features)

@@ -15,7 +15,9 @@ type Map = Float[Array, "b _ _ _"]
 
 
 class _Inverted(nn.Module):
-    """1 x 1 to six times (or `expand`) the channels, 3 x 3 depthwise, 1 x 1 to `features` without ReLU."""
+    """1 x 1 to six times (or `expand`) the channels, 3 x 3 depthwise, 1 x 1 to `features` without
+    ReLU.
+    """
 
     features: int
     stride: int
@@ -38,19 +40,21 @@ class _Inverted(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Sandler et al. MobileNetV2. CVPR 2018. https://arxiv.org/abs/1801.04381, table 2, as the CIFAR zoo has it.
+    """Sandler et al. MobileNetV2. CVPR 2018. https://arxiv.org/abs/1801.04381, table 2, as the
+    CIFAR zoo has it.
 
-    Half the channels without rounding to eights, ReLU in place of ReLU6, no dropout. The stem has stride 2 although images
-    are 32 x 32, so the last map is 2 x 2: by far the cheapest of the zoo.
+    Half the channels without rounding to eights, ReLU in place of ReLU6, no dropout. The stem has
+    stride 2 although images are 32 x 32, so the last map is 2 x 2: by far the cheapest of the zoo.
 
     Attributes:
       num_classes: c.
       dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
       axis_name: see `BatchNorm`.
 
-    Features: `stem` after its ReLU; `stage1` to `stage4`, the linear outputs of the second, third, fifth and seventh
-    group of blocks, with 12, 16, 48, 160 channels; `pooled` [b, 1280]. No ReLU follows these blocks, so `stage1_pre` and
-    so on are the same maps. BatchNorm right before: the block's `project_bn`, such as `block2_1/project_bn`.
+    Features: `stem` after its ReLU; `stage1` to `stage4`, the linear outputs of the second, third,
+    fifth and seventh group of blocks, with 12, 16, 48, 160 channels; `pooled` [b, 1280]. No ReLU
+    follows these blocks, so `stage1_pre` and so on are the same maps. BatchNorm right before: the
+    block's `project_bn`, such as `block2_1/project_bn`.
     """
 
     num_classes: int = 100
@@ -89,16 +93,17 @@ class MobileNetV2(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-    """Howard et al. MobileNets. 2017. https://arxiv.org/abs/1704.04861, table 1: 224 x 224 images, full width.
+    """Howard et al. MobileNets. 2017. https://arxiv.org/abs/1704.04861, table 1: 224 x 224 images,
+    full width.
 
     Attributes:
       num_classes: c.
       dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
       axis_name: see `BatchNorm`.
 
-    Features: `stem`, and `stage1` to `stage4` with 128, 256, 512, 1024 channels after the ReLU of the last block at each
-    resolution; `pooled` [b, 1024]; `stage1_pre` and so on before that ReLU. BatchNorm right before it: `point_bn3`, `point_bn5`,
-    `point_bn11`, `point_bn13`.
+    Features: `stem`, and `stage1` to `stage4` with 128, 256, 512, 1024 channels after the ReLU of
+    the last block at each resolution; `pooled` [b, 1024]; `stage1_pre` and so on before that ReLU.
+    BatchNorm right before it: `point_bn3`, `point_bn5`, `point_bn11`, `point_bn13`.
     """
 
     num_classes: int = 1000
@@ -152,8 +157,4 @@ _V1 = (
     (r"^point_bn(\d+)", r"model.\1.4"),
     (r"^head", "fc"),
 )
-TORCH_NAMES = (
-    (*_V2, (r"^head", "classifier.0")),
-    (*_V2, (r"^head", "classifier")),
-    _V1,
-)
+TORCH_NAMES = ((*_V2, (r"^head", "classifier.0")), (*_V2, (r"^head", "classifier")), _V1)

@@ -16,18 +16,17 @@ type Vector = Float[Array | np.ndarray, " d"]
 class BatchNorm(nn.Module):
     """(x - mean) / sqrt(var + epsilon) * scale + bias over all axes but the last.
 
-    Ioffe, Szegedy. Batch Normalization. ICML 2015. https://arxiv.org/abs/1502.03167, Algorithms 1 and 2.
+    Ioffe, Szegedy. Batch Normalization. ICML 2015. https://arxiv.org/abs/1502.03167, Algorithms 1
+    and 2.
 
-    In training, mean and var are those of the batch, var with n in its denominator; the running variance follows the
-    estimate with n - 1, as in the paper and in PyTorch (Flax's own keeps n). In evaluation the running ones are used.
-    Statistics are float32 whatever the type of x.
+    In training, mean and var are those of the batch, var with n in its denominator; the running
+    variance follows the estimate with n - 1, as in the paper and in PyTorch (Flax's own keeps n).
+    In evaluation the running ones are used. Statistics are float32 whatever the type of x.
 
-    Attributes:
-      momentum: what the running statistics keep of themselves at each update; PyTorch's momentum is 1 minus this.
-      epsilon: added to the variance.
-      dtype: type of the output.
-      axis_name: under `jax.pmap`, the mapped axis over which moments are averaged too. Not needed under `jax.jit`,
-        where the batch is the whole batch however it is sharded.
+    Attributes: momentum: what the running statistics keep of themselves at each update; PyTorch's
+      momentum is 1 minus this. epsilon: added to the variance. dtype: type of the output.
+      axis_name: under `jax.pmap`, the mapped axis over which moments are averaged too. Not needed
+      under `jax.jit`, where the batch is the whole batch however it is sharded.
 
     Variables: `params` scale and bias, `batch_stats` mean and var, all float32 [d].
     """
@@ -39,7 +38,9 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *n d"], train: bool = False) -> Array:
-        """Normalised x, of its shape. Raises InputError in training on a single value per channel: it has no variance."""
+        """Normalised x, of its shape. Raises InputError in training on a single value per channel:
+        it has no variance.
+        """
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -58,7 +59,8 @@ class BatchNorm(nn.Module):
     ) -> tuple[Float[Array, " d"], Float[Array, " d"], int]:
         """Mean, variance and the number of values that they are of.
 
-        One pass over x, E[(x - s)^2] - E[x - s]^2; with the running mean as s, nothing of size mean^2 has to cancel.
+        One pass over x, E[(x - s)^2] - E[x - s]^2; with the running mean as s, nothing of size
+        mean^2 has to cancel.
         """
         n, shift = x.size // x.shape[-1], jnp.asarray(shift)
         centred = x.astype(jnp.float32) - _last(shift, x)
@@ -69,14 +71,12 @@ class BatchNorm(nn.Module):
             n *= jax.lax.axis_size(self.axis_name)
         if n == 1:
             raise InputError(
-                f"BatchNorm cannot train on one value per channel, as inputs of shape {x.shape} give. "
-                "Use a larger batch or larger images."
+                f"BatchNorm cannot train on one value per channel, as inputs of shape {x.shape} "
+                "give. Use a larger batch or larger images."
             )
         return shift + first, jnp.maximum(second - jnp.square(first), 0), n
 
-    def _normalise(
-        self, x: Array, mean: Vector, var: Vector, scale: Vector, bias: Vector
-    ) -> Array:
+    def _normalise(self, x: Array, mean: Vector, var: Vector, scale: Vector, bias: Vector) -> Array:
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         centred = x.astype(jnp.float32) - _last(mean, x)
         return (centred * _last(factor, x) + _last(bias, x)).astype(self.dtype)

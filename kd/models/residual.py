@@ -1,4 +1,6 @@
-"""Residual networks: the two blocks and the network, of which resnet_cifar.py and resnet.py name the members."""
+"""Residual networks: the two blocks and the network, of which resnet_cifar.py and resnet.py name
+the members.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +18,9 @@ type Map = Float[Array, "b _ _ _"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions, `features` channels. Returns the output after and before the last ReLU."""
+    """Two 3 x 3 convolutions, `features` channels. Returns the output after and before the last
+    ReLU.
+    """
 
     features: int
     stride: int
@@ -36,7 +40,9 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions, the stride on the 3 x 3 (v1.5); 4 `features` channels come out."""
+    """1 x 1, 3 x 3 and 1 x 1 convolutions, the stride on the 3 x 3 (v1.5); 4 `features` channels
+    come out.
+    """
 
     features: int
     stride: int
@@ -57,37 +63,30 @@ class Bottleneck(nn.Module):
         return _join(self, x, y, train)
 
 
-def _join(
-    block: BasicBlock | Bottleneck, x: Map, y: Map, train: bool
-) -> tuple[Map, Map]:
-    """x + y after and before ReLU; x through a 1 x 1 convolution and BatchNorm where its shape differs (option B)."""
+def _join(block: BasicBlock | Bottleneck, x: Map, y: Map, train: bool) -> tuple[Map, Map]:
+    """x + y after and before ReLU; x through a 1 x 1 convolution and BatchNorm where its shape
+    differs (option B).
+    """
     if x.shape != y.shape:
-        x = layers.conv(
-            y.shape[-1], 1, block.stride, dtype=block.dtype, name="downsample_conv"
-        )(x)
-        norm = BatchNorm(
-            dtype=block.dtype, axis_name=block.axis_name, name="downsample_bn"
-        )
+        x = layers.conv(y.shape[-1], 1, block.stride, dtype=block.dtype, name="downsample_conv")(x)
+        norm = BatchNorm(dtype=block.dtype, axis_name=block.axis_name, name="downsample_bn")
         x = norm(x, train)
     return nn.relu(x + y), x + y
 
 
 class ResNet(nn.Module):
-    """He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016. https://arxiv.org/abs/1512.03385
+    """He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016.
+    https://arxiv.org/abs/1512.03385
 
-    Attributes:
-      block: BasicBlock or Bottleneck.
-      blocks: how many in each stage; every stage but the first halves the map.
-      widths: `features` of each stage's blocks.
-      stem: channels of the first convolution.
-      imagenet: whether the stem is 7 x 7 with stride 2 and a max pool with stride 2, in place of 3 x 3.
-      num_classes: c.
-      dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
-      axis_name: see `BatchNorm`.
+    Attributes: block: BasicBlock or Bottleneck. blocks: how many in each stage; every stage but the
+      first halves the map. widths: `features` of each stage's blocks. stem: channels of the first
+      convolution. imagenet: whether the stem is 7 x 7 with stride 2 and a max pool with stride 2,
+      in place of 3 x 3. num_classes: c. dtype: of the computation; parameters, statistics, `pooled`
+      and logits stay float32. axis_name: see `BatchNorm`.
 
-    Features: `stem` after its ReLU (before the max pool), `stage1`, `stage2`, ... after the last ReLU of each stage,
-    `pooled` [b, d]; and `stage1_pre`, ... before that ReLU. BatchNorm right before it: the last one of the stage's
-    last block, such as `layer1_2/bn2`.
+    Features: `stem` after its ReLU (before the max pool), `stage1`, `stage2`, ... after the last
+    ReLU of each stage, `pooled` [b, d]; and `stage1_pre`, ... before that ReLU. BatchNorm right
+    before it: the last one of the stage's last block, such as `layer1_2/bn2`.
     """
 
     block: type[BasicBlock] | type[Bottleneck]
@@ -115,9 +114,7 @@ class ResNet(nn.Module):
             pre = x
             for j in range(count):
                 step = 2 if i > 1 and j == 0 else 1
-                block = self.block(
-                    width, step, self.dtype, self.axis_name, name=f"layer{i}_{j}"
-                )
+                block = self.block(width, step, self.dtype, self.axis_name, name=f"layer{i}_{j}")
                 x, pre = block(x, train)
             features |= {f"stage{i}": x, f"stage{i}_pre": pre}
         features["pooled"] = layers.pool(x)

@@ -1,13 +1,13 @@
-"""Residual networks for ImageNet: torchvision's, with the stride of a bottleneck on its 3 x 3 convolution (v1.5)."""
+"""Residual networks for ImageNet: torchvision's, with the stride of a bottleneck on its 3 x 3
+convolution (v1.5).
+"""
 
 from functools import partial
 
 from kd.models.residual import BasicBlock, Bottleneck, ResNet
 
 
-def _imagenet(
-    block: type[BasicBlock] | type[Bottleneck], *blocks: int
-) -> partial[ResNet]:
+def _imagenet(block: type[BasicBlock] | type[Bottleneck], *blocks: int) -> partial[ResNet]:
     """He et al., table 1."""
     widths = (64, 128, 256, 512)
     return partial(ResNet, block, blocks, widths, 64, True, num_classes=1000)

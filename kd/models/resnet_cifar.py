@@ -6,7 +6,9 @@ from kd.models.residual import BasicBlock, Bottleneck, ResNet
 
 
 def _plain(depth: int, stem: int, *widths: int) -> partial[ResNet]:
-    """He et al., section 4.2: three stages of (depth - 2) / 6 blocks, but option B for the shortcuts."""
+    """He et al., section 4.2: three stages of (depth - 2) / 6 blocks, but option B for the
+    shortcuts.
+    """
     return partial(ResNet, BasicBlock, ((depth - 2) // 6,) * 3, widths, stem, False)
 
 

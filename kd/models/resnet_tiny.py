@@ -15,18 +15,21 @@ Norm = partial(BatchNorm, momentum=0.99, epsilon=1e-3)
 
 
 class ResNet8(nn.Module):
-    """Three stages of one residual block, of 16, 32 and 64 channels, on 32 x 32 images: 78,666 numbers, 12.5 M MACs.
+    """Three stages of one residual block, of 16, 32 and 64 channels, on 32 x 32 images: 78,666
+    numbers, 12.5 M MACs.
 
-    Banbury et al. MLPerf Tiny Benchmark. NeurIPS Datasets and Benchmarks 2021. https://arxiv.org/abs/2106.07597, image
-    classification; the network is the repository's `resnet_v1_eembc`. It is not `resnet_cifar.resnet8`: as in Keras,
-    convolutions have biases before BatchNorm, zeros for a stride of 2 stand right and below alone, and a shortcut that changes
-    the shape is a 1 x 1 convolution without BatchNorm.
+    Banbury et al. MLPerf Tiny Benchmark. NeurIPS Datasets and Benchmarks 2021.
+    https://arxiv.org/abs/2106.07597, image classification; the network is the repository's
+    `resnet_v1_eembc`. It is not `resnet_cifar.resnet8`: as in Keras, convolutions have biases
+    before BatchNorm, zeros for a stride of 2 stand right and below alone, and a shortcut that
+    changes the shape is a 1 x 1 convolution without BatchNorm.
 
     Attributes:
       num_classes: c.
       width: channels of the first stage, doubled in each that follows.
 
-    Features: `stem`, `stage1`, `stage2`, `stage3` after their last ReLU, `stage1_pre`, ... before it, `pooled` [b, d].
+    Features: `stem`, `stage1`, `stage2`, `stage3` after their last ReLU, `stage1_pre`, ... before
+    it, `pooled` [b, d].
     """
 
     num_classes: int = 10
@@ -55,9 +58,7 @@ class _Block(nn.Module):
     stride: int
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w d"], train: bool
-    ) -> Float[Array, "b h2 w2 d2"]:
+    def __call__(self, x: Float[Array, "b h w d"], train: bool) -> Float[Array, "b h2 w2 d2"]:
         stride = (self.stride, self.stride)
         y = Conv(self.width, (3, 3), stride, name="conv1")(x)
         y = nn.relu(Norm(name="norm1")(y, train))

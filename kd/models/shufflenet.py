@@ -23,7 +23,9 @@ def shuffle(x: Float[Array, "b h w d"], groups: int) -> Float[Array, "b h w d"]:
 
 
 class _UnitV1(nn.Module):
-    """Zhang et al., figure 2 b and c. With stride 2 the pooled input fills the first of `features` channels' last places."""
+    """Zhang et al., figure 2 b and c. With stride 2 the pooled input fills the first of `features`
+    channels' last places.
+    """
 
     features: int
     stride: int
@@ -52,7 +54,8 @@ class _UnitV1(nn.Module):
 
 
 class ShuffleV1(nn.Module):
-    """Zhang et al. ShuffleNet. CVPR 2018. https://arxiv.org/abs/1707.01083, table 1, three groups, 4, 8 and 4 units.
+    """Zhang et al. ShuffleNet. CVPR 2018. https://arxiv.org/abs/1707.01083, table 1, three groups,
+    4, 8 and 4 units.
 
     Its depthwise convolutions have a ReLU behind them, which the paper leaves out.
 
@@ -61,8 +64,9 @@ class ShuffleV1(nn.Module):
       dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
       axis_name: see `BatchNorm`.
 
-    Features: `stem`; `stage1` to `stage3` with 240, 480, 960 channels after the last ReLU of each; `pooled` [b, 960];
-    `stage1_pre` to `stage3_pre` before that ReLU, a sum, so that no BatchNorm comes right before.
+    Features: `stem`; `stage1` to `stage3` with 240, 480, 960 channels after the last ReLU of each;
+    `pooled` [b, 960]; `stage1_pre` to `stage3_pre` before that ReLU, a sum, so that no BatchNorm
+    comes right before.
     """
 
     num_classes: int = 100
@@ -80,9 +84,7 @@ class ShuffleV1(nn.Module):
             pre = x
             for j in range(count):
                 stride = 2 if j == 0 else 1
-                unit = _UnitV1(
-                    width, stride, self.dtype, self.axis_name, name=f"layer{i}_{j}"
-                )
+                unit = _UnitV1(width, stride, self.dtype, self.axis_name, name=f"layer{i}_{j}")
                 x, pre = unit(x, train)
             features |= {f"stage{i}": x, f"stage{i}_pre": pre}
         features["pooled"] = layers.pool(x)
@@ -115,7 +117,9 @@ class _DownV2(nn.Module):
 
 
 class _UnitV2(nn.Module):
-    """Ma et al., figure 3 c: half of the channels pass through. Returns the output, and the last BatchNorm's unshuffled."""
+    """Ma et al., figure 3 c: half of the channels pass through. Returns the output, and the last
+    BatchNorm's unshuffled.
+    """
 
     dtype: DTypeLike
     axis_name: str | None
@@ -144,9 +148,10 @@ class ShuffleV2(nn.Module):
       dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
       axis_name: see `BatchNorm`.
 
-    Features: `stem`; `stage1` to `stage3` with 116, 232, 464 channels, the shuffled outputs of each; `pooled` [b, 1024].
-    `stage1_pre` to `stage3_pre` are before the last ReLU and before the shuffle, so their channels stand in another
-    order: the half that passed through, then that of the last unit's `bn3`.
+    Features: `stem`; `stage1` to `stage3` with 116, 232, 464 channels, the shuffled outputs of
+    each; `pooled` [b, 1024]. `stage1_pre` to `stage3_pre` are before the last ReLU and before the
+    shuffle, so their channels stand in another order: the half that passed through, then that of
+    the last unit's `bn3`.
     """
 
     num_classes: int = 100

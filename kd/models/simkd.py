@@ -20,24 +20,26 @@ from kd.types import Outputs
 
 
 class SimKD(nn.Module):
-    """The student's last map through a bottleneck to the teacher's width, its mean, the teacher's classifier.
+    """The student's last map through a bottleneck to the teacher's width, its mean, the teacher's
+    classifier.
 
-    Chen, Mei, Zhang, Wang, Feng, Chen. Knowledge Distillation with the Reused Teacher Classifier. CVPR 2022.
-    https://arxiv.org/abs/2203.14001, section 3.2 and Fig. 2. The bottleneck is 1 x 1, 3 x 3, 1 x 1, each with BatchNorm and ReLU.
-    A map larger than the teacher's is pooled to its size first, as in the public code.
+    Chen, Mei, Zhang, Wang, Feng, Chen. Knowledge Distillation with the Reused Teacher Classifier.
+    CVPR 2022. https://arxiv.org/abs/2203.14001, section 3.2 and Fig. 2. The bottleneck is 1 x 1, 3
+    x 3, 1 x 1, each with BatchNorm and ReLU. A map larger than the teacher's is pooled to its size
+    first, as in the public code.
 
-    The student's own classifier is left out, and with it its parameters. What a student has between its last stage and its
-    mean (the last 1 x 1 convolution of MobileNetV2 and ShuffleNetV2) is not used, but is counted.
+    The student's own classifier is left out, and with it its parameters. What a student has between
+    its last stage and its mean (the last 1 x 1 convolution of MobileNetV2 and ShuffleNetV2) is not
+    used, but is counted.
 
-    Attributes:
-      student: section of a network, such as `{"name": "wrn.wrn_16_2"}`, with its settings.
-      teacher: the same of the teacher, whose last map and classifier give shapes.
-      num_classes: c.
-      factor: by which the bottleneck is narrower than the teacher's map.
-      dtype: of the student and the bottleneck; parameters, statistics, `pooled` and logits stay float32.
+    Attributes: student: section of a network, such as `{"name": "wrn.wrn_16_2"}`, with its
+      settings. teacher: the same of the teacher, whose last map and classifier give shapes.
+      num_classes: c. factor: by which the bottleneck is narrower than the teacher's map. dtype: of
+      the student and the bottleneck; parameters, statistics, `pooled` and logits stay float32.
 
-    Features: the student's, `projected` [b, h, w, d] after the bottleneck, and `pooled`, its mean, which the classifier reads.
-    The classifier, kernel [d, c] and bias [c], is in collection `inherited`: the teacher's, never trained.
+    Features: the student's, `projected` [b, h, w, d] after the bottleneck, and `pooled`, its mean,
+    which the classifier reads. The classifier, kernel [d, c] and bias [c], is in collection
+    `inherited`: the teacher's, never trained.
     """
 
     student: Mapping[str, Any]
@@ -97,7 +99,8 @@ def _shape(section: str, num_classes: int, image: tuple[int, ...]) -> tuple[int,
     last, pooled = jax.eval_shape(look, example)
     if last.shape[-1] != pooled.shape[-1]:
         raise InputError(
-            f"the classifier of teacher {section} reads {pooled.shape[-1]} channels, its last stage has {last.shape[-1]}: it shows no "
-            "map of which the classifier reads the mean. Take a ResNet, a WRN or a VGG as the teacher."
+            f"the classifier of teacher {section} reads {pooled.shape[-1]} channels, its last "
+            f"stage has {last.shape[-1]}: it shows no map of which the classifier reads the mean. "
+            "Take a ResNet, a WRN or a VGG as the teacher."
         )
     return last.shape[1:]

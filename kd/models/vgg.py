@@ -13,17 +13,17 @@ from kd.types import Outputs
 
 
 class VGG(nn.Module):
-    """Simonyan, Zisserman. Very Deep Convolutional Networks. ICLR 2015. https://arxiv.org/abs/1409.1556, table 1.
+    """Simonyan, Zisserman. Very Deep Convolutional Networks. ICLR 2015.
+    https://arxiv.org/abs/1409.1556, table 1.
 
-    Attributes:
-      blocks: how many 3 x 3 convolutions each of the five blocks has. A 2 x 2 max pool follows each of the first three,
-        and the fourth where images are 64 x 64 or more.
-      num_classes: c.
-      dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
+    Attributes: blocks: how many 3 x 3 convolutions each of the five blocks has. A 2 x 2 max pool
+      follows each of the first three, and the fourth where images are 64 x 64 or more. num_classes:
+      c. dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
       axis_name: see `BatchNorm`.
 
-    Features: `stem` and `stage1` to `stage4` after the last ReLU of each block, before its pool; `pooled` [b, 512].
-    `stage1_pre` to `stage4_pre` are before that ReLU. BatchNorm right before it: `block1_bn0` and so on, the block's last.
+    Features: `stem` and `stage1` to `stage4` after the last ReLU of each block, before its pool;
+    `pooled` [b, 512]. `stage1_pre` to `stage4_pre` are before that ReLU. BatchNorm right before it:
+    `block1_bn0` and so on, the block's last.
     """
 
     blocks: Sequence[int]

@@ -9,10 +9,10 @@ import flax.linen as nn
 from kd import build
 
 
-def make(
-    section: Mapping[str, Any], num_classes: int, role: str, **flax: Any
-) -> nn.Module:
-    """The network of a section, a child of the module being called, or on its own with parent=None."""
+def make(section: Mapping[str, Any], num_classes: int, role: str, **flax: Any) -> nn.Module:
+    """The network of a section, a child of the module being called, or on its own with
+    parent=None.
+    """
     name = section.get("name", "")
     settings = {k: v for k, v in section.items() if k != "name"}
     maker = partial(build.find("kd.models", name), **flax)
@@ -20,7 +20,9 @@ def make(
 
 
 def without(net: nn.Module, layer: str) -> Any:
-    """An interceptor that passes by the child `layer` of a network: it has no parameters, and gives what it is given."""
+    """An interceptor that passes by the child `layer` of a network: it has no parameters, and gives
+    what it is given.
+    """
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         if context.module.path == (*net.path, layer):

@@ -15,7 +15,9 @@ type Map = Float[Array, "b _ _ _"]
 
 
 class _Block(nn.Module):
-    """BatchNorm and ReLU before each of two 3 x 3 convolutions. Returns its output, and the first BatchNorm's."""
+    """BatchNorm and ReLU before each of two 3 x 3 convolutions. Returns its output, and the first
+    BatchNorm's.
+    """
 
     features: int
     stride: int
@@ -36,7 +38,8 @@ class _Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Zagoruyko, Komodakis. Wide Residual Networks. BMVC 2016. https://arxiv.org/abs/1605.07146, table 1, no dropout.
+    """Zagoruyko, Komodakis. Wide Residual Networks. BMVC 2016. https://arxiv.org/abs/1605.07146,
+    table 1, no dropout.
 
     Attributes:
       depth: 6 n + 4, with n blocks in each of three stages.
@@ -45,9 +48,9 @@ class WideResNet(nn.Module):
       dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
       axis_name: see `BatchNorm`.
 
-    Features: `stem` and `stage1` to `stage3` are raw, the sums that the blocks return, before any BatchNorm or ReLU;
-    `pooled` [b, d]. `stage1_pre` to `stage3_pre` are those sums after the BatchNorm that reads them and before its ReLU:
-    `block2_0/bn1`, `block3_0/bn1`, `bn1`.
+    Features: `stem` and `stage1` to `stage3` are raw, the sums that the blocks return, before any
+    BatchNorm or ReLU; `pooled` [b, d]. `stage1_pre` to `stage3_pre` are those sums after the
+    BatchNorm that reads them and before its ReLU: `block2_0/bn1`, `block3_0/bn1`, `bn1`.
     """
 
     depth: int
@@ -88,9 +91,5 @@ wrn_40_2 = partial(WideResNet, 40, 2)
 wrn_28_10 = partial(WideResNet, 28, 10)
 
 TORCH_NAMES = (
-    (
-        (r"^block(\d)_(\d+)", r"block\1.layer.\2"),
-        (r"shortcut", "convShortcut"),
-        (r"^head", "fc"),
-    ),
+    ((r"^block(\d)_(\d+)", r"block\1.layer.\2"), (r"shortcut", "convShortcut"), (r"^head", "fc")),
 )

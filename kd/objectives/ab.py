@@ -11,16 +11,16 @@ from kd.types import View
 
 
 def activation_boundary(
-    student: Float[Array, "b ..."],
-    teacher: Float[Array, "b ..."],
-    margin: float = 1.0,
+    student: Float[Array, "b ..."], teacher: Float[Array, "b ..."], margin: float = 1.0
 ) -> Float[Array, " b"]:
-    """Sum over neurons of (s + margin)^2 where the teacher is silent (t <= 0) and s > -margin, (s - margin)^2 where it fires and s <= margin.
+    """Sum over neurons of (s + margin)^2 where the teacher is silent (t <= 0) and s > -margin, (s -
+    margin)^2 where it fires and s <= margin.
 
     Both are activations before the ReLU.
 
-    Heo, Lee, Yun, Choi. Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons. AAAI 2019.
-    https://arxiv.org/abs/1811.03233, its alternative loss (that of the activation transfer is a step and has no gradient).
+    Heo, Lee, Yun, Choi. Knowledge Transfer via Distillation of Activation Boundaries Formed by
+    Hidden Neurons. AAAI 2019. https://arxiv.org/abs/1811.03233, its alternative loss (that of the
+    activation transfer is a step and has no gradient).
     """
     s, t = flat(student), flat(teacher)
     fires = t > 0
@@ -29,10 +29,12 @@ def activation_boundary(
 
 
 class AB(nn.Module):
-    """Sum over stages of 2^(i - n) `activation_boundary` * 3 / 1000, i = 1, ..., n: the first of two runs.
+    """Sum over stages of 2^(i - n) `activation_boundary` * 3 / 1000, i = 1, ..., n: the first of
+    two runs.
 
-    The student is seen through a connector (convolution, BatchNorm) where shapes differ, trained with it. The first run has this objective
-    alone, at a constant learning rate (30 epochs in the tables); the second starts from its student (`config.init`) with cross entropy alone.
+    The student is seen through a connector (convolution, BatchNorm) where shapes differ, trained
+    with it. The first run has this objective alone, at a constant learning rate (30 epochs in the
+    tables); the second starts from its student (`config.init`) with cross entropy alone.
 
     Attributes:
       features: pairs of activations before the ReLU; `stage1_pre`, ... of both where it is None.

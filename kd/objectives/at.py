@@ -23,9 +23,11 @@ def attention(map: Float[Array, "b h w d"]) -> Float[Array, "b hw"]:
 def attention_transfer(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
 ) -> Float[Array, " b"]:
-    """Mean over places of (attention of the student - that of the teacher)^2; the larger map is pooled to the smaller.
+    """Mean over places of (attention of the student - that of the teacher)^2; the larger map is
+    pooled to the smaller.
 
-    Zagoruyko, Komodakis 2017, Eq. 2, as the public code has it: the mean of squares, where the paper writes the length of the difference.
+    Zagoruyko, Komodakis 2017, Eq. 2, as the public code has it: the mean of squares, where the
+    paper writes the length of the difference.
     """
     student, teacher = same_size(student, teacher)
     return jnp.mean((attention(student) - attention(teacher)) ** 2, axis=-1)

@@ -9,14 +9,14 @@ from kd.features import Dense, Name, flat, pair
 from kd.types import View
 
 
-def correlation(
-    student: Float[Array, "b d"], teacher: Float[Array, "b d"]
-) -> Float[Array, ""]:
-    """Mean over i of sum_k |s - t|_{i,k} |s - t|_{i+1,k}, where i and i + 1 are neighbours in the batch.
+def correlation(student: Float[Array, "b d"], teacher: Float[Array, "b d"]) -> Float[Array, ""]:
+    """Mean over i of sum_k |s - t|_{i,k} |s - t|_{i+1,k}, where i and i + 1 are neighbours in the
+    batch.
 
     Peng et al. Correlation Congruence for Knowledge Distillation. ICCV 2019.
-    https://arxiv.org/abs/1904.01802. The tables ran this form, which the authors gave to those of the public code; the paper compares
-    matrices of kernels of all pairs. It depends on the order of the batch, and raises InputError for a batch of one.
+    https://arxiv.org/abs/1904.01802. The tables ran this form, which the authors gave to those of
+    the public code; the paper compares matrices of kernels of all pairs. It depends on the order of
+    the batch, and raises InputError for a batch of one.
     """
     if student.shape[0] < 2:
         raise InputError("CC compares neighbours in a batch: it needs two examples.")

@@ -11,7 +11,8 @@ from kd.types import View
 def cross_entropy(
     logits: Float[Array, "*m b c"], label: Int[Array, " b"], smoothing: float = 0.0
 ) -> Float[Array, "*m b"]:
-    """-sum_c q_c log softmax(logits)_c with q = (1 - smoothing) onehot(label) + smoothing / c, in nats.
+    """-sum_c q_c log softmax(logits)_c with q = (1 - smoothing) onehot(label) + smoothing / c, in
+    nats.
 
     Smoothing: Szegedy et al. Rethinking the Inception Architecture. CVPR 2016.
     https://arxiv.org/abs/1512.00567, section 7.

@@ -1,4 +1,6 @@
-"""Contrastive representation distillation: the student's embedding of an image is that which fits the teacher's of the same image."""
+"""Contrastive representation distillation: the student's embedding of an image is that which fits
+the teacher's of the same image.
+"""
 
 import math
 from collections.abc import Mapping
@@ -17,13 +19,14 @@ EPS = 1e-7
 
 
 def nce(scores: Float[Array, "b k"], num_data: int) -> Float[Array, " b"]:
-    """Noise-contrastive loss of one positive against k negatives, in nats: -log h(positive) - sum log(1 - h(negative)).
+    """Noise-contrastive loss of one positive against k negatives, in nats: -log h(positive) - sum
+    log(1 - h(negative)).
 
-    h(s) = s / (s + k / n + 1e-7) and 1 - h(s) = (k / n) / (s + k / n + 1e-7), the 1e-7 as in the public code.
+    h(s) = s / (s + k / n + 1e-7) and 1 - h(s) = (k / n) / (s + k / n + 1e-7), the 1e-7 as in the
+    public code.
 
-    Args:
-      scores: exp(similarity / temperature) over its normaliser, positive; the positive pair's first, so [b, 1 + k].
-      num_data: n, the number of training images.
+    Args: scores: exp(similarity / temperature) over its normaliser, positive; the positive pair's
+      first, so [b, 1 + k]. num_data: n, the number of training images.
 
     Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020.
     https://arxiv.org/abs/1910.10699, Eq. 18 and 19.
@@ -38,9 +41,11 @@ def nce(scores: Float[Array, "b k"], num_data: int) -> Float[Array, " b"]:
 def draw_negatives(
     key: PRNGKeyArray, label: Int[Array, " b"], tables: Mapping[str, Any], k: int
 ) -> Int[Array, "b k"]:
-    """k indices of training images of other classes than `label`, each uniform among those, drawn with replacement.
+    """k indices of training images of other classes than `label`, each uniform among those, drawn
+    with replacement.
 
-    The public code draws without replacement, and in the loader. Here the draw is on the device, in O(n) memory for the tables.
+    The public code draws without replacement, and in the loader. Here the draw is on the device, in
+    O(n) memory for the tables.
 
     Args:
       key: randomness.
@@ -48,9 +53,7 @@ def draw_negatives(
       tables: `order`, `start` and `count` of `kd.data.base.class_tables`.
       k: number of negatives for each example.
     """
-    order, start, count = (
-        jnp.asarray(tables[name]) for name in ("order", "start", "count")
-    )
+    order, start, count = (jnp.asarray(tables[name]) for name in ("order", "start", "count"))
     if count.shape[0] < 2:
         raise InputError("CRD needs two classes or more: negatives are of other ones.")
     start, count = start[label][:, None], count[label][:, None]
@@ -59,14 +62,17 @@ def draw_negatives(
 
 
 class CRD(nn.Module):
-    """`nce` of the student against a memory of the teacher's embeddings plus the same with the sides exchanged.
+    """`nce` of the student against a memory of the teacher's embeddings plus the same with the
+    sides exchanged.
 
-    Both features pass a linear layer, trained, the teacher's too, to length 1. Two banks [n, dim] remember the embeddings of all training
-    images; the image's own row moves half the way at each step. The normaliser is the mean score of the first batch times n, constant from
-    then on, as in the authors' code.
+    Both features pass a linear layer, trained, the teacher's too, to length 1. Two banks [n, dim]
+    remember the embeddings of all training images; the image's own row moves half the way at each
+    step. The normaliser is the mean score of the first batch times n, constant from then on, as in
+    the authors' code.
 
-    A batch must not hold an index twice: one of the two updates would be lost. Scores are taken of the whole bank and then picked, [b, n]
-    numbers, which is less memory than to gather [b, k, dim] rows while n < k dim (2 million by default).
+    A batch must not hold an index twice: one of the two updates would be lost. Scores are taken of
+    the whole bank and then picked, [b, n] numbers, which is less memory than to gather [b, k, dim]
+    rows while n < k dim (2 million by default).
 
     Attributes:
       feature: pair of features.
@@ -91,16 +97,15 @@ class CRD(nn.Module):
         student = unit(Dense(self.dim, name="embed_student")(student))
         teacher = unit(Dense(self.dim, name="embed_teacher")(teacher))
         negatives = draw_negatives(
-            self.make_rng("objective"),
-            view.batch["label"],
-            view.tables,
-            self.num_negatives,
+            self.make_rng("objective"), view.batch["label"], view.tables, self.num_negatives
         )
         index, n = view.batch["index"], view.tables["order"].shape[0]
         rows = jnp.concatenate([index[:, None], negatives], axis=1)
 
         def side(name: str, anchor: Array, own: Array) -> Array:
-            """Loss of `anchor` against the bank `name`, in which the images' rows then move towards `own`."""
+            """Loss of `anchor` against the bank `name`, in which the images' rows then move towards
+            `own`.
+            """
             bound = math.sqrt(3 / self.dim)
             bank = self.variable(
                 "memory",
@@ -111,14 +116,10 @@ class CRD(nn.Module):
             )
             # Zero says that no batch has set it yet.
             normalizer = self.variable("memory", f"{name}_normalizer", jnp.zeros, ())
-            cosine = jnp.take_along_axis(
-                einsum("bd,nd->bn", anchor, bank.value), rows, axis=1
-            )
+            cosine = jnp.take_along_axis(einsum("bd,nd->bn", anchor, bank.value), rows, axis=1)
             scores = jnp.exp(cosine / self.temperature)
             constant = jnp.where(
-                normalizer.value > 0,
-                normalizer.value,
-                jax.lax.stop_gradient(jnp.mean(scores)) * n,
+                normalizer.value > 0, normalizer.value, jax.lax.stop_gradient(jnp.mean(scores)) * n
             )
             if not self.is_initializing():
                 old = bank.value[index]

@@ -1,4 +1,6 @@
-"""Curriculum temperature: a learned temperature that works against the student, more so as training goes on."""
+"""Curriculum temperature: a learned temperature that works against the student, more so as training
+goes on.
+"""
 
 import flax.linen as nn
 import jax
@@ -9,26 +11,30 @@ from kd.objectives.kd import distill_kl
 from kd.types import View
 
 
-def scale_gradient(
-    x: Float[Array, "..."], factor: float | Float[Array, ""]
-) -> Float[Array, "..."]:
-    """x, whose gradient is multiplied by `factor`. Ganin, Lempitsky 2015, https://arxiv.org/abs/1409.7495, with a negative one."""
+def scale_gradient(x: Float[Array, "..."], factor: float | Float[Array, ""]) -> Float[Array, "..."]:
+    """x, whose gradient is multiplied by `factor`. Ganin, Lempitsky 2015,
+    https://arxiv.org/abs/1409.7495, with a negative one.
+    """
     still = jax.lax.stop_gradient(x)
     return still + factor * (x - still)
 
 
 def curriculum(epoch: float | Array, epochs: int) -> Float[Array, ""]:
-    """From 0 down to -1 by half a cosine over `epochs`, then -1. Li et al. 2023, the schedule of lambda."""
+    """From 0 down to -1 by half a cosine over `epochs`, then -1. Li et al. 2023, the schedule of
+    lambda.
+    """
     done = jnp.clip(jnp.asarray(epoch, jnp.float32) / epochs, 0.0, 1.0)
     return (jnp.cos(jnp.pi * done) - 1) / 2
 
 
 class CTKD(nn.Module):
-    """`kd.distill_kl` at the temperature lowest + span sigmoid(theta), where theta climbs the loss that the student descends.
+    """`kd.distill_kl` at the temperature lowest + span sigmoid(theta), where theta climbs the loss
+    that the student descends.
 
     Li et al. Curriculum Temperature for Knowledge Distillation. AAAI 2023.
-    https://arxiv.org/abs/2211.16231, the global temperature. One theta, 1 at the start; its gradient is multiplied by
-    `curriculum` of the epoch, counted from 1. An ensemble is averaged at T = 1, since its temperature must be known beforehand.
+    https://arxiv.org/abs/2211.16231, the global temperature. One theta, 1 at the start; its
+    gradient is multiplied by `curriculum` of the epoch, counted from 1. An ensemble is averaged at
+    T = 1, since its temperature must be known beforehand.
 
     Attributes:
       lowest: of the temperature.

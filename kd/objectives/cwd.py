@@ -1,4 +1,6 @@
-"""Channel-wise distillation: each channel's map, as a distribution over places, matches the teacher's."""
+"""Channel-wise distillation: each channel's map, as a distribution over places, matches the
+teacher's.
+"""
 
 import flax.linen as nn
 import jax
@@ -10,11 +12,10 @@ from kd.types import View
 
 
 def channel_kl(
-    student: Float[Array, "b h w d"],
-    teacher: Float[Array, "b h w d"],
-    temperature: float,
+    student: Float[Array, "b h w d"], teacher: Float[Array, "b h w d"], temperature: float
 ) -> Float[Array, " b"]:
-    """T^2 times the mean over channels of KL(softmax(teacher / T) || softmax(student / T)) over places, in nats.
+    """T^2 times the mean over channels of KL(softmax(teacher / T) || softmax(student / T)) over
+    places, in nats.
 
     Shu, Liu, Gao, Yan, Shen. Channel-Wise Knowledge Distillation for Dense Prediction. ICCV 2021.
     https://arxiv.org/abs/2011.13256, phi and the asymmetric divergence.
@@ -28,7 +29,8 @@ def channel_kl(
 
 
 class CWD(nn.Module):
-    """`channel_kl` of one pair of maps of equal size, through a 1 x 1 convolution where widths differ.
+    """`channel_kl` of one pair of maps of equal size, through a 1 x 1 convolution where widths
+    differ.
 
     Attributes:
       feature: pair of maps; the last stage of each network where it is None.

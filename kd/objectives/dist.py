@@ -1,4 +1,6 @@
-"""DIST: the student keeps the teacher's correlations between classes and between examples, not its exact probabilities."""
+"""DIST: the student keeps the teacher's correlations between classes and between examples, not its
+exact probabilities.
+"""
 
 import flax.linen as nn
 import jax
@@ -8,9 +10,7 @@ from jaxtyping import Array, Float
 from kd.types import View
 
 
-def inter_class(
-    student: Float[Array, "b c"], teacher: Float[Array, "b c"]
-) -> Float[Array, ""]:
+def inter_class(student: Float[Array, "b c"], teacher: Float[Array, "b c"]) -> Float[Array, ""]:
     """1 - the mean over rows of Pearson's correlation of the two rows.
 
     Args:
@@ -18,9 +18,11 @@ def inter_class(
       teacher: likewise.
 
     Huang, You, Wang, Qian, Xu. Knowledge Distillation from A Stronger Teacher. NeurIPS 2022.
-    https://arxiv.org/abs/2205.10536, the inter-class relation; 1e-8 is added to the product of the lengths, as the public code does.
+    https://arxiv.org/abs/2205.10536, the inter-class relation; 1e-8 is added to the product of the
+    lengths, as the public code does.
 
-    A row without spread, on either side, correlates with nothing: it counts 1 and has no gradient, where the formula's is 1e8.
+    A row without spread, on either side, correlates with nothing: it counts 1 and has no gradient,
+    where the formula's is 1e8.
     """
     s, t = _centre(student), _centre(teacher)
     square = jnp.sum(s**2, axis=-1) * jnp.sum(t**2, axis=-1)
@@ -35,18 +37,21 @@ def _centre(p: Float[Array, "b c"]) -> Float[Array, "b c"]:
     return p - jnp.mean(p, axis=-1, keepdims=True)
 
 
-def intra_class(
-    student: Float[Array, "b c"], teacher: Float[Array, "b c"]
-) -> Float[Array, ""]:
-    """`inter_class` of the columns: each class's probabilities over the batch. Huang et al. 2022, the intra-class relation."""
+def intra_class(student: Float[Array, "b c"], teacher: Float[Array, "b c"]) -> Float[Array, ""]:
+    """`inter_class` of the columns: each class's probabilities over the batch. Huang et al. 2022,
+    the intra-class relation.
+    """
     return inter_class(student.T, teacher.T)
 
 
 class DIST(nn.Module):
-    """T^2 (beta inter + gamma intra) of softmax(z / T). Huang et al. 2022, their loss without its cross entropy.
+    """T^2 (beta inter + gamma intra) of softmax(z / T). Huang et al. 2022, their loss without its
+    cross entropy.
 
-    Of two classes, rows correlate with 1 or -1 and have no gradient: `intra` alone teaches then. T^2 is in the authors' classification code and not in the paper; it is 1 for their ImageNet runs (T = 1) and 16 for CIFAR (T = 4).
-    The loss compares examples, so it is a scalar of the global batch.
+    Of two classes, rows correlate with 1 or -1 and have no gradient: `intra` alone teaches then.
+    T^2 is in the authors' classification code and not in the paper; it is 1 for their ImageNet runs
+    (T = 1) and 16 for CIFAR (T = 4). The loss compares examples, so it is a scalar of the global
+    batch.
     """
 
     temperature: float = 4.0
@@ -58,6 +63,5 @@ class DIST(nn.Module):
         student = soften(view.student.logits)
         teacher = soften(view.target(self.temperature))
         return self.temperature**2 * (
-            self.beta * inter_class(student, teacher)
-            + self.gamma * intra_class(student, teacher)
+            self.beta * inter_class(student, teacher) + self.gamma * intra_class(student, teacher)
         )

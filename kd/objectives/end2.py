@@ -1,4 +1,6 @@
-"""Ensemble distribution distillation: a student that says how much the members of its ensemble would disagree."""
+"""Ensemble distribution distillation: a student that says how much the members of its ensemble
+would disagree.
+"""
 
 from typing import ClassVar
 
@@ -12,7 +14,9 @@ from kd.errors import InputError
 from kd.types import View
 
 LARGEST = 40.0
-"""Of the logarithm of a concentration: its square, in the norm of a gradient, is finite in float32, too."""
+"""Of the logarithm of a concentration: its square, in the norm of a gradient, is finite in float32,
+too.
+"""
 
 
 def dirichlet_nll(
@@ -24,12 +28,14 @@ def dirichlet_nll(
 ) -> Float[Array, " b"]:
     """-sum_m w_m log Dirichlet(p_m; a), p_m = softmax(z_m / T) and a = exp(student / T), in nats.
 
-    Malinin, Mlodozeniec, Gales. Ensemble Distribution Distillation. ICLR 2020. https://arxiv.org/abs/1905.00076, the negative log
-    likelihood of the members' predictions, section 4. As in the public code, p is drawn towards 1 / c by `smoothing`, so that a
-    sure member has a finite logarithm, and the loss is not multiplied by T^2.
+    Malinin, Mlodozeniec, Gales. Ensemble Distribution Distillation. ICLR 2020.
+    https://arxiv.org/abs/1905.00076, the negative log likelihood of the members' predictions,
+    section 4. As in the public code, p is drawn towards 1 / c by `smoothing`, so that a sure member
+    has a finite logarithm, and the loss is not multiplied by T^2.
 
-    The student's prediction, the Dirichlet's mean, is softmax(student). Of concentrations above some 1e5 float32 keeps the
-    gradient and loses the value's last digits. Beyond e^40 and e^-40 value and gradient are those there, finite in float32.
+    The student's prediction, the Dirichlet's mean, is softmax(student). Of concentrations above
+    some 1e5 float32 keeps the gradient and loses the value's last digits. Beyond e^40 and e^-40
+    value and gradient are those there, finite in float32.
     """
     student = student.astype(jnp.float32) / temperature
     bounded = jnp.clip(student, -LARGEST, LARGEST)
@@ -48,20 +54,20 @@ def dirichlet_nll(
 def annealed(
     epoch: Float[Array, "*e"], temperature: float, hold: int, epochs: int
 ) -> Float[Array, "*e"]:
-    """`temperature` for `hold` epochs, then down to 1 along a line of `epochs`; of none, at once."""
+    """`temperature` for `hold` epochs, then down to 1 along a line of `epochs`; of none, at
+    once.
+    """
     past = epoch - hold
-    done = (
-        jnp.clip(past / epochs, 0.0, 1.0) if epochs else jnp.where(past < 0, 0.0, 1.0)
-    )
+    done = jnp.clip(past / epochs, 0.0, 1.0) if epochs else jnp.where(past < 0, 0.0, 1.0)
     return temperature + (1.0 - temperature) * done
 
 
 class END2(nn.Module):
     """`dirichlet_nll` of the members' probabilities at a temperature that falls to 1.
 
-    A high temperature brings the members together first: the likelihood of predictions near the corners of the simplex is
-    hard to climb. The public code has T = 10 and anneals over 60 epochs after 30. Gradients can be large: clip them
-    (config.optimizer.clip_norm), as it does.
+    A high temperature brings the members together first: the likelihood of predictions near the
+    corners of the simplex is hard to climb. The public code has T = 10 and anneals over 60 epochs
+    after 30. Gradients can be large: clip them (config.optimizer.clip_norm), as it does.
 
     Attributes:
       temperature: at the start.
@@ -79,21 +85,20 @@ class END2(nn.Module):
 
     @property
     def least_epochs(self) -> int:
-        """Of a run: what its student says is read at a temperature of 1, which has to be reached."""
+        """Of a run: what its student says is read at a temperature of 1, which has to be
+        reached.
+        """
         return self.hold + self.epochs + 1
 
     def __call__(self, view: View) -> Float[Array, " b"]:
         if self.temperature < 1 or not 0 < self.smoothing < 1:
             raise InputError(
-                f"end2.END2: expected a temperature from 1 and a smoothing in (0, 1), got {self.temperature} and {self.smoothing}."
+                "end2.END2: expected a temperature from 1 and a smoothing in (0, 1), got "
+                f"{self.temperature} and {self.smoothing}."
             )
         ensemble = view.members()
         epoch = view.epoch.astype(jnp.float32)
         temperature = annealed(epoch, self.temperature, self.hold, self.epochs)
         return dirichlet_nll(
-            view.student.logits,
-            ensemble.members,
-            ensemble.weights,
-            temperature,
-            self.smoothing,
+            view.student.logits, ensemble.members, ensemble.weights, temperature, self.smoothing
         )

@@ -1,4 +1,6 @@
-"""Factor transfer: a paraphraser compresses the teacher's last map to factors, which the student's translator must give."""
+"""Factor transfer: a paraphraser compresses the teacher's last map to factors, which the student's
+translator must give.
+"""
 
 import flax.linen as nn
 import jax
@@ -14,10 +16,12 @@ from kd.types import View
 def factor_transfer(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
 ) -> Float[Array, " b"]:
-    """Mean over places of the absolute difference of two factors, each the `at.attention` of its map; the larger is pooled to the smaller.
+    """Mean over places of the absolute difference of two factors, each the `at.attention` of its
+    map; the larger is pooled to the smaller.
 
-    Kim, Park, Kwak. Paraphrasing Complex Network: Network Compression via Factor Transfer. NeurIPS 2018.
-    https://arxiv.org/abs/1802.04977, L_FT with p = 1. The tables take the mean of squares over channels first, which the paper does not.
+    Kim, Park, Kwak. Paraphrasing Complex Network: Network Compression via Factor Transfer. NeurIPS
+    2018. https://arxiv.org/abs/1802.04977, L_FT with p = 1. The tables take the mean of squares
+    over channels first, which the paper does not.
     """
     student, teacher = same_size(student, teacher)
     return jnp.mean(jnp.abs(attention(student) - attention(teacher)), axis=-1)
@@ -44,10 +48,12 @@ def _encoder(width: int, rate: float) -> _Convs:
 
 
 class Paraphraser(nn.Module):
-    """Mean squared error of an autoencoder of the teacher's last map (Kim et al. 2018, L_rec): the first of two runs.
+    """Mean squared error of an autoencoder of the teacher's last map (Kim et al. 2018, L_rec): the
+    first of two runs.
 
-    The student learns nothing here. The collection `frozen` keeps a copy of the encoder (as it was before the last update), which the second
-    run, `ft.FT` under the same name of term, takes over when it starts from this one (`config.init`): there it is out of reach of weight decay.
+    The student learns nothing here. The collection `frozen` keeps a copy of the encoder (as it was
+    before the last update), which the second run, `ft.FT` under the same name of term, takes over
+    when it starts from this one (`config.init`): there it is out of reach of weight decay.
 
     Attributes:
       feature: the pair of maps; the last stage of each network where it is None.
@@ -62,9 +68,7 @@ class Paraphraser(nn.Module):
         teacher = as_map(last(view, self.feature)[1])
         width = teacher.shape[-1]
         encoder = _encoder(width, self.rate)
-        weights = self.param(
-            "encoder", lambda key: encoder.init(key, teacher)["params"]
-        )
+        weights = self.param("encoder", lambda key: encoder.init(key, teacher)["params"])
         frozen = self.variable("frozen", "encoder", lambda: weights)
         if not self.is_initializing():
             frozen.value = jax.lax.stop_gradient(weights)
@@ -74,10 +78,11 @@ class Paraphraser(nn.Module):
 
 
 class FT(nn.Module):
-    """`factor_transfer` from a frozen paraphraser to a translator (three convolutions with BatchNorm): the second of two runs.
+    """`factor_transfer` from a frozen paraphraser to a translator (three convolutions with
+    BatchNorm): the second of two runs.
 
-    It must start from a run of `ft.Paraphraser` under the same name of term (`config.init`): the factors of a paraphraser that has learnt
-    nothing are a random projection.
+    It must start from a run of `ft.Paraphraser` under the same name of term (`config.init`): the
+    factors of a paraphraser that has learnt nothing are a random projection.
 
     Attributes:
       feature: the pair of maps; the last stage of each network where it is None.
@@ -94,9 +99,7 @@ class FT(nn.Module):
         student, teacher = map(as_map, last(view, self.feature))
         encoder = _encoder(teacher.shape[-1], self.rate)
         frozen = self.variable(
-            "frozen",
-            "encoder",
-            lambda: encoder.init(self.make_rng("params"), teacher)["params"],
+            "frozen", "encoder", lambda: encoder.init(self.make_rng("params"), teacher)["params"]
         )
         factor = jnp.asarray(encoder.apply({"params": frozen.value}, teacher))
         widths = (student.shape[-1], factor.shape[-1], factor.shape[-1])

@@ -12,7 +12,8 @@ from kd.types import View
 class Hydra(nn.Module):
     """sum_m w_m T^2 KL(softmax(z_m / T) || softmax(head_m / T)): each head learns from one member.
 
-    Tran et al. Hydra: Preserving Ensemble Diversity for Model Distillation. 2020. https://arxiv.org/abs/2001.04694, section 3.
+    Tran et al. Hydra: Preserving Ensemble Diversity for Model Distillation. 2020.
+    https://arxiv.org/abs/2001.04694, section 3.
 
     The student is `kd.models.hydra.Hydra`.
     """
@@ -23,14 +24,14 @@ class Hydra(nn.Module):
         ensemble = view.members()
         if "heads" not in view.student.features:
             raise InputError(
-                "this objective teaches a head for each teacher, and this student has one. Wrap it: "
-                "config.student = dict(name='hydra.Hydra', student=dict(name=...), heads=...)."
+                "this objective teaches a head for each teacher, and this student has one. Wrap "
+                "it: config.student = dict(name='hydra.Hydra', student=dict(name=...), heads=...)."
             )
         heads = jnp.moveaxis(view.student.features["heads"], 1, 0)
         if heads.shape[0] != ensemble.members.shape[0]:
             raise InputError(
-                f"the student has {heads.shape[0]} heads and {ensemble.members.shape[0]} teachers: config.student.heads must be as "
-                "many as the members."
+                f"the student has {heads.shape[0]} heads and {ensemble.members.shape[0]} teachers: "
+                "config.student.heads must be as many as the members."
             )
         losses = distill_kl(heads, ensemble.members, self.temperature)
         weights = ensemble.weights

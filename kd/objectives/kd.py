@@ -1,4 +1,6 @@
-"""Distillation of logits: softened probabilities, squared distance of logits, and the teacher's hard labels."""
+"""Distillation of logits: softened probabilities, squared distance of logits, and the teacher's
+hard labels.
+"""
 
 import flax.linen as nn
 import jax
@@ -43,12 +45,11 @@ def standardize(logits: Float[Array, "*m b c"]) -> Float[Array, "*m b c"]:
     Sun et al. Logit Standardization in Knowledge Distillation. CVPR 2024.
     https://arxiv.org/abs/2403.01427, Eq. 7 and Algorithm 1.
 
-    A row of equal logits has no direction to grow in: it gives zeros with zero gradient (the formula's is 1e7).
+    A row of equal logits has no direction to grow in: it gives zeros with zero gradient (the
+    formula's is 1e7).
     """
     if logits.shape[-1] < 2:
-        raise InputError(
-            "standardized logits need two classes or more: one has no spread."
-        )
+        raise InputError("standardized logits need two classes or more: one has no spread.")
     logits = logits.astype(jnp.float32)
     centred = logits - jnp.mean(logits, axis=-1, keepdims=True)
     variance = jnp.sum(centred**2, axis=-1, keepdims=True) / (logits.shape[-1] - 1)
@@ -59,12 +60,13 @@ def standardize(logits: Float[Array, "*m b c"]) -> Float[Array, "*m b c"]:
 def standardized(student: Array, teacher: Array) -> tuple[Array, Array]:
     """Both logits by `standardize`, to be compared.
 
-    Raises InputError for two classes: every row is then (1, -1) / sqrt 2 or its opposite, whatever the network says, and has no gradient.
+    Raises InputError for two classes: every row is then (1, -1) / sqrt 2 or its opposite, whatever
+    the network says, and has no gradient.
     """
     if student.shape[-1] == 2:
         raise InputError(
-            "standardized logits of two classes are always the same two numbers, of which nothing can be learnt: "
-            "leave standardize at False."
+            "standardized logits of two classes are always the same two numbers, of which nothing "
+            "can be learnt: leave standardize at False."
         )
     return standardize(student), standardize(teacher)
 

@@ -1,4 +1,6 @@
-"""Masked generative distillation: from a masked map of the student the teacher's whole map must be generated."""
+"""Masked generative distillation: from a masked map of the student the teacher's whole map must be
+generated.
+"""
 
 import flax.linen as nn
 import jax
@@ -10,12 +12,14 @@ from kd.types import View
 
 
 class MGD(nn.Module):
-    """Sum over the map of (generated - teacher's)^2. The student's map loses random channels and passes 3 x 3, ReLU, 3 x 3.
+    """Sum over the map of (generated - teacher's)^2. The student's map loses random channels and
+    passes 3 x 3, ReLU, 3 x 3.
 
     Where widths differ a 1 x 1 convolution aligns them first. Sizes must be equal.
 
     Yang, Li, Shao, Shi, Yuan, Yuan. Masked Generative Distillation. ECCV 2022.
-    https://arxiv.org/abs/2205.01529, with channels masked in place of pixels, as the authors do for classification.
+    https://arxiv.org/abs/2205.01529, with channels masked in place of pixels, as the authors do for
+    classification.
 
     Attributes:
       feature: pair of maps; the last stage of each network where it is None.
@@ -31,14 +35,13 @@ class MGD(nn.Module):
         if x.shape[1:3] != teacher.shape[1:3]:
             raise mismatch(
                 view,
-                f"MGD needs maps of one size: the student's is {x.shape[1:3]}, the teacher's {teacher.shape[1:3]}",
+                f"MGD needs maps of one size: the student's is {x.shape[1:3]}, the teacher's "
+                f"{teacher.shape[1:3]}",
             )
         b, _, _, width = teacher.shape
         if x.shape[-1] != width:
             x = Conv(width, (1, 1), name="align")(x)
-        keep = jax.random.bernoulli(
-            self.make_rng("objective"), 1 - self.masked, (b, 1, 1, width)
-        )
+        keep = jax.random.bernoulli(self.make_rng("objective"), 1 - self.masked, (b, 1, 1, width))
         x = nn.relu(Conv(width, (3, 3), name="generate1")(jnp.where(keep, x, 0.0)))
         x = Conv(width, (3, 3), name="generate2")(x)
         return jnp.sum((x - teacher) ** 2, axis=(1, 2, 3))

@@ -1,4 +1,6 @@
-"""Multi-level logit distillation: logits at several temperatures agree for images, for pairs of images and for pairs of classes."""
+"""Multi-level logit distillation: logits at several temperatures agree for images, for pairs of
+images and for pairs of classes.
+"""
 
 from collections.abc import Sequence
 
@@ -12,32 +14,35 @@ from kd.objectives.kd import distill_kl, standardized
 from kd.types import View
 
 
-def batch_relation(
-    student: Float[Array, "b c"], teacher: Float[Array, "b c"]
-) -> Float[Array, ""]:
+def batch_relation(student: Float[Array, "b c"], teacher: Float[Array, "b c"]) -> Float[Array, ""]:
     """|S S' - T T'|_F^2 / b of two probability matrices.
 
     Jin, Wang, Lin. Multi-Level Logit Distillation. CVPR 2023.
-    https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html, section 3 (batch level).
+    https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html,
+    section 3 (batch level).
     """
     gram = lambda p: einsum("ic,jc->ij", p, p)
     return jnp.sum((gram(teacher) - gram(student)) ** 2) / student.shape[0]
 
 
-def class_relation(
-    student: Float[Array, "b c"], teacher: Float[Array, "b c"]
-) -> Float[Array, ""]:
-    """|S' S - T' T|_F^2 / c of two probability matrices. Jin, Wang, Lin 2023, section 3 (class level)."""
+def class_relation(student: Float[Array, "b c"], teacher: Float[Array, "b c"]) -> Float[Array, ""]:
+    """|S' S - T' T|_F^2 / c of two probability matrices. Jin, Wang, Lin 2023, section 3 (class
+    level).
+    """
     return batch_relation(student.T, teacher.T)
 
 
 class MLKD(nn.Module):
-    """Sum over temperatures and over a weak and a strong view of each image of `kd.distill_kl`, `batch_relation` and `class_relation`.
+    """Sum over temperatures and over a weak and a strong view of each image of `kd.distill_kl`,
+    `batch_relation` and `class_relation`.
 
-    The batch holds both views as rows of their own, with their labels, and `batch["views"]`, int [b], says which a row is: 0 weak, 1
-    strong (`config.second_view`). Student and teacher see both in one forward pass. (The public code runs the networks on one view after the other, so that BatchNorm sees each alone.) The weights are those that
-    the public code amounts to: what it multiplies by a mask after the mean is halved, since half of the mask is true, and the relations of
-    strong views are computed and dropped. Not taken over: its strong term uses the weak logits at two of the temperatures.
+    The batch holds both views as rows of their own, with their labels, and `batch["views"]`, int
+    [b], says which a row is: 0 weak, 1 strong (`config.second_view`). Student and teacher see both
+    in one forward pass. (The public code runs the networks on one view after the other, so that
+    BatchNorm sees each alone.) The weights are those that the public code amounts to: what it
+    multiplies by a mask after the mean is halved, since half of the mask is true, and the relations
+    of strong views are computed and dropped. Not taken over: its strong term uses the weak logits
+    at two of the temperatures.
 
     Attributes:
       temperatures: of all three levels; five of them, of which 4 is the paper's base.
@@ -72,7 +77,5 @@ class MLKD(nn.Module):
                 if relation:
                     s, t = p_s * kept[:, None], p_t * kept[:, None]
                     share = kept.size / count  # of rows that are this view
-                    loss += relation * (
-                        share * batch_relation(s, t) + class_relation(s, t)
-                    )
+                    loss += relation * (share * batch_relation(s, t) + class_relation(s, t))
         return loss

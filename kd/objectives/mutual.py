@@ -10,23 +10,22 @@ from kd.objectives.kd import distill_kl
 from kd.types import View
 
 
-def mutual(
-    logits: Float[Array, "k b c"], temperature: float = 1.0
-) -> Float[Array, "k b"]:
-    """T^2 / (k - 1) sum_{j != i} KL(softmax(z_j / T) || softmax(z_i / T)) of each peer i, no gradient going to the others.
+def mutual(logits: Float[Array, "k b c"], temperature: float = 1.0) -> Float[Array, "k b"]:
+    """T^2 / (k - 1) sum_{j != i} KL(softmax(z_j / T) || softmax(z_i / T)) of each peer i, no
+    gradient going to the others.
 
-    Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018. https://arxiv.org/abs/1706.00384, Eq. 7 and 8, with T = 1.
+    Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018. https://arxiv.org/abs/1706.00384,
+    Eq. 7 and 8, with T = 1.
     """
-    pairs = distill_kl(
-        logits[:, None], jax.lax.stop_gradient(logits)[None], temperature
-    )
+    pairs = distill_kl(logits[:, None], jax.lax.stop_gradient(logits)[None], temperature)
     return jnp.sum(pairs, axis=1) / (len(logits) - 1)  # that to itself is zero
 
 
 class Mutual(nn.Module):
     """`mutual` of a cohort's logits. Beside cross entropy of weight 1 it is the paper's loss.
 
-    Peers are updated together, where Algorithm 1 has them take turns: for that set `alternate` in `config.student`.
+    Peers are updated together, where Algorithm 1 has them take turns: for that set `alternate` in
+    `config.student`.
     """
 
     temperature: float = 1.0

@@ -19,11 +19,13 @@ def normalized_kd(
 ) -> Float[Array, "... b"]:
     """-p_t[y] log p_s[y] - gamma T^2 sum_{i != y} q_t[i] log q_s[i], in nats.
 
-    p is softmax(z), and q the distribution over the classes other than the label y, of softmax(z / T). The logits z that the teacher's
-    q is of are `softened` where they are others, as those of an ensemble's mean probabilities at T are.
+    p is softmax(z), and q the distribution over the classes other than the label y, of softmax(z /
+    T). The logits z that the teacher's q is of are `softened` where they are others, as those of an
+    ensemble's mean probabilities at T are.
 
-    Yang et al. From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels.
-    ICCV 2023. https://arxiv.org/abs/2303.13005, L_nkd. Of two classes the other is certain, so the second term is 0.
+    Yang et al. From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with
+    Normalized Loss and Customized Soft Labels. ICCV 2023. https://arxiv.org/abs/2303.13005, L_nkd.
+    Of two classes the other is certain, so the second term is 0.
     """
     student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
     target = jnp.exp(split(teacher, label)[0]) * split(student, label)[0]

@@ -1,4 +1,6 @@
-"""Neuron selectivity transfer: the channels' patterns of activation, as a distribution, match the teacher's."""
+"""Neuron selectivity transfer: the channels' patterns of activation, as a distribution, match the
+teacher's.
+"""
 
 from collections.abc import Sequence
 
@@ -10,15 +12,16 @@ from kd.features import Name, einsum, maps, same_size, total, unit
 from kd.types import View
 
 
-def nst(
-    student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
-) -> Float[Array, ""]:
-    """Squared maximum mean discrepancy between the channels of two maps, with the kernel (x . y)^2; mean over the batch.
+def nst(student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]) -> Float[Array, ""]:
+    """Squared maximum mean discrepancy between the channels of two maps, with the kernel (x . y)^2;
+    mean over the batch.
 
-    Each channel is scaled to length 1 over its places; the larger map is pooled to the smaller. Widths may differ.
+    Each channel is scaled to length 1 over its places; the larger map is pooled to the smaller.
+    Widths may differ.
 
     Huang, Wang. Like What You Like: Knowledge Distill via Neuron Selectivity Transfer. 2017.
-    https://arxiv.org/abs/1707.01219, the loss of MMD with the polynomial kernel (degree 2, offset 0).
+    https://arxiv.org/abs/1707.01219, the loss of MMD with the polynomial kernel (degree 2, offset
+    0).
     """
     s, t = (unit(x, axis=(1, 2)) for x in same_size(student, teacher))
     kernel = lambda x, y: jnp.mean(einsum("bhwi,bhwj->bij", x, y) ** 2)

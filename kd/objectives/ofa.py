@@ -1,4 +1,6 @@
-"""One for all: exits at each stage of the student learn the teacher's logits, whatever architecture it has."""
+"""One for all: exits at each stage of the student learn the teacher's logits, whatever architecture
+it has.
+"""
 
 from collections.abc import Sequence
 
@@ -21,10 +23,12 @@ def enhanced_cross_entropy(
     exponent: float,
     temperature: float = 1.0,
 ) -> Float[Array, " b"]:
-    """-sum_c ((p_t + y)^exponent - y)_c log p_s,c in nats, where y is 1 for the label and p = softmax(z / T).
+    """-sum_c ((p_t + y)^exponent - y)_c log p_s,c in nats, where y is 1 for the label and p =
+    softmax(z / T).
 
-    Hao et al. One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation. NeurIPS 2023.
-    https://arxiv.org/abs/2310.19444, L_OFA with the modulating parameter `exponent`. An exponent of 1 is plain distillation. There is no factor T^2.
+    Hao et al. One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge
+    Distillation. NeurIPS 2023. https://arxiv.org/abs/2310.19444, L_OFA with the modulating
+    parameter `exponent`. An exponent of 1 is plain distillation. There is no factor T^2.
     """
     log_p = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
     p_t = jax.nn.softmax(teacher.astype(jnp.float32) / temperature)
@@ -33,7 +37,9 @@ def enhanced_cross_entropy(
 
 
 class _Exit(nn.Module):
-    """Separable convolutions that halve the map `halvings` times, the mean over places, and a classifier."""
+    """Separable convolutions that halve the map `halvings` times, the mean over places, and a
+    classifier.
+    """
 
     halvings: int
     width: int
@@ -58,18 +64,18 @@ class _Exit(nn.Module):
                 )(x)
                 x = nn.Conv(out, (1, 1), use_bias=False, kernel_init=kaiming)(x)
                 x = nn.relu(BatchNorm()(x))
-        return nn.Dense(
-            self.num_classes, kernel_init=nn.initializers.truncated_normal(0.02)
-        )(jnp.mean(x, axis=(1, 2)))
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.truncated_normal(0.02))(
+            jnp.mean(x, axis=(1, 2))
+        )
 
 
 class OFA(nn.Module):
-    """`enhanced_cross_entropy` of the student's logits plus that of an exit at each of its stages. Of the teacher it needs logits alone.
+    """`enhanced_cross_entropy` of the student's logits plus that of an exit at each of its stages.
+    Of the teacher it needs logits alone.
 
-    Attributes:
-      features: stages of the student, maps, the shallowest first; all of them where it is None.
-      exponent: see `enhanced_cross_entropy`.
-      width: of the exits' last layer (the authors take the larger of the two networks' pooled widths).
+    Attributes: features: stages of the student, maps, the shallowest first; all of them where it is
+      None. exponent: see `enhanced_cross_entropy`. width: of the exits' last layer (the authors
+      take the larger of the two networks' pooled widths).
     """
 
     features: Sequence[str] | None = None
@@ -86,14 +92,10 @@ class OFA(nn.Module):
             x = view.student.feature(name).astype(jnp.float32)
             if x.ndim < 3:
                 raise InputError(
-                    f"OFA's exits are for maps [b, h, w, d]; {name!r} of the student is a vector, {x.shape}."
+                    f"OFA's exits are for maps [b, h, w, d]; {name!r} of the student is a vector, "
+                    f"{x.shape}."
                 )
-            exit = _Exit(
-                len(names) - 1 - i,
-                self.width,
-                target.shape[-1],
-                name=f"exit_{name}",
-            )
+            exit = _Exit(len(names) - 1 - i, self.width, target.shape[-1], name=f"exit_{name}")
             logits.append(exit(as_map(x)))
         return total(
             enhanced_cross_entropy(z, target, label, self.exponent, self.temperature)

@@ -1,4 +1,6 @@
-"""Overhauled feature distillation: distance before the ReLU, where what the teacher silences only has to stay silent."""
+"""Overhauled feature distillation: distance before the ReLU, where what the teacher silences only
+has to stay silent.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,31 +15,28 @@ from kd.features import BatchNorm, Name, maps, require, same_size, total
 from kd.types import View
 
 
-def negative_mean(
-    scale: Float[Array, " d"], bias: Float[Array, " d"]
-) -> Float[Array, " d"]:
-    """E[x | x < 0] of x normal with mean `bias` and standard deviation |scale|; -3 |scale| where x < 0 is rarer than 0.001.
+def negative_mean(scale: Float[Array, " d"], bias: Float[Array, " d"]) -> Float[Array, " d"]:
+    """E[x | x < 0] of x normal with mean `bias` and standard deviation |scale|; -3 |scale| where x
+    < 0 is rarer than 0.001.
 
-    Heo et al. 2019, the margin of a channel from the scale and bias of the BatchNorm before the ReLU; the floor as in the authors' code.
+    Heo et al. 2019, the margin of a channel from the scale and bias of the BatchNorm before the
+    ReLU; the floor as in the authors' code.
     """
     scale, bias = jnp.abs(scale.astype(jnp.float32)), bias.astype(jnp.float32)
     z = bias / jnp.maximum(scale, 1e-30)
     below = jax.scipy.stats.norm.cdf(-z)
-    mean = bias - scale * jnp.exp(
-        jax.scipy.stats.norm.logpdf(z) - jax.scipy.stats.norm.logcdf(-z)
-    )
+    mean = bias - scale * jnp.exp(jax.scipy.stats.norm.logpdf(z) - jax.scipy.stats.norm.logcdf(-z))
     return jnp.where(below > 0.001, mean, -3 * scale)
 
 
 def partial_distance(
-    student: Float[Array, "b h w d"],
-    teacher: Float[Array, "b h w d"],
-    margin: Float[Array, " d"],
+    student: Float[Array, "b h w d"], teacher: Float[Array, "b h w d"], margin: Float[Array, " d"]
 ) -> Float[Array, " b"]:
     """Sum over the map of (s - t')^2, t' = max(t, margin), except where both s <= t' and t <= 0.
 
     Heo et al. A Comprehensive Overhaul of Feature Distillation. ICCV 2019.
-    https://arxiv.org/abs/1904.01866, the margin ReLU and the partial L2 distance. `margin` is negative, one a channel.
+    https://arxiv.org/abs/1904.01866, the margin ReLU and the partial L2 distance. `margin` is
+    negative, one a channel.
     """
     student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
     target = jnp.maximum(teacher, margin.astype(jnp.float32)[None, None, None, :])
@@ -46,15 +45,17 @@ def partial_distance(
 
 
 class OFD(nn.Module):
-    """Sum over stages of 2^(i - n) `partial_distance`, i = 1, ..., n, of the student seen through 1 x 1 convolutions with BatchNorm.
+    """Sum over stages of 2^(i - n) `partial_distance`, i = 1, ..., n, of the student seen through 1
+    x 1 convolutions with BatchNorm.
 
-    The larger map is pooled to the smaller. The public codes divide by 1000: that is in the term's weight.
+    The larger map is pooled to the smaller. The public codes divide by 1000: that is in the term's
+    weight.
 
-    Attributes:
-      features: pairs of maps before the ReLU; `stage1_pre`, ... of both where it is None.
-      batch_norms: path in the teacher's params of the BatchNorm before the ReLU of each of these features, such as `stage1/norm`, from
-        which the margins come. None: margins are the means of the negative activations over all batches so far, which the paper
-        offers too and which needs no BatchNorm.
+    Attributes: features: pairs of maps before the ReLU; `stage1_pre`, ... of both where it is None.
+      batch_norms: path in the teacher's params of the BatchNorm before the ReLU of each of these
+      features, such as `stage1/norm`, from which the margins come. None: margins are the means of
+      the negative activations over all batches so far, which the paper offers too and which needs
+      no BatchNorm.
     """
 
     features: Sequence[Name] | None = None
@@ -68,12 +69,11 @@ class OFD(nn.Module):
         norms = self.batch_norms or [None] * len(found)
         if len(norms) != len(found):
             raise InputError(
-                f"OFD needs a BatchNorm of the teacher for each feature: {len(found)} features, {len(norms)} in `batch_norms`."
+                f"OFD needs a BatchNorm of the teacher for each feature: {len(found)} features, "
+                f"{len(norms)} in `batch_norms`."
             )
         losses = []
-        for i, ((student, teacher), path) in enumerate(
-            zip(found, norms, strict=True), start=1
-        ):
+        for i, ((student, teacher), path) in enumerate(zip(found, norms, strict=True), start=1):
             student, teacher = same_size(student, teacher)
             width = teacher.shape[-1]
             x = nn.Conv(
@@ -90,15 +90,13 @@ class OFD(nn.Module):
                 require(view, *self.needs)
                 norm = _at(view.teacher_variables["params"], path)
                 margin = negative_mean(norm["scale"], norm["bias"])
-            losses.append(
-                2.0 ** (i - len(found)) * partial_distance(x, teacher, margin)
-            )
+            losses.append(2.0 ** (i - len(found)) * partial_distance(x, teacher, margin))
         return total(losses)
 
-    def _running_margin(
-        self, name: str, teacher: Float[Array, "b h w d"]
-    ) -> Float[Array, " d"]:
-        """Mean over this and all earlier batches of the negative activations of each channel, [d]; 0 where there was none."""
+    def _running_margin(self, name: str, teacher: Float[Array, "b h w d"]) -> Float[Array, " d"]:
+        """Mean over this and all earlier batches of the negative activations of each channel, [d];
+        0 where there was none.
+        """
         zeros = lambda: jnp.zeros((2, teacher.shape[-1]))
         memory = self.variable("memory", name, zeros)
         negative = teacher < 0

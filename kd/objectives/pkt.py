@@ -21,11 +21,12 @@ def _neighbours(x: Float[Array, "b d"]) -> Float[Array, "b b"]:
 
 
 def pkt(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Array, ""]:
-    """Mean over [b, b] of p_t log((p_t + 1e-7) / (p_s + 1e-7)), p being how probable j is as a neighbour of i.
+    """Mean over [b, b] of p_t log((p_t + 1e-7) / (p_s + 1e-7)), p being how probable j is as a
+    neighbour of i.
 
     Passalis, Tefas. Learning Deep Representations with Probabilistic Knowledge Transfer. ECCV 2018.
-    https://arxiv.org/abs/1803.10837, the divergence of conditional probabilities with the cosine kernel; the mean and both 1e-7 as in
-    the authors' code, where the paper has a sum.
+    https://arxiv.org/abs/1803.10837, the divergence of conditional probabilities with the cosine
+    kernel; the mean and both 1e-7 as in the authors' code, where the paper has a sum.
     """
     p_s, p_t = _neighbours(student), _neighbours(teacher)
     return jnp.mean(p_t * (jnp.log(p_t + EPS) - jnp.log(p_s + EPS)))

@@ -1,4 +1,6 @@
-"""Progressive self-distillation: targets that the student's own predictions of the last epoch refine."""
+"""Progressive self-distillation: targets that the student's own predictions of the last epoch
+refine.
+"""
 
 import flax.linen as nn
 import jax
@@ -12,17 +14,19 @@ from kd.types import View
 
 
 class PSKD(nn.Module):
-    """Cross entropy of the student with what it said about the same images an epoch ago; with the labels before it said anything.
+    """Cross entropy of the student with what it said about the same images an epoch ago; with the
+    labels before it said anything.
 
-    Kim, Ji, Yoon, Hwang. Self-Knowledge Distillation with Progressive Refinement of Targets. ICCV 2021.
-    https://arxiv.org/abs/2006.12000, Eq. 2 and 3. Cross entropy is linear in its target, so the paper's loss with the target
-    (1 - a) y + a p is a sum of two terms: `ce.CE` of weight 1 - a and this one of weight a, where a grows by the epoch to 0.8:
-    schedule `by_epoch` of kd/optim.py.
+    Kim, Ji, Yoon, Hwang. Self-Knowledge Distillation with Progressive Refinement of Targets. ICCV
+    2021. https://arxiv.org/abs/2006.12000, Eq. 2 and 3. Cross entropy is linear in its target, so
+    the paper's loss with the target (1 - a) y + a p is a sum of two terms: `ce.CE` of weight 1 - a
+    and this one of weight a, where a grows by the epoch to 0.8: schedule `by_epoch` of kd/optim.py.
 
-    Predictions are remembered, log p float32 [n, c], as training makes them: in training mode and on the view of that epoch,
-    as in the authors' code. The alternative of the paper, the last epoch's network as a teacher, needs no memory of the size
-    of the training set but one forward pass more in each step, and weights of a second network; the memory is 20 MB for
-    CIFAR-100, 5 GB for ImageNet. It is a part of the state: a resumed run has it.
+    Predictions are remembered, log p float32 [n, c], as training makes them: in training mode and
+    on the view of that epoch, as in the authors' code. The alternative of the paper, the last
+    epoch's network as a teacher, needs no memory of the size of the training set but one forward
+    pass more in each step, and weights of a second network; the memory is 20 MB for CIFAR-100, 5 GB
+    for ImageNet. It is a part of the state: a resumed run has it.
     """
 
     needs = ("tables.order", "batch.index")

@@ -1,4 +1,6 @@
-"""Knowledge review: fused maps of the student, deep ones first, follow the teacher's at each stage."""
+"""Knowledge review: fused maps of the student, deep ones first, follow the teacher's at each
+stage.
+"""
 
 from collections.abc import Sequence
 
@@ -8,17 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
-from kd.features import (
-    BatchNorm,
-    Conv,
-    Name,
-    as_map,
-    pair,
-    pairs,
-    pool,
-    stage_names,
-    total,
-)
+from kd.features import BatchNorm, Conv, Name, as_map, pair, pairs, pool, stage_names, total
 from kd.objectives.dkd import warmup
 from kd.types import View
 
@@ -28,7 +20,8 @@ spread = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 def hierarchical_context(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h w d"]
 ) -> Float[Array, ""]:
-    """Weighted mean of the mean squared differences of two maps and of both pooled to 4, 2 and 1 cells a side: weights 1, 1/2, 1/4, 1/8.
+    """Weighted mean of the mean squared differences of two maps and of both pooled to 4, 2 and 1
+    cells a side: weights 1, 1/2, 1/4, 1/8.
 
     Pooled sizes that are not smaller than the map's height are left out, of the weights too.
 
@@ -44,9 +37,7 @@ def hierarchical_context(
     return total(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
 
 
-def nearest(
-    x: Float[Array, "b h w d"], size: Sequence[int]
-) -> Float[Array, "b h2 w2 d"]:
+def nearest(x: Float[Array, "b h w d"], size: Sequence[int]) -> Float[Array, "b h2 w2 d"]:
     """The map at another size: place i of n is place floor(i h / n)."""
     for axis, n in zip((1, 2), size, strict=True):
         x = jnp.take(x, np.arange(n) * x.shape[axis] // n, axis=axis)
@@ -64,9 +55,7 @@ class _Fusion(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w d"], deeper: Float[Array, "b h2 w2 m"] | None
     ) -> tuple[Array, Array]:
-        x = Conv(self.middle, (1, 1), use_bias=False, kernel_init=spread, name="conv1")(
-            x
-        )
+        x = Conv(self.middle, (1, 1), use_bias=False, kernel_init=spread, name="conv1")(x)
         x = BatchNorm(name="norm1")(x)
         if deeper is not None:
             deeper = nearest(deeper, x.shape[1:3])
@@ -74,21 +63,20 @@ class _Fusion(nn.Module):
             gate = nn.sigmoid(Conv(2, (1, 1), name="attention")(both))
             x = x * gate[..., :1] + deeper * gate[..., 1:]
         x = nearest(x, self.size)
-        y = Conv(self.width, (3, 3), use_bias=False, kernel_init=spread, name="conv2")(
-            x
-        )
+        y = Conv(self.width, (3, 3), use_bias=False, kernel_init=spread, name="conv2")(x)
         return BatchNorm(name="norm2")(y), x
 
 
 class ReviewKD(nn.Module):
-    """Sum of `hierarchical_context` over stages and the pooled feature, its weight growing by equal parts over the first epochs.
+    """Sum of `hierarchical_context` over stages and the pooled feature, its weight growing by equal
+    parts over the first epochs.
 
-    The student gives its stages after the ReLU (before it on ImageNet: `features`), the teacher its own before the ReLU; pairs are in the
-    order of depth, and the fused width is the student's deepest, at most 512. The stem takes no part, as in the public code.
+    The student gives its stages after the ReLU (before it on ImageNet: `features`), the teacher its
+    own before the ReLU; pairs are in the order of depth, and the fused width is the student's
+    deepest, at most 512. The stem takes no part, as in the public code.
 
-    Attributes:
-      features: pairs, the student's and the teacher's name, the shallowest first; where it is None, `stage1` with `stage1_pre` and so on,
-        for all stages of both, and `pooled` last.
+    Attributes: features: pairs, the student's and the teacher's name, the shallowest first; where
+      it is None, `stage1` with `stage1_pre` and so on, for all stages of both, and `pooled` last.
       warmup_epochs: epoch (from 1) at which the weight is whole; 0 for none.
     """
 
@@ -101,9 +89,7 @@ class ReviewKD(nn.Module):
         middle = min(512, found[-1][0].shape[-1])
         deeper, losses = None, []
         for i, (student, teacher) in reversed(list(enumerate(found, start=1))):
-            fuse = _Fusion(
-                middle, teacher.shape[-1], teacher.shape[1:3], name=f"fusion{i}"
-            )
+            fuse = _Fusion(middle, teacher.shape[-1], teacher.shape[1:3], name=f"fusion{i}")
             reviewed, deeper = fuse(student, deeper)
             losses.append(hierarchical_context(reviewed, teacher))
         return total(losses) * warmup(view, self.warmup_epochs)

@@ -16,7 +16,9 @@ def _huber(difference: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _distances(x: Float[Array, "b d"]) -> Float[Array, "b b"]:
-    """Between all pairs, over their mean. A squared distance is at least 1e-12, so coincident examples have no gradient."""
+    """Between all pairs, over their mean. A squared distance is at least 1e-12, so coincident
+    examples have no gradient.
+    """
     if x.shape[0] < 2:
         raise InputError("RKD compares examples: a batch of one has none to compare.")
     x = x.astype(jnp.float32)
@@ -26,16 +28,13 @@ def _distances(x: Float[Array, "b d"]) -> Float[Array, "b b"]:
     products = einsum("id,jd->ij", x, x)
     apart = ~jnp.eye(len(x), dtype=bool)
     squared = square[:, None] + square[None, :] - 2 * products
-    distance = jnp.where(
-        apart, jnp.sqrt(jnp.where(squared > 1e-12, squared, 1e-12)), 0.0
-    )
+    distance = jnp.where(apart, jnp.sqrt(jnp.where(squared > 1e-12, squared, 1e-12)), 0.0)
     return distance / (jnp.sum(distance) / (len(x) * (len(x) - 1)))
 
 
-def rkd_distance(
-    student: Float[Array, "b d"], teacher: Float[Array, "b e"]
-) -> Float[Array, ""]:
-    """Mean over all [b, b] pairs of the Huber loss of distances, each side's in units of its mean distance.
+def rkd_distance(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Array, ""]:
+    """Mean over all [b, b] pairs of the Huber loss of distances, each side's in units of its mean
+    distance.
 
     Park, Kim, Lu, Cho. Relational Knowledge Distillation. CVPR 2019.
     https://arxiv.org/abs/1904.05068, section 3.2.1, L_RKD-D.
@@ -50,19 +49,20 @@ def _angles(x: Float[Array, "b d"]) -> Float[Array, "b b b"]:
     return einsum("aid,ajd->aij", direction, direction)
 
 
-def rkd_angle(
-    student: Float[Array, "b d"], teacher: Float[Array, "b e"]
-) -> Float[Array, ""]:
-    """Mean over all [b, b, b] triples of the Huber loss of the cosines of their angles. Park et al. 2019,
-    section 3.2.2, L_RKD-A.
+def rkd_angle(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Array, ""]:
+    """Mean over all [b, b, b] triples of the Huber loss of the cosines of their angles. Park et al.
+    2019, section 3.2.2, L_RKD-A.
 
-    Of two examples that coincide the direction is undefined: it is taken as zero, with zero gradient.
+    Of two examples that coincide the direction is undefined: it is taken as zero, with zero
+    gradient.
     """
     return jnp.mean(_huber(_angles(student) - _angles(teacher)))
 
 
 class RKD(nn.Module):
-    """25 times the distance loss and 50 times the angle loss, as the tables ran it, of one pair of features. It sees the global batch."""
+    """25 times the distance loss and 50 times the angle loss, as the tables ran it, of one pair of
+    features. It sees the global batch.
+    """
 
     feature: Name = "pooled"
     distance: float = 25.0

@@ -1,4 +1,6 @@
-"""Semantic calibration: each stage of the student learns from all of the teacher's, as much as their similarities are alike."""
+"""Semantic calibration: each stage of the student learns from all of the teacher's, as much as
+their similarities are alike.
+"""
 
 from collections.abc import Sequence
 
@@ -8,16 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
-from kd.features import (
-    BatchNorm,
-    Conv,
-    Dense,
-    einsum,
-    flat,
-    maps,
-    same_size,
-    unit,
-)
+from kd.features import BatchNorm, Conv, Dense, einsum, flat, maps, same_size, unit
 from kd.objectives.fitnet import hint
 from kd.types import View
 
@@ -38,14 +31,15 @@ def cross_layer(
 
 
 class SemCKD(nn.Module):
-    """`cross_layer` of all pairs of stages, whose weights are attention between rows of the stages' similarity matrices.
+    """`cross_layer` of all pairs of stages, whose weights are attention between rows of the stages'
+    similarity matrices.
 
-    A query (student) or key (teacher) is a small network of a row of similarities within the batch, so its shape depends on the batch
-    size: a batch of another size than the first is refused (the authors skip it). It sees the global batch.
+    A query (student) or key (teacher) is a small network of a row of similarities within the batch,
+    so its shape depends on the batch size: a batch of another size than the first is refused (the
+    authors skip it). It sees the global batch.
 
-    Attributes:
-      features: stages of both sides, which need not be as many as they are not paired: (student's names, teacher's names). None: all
-        stages, which both must then have alike.
+    Attributes: features: stages of both sides, which need not be as many as they are not paired:
+      (student's names, teacher's names). None: all stages, which both must then have alike.
       softness: divides the attention's energy.
     """
 
@@ -71,8 +65,7 @@ class SemCKD(nn.Module):
             for i, s in enumerate(students, 1)
         ]
         return cross_layer(
-            jnp.moveaxis(jnp.array(distance), -1, 0),
-            jax.nn.softmax(energy / self.softness),
+            jnp.moveaxis(jnp.array(distance), -1, 0), jax.nn.softmax(energy / self.softness)
         )
 
     def _embed(self, name: str, x: Float[Array, "b h w d"]) -> Float[Array, "b e"]:
@@ -83,7 +76,8 @@ class SemCKD(nn.Module):
             first = self.get_variable("params", f"{name}_hidden")["kernel"].shape[0]
             if first != len(rows):
                 raise InputError(
-                    f"SemCKD was built for batches of {first} and cannot take one of {len(rows)}: drop the last, smaller batch of an epoch."
+                    f"SemCKD was built for batches of {first} and cannot take one of {len(rows)}: "
+                    "drop the last, smaller batch of an epoch."
                 )
         hidden = nn.relu(Dense(2 * width, name=f"{name}_hidden")(rows))
         return unit(Dense(width, name=f"{name}_out")(hidden))
@@ -91,12 +85,12 @@ class SemCKD(nn.Module):
     def _distance(
         self, name: str, student: Float[Array, "b h w d"], teacher: Array
     ) -> Float[Array, " b"]:
-        """Mean squared error after three convolutions with BatchNorm, the larger map pooled to the smaller."""
+        """Mean squared error after three convolutions with BatchNorm, the larger map pooled to the
+        smaller.
+        """
         x, teacher = same_size(student, teacher)
         width = teacher.shape[-1]
         for i, (out, kernel) in enumerate([(2, (1, 1)), (2, (3, 3))], start=1):
             conv = Conv(out * width, kernel, use_bias=False, name=f"conv{i}_{name}")
             x = nn.relu(BatchNorm(name=f"norm{i}_{name}")(conv(x)))
-        return hint(
-            Conv(width, (1, 1), use_bias=False, name=f"conv3_{name}")(x), teacher
-        )
+        return hint(Conv(width, (1, 1), use_bias=False, name=f"conv3_{name}")(x), teacher)

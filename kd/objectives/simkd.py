@@ -10,12 +10,15 @@ from kd.types import View
 
 
 class SimKD(nn.Module):
-    """Mean squared error of the projected map and the teacher's last one, which is pooled where it is the larger.
+    """Mean squared error of the projected map and the teacher's last one, which is pooled where it
+    is the larger.
 
-    Chen, Mei, Zhang, Wang, Feng, Chen. Knowledge Distillation with the Reused Teacher Classifier. CVPR 2022.
-    https://arxiv.org/abs/2203.14001, Eq. 5, with the mean in place of the sum, as in the public code. The authors use it alone: no labels.
+    Chen, Mei, Zhang, Wang, Feng, Chen. Knowledge Distillation with the Reused Teacher Classifier.
+    CVPR 2022. https://arxiv.org/abs/2203.14001, Eq. 5, with the mean in place of the sum, as in the
+    public code. The authors use it alone: no labels.
 
-    The student is `kd.models.simkd.SimKD`, whose projector and inherited classifier are deployed with it.
+    The student is `kd.models.simkd.SimKD`, whose projector and inherited classifier are deployed
+    with it.
 
     Attributes:
       feature: the student's map, of the teacher's width. The teacher's is the last, after its ReLU.
@@ -27,14 +30,16 @@ class SimKD(nn.Module):
     def __call__(self, view: View) -> Float[Array, " b"]:
         if self.feature not in view.student.features:
             raise InputError(
-                f"this objective compares the student's feature {self.feature!r}, which this student has not. Wrap it: "
-                "config.student = dict(name='simkd.SimKD', student=dict(name=...), teacher=dict(name=...))."
+                f"this objective compares the student's feature {self.feature!r}, which this "
+                "student has not. Wrap it: config.student = dict(name='simkd.SimKD', "
+                "student=dict(name=...), teacher=dict(name=...))."
             )
         student = view.student.features[self.feature]
         teacher = final_map(teacher_outputs(view))
         if student.shape[-1] != teacher.shape[-1]:
             raise InputError(
-                f"the projector gives {student.shape[-1]} channels, this teacher's last map has {teacher.shape[-1]}: "
-                "config.student.teacher must name the network that config.teacher runs."
+                f"the projector gives {student.shape[-1]} channels, this teacher's last map has "
+                f"{teacher.shape[-1]}: config.student.teacher must name the network that "
+                "config.teacher runs."
             )
         return hint(student, pool(teacher, student.shape[1:3]))

@@ -1,4 +1,6 @@
-"""Similarity-preserving distillation: images that are alike for the teacher are alike for the student."""
+"""Similarity-preserving distillation: images that are alike for the teacher are alike for the
+student.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,10 +10,9 @@ from kd.features import Name, einsum, flat, last, unit
 from kd.types import View
 
 
-def similarity(
-    student: Float[Array, "b ..."], teacher: Float[Array, "b ..."]
-) -> Float[Array, ""]:
-    """|G_s - G_t|_F^2 / b^2, where G are inner products between the examples of a batch, each row scaled to length 1.
+def similarity(student: Float[Array, "b ..."], teacher: Float[Array, "b ..."]) -> Float[Array, ""]:
+    """|G_s - G_t|_F^2 / b^2, where G are inner products between the examples of a batch, each row
+    scaled to length 1.
 
     Each side is flattened as it is, so sizes and widths may differ.
 
@@ -23,7 +24,9 @@ def similarity(
 
 
 class SP(nn.Module):
-    """`similarity` of one pair of features: the last stage of each network where `feature` is None. It sees the global batch."""
+    """`similarity` of one pair of features: the last stage of each network where `feature` is None.
+    It sees the global batch.
+    """
 
     feature: Name | None = None
 

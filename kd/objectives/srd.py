@@ -1,4 +1,6 @@
-"""A simple recipe: a linear projector, normalised features, and the logarithm of a high power of their distance."""
+"""A simple recipe: a linear projector, normalised features, and the logarithm of a high power of
+their distance.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,17 +15,20 @@ def log_sum(
 ) -> Float[Array, ""]:
     """log sum |student - teacher|^exponent, over all entries of both axes.
 
-    Miles, Mikolajczyk. Understanding the Role of the Projector in Knowledge Distillation. AAAI 2024.
-    https://arxiv.org/abs/2303.11098, section 3 (LogSum). Equal sides give the log of 1e-30, with zero gradient, where the formula diverges.
+    Miles, Mikolajczyk. Understanding the Role of the Projector in Knowledge Distillation. AAAI
+    2024. https://arxiv.org/abs/2303.11098, section 3 (LogSum). Equal sides give the log of 1e-30,
+    with zero gradient, where the formula diverges.
     """
     difference = jnp.abs(student.astype(jnp.float32) - teacher.astype(jnp.float32))
     return jnp.log(jnp.maximum(jnp.sum(difference**exponent), 1e-30))
 
 
 class SRD(nn.Module):
-    """`log_sum` of the student's feature through a linear layer and of the teacher's, both after BatchNorm without scale and bias.
+    """`log_sum` of the student's feature through a linear layer and of the teacher's, both after
+    BatchNorm without scale and bias.
 
-    The authors add it, twice, to the divergence of the logits at T = 1 and to the cross entropy. It sees the global batch.
+    The authors add it, twice, to the divergence of the logits at T = 1 and to the cross entropy. It
+    sees the global batch.
     """
 
     feature: Name = "pooled"
@@ -32,12 +37,8 @@ class SRD(nn.Module):
     @nn.compact
     def __call__(self, view: View) -> Float[Array, ""]:
         student, teacher = map(flat, pair(view, self.feature))
-        norm = lambda name: BatchNorm(
-            epsilon=1e-4, use_scale=False, use_bias=False, name=name
-        )
+        norm = lambda name: BatchNorm(epsilon=1e-4, use_scale=False, use_bias=False, name=name)
         projected = Dense(teacher.shape[-1], name="projector")(student)
         return log_sum(
-            norm("norm_student")(projected),
-            norm("norm_teacher")(teacher),
-            self.exponent,
+            norm("norm_student")(projected), norm("norm_teacher")(teacher), self.exponent
         )

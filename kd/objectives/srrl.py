@@ -1,4 +1,6 @@
-"""Softmax regression representation learning: the teacher's classifier must read the student's feature as it reads its own."""
+"""Softmax regression representation learning: the teacher's classifier must read the student's
+feature as it reads its own.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,12 +25,15 @@ def teacher_head(view: View, name: str) -> tuple[Array, Array]:
 
 
 class SRRL(nn.Module):
-    """Mean squared error of the feature plus that of the logits which the teacher's classifier gives it.
+    """Mean squared error of the feature plus that of the logits which the teacher's classifier
+    gives it.
 
-    The student's pooled feature passes a linear layer without bias, BatchNorm and ReLU to the teacher's width.
+    The student's pooled feature passes a linear layer without bias, BatchNorm and ReLU to the
+    teacher's width.
 
-    Yang, Martinez, Bulat, Tzimiropoulos. Knowledge Distillation via Softmax Regression Representation Learning. ICLR 2021.
-    https://openreview.net/forum?id=ZzwDy_wiWv, L_FM and L_SR (the L2 variant), as the public code of Chen et al. 2022 weights them: 1 and 1.
+    Yang, Martinez, Bulat, Tzimiropoulos. Knowledge Distillation via Softmax Regression
+    Representation Learning. ICLR 2021. https://openreview.net/forum?id=ZzwDy_wiWv, L_FM and L_SR
+    (the L2 variant), as the public code of Chen et al. 2022 weights them: 1 and 1.
 
     Attributes:
       feature: pair of features; the teacher's must be what its classifier reads.

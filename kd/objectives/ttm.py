@@ -1,4 +1,6 @@
-"""Transformed teacher matching: only the teacher is softened, which regularises the student by its Rényi entropy."""
+"""Transformed teacher matching: only the teacher is softened, which regularises the student by its
+Rényi entropy.
+"""
 
 import flax.linen as nn
 import jax
@@ -22,7 +24,9 @@ def transformed_kl(
 
 
 def power_sum(teacher: Float[Array, "b c"], exponent: float) -> Float[Array, " b"]:
-    """sum_c softmax(teacher)_c^exponent: near 1 where the teacher is sure, up to c^(1 - exponent) where it is not."""
+    """sum_c softmax(teacher)_c^exponent: near 1 where the teacher is sure, up to c^(1 - exponent)
+    where it is not.
+    """
     log_p = jax.nn.log_softmax(teacher.astype(jnp.float32))
     return jnp.exp(jax.nn.logsumexp(exponent * log_p, axis=-1))
 
@@ -38,7 +42,9 @@ class TTM(nn.Module):
 
 
 class WTTM(nn.Module):
-    """`transformed_kl` weighted by `power_sum`, so that images count more where the teacher is unsure. Zheng, Yang 2024."""
+    """`transformed_kl` weighted by `power_sum`, so that images count more where the teacher is
+    unsure. Zheng, Yang 2024.
+    """
 
     exponent: float = 0.1
 

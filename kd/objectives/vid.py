@@ -1,4 +1,6 @@
-"""Variational information distillation: the teacher's features are likely under a Gaussian that the student's predict."""
+"""Variational information distillation: the teacher's features are likely under a Gaussian that the
+student's predict.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,30 +15,29 @@ from kd.types import View
 
 
 def gaussian_nll(
-    mean: Float[Array, "b ..."],
-    variance: Float[Array, "..."],
-    target: Float[Array, "b ..."],
+    mean: Float[Array, "b ..."], variance: Float[Array, "..."], target: Float[Array, "b ..."]
 ) -> Float[Array, " b"]:
     """Mean over all but the batch of ((mean - target)^2 / variance + log variance) / 2, in nats.
 
-    `variance` is broadcast to the shape of `mean`; [d] is one a channel. log(2 pi) / 2 is left out, as in the public code.
+    `variance` is broadcast to the shape of `mean`; [d] is one a channel. log(2 pi) / 2 is left out,
+    as in the public code.
 
-    Ahn, Hu, Damianou, Lawrence, Dai. Variational Information Distillation for Knowledge Transfer. CVPR 2019.
-    https://arxiv.org/abs/1904.05835, the Gaussian of section 2.
+    Ahn, Hu, Damianou, Lawrence, Dai. Variational Information Distillation for Knowledge Transfer.
+    CVPR 2019. https://arxiv.org/abs/1904.05835, the Gaussian of section 2.
     """
     mean, variance, target = (
-        jnp.broadcast_to(x.astype(jnp.float32), mean.shape)
-        for x in (mean, variance, target)
+        jnp.broadcast_to(x.astype(jnp.float32), mean.shape) for x in (mean, variance, target)
     )
     nll = 0.5 * ((mean - target) ** 2 / variance + jnp.log(variance))
     return jnp.mean(nll, axis=tuple(range(1, mean.ndim)))
 
 
 class VID(nn.Module):
-    """Sum over stages of `gaussian_nll` of a regressor (three 1 x 1 convolutions without bias) with one variance a channel.
+    """Sum over stages of `gaussian_nll` of a regressor (three 1 x 1 convolutions without bias) with
+    one variance a channel.
 
-    The variance is softplus(log_scale) + eps, as in Ahn et al. 2019. It is trained; in one public code it never is. The larger map is
-    pooled to the smaller before the regressor.
+    The variance is softplus(log_scale) + eps, as in Ahn et al. 2019. It is trained; in one public
+    code it never is. The larger map is pooled to the smaller before the regressor.
 
     Attributes:
       features: pairs; all stages of both where it is None.
@@ -56,9 +57,7 @@ class VID(nn.Module):
             width = teacher.shape[-1]
             for j in (1, 2, 3):
                 name = f"regressor{i}_conv{j}"
-                x = Conv(width, (1, 1), use_bias=False, name=name)(
-                    x if j == 1 else nn.relu(x)
-                )
+                x = Conv(width, (1, 1), use_bias=False, name=name)(x if j == 1 else nn.relu(x))
             scale = self.param(f"log_scale{i}", start, (width,), jnp.float32)
             losses.append(gaussian_nll(x, jax.nn.softplus(scale) + self.eps, teacher))
         return total(losses)

@@ -1,1 +1,3 @@
-"""Training for eight bits: networks that compute on the grids of the integers that they will be deployed with."""
+"""Training for eight bits: networks that compute on the grids of the integers that they will be
+deployed with.
+"""

@@ -1,8 +1,10 @@
-"""Grids of eight bits, real = scale * (integer - zero), and rounding to them with a gradient that passes straight through.
+"""Grids of eight bits, real = scale * (integer - zero), and rounding to them with a gradient that
+passes straight through.
 
-Jacob, Kligys, Chen, Zhu, Tang, Howard, Adam, Kalenichenko. Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference. CVPR 2018. https://arxiv.org/abs/1712.05877, sections 2.1 and 3; with the integers of
-LiteRT: activations -128 to 127 with a zero point, weights -127 to 127 about zero, a scale for each output channel.
+Jacob, Kligys, Chen, Zhu, Tang, Howard, Adam, Kalenichenko. Quantization and Training of Neural
+Networks for Efficient Integer-Arithmetic-Only Inference. CVPR 2018.
+https://arxiv.org/abs/1712.05877, sections 2.1 and 3; with the integers of LiteRT: activations -128
+to 127 with a zero point, weights -127 to 127 about zero, a scale for each output channel.
 """
 
 import jax
@@ -15,22 +17,21 @@ type Kernel = Float[Array | np.ndarray, "*n c"]
 LOWEST, HIGHEST = -128, 127
 """Integers of an activation; those of a weight are -127 to 127."""
 
-# Of activations that never differ from zero, and of channels whose weights are all zero: any scale would do, but not zero.
+# Of activations that never differ from zero, and of channels whose weights are all zero: any scale
+# would do, but not zero.
 SMALLEST = 1e-8
 
 
-def scale_and_zero(
-    range: Float[Array, "2"],
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Scale and zero point (a whole number) of the grid for values from range[0] to range[1]; zero is always one of its points."""
+def scale_and_zero(range: Float[Array, "2"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Scale and zero point (a whole number) of the grid for values from range[0] to range[1]; zero
+    is always one of its points.
+    """
     low, high = jnp.minimum(range[0], 0), jnp.maximum(range[1], 0)
     scale = jnp.maximum(high - low, SMALLEST) / (HIGHEST - LOWEST)
     return scale, jnp.clip(jnp.round(LOWEST - low / scale), LOWEST, HIGHEST)
 
 
-def round_activation(
-    x: Float[Array, "..."], range: Float[Array, "2"]
-) -> Float[Array, "..."]:
+def round_activation(x: Float[Array, "..."], range: Float[Array, "2"]) -> Float[Array, "..."]:
     """x on the grid of a range. Gradient 1 inside it, 0 where x was cut off."""
     scale, zero = scale_and_zero(range)
     integer = jnp.round(x / scale) + zero
@@ -39,7 +40,9 @@ def round_activation(
 
 
 def weight_scale(weight: Kernel) -> Float[Array | np.ndarray, " c"]:
-    """Scale of each output channel, the last axis: its largest magnitude is 127. Of NumPy's arrays, NumPy's."""
+    """Scale of each output channel, the last axis: its largest magnitude is 127. Of NumPy's arrays,
+    NumPy's.
+    """
     largest = abs(weight).max(axis=tuple(range(weight.ndim - 1)))
     return largest.clip(SMALLEST) / HIGHEST
 

@@ -1,15 +1,19 @@
-"""A network's computation with every activation and weight on a grid of eight bits, as integer kernels will compute it.
+"""A network's computation with every activation and weight on a grid of eight bits, as integer
+kernels will compute it.
 
-The rewriting works on the trace of the network (its jaxpr), so that it holds for any module: what is constant given the
-weights is told from what depends on the image, and
+The rewriting works on the trace of the network (its jaxpr), so that it holds for any module: what
+is constant given the weights is told from what depends on the image, and
 
-- a convolution or matrix product takes what follows it channel by channel (BatchNorm in evaluation mode, a bias) into its
-  kernel and its offset, and the kernel is rounded then, a scale for each output channel;
+- a convolution or matrix product takes what follows it channel by channel (BatchNorm in evaluation
+  mode, a bias) into its kernel and its offset, and the kernel is rounded then, a scale for each
+  output channel;
 - a ReLU, or another cut at constants, is one with the operation before it;
 - every other operation gets rounded operands, and its result is rounded where it is used;
-- operations that move values about, and maxima, leave them on their grid; a mean of windows is rounded to that of its operand.
+- operations that move values about, and maxima, leave them on their grid; a mean of windows is
+  rounded to that of its operand.
 
-These are the rules of LiteRT's quantization: https://ai.google.dev/edge/litert/models/quantization_spec.
+These are the rules of LiteRT's quantization:
+https://ai.google.dev/edge/litert/models/quantization_spec.
 """
 
 import dataclasses
@@ -27,7 +31,9 @@ from kd.types import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """A network's computation: operations on its variables and an image, without calls of functions."""
+    """A network's computation: operations on its variables and an image, without calls of
+    functions.
+    """
 
     jaxpr: core.Jaxpr
     consts: Sequence[Any]
@@ -57,7 +63,8 @@ def constants(traced: Trace, variables: PyTree) -> dict[core.Var, Constant]:
 def rounded(
     traced: Trace, known: Mapping[core.Var, Constant], image: Array, rounding: Rounding
 ) -> Any:
-    """What the network returns, computed on grids; its first leaf (the logits of `Outputs`) is rounded, too.
+    """What the network returns, computed on grids; its first leaf (the logits of `Outputs`) is
+    rounded, too.
 
     Args:
       traced: from `trace`.
@@ -103,10 +110,7 @@ def _inlined(jaxpr: core.Jaxpr, consts: Sequence[Any], leaves: Sequence[Any]) ->
             if inner is None or is_relu(eqn):
                 results = bind(eqn, operands)
             else:
-                jaxpr_, own = (
-                    getattr(inner, "jaxpr", inner),
-                    getattr(inner, "consts", ()),
-                )
+                jaxpr_, own = (getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()))
                 results = _inlined(jaxpr_, own, operands)
         values |= zip(eqn.outvars, results, strict=True)
     return [_read(values, v) for v in jaxpr.outvars]

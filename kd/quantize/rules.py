@@ -13,15 +13,21 @@ from jaxtyping import Array
 from kd.errors import InputError
 
 type Constant = Array | np.ndarray
-"""What is known without the image; NumPy's in an export, where scales must be numbers when the program is traced."""
+"""What is known without the image; NumPy's in an export, where scales must be numbers when the
+program is traced.
+"""
 
 
 @runtime_checkable
 class Rounding(Protocol):
-    """What rounds: in training to ranges that are being observed, in an export by operations of the target's language."""
+    """What rounds: in training to ranges that are being observed, in an export by operations of the
+    target's language.
+    """
 
     def activation(self, x: Array, place: int | None) -> tuple[Array, int]:
-        """x on the grid of a place (None: a new one), and the place. Places are counted in the order of the computation."""
+        """x on the grid of a place (None: a new one), and the place. Places are counted in the
+        order of the computation.
+        """
         ...
 
     def weight(self, kernel: Constant) -> Array:
@@ -56,7 +62,9 @@ class Product:
 
 @dataclasses.dataclass(eq=False)
 class Signal:
-    """A value that depends on the image: `value`, or a product while constants can still be folded into it."""
+    """A value that depends on the image: `value`, or a product while constants can still be folded
+    into it.
+    """
 
     value: Array | None = None
     product: Product | None = None
@@ -66,22 +74,25 @@ class Signal:
 
 
 class Rules:
-    """The operations. Each method takes an equation, its operands (arrays and signals) and whether a signal has no other use."""
+    """The operations. Each method takes an equation, its operands (arrays and signals) and whether
+    a signal has no other use.
+    """
 
     def __init__(self, rounding: Rounding):
         self._rounding = rounding
 
-    def apply(
-        self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool
-    ) -> list[Signal]:
-        """The results of an equation. Raises InputError where integer kernels have no such operation."""
+    def apply(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> list[Signal]:
+        """The results of an equation. Raises InputError where integer kernels have no such
+        operation.
+        """
         rule = RULES.get(eqn.primitive.name)
         found = rule(self, eqn, operands, alone) if rule else None
         if found is None:
             where = str(eqn.source_info.name_stack) or "the network"
             raise InputError(
-                f"int8: integer kernels do not have the operation {eqn.primitive.name} as it stands in {where}. Take a network "
-                "of convolutions, dense layers, BatchNorm, ReLU, sums, products and pooling, or leave out student.quantize."
+                f"int8: integer kernels do not have the operation {eqn.primitive.name} as it "
+                f"stands in {where}. Take a network of convolutions, dense layers, BatchNorm, "
+                "ReLU, sums, products and pooling, or leave out student.quantize."
             )
         return found if isinstance(found, list) else [found]
 
@@ -91,7 +102,7 @@ class Rules:
             return jnp.asarray(signal)
         if signal.rounded is None:
             value = self._value(signal)
-            signal.rounded, signal.place = self._rounding.activation(value, signal.place)  # fmt: skip
+            signal.rounded, signal.place = self._rounding.activation(value, signal.place)
         return signal.rounded
 
     def best(self, signal: Any) -> Array:
@@ -109,15 +120,17 @@ class Rules:
             signal.value = value + _last(product.offset, value)
         return signal.value
 
-    def product(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:  # fmt: skip
+    def product(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:
         x, kernel = operands
         if isinstance(kernel, Signal) or not _channels_last(eqn):
             return None
         x = self.round(x)
         return Signal(product=Product(lambda k: bind(eqn, (x, k))[0], kernel))
 
-    def arithmetic(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:  # fmt: skip
-        """Addition and its kin: of two signals, or of a signal and a constant, which is folded where it can be."""
+    def arithmetic(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:
+        """Addition and its kin: of two signals, or of a signal and a constant, which is folded
+        where it can be.
+        """
         name = eqn.primitive.name
         signals = [x for x in operands if isinstance(x, Signal)]
         if len(signals) == 2:
@@ -136,7 +149,7 @@ class Rules:
             return Signal(product=x.product.then(name, vector, first))
         return Signal(bind(eqn, [self.round(o) if o is x else o for o in operands])[0])
 
-    def cut(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:  # fmt: skip
+    def cut(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:
         """ReLU and others that cut at constants: one with what comes before them."""
         if sum(isinstance(x, Signal) for x in operands) > 1:
             return None
@@ -147,22 +160,22 @@ class Rules:
     def total(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal:
         return Signal(bind(eqn, [self.round(operands[0])])[0], sum=True)
 
-    def window_total(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal:  # fmt: skip
+    def window_total(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal:
         """Averages of windows stay on the grid of what they are of."""
         total = self.total(eqn, operands, alone)
         return dataclasses.replace(total, place=operands[0].place)
 
-    def still(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:  # fmt: skip
-        """What leaves values on their grid: moving them about, choosing the largest, padding with zeros."""
+    def still(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:
+        """What leaves values on their grid: moving them about, choosing the largest, padding with
+        zeros.
+        """
         x, *rest = operands
         if not isinstance(x, Signal) or any(isinstance(r, Signal) for r in rest):
             return None
         value = bind(eqn, [self.round(x), *rest])[0]
         return Signal(value, place=x.place, rounded=value)
 
-    def split(
-        self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool
-    ) -> list[Signal]:
+    def split(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> list[Signal]:
         values = bind(eqn, [self.round(operands[0])])
         place = operands[0].place
         return [Signal(value, place=place, rounded=value) for value in values]
@@ -231,5 +244,7 @@ def _per_channel(constant: Any) -> Any:
 
 
 def _last(vector: Any, x: Constant) -> Any:
-    """A number as it is, and a vector over channels with the rank of x, whose last axis they are."""
+    """A number as it is, and a vector over channels with the rank of x, whose last axis they
+    are.
+    """
     return vector.reshape((1,) * (x.ndim - 1) + (-1,)) if jnp.ndim(vector) else vector

@@ -1,4 +1,6 @@
-"""A network that trains, and is evaluated, on the grids of the integers that it will be deployed with."""
+"""A network that trains, and is evaluated, on the grids of the integers that it will be deployed
+with.
+"""
 
 import flax.linen as nn
 import jax
@@ -15,18 +17,21 @@ COLLECTION = "quant_stats"
 
 
 class Quantized(nn.Module):
-    """`net` with activations and weights rounded to eight bits; its parameters are those of `net`, under the same names.
+    """`net` with activations and weights rounded to eight bits; its parameters are those of `net`,
+    under the same names.
 
-    Fine-tuning: it starts from a trained network. BatchNorm keeps its statistics and stands in its convolution's weights,
-    dropout is off. In training the range of each activation follows the batches' smallest and largest values, that of the
-    image (the first) the smallest and largest of all.
+    Fine-tuning: it starts from a trained network. BatchNorm keeps its statistics and stands in its
+    convolution's weights, dropout is off. In training the range of each activation follows the
+    batches' smallest and largest values, that of the image (the first) the smallest and largest of
+    all.
 
     Attributes:
       net: the network.
       momentum: what a range keeps of itself at each update.
       axis_name: under `jax.pmap`, the mapped axis over which a batch is spread.
 
-    Variables: those of `net`, and in `quant_stats` the `ranges` float32 [places, 2] and `updates` int [], how often they moved.
+    Variables: those of `net`, and in `quant_stats` the `ranges` float32 [places, 2] and `updates`
+    int [], how often they moved.
     """
 
     net: nn.Module
@@ -37,7 +42,9 @@ class Quantized(nn.Module):
         nn.share_scope(self, self.net)
 
     def __call__(self, image: Float[Array, "b ..."], train: bool = False) -> Outputs:
-        """Outputs of `net`, rounded. Raises InputError where it has an operation that integer kernels lack."""
+        """Outputs of `net`, rounded. Raises InputError where it has an operation that integer
+        kernels lack.
+        """
         if self.is_initializing():
             self.net(image, train=False)
         variables = {k: v for k, v in self.variables.items() if k != COLLECTION}
@@ -62,7 +69,7 @@ def _evaluated(net: nn.Module):
 class _Seen:
     """Rounding to ranges that follow the batches in training, and stand still in evaluation."""
 
-    def __init__(self, module: Quantized, before: Array | None, updates: Array, train: bool):  # fmt: skip
+    def __init__(self, module: Quantized, before: Array | None, updates: Array, train: bool):
         self._momentum, self._axis_name = module.momentum, module.axis_name
         self._before, self._updates, self._train = before, updates, train
         self.ranges: list[Array] = []
@@ -77,9 +84,7 @@ class _Seen:
         return grid.round_weight(kernel)
 
     def _range(self, x: Array, place: int) -> Float[Array, "2"]:
-        if (
-            self._before is None
-        ):  # the network is being initialised, and has seen nothing
+        if self._before is None:  # the network is being initialised, and has seen nothing
             return jnp.array([-1.0, 1.0])
         if not self._train:
             return self._before[place]
@@ -97,5 +102,7 @@ class _Seen:
 
 
 def ranges(variables: PyTree) -> Float[Array | np.ndarray, "p 2"]:
-    """The ranges that a trained student's activations have, in the order in which it computes them, the image's first."""
+    """The ranges that a trained student's activations have, in the order in which it computes them,
+    the image's first.
+    """
     return variables[COLLECTION]["ranges"]

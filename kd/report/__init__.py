@@ -1,1 +1,3 @@
-"""The report of a finished run: what its stored predictions say, as a page, as JSON and as Markdown."""
+"""The report of a finished run: what its stored predictions say, as a page, as JSON and as
+Markdown.
+"""

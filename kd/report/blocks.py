@@ -1,4 +1,6 @@
-"""What a report is built of: sections of blocks that HTML and Markdown each draw in their own way."""
+"""What a report is built of: sections of blocks that HTML and Markdown each draw in their own
+way.
+"""
 
 from typing import NamedTuple
 
@@ -19,7 +21,9 @@ class Points(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Cells; the first column is words, the others are numbers. With `fold`, a page hides it behind these words."""
+    """Cells; the first column is words, the others are numbers. With `fold`, a page hides it behind
+    these words.
+    """
 
     grid: Grid
     fold: str = ""

@@ -1,4 +1,6 @@
-"""Whether a network's probabilities mean what they say. NumPy, float64; logits are [n, c] of one network."""
+"""Whether a network's probabilities mean what they say. NumPy, float64; logits are [n, c] of one
+network.
+"""
 
 from typing import NamedTuple
 
@@ -10,7 +12,9 @@ from kd.metrics import accuracy, log_softmax, nll
 
 
 class Reliability(NamedTuple):
-    """Bins of confidence: count of examples, and where that is not 0 the mean confidence and the accuracy, else nan."""
+    """Bins of confidence: count of examples, and where that is not 0 the mean confidence and the
+    accuracy, else nan.
+    """
 
     count: np.ndarray  # [b]
     confidence: np.ndarray  # [b]
@@ -20,7 +24,9 @@ class Reliability(NamedTuple):
 def reliability(
     logits: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"], bins: int = 15
 ) -> Reliability:
-    """Examples in `bins` bins of equal width of the largest probability; bin i holds (i / bins, (i + 1) / bins]."""
+    """Examples in `bins` bins of equal width of the largest probability; bin i holds (i / bins, (i
+    + 1) / bins].
+    """
     p = np.exp(log_softmax(logits))
     top, right = p.max(axis=-1), (p.argmax(axis=-1) == label).astype(float)
     place = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
@@ -30,12 +36,12 @@ def reliability(
     return Reliability(count, sums[0] / share, sums[1] / share)
 
 
-def ece(
-    logits: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"], bins: int = 15
-) -> float:
-    """Expected calibration error, in [0, 1]: mean distance of accuracy and confidence over `reliability`'s bins.
+def ece(logits: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"], bins: int = 15) -> float:
+    """Expected calibration error, in [0, 1]: mean distance of accuracy and confidence over
+    `reliability`'s bins.
 
-    Guo et al. On Calibration of Modern Neural Networks. ICML 2017. https://arxiv.org/abs/1706.04599, Eq. 3.
+    Guo et al. On Calibration of Modern Neural Networks. ICML 2017.
+    https://arxiv.org/abs/1706.04599, Eq. 3.
     """
     found = reliability(logits, label, bins)
     gap = np.nan_to_num(np.abs(found.accuracy - found.confidence))
@@ -43,14 +49,14 @@ def ece(
 
 
 def brier(logits: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"]) -> float:
-    """Mean squared distance of the probabilities from one-hot labels, summed over classes: in [0, 2]; Brier 1950."""
+    """Mean squared distance of the probabilities from one-hot labels, summed over classes: in [0,
+    2]; Brier 1950.
+    """
     p = np.exp(log_softmax(logits))
     return float(np.mean(np.sum((p - np.eye(p.shape[-1])[label]) ** 2, axis=-1)))
 
 
-def temperature(
-    logits: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"]
-) -> float:
+def temperature(logits: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"]) -> float:
     """The t in [0.01, 100] for which logits / t have the least NLL (Guo et al. 2017, section 4.2).
 
     Fit it on data that neither trained the network nor evaluate it.
@@ -64,10 +70,10 @@ def temperature(
     return float(np.exp(found.x))
 
 
-def figures(
-    logits: Float[np.ndarray, "s n c"], label: Int[np.ndarray, " n"]
-) -> dict[str, float]:
-    """Means over s, by name. `excess` is the mean confidence less the accuracy: how much too sure."""
+def figures(logits: Float[np.ndarray, "s n c"], label: Int[np.ndarray, " n"]) -> dict[str, float]:
+    """Means over s, by name. `excess` is the mean confidence less the accuracy: how much too
+    sure.
+    """
     confidence = np.exp(log_softmax(logits)).max(axis=-1)
     return {
         "ece": float(np.mean([ece(own, label) for own in logits])),
@@ -77,10 +83,10 @@ def figures(
     }
 
 
-def diagram(
-    logits: Float[np.ndarray, "s n c"], label: Int[np.ndarray, " n"]
-) -> dict[str, list]:
-    """`reliability` over the answers of all s, as lists; None for a bin's mean where it is empty."""
+def diagram(logits: Float[np.ndarray, "s n c"], label: Int[np.ndarray, " n"]) -> dict[str, list]:
+    """`reliability` over the answers of all s, as lists; None for a bin's mean where it is
+    empty.
+    """
     every = logits.reshape(-1, logits.shape[-1])
     found = reliability(every, np.tile(label, len(logits)))
     bins = [[None if np.isnan(v) else float(v) for v in values] for values in found]

@@ -1,4 +1,6 @@
-"""How much of its width a network uses: units that never change, and the effective rank of a stage."""
+"""How much of its width a network uses: units that never change, and the effective rank of a
+stage.
+"""
 
 from typing import NamedTuple
 
@@ -7,7 +9,9 @@ from jaxtyping import Float
 
 
 class Capacity(NamedTuple):
-    """Of one stage: its units (channels of a map), how many are dead, and its effective rank, from 1 to `units`."""
+    """Of one stage: its units (channels of a map), how many are dead, and its effective rank, from
+    1 to `units`.
+    """
 
     units: int
     dead: int
@@ -26,9 +30,11 @@ def dead(rows: Float[np.ndarray, "n d"]) -> int:
 
 
 def effective_rank(rows: Float[np.ndarray, "n d"]) -> float:
-    """exp of the entropy of the singular values' shares, the mean taken off; 0 where nothing varies.
+    """exp of the entropy of the singular values' shares, the mean taken off; 0 where nothing
+    varies.
 
-    Roy, Vetterli. The effective rank: a measure of effective dimensionality. EUSIPCO 2007, Definition 1.
+    Roy, Vetterli. The effective rank: a measure of effective dimensionality. EUSIPCO 2007,
+    Definition 1.
     """
     centred = rows - rows.mean(axis=0)
     # Through the [d, d] products: of a map there are far more places than channels.

@@ -6,12 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kd.errors import InputError
-from kd.report.stored import (
-    Stored,
-    difference,
-    interval,
-    same_examples,
-)
+from kd.report.stored import Stored, difference, interval, same_examples
 from kd.workdir import Workdir
 
 
@@ -33,8 +28,9 @@ def require_same_examples(runs: Sequence[Stored]) -> None:
     for other in runs[1:]:
         if not same_examples(first, other.result, other.label):
             raise InputError(
-                f"{other.workdir} was evaluated on other examples ({other.result['examples']:,} {other.result['split']} images of "
-                f"{other.config['data']['name']}) than {first.workdir} ({first.result['examples']:,} {first.result['split']} images of "
+                f"{other.workdir} was evaluated on other examples ({other.result['examples']:,} "
+                f"{other.result['split']} images of {other.config['data']['name']}) than "
+                f"{first.workdir} ({first.result['examples']:,} {first.result['split']} images of "
                 f"{first.config['data']['name']}): report them apart."
             )
 
@@ -42,15 +38,14 @@ def require_same_examples(runs: Sequence[Stored]) -> None:
 def pairs(runs: Sequence[Stored]) -> list[dict[str, Any]]:
     """Each later run against the first one, the accuracy gained over it."""
     first = runs[0]
-    return [
-        {"run": str(run.workdir), **difference(run.right, first.right)}
-        for run in runs[1:]
-    ]
+    return [{"run": str(run.workdir), **difference(run.right, first.right)} for run in runs[1:]]
 
 
 def points(runs: Sequence[Stored], others: Sequence[str]) -> list[Point]:
-    """The runs, their teachers (one network, and the ensemble) and the finished runs in the directories `others`, each once; of
-    cohorts a point for each place in them, which may be of an architecture of its own."""
+    """The runs, their teachers (one network, and the ensemble) and the finished runs in the
+    directories `others`, each once; of cohorts a point for each place in them, which may be of an
+    architecture of its own.
+    """
     found: dict[str, Point] = {}
     for run in runs:
         _add_run(found, str(run.workdir), run.result, run.right)
@@ -96,7 +91,9 @@ def _add(
 
 
 def front(every: Sequence[Point]) -> list[Point]:
-    """Those that no other beats: none is at least as accurate in fewer bytes, or more accurate in as many."""
+    """Those that no other beats: none is at least as accurate in fewer bytes, or more accurate in
+    as many.
+    """
     best, kept = -1.0, []
     for point in sorted(every, key=lambda p: (p.bytes, -p.accuracy)):
         if point.accuracy > best:

@@ -1,4 +1,6 @@
-"""What a reader should conclude from a report, in sentences: a verdict, and a list that goes on top of the page."""
+"""What a reader should conclude from a report, in sentences: a verdict, and a list that goes on top
+of the page.
+"""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -18,11 +20,15 @@ MANY = 12
 """Classes beyond which they are counted and not named."""
 
 SURE = 5.0
-"""Points between mean confidence and accuracy from which a network is called too sure of itself, or too little."""
+"""Points between mean confidence and accuracy from which a network is called too sure of itself, or
+too little.
+"""
 
 
 def conclude(content: dict[str, Any]) -> dict[str, Any]:
-    """`verdict` (`state` and `text`) and `conclusions` (the sentences that follow it) of one run's content."""
+    """`verdict` (`state` and `text`) and `conclusions` (the sentences that follow it) of one run's
+    content.
+    """
     return {"verdict": _verdict(content), "conclusions": list(_sentences(content))}
 
 
@@ -38,13 +44,9 @@ def conclude_many(content: dict[str, Any]) -> list[str]:
             f"{short(run['run'])}: {value:.2f} % right, 95 % interval [{low:.2f}, {high:.2f}]."
         )
     first = short(runs[0]["run"])
-    lines += [
-        f"{short(pair['run'])} over {first}: {_gain(pair)}" for pair in content["pairs"]
-    ]
+    lines += [f"{short(pair['run'])} over {first}: {_gain(pair)}" for pair in content["pairs"]]
     front = [short(p["name"]) for p in content["points"] if p["front"]]
-    lines.append(
-        f"No other network here is as accurate in fewer bytes than: {', '.join(front)}."
-    )
+    lines.append(f"No other network here is as accurate in fewer bytes than: {', '.join(front)}.")
     return lines
 
 
@@ -59,7 +61,10 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
     if taught is None:
         return {
             "state": "none",
-            "text": "This run has no teacher: there is nothing it could have lost, and the network is called student below.",
+            "text": (
+                "This run has no teacher: there is nothing it could have lost, and the network is "
+                "called student below."
+            ),
         }
     if not limits:
         return {
@@ -76,16 +81,14 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
     )
     if not (kept["value"] and agrees):
         doubt = (
-            " The interval of the loss reaches across the limit."
-            if kept["low"] and agrees
-            else ""
+            " The interval of the loss reaches across the limit." if kept["low"] and agrees else ""
         )
         return {"state": "not met", "text": text.format("NOT MET") + doubt}
     if kept["high"]:
         return {"state": "met", "text": text.format("MET")}
     doubt = (
-        f" The interval of the loss reaches across the limit: on {content['examples']:,} images it may as well be "
-        f"{100 * loss['high']:.2f} points. More test images would tell."
+        f" The interval of the loss reaches across the limit: on {content['examples']:,} images it "
+        f"may as well be {100 * loss['high']:.2f} points. More test images would tell."
     )
     return {"state": "undecided", "text": text.format("MET") + doubt}
 
@@ -94,7 +97,10 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
     taught = content.get("teacher")
     if taught is None:
         value, low, high = (100 * v for v in content["interval_95"])
-        yield f"It is right on {value:.2f} % of {content['examples']:,} images, 95 % interval [{low:.2f}, {high:.2f}]."
+        yield (
+            f"It is right on {value:.2f} % of {content['examples']:,} images, 95 % interval "
+            f"[{low:.2f}, {high:.2f}]."
+        )
     else:
         yield from _of_teacher(content, taught)
     for name, gain in content["gains"].items():
@@ -111,16 +117,12 @@ def _of_teacher(content: dict[str, Any], taught: dict[str, Any]) -> Iterator[str
     loss = taught["loss"]
     value, low, high = (100 * loss[k] for k in ("value", "low", "high"))
     shown = _shown(
-        low,
-        high,
-        "a loss is shown",
-        "a gain is shown",
-        "neither loss nor gain is shown",
+        low, high, "a loss is shown", "a gain is shown", "neither loss nor gain is shown"
     )
     whom = "its own teacher, seed by seed" if taught["paired"] else "the teacher"
     yield (
-        f"Loss against {whom}: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to {100 * content['accuracy']:.2f} %), "
-        f"95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
+        f"Loss against {whom}: {value:+.2f} points ({100 * taught['accuracy']:.2f} % to "
+        f"{100 * content['accuracy']:.2f} %), 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
     )
     own, big, m = content["costs"]["student"], taught["costs"], taught["networks"]
     whom = f"the {m} networks that taught it" if m > 1 else "its teacher"
@@ -156,12 +158,18 @@ def _calibration(found: dict[str, Any]) -> str:
     how = "about as sure as it is right"
     if abs(excess) > SURE:
         how = "too sure of itself" if excess > 0 else "too little sure of itself"
-    text = f"It is {how}: its mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, ECE {100 * found['ece']:.2f} %."
+    text = (
+        f"It is {how}: its mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, "
+        f"ECE {100 * found['ece']:.2f} %."
+    )
     if found["temperature"] is None:
         return f"{text} No held-out data (config.validation = 0), so no temperature was fitted."
     mean = sum(found["temperature"]) / len(found["temperature"])
     scaled = 100 * found["scaled"]["ece"]
-    return f"{text} A temperature of {mean:.2f}, fitted on held-out images, makes the ECE {scaled:.2f} %."
+    return (
+        f"{text} A temperature of {mean:.2f}, fitted on held-out images, makes the ECE "
+        f"{scaled:.2f} %."
+    )
 
 
 def _of_networks(found: dict[str, Any]) -> Iterator[str]:
@@ -170,23 +178,24 @@ def _of_networks(found: dict[str, Any]) -> Iterator[str]:
         own, clean = robust["mean"]["student"], robust["clean"]["student"]
         worst = min(robust["kinds"], key=lambda k: min(robust["kinds"][k]["student"]))
         low = 100 * min(robust["kinds"][worst]["student"])
-        text = f"Corrupted images cost it {100 * (clean - own):.2f} points on average ({robust['images']:,} images)"
+        text = (
+            f"Corrupted images cost it {100 * (clean - own):.2f} points on average "
+            f"({robust['images']:,} images)"
+        )
         if "teacher" in robust["mean"]:
             lost = robust["clean"]["teacher"] - robust["mean"]["teacher"]
             text += f", its teacher {100 * lost:.2f}"
         yield f"{text}; the worst is {worst}, down to {low:.2f} %."
     stages = found["capacity"]["student"]
-    dead = [
-        f"{round(s['dead'], 1):g} of {s['units']} in {s['stage']}"
-        for s in stages
-        if s["dead"]
-    ]
+    dead = [f"{round(s['dead'], 1):g} of {s['units']} in {s['stage']}" for s in stages if s["dead"]]
     if stages:
         yield f"Dead units, mean over seeds: {', '.join(dead) or 'none'}."
 
 
 def _bought(own: dict[str, int], big: dict[str, int], whom: str) -> str:
-    """What the student costs beside what taught it, where it is smaller, of the same size and larger."""
+    """What the student costs beside what taught it, where it is smaller, of the same size and
+    larger.
+    """
     (a, than), (b, as_well) = (
         _beside(own[key], big[key], unit)
         for key, unit in (("bytes", "bytes"), ("macs", "multiply-accumulates"))

@@ -1,8 +1,10 @@
-"""Corrupted images: five kinds in five severities, as pure functions. Images are float32 in [0, 1], [n, h, w, c].
+"""Corrupted images: five kinds in five severities, as pure functions. Images are float32 in [0, 1],
+[n, h, w, c].
 
-The kinds and their amounts are those of CIFAR-10-C: Hendrycks, Dietterich. Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations. ICLR 2019. https://arxiv.org/abs/1903.12261. The noise differs from that of its files, for it is drawn
-anew, so that accuracies here are near those on CIFAR-10-C and are not the same numbers.
+The kinds and their amounts are those of CIFAR-10-C: Hendrycks, Dietterich. Benchmarking Neural
+Network Robustness to Common Corruptions and Perturbations. ICLR 2019.
+https://arxiv.org/abs/1903.12261. The noise differs from that of its files, for it is drawn anew, so
+that accuracies here are near those on CIFAR-10-C and are not the same numbers.
 """
 
 from collections.abc import Callable
@@ -58,7 +60,9 @@ def brightness(image: Images, shift: Amount) -> Images:
 
 
 def pixelate(image: Images, share: Amount) -> Images:
-    """Drawn with floor(share x side) pixels a side, at least one: each is the mean of those whose centres it covers."""
+    """Drawn with floor(share x side) pixels a side, at least one: each is the mean of those whose
+    centres it covers.
+    """
     for axis in (1, 2):
         same = _same_cell(image.shape[axis], share)
         moved = jnp.moveaxis(image, axis, -1)
@@ -88,16 +92,14 @@ KINDS = {
     "blur": Corruption(blur, (0.4, 0.6, 0.7, 0.8, 1.0), "standard deviation, pixels"),
     "contrast": Corruption(contrast, (0.75, 0.5, 0.4, 0.3, 0.15), "share of it left"),
     "brightness": Corruption(brightness, (0.05, 0.1, 0.15, 0.2, 0.3), "added"),
-    "pixelation": Corruption(
-        pixelate, (0.95, 0.9, 0.85, 0.75, 0.65), "share of the side"
-    ),
+    "pixelation": Corruption(pixelate, (0.95, 0.9, 0.85, 0.75, 0.65), "share of the side"),
 }
 
 
-def corrupt(
-    image: UInt8[Array, "n h w c"], kind: str, severity: int
-) -> UInt8[Array, "n h w c"]:
-    """The images under a kind of corruption in a severity of 1 to 5, rounded to 8 bits as a camera would store them."""
+def corrupt(image: UInt8[Array, "n h w c"], kind: str, severity: int) -> UInt8[Array, "n h w c"]:
+    """The images under a kind of corruption in a severity of 1 to 5, rounded to 8 bits as a camera
+    would store them.
+    """
     found = KINDS[kind]
     return _stored(found.function, image, jnp.float32(found.amounts[severity - 1]))
 

@@ -1,4 +1,6 @@
-"""How near a student is to its teacher, class by class. Shares in [0, 1], KL in nats; the whole set's are in kd.metrics."""
+"""How near a student is to its teacher, class by class. Shares in [0, 1], KL in nats; the whole
+set's are in kd.metrics.
+"""
 
 from typing import NamedTuple
 
@@ -10,7 +12,9 @@ from kd.target import lost
 
 
 class ClassRow(NamedTuple):
-    """One class: its examples, and means over the student's seeds. Of the teacher: None without one."""
+    """One class: its examples, and means over the student's seeds. Of the teacher: None without
+    one.
+    """
 
     label: int
     count: int
@@ -18,9 +22,7 @@ class ClassRow(NamedTuple):
     teacher: float | None = None
     agreement: float | None = None
     kl: float | None = None
-    loss_95: tuple[float, float] | None = (
-        None  # of teacher - accuracy, see `kd.statistics`
-    )
+    loss_95: tuple[float, float] | None = None  # of teacher - accuracy, see `kd.statistics`
 
     @property
     def worse(self) -> bool:
@@ -33,7 +35,9 @@ def per_class(
     label: Int[np.ndarray, " n"],
     target: Float[np.ndarray, "... n c"] | None,
 ) -> list[ClassRow]:
-    """A row for each class that has examples, in the order of the classes. A target [s, n, c] has a teacher for each student."""
+    """A row for each class that has examples, in the order of the classes. A target [s, n, c] has a
+    teacher for each student.
+    """
     rows = []
     for k in np.unique(label):
         at = label == k
@@ -53,6 +57,8 @@ def per_class(
 
 
 def _share(logits: Float[np.ndarray, "... n c"], label: Int[np.ndarray, " n"]) -> float:
-    """Of all answers, those that are right. A quotient of counts, so that equal shares are equal numbers."""
+    """Of all answers, those that are right. A quotient of counts, so that equal shares are equal
+    numbers.
+    """
     right = logits.argmax(-1) == label
     return float(right.sum() / right.size)

@@ -1,4 +1,6 @@
-"""The drawings of a report, as SVG: learning curves, reliability, robustness, accuracy against bytes."""
+"""The drawings of a report, as SVG: learning curves, reliability, robustness, accuracy against
+bytes.
+"""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -58,7 +60,9 @@ def canvas(
 
 
 def curves(content: dict[str, Any]) -> str | None:
-    """Accuracy and loss over epochs: lines of the mean over seeds, bands from the least to the largest. None without rows."""
+    """Accuracy and loss over epochs: lines of the mean over seeds, bands from the least to the
+    largest. None without rows.
+    """
     found = content["curves"]
     if not found["evaluated"] and not found["train"]:
         return None
@@ -83,9 +87,7 @@ def curves(content: dict[str, Any]) -> str | None:
     return made.svg
 
 
-def _band(
-    axis: Any, rows: Sequence[dict], key: str, scale: float, color: str, label: str
-) -> None:
+def _band(axis: Any, rows: Sequence[dict], key: str, scale: float, color: str, label: str) -> None:
     rows = [row for row in rows if key in row]
     if not rows:
         return
@@ -94,17 +96,14 @@ def _band(
     mark = "." if len(rows) < 40 else None
     axis.plot(epoch, values.mean(axis=1), color=color, marker=mark, label=label)
     axis.fill_between(
-        epoch,
-        values.min(axis=1),
-        values.max(axis=1),
-        color=color,
-        alpha=0.18,
-        linewidth=0,
+        epoch, values.min(axis=1), values.max(axis=1), color=color, alpha=0.18, linewidth=0
     )
 
 
 def reliability(content: dict[str, Any]) -> str:
-    """Accuracy against confidence in bins, over how many answers each bin holds: of the student, scaled too, and its teacher."""
+    """Accuracy against confidence in bins, over how many answers each bin holds: of the student,
+    scaled too, and its teacher.
+    """
     found = content["calibration"]
     panels = [("student as trained", found, STUDENT)]
     if found["temperature"]:
@@ -123,19 +122,11 @@ def reliability(content: dict[str, Any]) -> str:
             width = 1 / len(count)
             middle = (np.arange(len(count)) + 0.5) * width
             axis.bar(
-                middle,
-                count / count.sum(),
-                0.86 * width,
-                color="#d9e2ec",
-                label="share of answers",
+                middle, count / count.sum(), 0.86 * width, color="#d9e2ec", label="share of answers"
             )
             axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
             axis.plot(
-                *zip(*points, strict=True),
-                color=color,
-                marker="o",
-                markersize=4,
-                label="accuracy",
+                *zip(*points, strict=True), color=color, marker="o", markersize=4, label="accuracy"
             )
             axis.set(title=title, xlabel="confidence", xlim=(0, 1), ylim=(0, 1.02))
             axis.set_aspect("equal")
@@ -150,9 +141,7 @@ def robustness(found: dict[str, Any]) -> str:
             for name, color in (("teacher", TEACHER), ("student", STUDENT)):
                 if name in scores:
                     values = [found["clean"][name], *scores[name]]
-                    axis.plot(
-                        100 * np.array(values), color=color, marker=".", label=name
-                    )
+                    axis.plot(100 * np.array(values), color=color, marker=".", label=name)
             axis.set(title=kind, xticks=range(6))
         made.axes[0].set_ylabel("accuracy, %")
         made.axes[0].legend(loc="lower left")
@@ -161,7 +150,9 @@ def robustness(found: dict[str, Any]) -> str:
 
 
 def front(points: Sequence[dict[str, Any]]) -> str:
-    """Accuracy with its interval against bytes on a logarithmic axis; a line through those that no other beats."""
+    """Accuracy with its interval against bytes on a logarithmic axis; a line through those that no
+    other beats.
+    """
     from matplotlib.transforms import ScaledTranslation
 
     with canvas(1, 3.4) as made:

@@ -20,8 +20,9 @@ def write(
 ) -> epath.Path:
     """Writes `report.html`, `report.json` and `report.md`; returns the page's path.
 
-    By default they go into RUN/report, or, of several runs, into `report` beside the first. All three are made before the first
-    is written, so that a report that cannot be made leaves an older one alone. Arguments: see `make_content`.
+    By default they go into RUN/report, or, of several runs, into `report` beside the first. All
+    three are made before the first is written, so that a report that cannot be made leaves an older
+    one alone. Arguments: see `make_content`.
     """
     content = make_content(paths, root, run, images)
     first = epath.Path(paths[0])

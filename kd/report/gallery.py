@@ -1,4 +1,6 @@
-"""Pictures for a report: where the student is wrong and its teacher right, and what the corruptions look like."""
+"""Pictures for a report: where the student is wrong and its teacher right, and what the corruptions
+look like.
+"""
 
 import base64
 import io
@@ -20,26 +22,23 @@ SIDE = 96
 """Largest side of a picture in pixels; larger ones are made smaller."""
 
 
-def mistakes(
-    stored: Stored, dataset: Dataset, rows: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Of the classes where the student is worse, the most so first: test images that its teacher knows and it does not.
+def mistakes(stored: Stored, dataset: Dataset, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the classes where the student is worse, the most so first: test images that its teacher
+    knows and it does not.
 
     Args:
       stored: a run with a teacher.
       dataset: its data.
       rows: `classes` of its content.
 
-    Returns:
-      For each class `name` and `images`: `index` in the test set, `png` (base64), the student's commonest wrong answer
-      `student`, and `wrong`, how many of its seeds are. Those that more seeds get wrong come first.
+    Returns: For each class `name` and `images`: `index` in the test set, `png` (base64), the
+      student's commonest wrong answer `student`, and `wrong`, how many of its seeds are. Those that
+      more seeds get wrong come first.
     """
     assert stored.target is not None
     names = stored.result["class_names"]
     named = lambda k: names[k] if names else str(k)
-    worst = sorted(
-        (r for r in rows if r["worse"]), key=lambda r: r["accuracy"] - r["teacher"]
-    )
+    worst = sorted((r for r in rows if r["worse"]), key=lambda r: r["accuracy"] - r["teacher"])
     answers = stored.logits.argmax(-1)  # [s, n]
     known = stored.target.argmax(-1) == stored.label  # [n], or of own teachers [s, n]
     missed = (answers != stored.label) & known  # [s, n]
@@ -65,15 +64,16 @@ def mistakes(
 
 
 def corrupted(dataset: Dataset) -> dict[str, list[str]] | None:
-    """The first test image without and in each severity of each kind of corruption, as PNG; None for what is no picture."""
+    """The first test image without and in each severity of each kind of corruption, as PNG; None
+    for what is no picture.
+    """
     image = _image(dataset, 0)
     if png(image) is None:
         return None
     one = jax.device_put(image[None])
     look = lambda kind, severity: np.asarray(corrupt(one, kind, severity))[0]
     return {
-        kind: [str(png(image))]
-        + [str(png(look(kind, i))) for i in range(1, SEVERITIES + 1)]
+        kind: [str(png(image))] + [str(png(look(kind, i))) for i in range(1, SEVERITIES + 1)]
         for kind in KINDS
     }
 

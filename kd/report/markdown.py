@@ -1,4 +1,6 @@
-"""A report as Markdown: everything but the drawings and pictures, whose numbers stand in its tables."""
+"""A report as Markdown: everything but the drawings and pictures, whose numbers stand in its
+tables.
+"""
 
 from typing import Any
 
@@ -42,8 +44,6 @@ def _block(block: Block) -> str:
 
 
 def _table(grid: Grid) -> str:
-    head, *rows = (
-        "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in grid
-    )
+    head, *rows = ("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in grid)
     rule = "| --- |" + " ---: |" * (len(grid[0]) - 1)
     return "\n".join([head, rule, *rows])

@@ -28,16 +28,12 @@ class Net(NamedTuple):
         starts = range(0, len(image), 256)
         return np.stack(
             [
-                np.concatenate(
-                    [np.asarray(self.logits_of(v, image[i : i + 256])) for i in starts]
-                )
+                np.concatenate([np.asarray(self.logits_of(v, image[i : i + 256])) for i in starts])
                 for v in self.members
             ]
         )
 
-    def stages(
-        self, member: PyTree, image: Shaped[np.ndarray, "n ..."]
-    ) -> dict[str, np.ndarray]:
+    def stages(self, member: PyTree, image: Shaped[np.ndarray, "n ..."]) -> dict[str, np.ndarray]:
         """Activations of the stages from the input on, and the logits; each [n, ...]."""
         names: list[str] = []
         parts = []
@@ -51,7 +47,9 @@ class Net(NamedTuple):
 
 
 def _stages(outputs: Outputs) -> list[str]:
-    """`stem`, `stage1`, ..., and `pooled` where that is not the last of them itself, as in an MLP."""
+    """`stem`, `stage1`, ..., and `pooled` where that is not the last of them itself, as in an
+    MLP.
+    """
     features, names = outputs.features, stage_names(outputs)
     pooled = features.get("pooled")
     last = features[names[-1]] if names else None

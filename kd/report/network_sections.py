@@ -1,4 +1,6 @@
-"""What a report shows of running a run's networks: a function for each section, from the content of `kd.report.networks`."""
+"""What a report shows of running a run's networks: a function for each section, from the content of
+`kd.report.networks`.
+"""
 
 from typing import Any
 
@@ -24,12 +26,11 @@ def robustness(run: dict[str, Any]) -> list[Block]:
             lines.append([f"{kind}, {name}", *cells])
     amounts: Grid = [["severity", *severities]]
     for kind, scores in found["kinds"].items():
-        amounts.append(
-            [f"{kind}: {scores['amount']}", *(f"{v:.2f}" for v in scores["amounts"])]
-        )
+        amounts.append([f"{kind}: {scores['amount']}", *(f"{v:.2f}" for v in scores["amounts"])])
     note = (
-        f"On {found['images']:,} test images. Kinds and severities are those of CIFAR-10-C (Hendrycks and Dietterich 2019), pixel values being 0 to 1; "
-        "0 in the drawing is the clean image."
+        f"On {found['images']:,} test images. Kinds and severities are those of CIFAR-10-C "
+        "(Hendrycks and Dietterich 2019), pixel values being 0 to 1; 0 in the drawing is the clean "
+        "image."
     )
     blocks: list[Block] = [
         Figure(figures.robustness(found), "accuracy over severities"),
@@ -47,8 +48,9 @@ def likeness(found: dict[str, Any]) -> list[Block]:
     cka = found["cka"]
     heat = Heat("student ↓ teacher →", cka["student"], cka["teacher"], cka["values"])
     note = (
-        f"Linear CKA (Kornblith et al. 2019, unbiased HSIC) on {found['images']:,} test images: 1 is the same representation up to rotation and scale, 0 an "
-        "unrelated one. Means over all pairs of a student's seed and a teacher."
+        f"Linear CKA (Kornblith et al. 2019, unbiased HSIC) on {found['images']:,} test images: 1 "
+        "is the same representation up to rotation and scale, 0 an unrelated one. Means over all "
+        "pairs of a student's seed and a teacher."
     )
     return [heat, Note(note)]
 
@@ -68,7 +70,9 @@ def capacity(found: dict[str, Any]) -> list[Block]:
                 ]
             )
     note = (
-        f"On {found['images']:,} test images. A unit (a channel, where the stage is a map) is dead where it says the same of every image; the effective rank (Roy and "
-        "Vetterli 2007) is how many directions of equal strength would spread as much. A low share says that the stage could be narrower."
+        f"On {found['images']:,} test images. A unit (a channel, where the stage is a map) is dead "
+        "where it says the same of every image; the effective rank (Roy and Vetterli 2007) is how "
+        "many directions of equal strength would spread as much. A low share says that the stage "
+        "could be narrower."
     )
     return [Table(lines), Note(note)]

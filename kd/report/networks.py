@@ -1,4 +1,6 @@
-"""What running a run's networks on its test images says: representations, robustness, capacity, latency."""
+"""What running a run's networks on its test images says: representations, robustness, capacity,
+latency.
+"""
 
 import statistics
 import time
@@ -25,7 +27,9 @@ from kd.trained import fingerprint, load_trained
 from kd.workdir import Workdir
 
 BUDGET = 1e12
-"""Multiply-accumulates that a report spends on a CPU: about half a minute of two cores. An accelerator gets a hundred times that."""
+"""Multiply-accumulates that a report spends on a CPU: about half a minute of two cores. An
+accelerator gets a hundred times that.
+"""
 
 FEATURE_BYTES = 2**27
 """Of all stages of one network on the images that are looked at together."""
@@ -41,13 +45,11 @@ def load_data(stored: Stored) -> Dataset:
     try:
         dataset = make_data(config)
     except MissingData as error:
-        raise MissingData(
-            f"{error} `--stored` reports what the run has stored alone."
-        ) from None
+        raise MissingData(f"{error} `--stored` reports what the run has stored alone.") from None
     if fingerprint(dataset.test) != stored.result.get("evaluated"):
         raise InputError(
-            f"{stored.workdir} was evaluated on other images than data set {config.data.name} has on this machine now. "
-            "`--stored` reports what the run has stored alone."
+            f"{stored.workdir} was evaluated on other images than data set {config.data.name} has "
+            "on this machine now. `--stored` reports what the run has stored alone."
         )
     return dataset
 
@@ -55,10 +57,8 @@ def load_data(stored: Stored) -> Dataset:
 def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, Any]:
     """All parts of this module, as plain data. Means over seeds and members unless said otherwise.
 
-    Args:
-      stored: the run.
-      dataset: its data, from `load_data`.
-      images: how many test images to look at, evenly spread; None: as many as BUDGET allows, at least 100.
+    Args: stored: the run. dataset: its data, from `load_data`. images: how many test images to look
+      at, evenly spread; None: as many as BUDGET allows, at least 100.
 
     Raises:
       InputError: the teacher's weights are not those that the student learned from.
@@ -81,9 +81,7 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
         "latency_ms": _latency(nets, _images(dataset, [0])),
         "images": len(seen),
     }
-    whole = {
-        name: _looked_at(net, _images(dataset, seen)) for name, net in nets.items()
-    }
+    whole = {name: _looked_at(net, _images(dataset, seen)) for name, net in nets.items()}
     found["capacity"] = {name: stages for name, (stages, _) in whole.items()}
     if "teacher" in whole:
         found["cka"] = _similarity(whole["student"][1], whole["teacher"][1])
@@ -126,22 +124,18 @@ def _bearable(nets: dict[str, Net], dataset: Dataset) -> int:
     """Images whose stages fit into FEATURE_BYTES."""
     image = _images(dataset, [0])
     sizes = [
-        sum(
-            x.size * 4
-            for x in jax.tree.leaves(jax.eval_shape(net.apply, net.members[0], image))
-        )
+        sum(x.size * 4 for x in jax.tree.leaves(jax.eval_shape(net.apply, net.members[0], image)))
         for net in nets.values()
     ]
     return max(4, FEATURE_BYTES // max(sizes))
 
 
 def _latency(nets: dict[str, Net], image: np.ndarray) -> dict[str, float]:
-    """Milliseconds for one image with one member of each: medians of 50 calls, the networks in turn."""
+    """Milliseconds for one image with one member of each: medians of 50 calls, the networks in
+    turn.
+    """
     image = jax.device_put(image)
-    calls = {
-        name: partial(net.logits_of, net.members[0], image)
-        for name, net in nets.items()
-    }
+    calls = {name: partial(net.logits_of, net.members[0], image) for name, net in nets.items()}
     jax.block_until_ready([call() for call in calls.values()])
     times: dict[str, list[float]] = {name: [] for name in nets}
     for _ in range(50):
@@ -178,10 +172,10 @@ def _looked_at(net: Net, image: np.ndarray) -> tuple[list[dict[str, Any]], Grams
 
 
 def _similarity(student: Grams, teacher: Grams) -> dict[str, Any]:
-    """CKA of each stage of the student with each of the teacher, the mean over all pairs of their networks."""
-    values = [
-        [cka(own, other) for other in teacher.values()] for own in student.values()
-    ]
+    """CKA of each stage of the student with each of the teacher, the mean over all pairs of their
+    networks.
+    """
+    values = [[cka(own, other) for other in teacher.values()] for own in student.values()]
     known = [[None if np.isnan(v) else v for v in line] for line in values]
     return {"student": list(student), "teacher": list(teacher), "values": known}
 
@@ -192,7 +186,9 @@ def _robustness(
     label: np.ndarray,
     together: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, Any]:
-    """Accuracy on corrupted images: of the student the mean over seeds, of the teacher that of its members `together`."""
+    """Accuracy on corrupted images: of the student the mean over seeds, of the teacher that of its
+    members `together`.
+    """
 
     def score(picture: np.ndarray) -> dict[str, float]:
         found = {}
@@ -214,7 +210,5 @@ def _robustness(
             "amounts": list(corruption.amounts),
             **{name: [s[name] for s in scores] for name in nets},
         }
-    mean = {
-        name: float(np.mean([kind[name] for kind in kinds.values()])) for name in nets
-    }
+    mean = {name: float(np.mean([kind[name] for kind in kinds.values()])) for name in nets}
     return {"images": len(label), "clean": score(image), "mean": mean, "kinds": kinds}

@@ -12,13 +12,15 @@ STYLE = """
 :root{color-scheme:light}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:56rem;padding:2.5rem 1.5rem 5rem;background:#fff;color:#1c1f23;
-font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;overflow-wrap:break-word}
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,
+sans-serif;overflow-wrap:break-word}
 h1{font-size:1.75rem;line-height:1.2;margin:0 0 .25rem}
 h2{font-size:1.25rem;margin:3rem 0 .75rem;padding-top:1rem;border-top:1px solid #d8dce1}
 h3{font-size:1.05rem;margin:2rem 0 .5rem}
 p{margin:.6rem 0}
 p.note,p.under{color:#5a626b;font-size:.9rem}
-.verdict{margin:1.5rem 0 0;padding:1rem 1.25rem;border-left:6px solid #8a929b;background:#f4f5f7;border-radius:0 6px 6px 0}
+.verdict{margin:1.5rem 0 0;padding:1rem 1.25rem;border-left:6px solid #8a929b;
+background:#f4f5f7;border-radius:0 6px 6px 0}
 .verdict b{display:block;font-size:1.2rem;margin-bottom:.15rem}
 .verdict.met{border-color:#2a8c55;background:#eef7f1}
 .verdict.undecided{border-color:#c48a00;background:#fdf7e7}
@@ -33,11 +35,13 @@ th:first-child,td:first-child{text-align:left;padding-left:0}
 table.heat td{text-align:center;min-width:4rem;border:2px solid #fff}
 table.heat th{border:0;text-align:center}table.heat th:first-child{text-align:left}
 img.figure{display:block;max-width:100%;height:auto;margin:.75rem 0}
-figure.row{display:grid;grid-template-columns:6.5rem 1fr;gap:.75rem;align-items:start;margin:.9rem 0}
+figure.row{display:grid;grid-template-columns:6.5rem 1fr;gap:.75rem;align-items:start;
+margin:.9rem 0}
 figure.row>b{font-size:.9rem;padding-top:.25rem;overflow-wrap:anywhere}
 .pictures{display:flex;flex-wrap:wrap;gap:.75rem}
 .pictures div{width:5rem;font-size:.72rem;line-height:1.3;color:#5a626b;text-align:center}
-.pictures img{display:block;margin:0 auto .15rem;width:4.5rem;height:4.5rem;object-fit:contain;image-rendering:pixelated;background:#eef0f2;border:1px solid #d8dce1}
+.pictures img{display:block;margin:0 auto .15rem;width:4.5rem;height:4.5rem;
+object-fit:contain;image-rendering:pixelated;background:#eef0f2;border:1px solid #d8dce1}
 details{margin:.75rem 0}summary{cursor:pointer;color:#1a66b0;font-size:.9rem}
 """
 
@@ -57,7 +61,10 @@ def as_html(content: dict[str, Any], title: str) -> str:
         level = section.level
         parts.append(f"<h{level}>{_text(section.title)}</h{level}>")
         parts += [_block(block) for block in section.blocks]
-    head = f'<meta charset=utf-8><meta name=viewport content="width=device-width"><title>{_text(title)}</title><style>{STYLE}</style>'
+    head = (
+        '<meta charset=utf-8><meta name=viewport content="width=device-width">'
+        f"<title>{_text(title)}</title><style>{STYLE}</style>"
+    )
     body = "\n".join(parts)
     return f"<!doctype html>\n<html lang=en><head>{head}</head><body>\n{body}\n</body></html>\n"
 
@@ -66,7 +73,10 @@ def _verdict(run: dict[str, Any], named: bool) -> str:
     found = run["verdict"]
     state = found["state"].replace(" ", "-")
     name = f"{short(run['run'])}: " if named else ""
-    return f"<div class='verdict {state}'><b>{_text(name + STATES[found['state']])}</b>{_text(found['text'])}</div>"
+    return (
+        "<div class='verdict "
+        f"{state}'><b>{_text(name + STATES[found['state']])}</b>{_text(found['text'])}</div>"
+    )
 
 
 def _block(block: Block) -> str:
@@ -114,7 +124,10 @@ def _cell(value: float | None) -> str:
     depth = min(1.0, max(0.0, value))
     mixed = [round(255 + (to - 255) * depth) for to in (16, 82, 148)]
     letters = "#fff" if depth > 0.5 else "#1c1f23"
-    return f"<td style='background:rgb({mixed[0]},{mixed[1]},{mixed[2]});color:{letters}'>{value:.2f}</td>"
+    return (
+        "<td "
+        f"style='background:rgb({mixed[0]},{mixed[1]},{mixed[2]});color:{letters}'>{value:.2f}</td>"
+    )
 
 
 def _pictures(block: Pictures) -> str:
@@ -124,7 +137,9 @@ def _pictures(block: Pictures) -> str:
         else f"<div>{_text(caption)}</div>"
         for data, caption in block.pictures
     )
-    return f"<figure class=row><b>{_text(block.title)}</b><div class=pictures>{shown}</div></figure>"
+    return (
+        f"<figure class=row><b>{_text(block.title)}</b><div class=pictures>{shown}</div></figure>"
+    )
 
 
 def _text(words: str) -> str:

@@ -1,4 +1,6 @@
-"""A report's content in the order in which it is read: tables, drawings, pictures and what they mean."""
+"""A report's content in the order in which it is read: tables, drawings, pictures and what they
+mean.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,8 +31,9 @@ def subtitle(runs: list[dict[str, Any]]) -> str:
     first = runs[0]
     seeds = " and ".join(str(n) for n in sorted({len(run["seeds"]) for run in runs}))
     return (
-        f"{first['examples']:,} {first['split']} images of {first['data']}, {seeds} seed{'s' * (seeds != '1')}. "
-        "Figures of a student are means over its seeds unless said otherwise."
+        f"{first['examples']:,} {first['split']} images of {first['data']}, {seeds} "
+        f"seed{'s' * (seeds != '1')}. Figures of a student are means over its seeds unless said "
+        "otherwise."
     )
 
 
@@ -58,14 +61,15 @@ def _run_table(content: dict[str, Any]) -> list[Block]:
                 words.p_value(gain["mcnemar_p"]),
             ]
         lines.append(line)
-    note = f"Gains are over {short(first['run'])}. Intervals are of the bootstrap over test images and seeds; McNemar's p is the median over pairs of seeds."
+    note = (
+        f"Gains are over {short(first['run'])}. Intervals are of the bootstrap over test images "
+        "and seeds; McNemar's p is the median over pairs of seeds."
+    )
     return [Table(lines), Note(note)]
 
 
 def _front(points: list[dict[str, Any]]) -> list[Block]:
-    lines: Grid = [
-        ["", "networks", "bytes", "MACs", "accuracy %", "95 % interval", "beaten"]
-    ]
+    lines: Grid = [["", "networks", "bytes", "MACs", "accuracy %", "95 % interval", "beaten"]]
     for p in points:
         numbers = [str(p["networks"]), f"{p['bytes']:,}", f"{p['macs']:,}"]
         lines.append(
@@ -78,15 +82,12 @@ def _front(points: list[dict[str, Any]]) -> list[Block]:
             ]
         )
     note = (
-        "Each dot is a network, or an ensemble with the bytes of all its members; bars are 95 % intervals by bootstrap over test images and "
-        "seeds. The line joins those (filled) that no other beats: none is as accurate in fewer bytes. "
-        "It goes by the means: networks whose intervals overlap may change places on other images."
+        "Each dot is a network, or an ensemble with the bytes of all its members; bars are 95 % "
+        "intervals by bootstrap over test images and seeds. The line joins those (filled) that no "
+        "other beats: none is as accurate in fewer bytes. It goes by the means: networks whose "
+        "intervals overlap may change places on other images."
     )
-    return [
-        Figure(figures.front(points), "accuracy against bytes"),
-        Note(note),
-        Table(lines),
-    ]
+    return [Figure(figures.front(points), "accuracy against bytes"), Note(note), Table(lines)]
 
 
 def _of_run(run: dict[str, Any]) -> Iterator[tuple[str, list[Block]]]:
@@ -106,13 +107,11 @@ def _of_run(run: dict[str, Any]) -> Iterator[tuple[str, list[Block]]]:
         yield "Use of the width", network_sections.capacity(found)
     else:
         note = (
-            "This report is from stored predictions alone (--stored): without mistakes as pictures, corrupted images, likeness of the "
-            "stages, dead units and latency."
+            "This report is from stored predictions alone (--stored): without mistakes as "
+            "pictures, corrupted images, likeness of the stages, dead units and latency."
         )
         yield "Left out", [Note(note)]
     drawn = figures.curves(run)
     if drawn:
-        note = Note(
-            "Lines are means over seeds, bands reach from the least to the largest seed."
-        )
+        note = Note("Lines are means over seeds, bands reach from the least to the largest seed.")
         yield "Learning curves", [Figure(drawn, "accuracy and loss over epochs"), note]

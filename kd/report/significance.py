@@ -18,7 +18,8 @@ def wilson(right: int, n: int, level: float = 0.95) -> Interval:
 
 
 def mcnemar(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
-    """Exact two-sided p-value of "a and b are right equally often", from the examples on which one alone is right.
+    """Exact two-sided p-value of "a and b are right equally often", from the examples on which one
+    alone is right.
 
     McNemar. Psychometrika 12, 1947; 1.0 where there is no such example.
     """

@@ -1,4 +1,6 @@
-"""What the stored predictions of one finished run say, as plain data: nothing is trained and no network runs."""
+"""What the stored predictions of one finished run say, as plain data: nothing is trained and no
+network runs.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -84,13 +86,14 @@ class Stored(NamedTuple):
 def read(workdir: Workdir) -> Stored:
     """The run in a directory.
 
-    Raises:
-      InputError: the directory is no run, is not finished, is damaged, or its teacher's run is gone or of other examples.
+    Raises: InputError: the directory is no run, is not finished, is damaged, or its teacher's run
+      is gone or of other examples.
     """
     config = workdir.read("config.json")
     if not workdir.finished:
         raise InputError(
-            f"{workdir} is not finished: it has no result.json. The `kd run` that began it goes on from its checkpoint."
+            f"{workdir} is not finished: it has no result.json. The `kd run` that began it goes on "
+            "from its checkpoint."
         )
     own = Stored(workdir, config, workdir.read("result.json"), workdir.predictions())
     groups = recorded(own.result["teacher"])
@@ -101,12 +104,14 @@ def read(workdir: Workdir) -> Stored:
         there = Workdir(group.run)
         if not there.finished:
             raise InputError(
-                f"the teacher's run {there} is not there. Run `kd report` where `kd run` ran, or put that run back."
+                f"the teacher's run {there} is not there. Run `kd report` where `kd run` ran, or "
+                "put that run back."
             )
         found, taught = there.predictions(), there.read("result.json")
         if not same_examples(own, taught, found["label"]):
             raise InputError(
-                f"the teacher in {there} was evaluated on other examples than {workdir}. Train the student again."
+                f"the teacher in {there} was evaluated on other examples than {workdir}. Train the "
+                "student again."
             )
         teachers.append(Teacher(there, taught, group.members))
         logits.append(found["logits"][np.asarray(group.members)])
@@ -121,10 +126,11 @@ def same_examples(own: Stored, result: dict[str, Any], label: np.ndarray) -> boo
 
 
 def describe(stored: Stored, root: str) -> dict[str, Any]:
-    """Shares in [0, 1], NLL and KL in nats, costs of one network; `root` is where the runs of `config.compare` lie.
+    """Shares in [0, 1], NLL and KL in nats, costs of one network; `root` is where the runs of
+    `config.compare` lie.
 
-    Raises:
-      InputError: a run of `config.compare` was evaluated on other examples. One that is not finished is named as missing.
+    Raises: InputError: a run of `config.compare` was evaluated on other examples. One that is not
+      finished is named as missing.
     """
     result, logits, label = stored.result, stored.logits, stored.label
     content = {
@@ -167,7 +173,9 @@ def interval(right: np.ndarray) -> significance.Interval:
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """Of two runs' scores, [r, n] and [s, n]: a minus b with its interval, and McNemar's p, the median over pairs of seeds."""
+    """Of two runs' scores, [r, n] and [s, n]: a minus b with its interval, and McNemar's p, the
+    median over pairs of seeds.
+    """
     tests = [significance.mcnemar(one > 0, other > 0) for one in a for other in b]
     found = paired_difference(a, b)._asdict()
     return {**found, "mcnemar_p": float(np.median(tests))}
@@ -180,13 +188,16 @@ def _gain(own: Stored, there: Workdir) -> dict[str, Any] | None:
     other = Stored(there, {}, there.read("result.json"), there.predictions())
     if not same_examples(own, other.result, other.label):
         raise InputError(
-            f"{there} was evaluated on other examples than {own.workdir}, so that the two cannot be compared."
+            f"{there} was evaluated on other examples than {own.workdir}, so that the two cannot "
+            "be compared."
         )
     return {"run": str(there), **difference(own.right, other.right)}
 
 
 def _networks(result: Mapping[str, Any]) -> list[Any]:
-    """What to call each network: by its seed, where students were trained as cohorts also by its place in one."""
+    """What to call each network: by its seed, where students were trained as cohorts also by its
+    place in one.
+    """
     peers = len(result.get("peers", [1]))
     if peers == 1:
         return result["seeds"]
@@ -202,9 +213,7 @@ def _wilson(logits: np.ndarray, label: np.ndarray) -> list[float]:
     return list(significance.wilson(right, len(label)))
 
 
-def _against(
-    logits: np.ndarray, label: np.ndarray, target: np.ndarray
-) -> dict[str, Any]:
+def _against(logits: np.ndarray, label: np.ndarray, target: np.ndarray) -> dict[str, Any]:
     right, taught = logits.argmax(-1) == label, target.argmax(-1) == label
     one = target.ndim == 2  # for all students
     each = target[None] if one else target
@@ -226,7 +235,9 @@ def _against(
 
 
 def _calibration(stored: Stored) -> dict[str, Any]:
-    """Means over seeds; temperatures are fitted on the validation images alone, each seed's on its own logits."""
+    """Means over seeds; temperatures are fitted on the validation images alone, each seed's on its
+    own logits.
+    """
     logits, label = stored.logits.astype(np.float64), stored.label
     found: dict[str, Any] = {
         **calibration.figures(logits, label),
@@ -235,10 +246,7 @@ def _calibration(stored: Stored) -> dict[str, Any]:
     }
     if "validation_logits" in stored.arrays:
         held_out = stored.arrays["validation_logits"].astype(np.float64)
-        fit = [
-            calibration.temperature(own, stored.arrays["validation_label"])
-            for own in held_out
-        ]
+        fit = [calibration.temperature(own, stored.arrays["validation_label"]) for own in held_out]
         scaled = logits / np.array(fit)[:, None, None]
         found["temperature"] = fit
         found["scaled"] = {
@@ -255,17 +263,15 @@ def _classes(
     names: list[str],
 ) -> list[dict[str, Any]]:
     return [
-        {
-            "name": names[row.label] if names else str(row.label),
-            **row._asdict(),
-            "worse": row.worse,
-        }
+        {"name": names[row.label] if names else str(row.label), **row._asdict(), "worse": row.worse}
         for row in fidelity.per_class(logits, label, target)
     ]
 
 
 def _curves(workdir: Workdir) -> dict[str, list[dict[str, Any]]]:
-    """`evaluated`: metrics of each evaluation. `train`: of each epoch, the mean over its updates. Values are lists over seeds."""
+    """`evaluated`: metrics of each evaluation. `train`: of each epoch, the mean over its updates.
+    Values are lists over seeds.
+    """
     rows = read_rows(workdir)
     evaluated = [row for row in rows if row["kind"] != "train"]
     keys = ("epoch", "accuracy", "nll")

@@ -1,4 +1,6 @@
-"""What a report shows of one run's stored predictions: a function for each section, from the content of `kd.report.stored`."""
+"""What a report shows of one run's stored predictions: a function for each section, from the
+content of `kd.report.stored`.
+"""
 
 import statistics
 from typing import Any
@@ -52,8 +54,9 @@ def accuracy(run: dict[str, Any]) -> list[Block]:
     if len(differences) > 1:
         blocks.append(Table(differences))
     note = (
-        "One network's interval is Wilson's; that of all seeds and those of differences are of the paired bootstrap over test images and seeds. "
-        "McNemar's test asks of two networks whether they are right equally often; nothing is corrected for asking several times."
+        "One network's interval is Wilson's; that of all seeds and those of differences are of the "
+        "paired bootstrap over test images and seeds. McNemar's test asks of two networks whether "
+        "they are right equally often; nothing is corrected for asking several times."
     )
     return [*blocks, Note(note)]
 
@@ -71,7 +74,10 @@ def costs(run: dict[str, Any]) -> list[Block]:
     note = "Bytes are those of the weights as they are trained, float32."
     if found:
         machine = found["hardware"]
-        note += f" Latency is the median of 50 calls with one image on this machine ({machine['device']}, {machine['cores']} cores), not on a target."
+        note += (
+            " Latency is the median of 50 calls with one image on this machine "
+            f"({machine['device']}, {machine['cores']} cores), not on a target."
+        )
     return [Table(lines), Note(note)]
 
 
@@ -79,9 +85,7 @@ def classes(run: dict[str, Any]) -> list[Block]:
     rows = run["classes"]
     if "teacher" not in run:
         plain: Grid = [["class", "images", "accuracy %"]]
-        plain += [
-            [r["name"], f"{r['count']:,}", words.percent(r["accuracy"])] for r in rows
-        ]
+        plain += [[r["name"], f"{r['count']:,}", words.percent(r["accuracy"])] for r in rows]
         return _folded(plain)
     rows = sorted(rows, key=lambda r: r["accuracy"] - r["teacher"])
     head = "class|images|student %|teacher %|loss|95 % interval|agreement %|KL, nats|"
@@ -104,8 +108,9 @@ def classes(run: dict[str, Any]) -> list[Block]:
             ]
         )
     note = (
-        "The largest loss comes first. Agreement is the share of images on which student and teacher give the same answer; KL is of the "
-        f"student's probabilities from the teacher's. Of {len(rows)} intervals one in twenty misses by chance."
+        "The largest loss comes first. Agreement is the share of images on which student and "
+        "teacher give the same answer; KL is of the student's probabilities from the teacher's. Of "
+        f"{len(rows)} intervals one in twenty misses by chance."
     )
     return [*_folded(lines), Note(note)]
 
@@ -121,8 +126,8 @@ def mistakes(run: dict[str, Any]) -> list[Block]:
     seeds = len(run["seeds"])
     votes = f", in how many of {seeds} seeds," if seeds > 1 else ""
     note = (
-        "Test images that the teacher gets right and the student wrong, of the classes with the largest loss. Under each: the wrong "
-        f"answer{votes} and the image's place in the test set."
+        "Test images that the teacher gets right and the student wrong, of the classes with the "
+        f"largest loss. Under each: the wrong answer{votes} and the image's place in the test set."
     )
     lines: list[Block] = [Note(note)]
     for row in run["mistakes"]:
@@ -151,12 +156,17 @@ def calibration(run: dict[str, Any]) -> list[Block]:
     if found["temperature"]:
         mean = sum(found["temperature"]) / len(found["temperature"])
         lines.append(line(f"student at temperature {mean:.3f}", found["scaled"]))
-        note = "The temperature is fitted for each seed on held-out training images, which neither trained nor evaluate it."
+        note = (
+            "The temperature is fitted for each seed on held-out training images, which neither "
+            "trained nor evaluate it."
+        )
     else:
-        note = "No temperature was fitted, for the run kept no training images for it: config.validation = 0.1 would."
-    note += " ECE is over 15 bins of equal width; where the line of a diagram lies below the diagonal, the network is too sure of itself."
-    return [
-        Table(lines),
-        Figure(figures.reliability(run), "reliability diagrams"),
-        Note(note),
-    ]
+        note = (
+            "No temperature was fitted, for the run kept no training images for it: "
+            "config.validation = 0.1 would."
+        )
+    note += (
+        " ECE is over 15 bins of equal width; where the line of a diagram lies below the "
+        "diagonal, the network is too sure of itself."
+    )
+    return [Table(lines), Figure(figures.reliability(run), "reliability diagrams"), Note(note)]

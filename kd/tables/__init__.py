@@ -1,1 +1,3 @@
-"""Tables of papers: an experiment as data, the runs that it lacks, their numbers beside the paper's."""
+"""Tables of papers: an experiment as data, the runs that it lacks, their numbers beside the
+paper's.
+"""

@@ -1,4 +1,6 @@
-"""`kd table`: runs what is missing of a paper's table, and prints it beside the paper's numbers. Imports no jax."""
+"""`kd table`: runs what is missing of a paper's table, and prints it beside the paper's numbers.
+Imports no jax.
+"""
 
 import dataclasses
 import fnmatch
@@ -35,7 +37,9 @@ class Options:
 
 
 def act(options: Options) -> int:
-    """Does what the options say and returns the exit status: 1 where a run failed. Raises InputError."""
+    """Does what the options say and returns the exit status: 1 where a run failed. Raises
+    InputError.
+    """
     for name, number in (("jobs", options.jobs), ("seeds", options.seeds)):
         if number is not None and number < 1:
             raise InputError(f"--{name}: expected 1 or more, got {number}.")
@@ -61,7 +65,7 @@ def act(options: Options) -> int:
             tell(f"{len(todo)} runs to do; see --dry_run for an estimate")
         failed = processes.run_all(todo, runs, options.jobs, options.runs, tell)
     if options.publish:
-        there, size, lost = results.publish(experiment.published, runs, experiment.cells())  # fmt: skip
+        there, size, lost = results.publish(experiment.published, runs, experiment.cells())
         tell(f"{experiment.published}: {there} of {size} cells")
         for reference in lost:
             tell(f"no longer part of the experiment, and left out: {reference}")
@@ -90,18 +94,16 @@ def tell(line: str) -> None:
 
 
 def gather(
-    experiment: Experiment,
-    runs: Mapping[str, Run],
-    published: Mapping,
-    strict: bool = True,
+    experiment: Experiment, runs: Mapping[str, Run], published: Mapping, strict: bool = True
 ) -> tuple[list[list[Entry]], dict[str, str]]:
-    """The numbers of each table: of finished runs, and else those published. What cannot be read is missing.
+    """The numbers of each table: of finished runs, and else those published. What cannot be read is
+    missing.
 
     Returns:
       the entries of each table, and by reference why a finished run could not be read.
 
-    Raises:
-      InputError: with `strict`, published results of another config, which else are told of, as are those of another teacher.
+    Raises: InputError: with `strict`, published results of another config, which else are told of,
+      as are those of another teacher.
     """
     unread: dict[str, str] = {}
     stale: set[str] = set()
@@ -129,7 +131,9 @@ def gather(
 
 
 def as_published(text: str, file: str) -> str:
-    """The document with an experiment between its markers as its published results alone have it. Raises InputError."""
+    """The document with an experiment between its markers as its published results alone have it.
+    Raises InputError.
+    """
     experiment = experiments.load(file)
     published = results.read(experiment.published)
     runs = plan.make(experiment, os.devnull)
@@ -151,9 +155,7 @@ def _alone(experiment: Experiment, entries: Sequence[list[Entry]]) -> dict[str, 
     return {table.title: layout.alone(table, own) for table, own in tables}
 
 
-def _filled(
-    file: str, experiment: Experiment, whole: str, single: Mapping[str, str]
-) -> str:
+def _filled(file: str, experiment: Experiment, whole: str, single: Mapping[str, str]) -> str:
     """The text of the file with the experiment in it. Raises InputError."""
     try:
         return document.fill(Path(file).read_text(), experiment.name, whole, single)
@@ -164,17 +166,16 @@ def _filled(
 
 
 def _chosen(experiment: Experiment, pattern: str) -> list[Cell]:
-    """Cells whose row, column or config the pattern finds: with `*` or `?` as a whole, else anywhere in it."""
+    """Cells whose row, column or config the pattern finds: with `*` or `?` as a whole, else
+    anywhere in it.
+    """
     if not pattern:
         return experiment.cells()
     wild = pattern.lower() if re.search(r"[*?]", pattern) else f"*{pattern.lower()}*"
     found = [
         cell
         for cell in experiment.cells()
-        if any(
-            fnmatch.fnmatchcase(text.lower(), wild)
-            for text in (cell.name, cell.reference)
-        )
+        if any(fnmatch.fnmatchcase(text.lower(), wild) for text in (cell.name, cell.reference))
     ]
     if not found:
         names = dict.fromkeys(cell.row for cell in experiment.cells())
@@ -192,10 +193,7 @@ def _todo(cells: Iterable[Cell], runs: Mapping[str, Run]) -> list[Run]:
 
 
 def _write(
-    out: Path,
-    experiment: Experiment,
-    entries: Sequence[list[Entry]],
-    runs: Mapping[str, Run],
+    out: Path, experiment: Experiment, entries: Sequence[list[Entry]], runs: Mapping[str, Run]
 ) -> None:
     """NAME.md, NAME.csv and figures, in the directory `out`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -211,10 +209,7 @@ def _write(
 
 
 def _draw(
-    out: Path,
-    experiment: Experiment,
-    entries: Sequence[list[Entry]],
-    runs: Mapping[str, Run],
+    out: Path, experiment: Experiment, entries: Sequence[list[Entry]], runs: Mapping[str, Run]
 ) -> list[Path]:
     """NAME.png and what tables ask for beside it, in the directory `out`."""
     from kd.tables import figure

@@ -1,6 +1,8 @@
-"""Metrics of tables, from the stored predictions of a run: errors as counts, of some classes, of the ensemble, after a bias.
+"""Metrics of tables, from the stored predictions of a run: errors as counts, of some classes, of
+the ensemble, after a bias.
 
-A table names one as it would be called: `errors`, `accuracy(of=3)`, `errors(bias=(7, 8), chosen_on="test")`. NumPy alone.
+A table names one as it would be called: `errors`, `accuracy(of=3)`, `errors(bias=(7, 8),
+chosen_on="test")`. NumPy alone.
 """
 
 import ast
@@ -27,8 +29,10 @@ UNITS = {
 """Unit and usual digits of each metric."""
 
 OF_RESULT = ("nll", "agreement", "kl", "teacher_accuracy", "exported_bytes")
-"""Metrics that are not of the stored predictions alone, see `kd.tables.results`; they take no keywords. `teacher_accuracy` is that of
-what taught: of several members their mean probability, of a mean teacher each seed's. `exported_bytes`: of the networks' files."""
+"""Metrics that are not of the stored predictions alone, see `kd.tables.results`; they take no
+keywords. `teacher_accuracy` is that of what taught: of several members their mean probability, of a
+mean teacher each seed's. `exported_bytes`: of the networks' files.
+"""
 
 KEYWORDS = {
     "of": None,
@@ -41,10 +45,11 @@ KEYWORDS = {
 }
 """What a metric may be asked for.
 
-`of`: the examples of these classes alone. `bias`: after a number was added to the logits of these classes, the same for all
-examples, chosen for the fewest errors on `chosen_on`, "validation" or "test". `ensemble`: of the seeds' mean probability.
-Where students were trained as cohorts each seed has the mean of its peers; `peer`: that of this one alone, from 0; `together`: that
-of their mean probability. `exported`: of the networks' files, which a run with `config.export` makes and asks.
+`of`: the examples of these classes alone. `bias`: after a number was added to the logits of these
+classes, the same for all examples, chosen for the fewest errors on `chosen_on`, "validation" or
+"test". `ensemble`: of the seeds' mean probability. Where students were trained as cohorts each seed
+has the mean of its peers; `peer`: that of this one alone, from 0; `together`: that of their mean
+probability. `exported`: of the networks' files, which a run with `config.export` makes and asks.
 """
 
 
@@ -105,15 +110,11 @@ def parse(text: str) -> Metric:
         bool(given.get("exported", False)),
     )
     if metric.peer is not None and (type(metric.peer) is not int or metric.peer < 0):
-        raise InputError(
-            f"metric {text!r}: a peer is a number from 0, not {metric.peer!r}."
-        )
+        raise InputError(f"metric {text!r}: a peer is a number from 0, not {metric.peer!r}.")
     if metric.exported and metric.bias:
         raise InputError(f"metric {text!r}: a bias is of the network, not of its file.")
     if metric.chosen_on not in ("validation", "test"):
-        raise unknown(
-            "value of chosen_on", str(metric.chosen_on), ("validation", "test")
-        )
+        raise unknown("value of chosen_on", str(metric.chosen_on), ("validation", "test"))
     if name == "bias" and not metric.bias:
         raise InputError(f"metric {text!r}: say whose, as in 'bias(bias=3)'.")
     return metric
@@ -127,7 +128,8 @@ def _classes(value: Any, text: str) -> tuple[int, ...]:
 
 
 def evaluate(metric: Metric, predictions: Mapping[str, np.ndarray]) -> list[float]:
-    """The metric of each seed, of cohorts the mean of a seed's peers or one peer's; or of the ensemble alone.
+    """The metric of each seed, of cohorts the mean of a seed's peers or one peer's; or of the
+    ensemble alone.
 
     Args:
       metric: from `parse`.
@@ -186,7 +188,8 @@ def _of_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     if f"{prefix}logits" not in predictions:
         raise InputError(
-            "a bias chosen on validation needs validation predictions, and the run kept none: set config.validation."
+            "a bias chosen on validation needs validation predictions, and the run kept none: set "
+            "config.validation."
         )
     logits, label = predictions[f"{prefix}logits"], predictions[f"{prefix}label"]
     if metric.ensemble:
@@ -206,14 +209,14 @@ def _of_files(predictions: Mapping[str, np.ndarray], metric: Metric) -> np.ndarr
 
 
 def best_bias(
-    logits: Float[np.ndarray, "n c"],
-    label: Int[np.ndarray, " n"],
-    classes: Sequence[int],
+    logits: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"], classes: Sequence[int]
 ) -> float:
-    """The number that, added to the logits of `classes`, makes the fewest errors; exact, by trying every interval.
+    """The number that, added to the logits of `classes`, makes the fewest errors; exact, by trying
+    every interval.
 
-    An example is predicted inside `classes` once the number passes d, its largest logit outside less its largest inside. So
-    the errors change at the n values d alone; of the best intervals between two of them, the middle of the widest is taken.
+    An example is predicted inside `classes` once the number passes d, its largest logit outside
+    less its largest inside. So the errors change at the n values d alone; of the best intervals
+    between two of them, the middle of the widest is taken.
     """
     z = np.asarray(logits, np.float64)
     inside = np.isin(np.arange(z.shape[1]), list(classes))

@@ -28,7 +28,9 @@ def fill(text: str, name: str, whole: str, single: Mapping[str, str]) -> str:
 
 
 def embed(text: str, name: str, table: str) -> str:
-    """The text with the table between the markers of this name. Raises InputError where they are not there, or another's are between them."""
+    """The text with the table between the markers of this name. Raises InputError where they are
+    not there, or another's are between them.
+    """
     begin = f"<!-- table: {name} -->"
     pattern = re.compile(f"({re.escape(begin)}\n)(.*?)({re.escape(END)})", re.DOTALL)
     found = [match[2] for match in pattern.finditer(text)]
@@ -36,6 +38,7 @@ def embed(text: str, name: str, table: str) -> str:
         raise InputError(f"no markers: expected a line {begin} and below it {END}.")
     if any("<!-- table" in between for between in found):
         raise InputError(
-            f"{begin} has no end before the next table begins: expected {END} below it. Nothing was written."
+            f"{begin} has no end before the next table begins: expected {END} below it. Nothing "
+            "was written."
         )
     return pattern.sub(lambda m: m[1] + table + m[3], text)

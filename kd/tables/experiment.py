@@ -1,20 +1,17 @@
-"""Experiment files: tables as plain data, each cell with its run, its metric and the number of the paper.
+"""Experiment files: tables as plain data, each cell with its run, its metric and the number of the
+paper.
 
 An experiment file defines `get_experiment(arg=None)`, which returns a dict:
 
-    dict(
-        title="...", config="configs/x.py", seeds=5, metric="errors", source="Hinton et al. 2015, section 3",
-        tables=[
-            dict(
-                title="...",
-                columns={"T = 1": dict(args=dict(T=1)), ...},  # left out: one column
-                rows={"distilled": dict(args=dict(role="student"), paper=74), ...},
-            )
+    dict( title="...", config="configs/x.py", seeds=5, metric="errors", source="Hinton et al. 2015,
+        section 3", tables=[ dict( title="...", columns={"T = 1": dict(args=dict(T=1)), ...},  #
+        left out: one column rows={"distilled": dict(args=dict(role="student"), paper=74), ...}, )
         ],
     )
 
-Each of `SETTINGS` may stand in the experiment, a table, a column, a row, or in a row's `cells={column: dict(...)}`; the
-innermost holds, and `args` add up to the arguments of the config file. Imports no jax.
+Each of `SETTINGS` may stand in the experiment, a table, a column, a row, or in a row's
+`cells={column: dict(...)}`; the innermost holds, and `args` add up to the arguments of the config
+file. Imports no jax.
 """
 
 import math
@@ -36,7 +33,9 @@ SETTINGS: dict[str, Any] = {
     "digits": None,  # after the point; default: the metric's
     "select": "last",  # "last" epoch, or "best_test" with the reason in `why`
     "why": "",
-    "paper": None,  # the paper's number; in a row with several columns a list of one for each, None where it has none
+    # the paper's number; in a row with several columns a list of one for each, None where it has
+    # none
+    "paper": None,
     "source": "",  # of the paper's number; none goes without
     "unsure": False,  # whether the number could not be verified: printed in brackets
     "at_least": None,  # what was asked for: whether the mean is that large is printed
@@ -61,10 +60,11 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 def load(reference: str, seeds: int | None = None) -> Experiment:
-    """The experiment of `FILE.py` or `FILE.py:arguments`, with `seeds` in place of its own where given.
+    """The experiment of `FILE.py` or `FILE.py:arguments`, with `seeds` in place of its own where
+    given.
 
-    Raises:
-      InputError: no such file, or what it returns is no experiment: which row, and what to do. Configs are not read.
+    Raises: InputError: no such file, or what it returns is no experiment: which row, and what to
+      do. Configs are not read.
     """
     given = configs.ask(reference, "get_experiment", "experiment")
     if not isinstance(given, Mapping):
@@ -97,14 +97,17 @@ def _check_titles(tables: Sequence[Table]) -> None:
     for title in titles:
         if titles.count(title) > 1:
             raise InputError(
-                f"two tables are called {title!r}, and a document places a table by its title. Give each its own."
+                f"two tables are called {title!r}, and a document places a table by its title. "
+                "Give each its own."
             )
 
 
 def _settings(
     outer: Mapping[str, Any], own: Any, others: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """The settings that hold inside `where`. Raises InputError for keys that are neither settings nor `others`."""
+    """The settings that hold inside `where`. Raises InputError for keys that are neither settings
+    nor `others`.
+    """
     if not isinstance(own, Mapping):
         raise InputError(f"{where}: expected a dict, got {own!r}.")
     for key in own:
@@ -114,10 +117,7 @@ def _settings(
     merged = {**outer, **{k: v for k, v in own.items() if k in SETTINGS}}
     # The innermost first: the name of a run begins with what its row is.
     args = own.get("args", {})
-    merged["args"] = {
-        **args,
-        **{k: v for k, v in outer.get("args", {}).items() if k not in args},
-    }
+    merged["args"] = {**args, **{k: v for k, v in outer.get("args", {}).items() if k not in args}}
     return merged
 
 
@@ -132,15 +132,13 @@ def _check_kind(key: str, value: Any, where: str) -> None:
 
 
 def _table(given: Mapping[str, Any], outer: dict[str, Any]) -> Table:
-    where = (
-        f"table {given.get('title', '')!r}" if isinstance(given, Mapping) else "table"
-    )
+    where = f"table {given.get('title', '')!r}" if isinstance(given, Mapping) else "table"
     outer = _settings(outer, given, TABLE, where)
     columns = given.get("columns") or {"": {}}
     rows = given.get("rows", {})
     for name in (*rows, *columns):
         if not isinstance(name, str):
-            raise InputError(f"{where}: a row or column is called {name!r}, expected a str.")  # fmt: skip
+            raise InputError(f"{where}: a row or column is called {name!r}, expected a str.")
     cells: dict[tuple[str, str], Cell | Gap] = {}
     for row, own in rows.items():
         _settings({}, own, ROW, f"row {row!r}")  # its keys
@@ -183,7 +181,10 @@ def _at(paper: Any, place: int, columns: int, where: str) -> Any:
 
 def _gap(row: str, column: str, own: Any, cells: Mapping, where: str) -> Gap:
     if "paper" in own:
-        raise InputError(f"{where}: the paper's share follows from its numbers in the rows of the gap. Leave paper out.")  # fmt: skip
+        raise InputError(
+            f"{where}: the paper's share follows from its numbers in the rows of the gap. Leave "
+            "paper out."
+        )
     if len(own["gap"]) != 3:
         raise InputError(f"{where}: gap names three rows, (a - b) / (a - c).")
     for name in own["gap"]:
@@ -205,8 +206,8 @@ def _cell(row: str, column: str, s: dict[str, Any], where: str) -> Cell:
         )
     if s["select"] == "best_test" and not (s["why"] and s["metric"] == "accuracy"):
         raise InputError(
-            f"{where}: select = 'best_test' looks at the test set. It is there for accuracy where the paper did so: "
-            "say that in `why`."
+            f"{where}: select = 'best_test' looks at the test set. It is there for accuracy where "
+            "the paper did so: say that in `why`."
         )
     if not s["config"]:
         raise InputError(f"{where}: no config.")
@@ -243,13 +244,13 @@ def _paper(s: Mapping[str, Any], where: str) -> Paper | None:
     own = given if isinstance(given, Mapping) else {"value": given}
     for key in own:
         if key not in ("value", "source", "unsure"):
-            raise unknown(f"key of the paper's number of {where}", str(key), ("value", "source", "unsure"))  # fmt: skip
+            raise unknown(
+                f"key of the paper's number of {where}", str(key), ("value", "source", "unsure")
+            )
     value, source = own.get("value"), own.get("source", s["source"])
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value):
-        raise InputError(
-            f"{where}: the paper's number is {value!r}, expected a number."
-        )
+        raise InputError(f"{where}: the paper's number is {value!r}, expected a number.")
     if not (isinstance(source, str) and source.strip()):
         raise InputError(
             f"{where}: the paper's number {value} has no source. Name paper and table in `source`."

@@ -1,4 +1,6 @@
-"""Figures beside a table: learning curves of its runs, and a metric against what a network costs. Needs matplotlib."""
+"""Figures beside a table: learning curves of its runs, and a metric against what a network costs.
+Needs matplotlib.
+"""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,8 @@ DPI = 100
 
 
 def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[Path]:
-    """Error on the evaluated split over epochs: a panel for each column, a line for each row's run, a band for its seeds.
+    """Error on the evaluated split over epochs: a panel for each column, a line for each row's run,
+    a band for its seeds.
 
     Returns:
       the file, or nothing where no run has been evaluated yet.
@@ -54,9 +57,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
             epoch, error = _errors(run)  # [e], [e, s]
             (line,) = axis.plot(epoch, error.mean(axis=1), label=row)
             low, high = error.min(axis=1), error.max(axis=1)
-            axis.fill_between(
-                epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color()
-            )
+            axis.fill_between(epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color())
         axis.set(title=_wrapped(title), xlabel="epoch", ylabel="error %", yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
@@ -68,7 +69,9 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
 
 
 def _title(table: Table, cell: Cell | Gap) -> str:
-    """The table's, with the column's name where columns are other runs and not other metrics of the same."""
+    """The table's, with the column's name where columns are other runs and not other metrics of the
+    same.
+    """
     row = [c for c in table.entries() if c.row == cell.row and isinstance(c, Cell)]
     apart = len({c.reference for c in row}) == len(row)
     names = [table.title, cell.column if apart else ""]
@@ -85,10 +88,10 @@ def _errors(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return epoch, np.maximum(error, 1e-3)
 
 
-def against(
-    experiment: Experiment, entries: Sequence[list[Entry]], out: Path
-) -> list[Path]:
-    """For each table that asks for it: the metric against a fact of the runs, such as bytes; a line for each row."""
+def against(experiment: Experiment, entries: Sequence[list[Entry]], out: Path) -> list[Path]:
+    """For each table that asks for it: the metric against a fact of the runs, such as bytes; a line
+    for each row.
+    """
     drawn = []
     for place, (table, own) in enumerate(zip(experiment.tables, entries, strict=True)):
         rows: dict[str, list[Entry]] = {}

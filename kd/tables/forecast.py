@@ -1,4 +1,6 @@
-"""What a table would run, and how long that may take: from finished runs of the same config, or of the same row, as published, or by budget."""
+"""What a table would run, and how long that may take: from finished runs of the same config, or of
+the same row, as published, or by budget.
+"""
 
 import os
 import re
@@ -17,7 +19,9 @@ def lines(
     root: os.PathLike | str,
     published: Mapping[str, Any],
 ) -> list[str]:
-    """What would run, a line each and one for all, and for how long by what is known, also from the content of a published file."""
+    """What would run, a line each and one for all, and for how long by what is known, also from the
+    content of a published file.
+    """
     told, total, unknown = [], 0.0, 0
     for run in todo:
         seconds, why = _estimate(run, runs, root, published)
@@ -33,10 +37,7 @@ def lines(
 
 
 def _estimate(
-    run: Run,
-    runs: Mapping[str, Run],
-    root: os.PathLike | str,
-    published: Mapping[str, Any],
+    run: Run, runs: Mapping[str, Run], root: os.PathLike | str, published: Mapping[str, Any]
 ) -> tuple[float | None, str]:
     """Seconds that the whole run may take, and how we know."""
     rows = {cell.row for cell in run.cells}

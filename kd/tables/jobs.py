@@ -1,4 +1,6 @@
-"""Runs as processes of their own: in the order that they need, some at a time, each failure on its own."""
+"""Runs as processes of their own: in the order that they need, some at a time, each failure on its
+own.
+"""
 
 import contextlib
 import os
@@ -21,7 +23,9 @@ TELL_SECONDS = 60.0
 """How often the last line of each running job is shown."""
 
 ONE_REQUEST = 1.0
-"""Seconds in which further signals are the same request: `timeout` and `uv run`, each, pass on what the whole group was sent."""
+"""Seconds in which further signals are the same request: `timeout` and `uv run`, each, pass on what
+the whole group was sent.
+"""
 
 
 class Stop:
@@ -118,7 +122,8 @@ def run_all(
                 elif not stop.asked:
                     reason = _reason(run, process.returncode)
                     if IN_USE in reason:
-                        # Another table began it, too, in the seconds before either had locked its directory.
+                        # Another table began it, too, in the seconds before either had locked its
+                        # directory.
                         waiting.append(run)
                         begun -= 1
                         continue
@@ -143,7 +148,8 @@ def _start(run: Run, root: os.PathLike | str) -> subprocess.Popen:
     log_file(run).parent.mkdir(parents=True, exist_ok=True)
     command = [*COMMAND, "run", "--config", run.reference, "--runs", os.fspath(root)]
     with log_file(run).open("w") as errors:
-        # A session of its own: a Ctrl-C in the terminal reaches the table alone, which passes on a request to save.
+        # A session of its own: a Ctrl-C in the terminal reaches the table alone, which passes on a
+        # request to save.
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -53,7 +53,7 @@ def _paragraphs(*parts: str) -> str:
 def _list(entries: Sequence[Entry], mixed: bool) -> list[str]:
     """One line a row: ours, n, the paper's, the difference, the mark, and what was asked for."""
     head = ["", "ours", "", "n", "paper", "difference", ""]
-    judged = any(e.cell.at_least is not None or e.cell.at_most is not None for e in entries)  # fmt: skip
+    judged = any(e.cell.at_least is not None or e.cell.at_most is not None for e in entries)
     lines = []
     for e in entries:
         n = str(len(e.values)) if e.values and isinstance(e.cell, Cell) else ""
@@ -65,7 +65,9 @@ def _list(entries: Sequence[Entry], mixed: bool) -> list[str]:
 
 
 def _grid(table: Table, entries: Sequence[Entry], mixed: bool) -> list[str]:
-    """Ours with the paper's number and the difference below it; unit and n where they are not the same in the whole table."""
+    """Ours with the paper's number and the difference below it; unit and n where they are not the
+    same in the whole table.
+    """
     of = {(e.cell.row, e.cell.column): e for e in entries}
     alike, one_unit = len(_ns(entries)) < 2, len(_units(entries)) < 2
     lines = []
@@ -107,7 +109,9 @@ def _in_grid(e: Entry, alike: bool, one_unit: bool, mixed: bool) -> str:
 
 
 def _caveats(e: Entry, mixed: bool) -> list[str]:
-    """What must be known of a number: chosen by looking at the test set; or, where others are not, of held-out images."""
+    """What must be known of a number: chosen by looking at the test set; or, where others are not,
+    of held-out images.
+    """
     peeks = isinstance(e.cell, Cell) and derived.parse(e.cell.metric).peeks
     own = [CHOSEN] * peeks + [HELD_OUT] * (mixed and e.held_out)
     return [f"({word})" for word in own]
@@ -169,7 +173,10 @@ def _asked(e: Entry) -> str:
 def _legend(entries: Sequence[Entry]) -> str:
     cells = [e.cell for e in entries if isinstance(e.cell, Cell)]
     ns = sorted(_ns(entries))
-    words = [f"Mean ± standard deviation over n{f' = {ns[0]}' if len(ns) == 1 else ''} seeds, last epoch."]  # fmt: skip
+    words = [
+        f"Mean ± standard deviation over n{f' = {ns[0]}' if len(ns) == 1 else ''} seeds, last "
+        "epoch."
+    ]
     words += [
         f"Best epoch on the test set in {name}: {why}."
         for name, why in dict.fromkeys(
@@ -179,13 +186,18 @@ def _legend(entries: Sequence[Entry]) -> str:
     sources = dict.fromkeys(c.paper.source for c in cells if c.paper)
     if sources:
         words.append(
-            f"{MARK}: the difference exceeds two standard errors of our mean. Paper: {'; '.join(sources)}."
+            f"{MARK}: the difference exceeds two standard errors of our mean. Paper: "
+            f"{'; '.join(sources)}."
         )
     images = _examples(entries)
     if True in images:
         which = f"{HELD_OUT}: on" if len(images) > 1 else "On"
-        words.append(f"{which} {' or '.join(images[True])} held-out training images, not on the test set.")  # fmt: skip
-    if any(len(e.values) == 1 and e.difference is not None for e in entries if isinstance(e.cell, Cell)):  # fmt: skip
+        words.append(
+            f"{which} {' or '.join(images[True])} held-out training images, not on the test set."
+        )
+    if any(
+        len(e.values) == 1 and e.difference is not None for e in entries if isinstance(e.cell, Cell)
+    ):
         words.append("One seed has no standard error, and no mark.")
     if any(e.unsure for e in entries):
         words.append("[ ]: a number of the paper that we could not verify.")
@@ -193,7 +205,9 @@ def _legend(entries: Sequence[Entry]) -> str:
 
 
 def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
-    """A line for each run behind the cells: how long it took, of which budget, on what, at which commit."""
+    """A line for each run behind the cells: how long it took, of which budget, on what, at which
+    commit.
+    """
     lines, seen = [], set()
     for e in entries:
         if isinstance(e.cell, Gap):

@@ -1,4 +1,6 @@
-"""The numbers of a table: each cell's mean and spread over seeds, beside the paper's number. NumPy alone."""
+"""The numbers of a table: each cell's mean and spread over seeds, beside the paper's number. NumPy
+alone.
+"""
 
 import dataclasses
 import math
@@ -19,9 +21,7 @@ class Entry:
     cell: Cell | Gap
     values: Sequence[float]
     mean: float = math.nan
-    std: float | None = (
-        None  # over seeds, with n - 1 degrees of freedom; None for n = 1
-    )
+    std: float | None = None  # over seeds, with n - 1 degrees of freedom; None for n = 1
     error: float | None = None  # standard error of the mean
     paper: float | None = None
     unsure: bool = False
@@ -29,7 +29,9 @@ class Entry:
 
     @property
     def held_out(self) -> bool:
-        """Whether it was measured on held-out training images (`config.holdout`) and not on the test set."""
+        """Whether it was measured on held-out training images (`config.holdout`) and not on the
+        test set.
+        """
         return self.facts.get("split", "test") != "test"
 
     @property
@@ -46,7 +48,9 @@ class Entry:
 
     @property
     def met(self) -> bool | None:
-        """Whether the mean is as large, or as small, as was asked for; None where nothing was, or it is missing."""
+        """Whether the mean is as large, or as small, as was asked for; None where nothing was, or
+        it is missing.
+        """
         cell = self.cell
         if not self.values or (cell.at_least is None and cell.at_most is None):
             return None
@@ -56,7 +60,9 @@ class Entry:
 
 
 def measure(table: Table, find: Callable[[Cell], Result | None]) -> list[Entry]:
-    """The table's cells in their order, with their numbers. `find` gives the result of a cell's run, None where missing."""
+    """The table's cells in their order, with their numbers. `find` gives the result of a cell's
+    run, None where missing.
+    """
     of: dict[tuple[str, str], Entry] = {}
     for cell in table.entries():
         if isinstance(cell, Cell):
@@ -90,8 +96,9 @@ def _entry(cell: Cell, result: Result | None) -> Entry:
 def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
     """r = (a - b) / (a - c) of means, and its standard error to first order.
 
-    That is the standard error of the mean of u_i = ((1 - r) a_i - b_i + r c_i) / (a - c), whether or not the three are independent
-    in a seed i: a student may have learnt from the teacher of its own seed. It takes the same seeds in all three.
+    That is the standard error of the mean of u_i = ((1 - r) a_i - b_i + r c_i) / (a - c), whether
+    or not the three are independent in a seed i: a student may have learnt from the teacher of its
+    own seed. It takes the same seeds in all three.
     """
     papers = [p.paper for p in parts]
     paper = None if None in papers else _share(*papers)  # pyrefly: ignore

@@ -1,4 +1,6 @@
-"""What must be run for a table, and in which order: the cells' runs and, before them, those that they build on. Imports no jax."""
+"""What must be run for a table, and in which order: the cells' runs and, before them, those that
+they build on. Imports no jax.
+"""
 
 import dataclasses
 import hashlib
@@ -21,8 +23,8 @@ from kd.workdir import Workdir
 class Run:
     """A run that cells or other runs need.
 
-    `identity` is a hash of what its config files and those of the runs that it builds on say: what differs from the defaults, so that it
-    stays when a default is added.
+    `identity` is a hash of what its config files and those of the runs that it builds on say: what
+    differs from the defaults, so that it stays when a default is added.
     """
 
     reference: str
@@ -39,12 +41,12 @@ class Run:
 def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:
     """The runs of an experiment by reference, each after those that it needs.
 
-    Runs that are the same under two names, such as an argument at its default and the same one left out, are one: both
-    names are keys of it.
+    Runs that are the same under two names, such as an argument at its default and the same one left
+    out, are one: both names are keys of it.
 
-    Raises:
-      InputError: a config that cannot be read, with its row; a run directory of another config; a metric that needs
-        validation predictions of a config that keeps none; a paper's number for one that is not evaluated on the test set.
+    Raises: InputError: a config that cannot be read, with its row; a run directory of another
+      config; a metric that needs validation predictions of a config that keeps none; a paper's
+      number for one that is not evaluated on the test set.
     """
     runs: dict[str, Run] = {}
     for cell in experiment.cells():
@@ -53,16 +55,19 @@ def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:
             metric, config = derived.parse(cell.metric), runs[cell.reference].config
             if cell.paper and config.holdout:
                 raise InputError(
-                    f"the paper's number {cell.paper.value:g} is of its test set, and {cell.reference} is evaluated on held-out "
-                    "training images (config.holdout). Leave out one of them."
+                    f"the paper's number {cell.paper.value:g} is of its test set, and "
+                    f"{cell.reference} is evaluated on held-out training images (config.holdout). "
+                    "Leave out one of them."
                 )
             if metric.needs_validation and not config.validation:
                 raise InputError(
-                    f"{cell.metric} is chosen on validation, and {cell.reference} keeps none: set config.validation."
+                    f"{cell.metric} is chosen on validation, and {cell.reference} keeps none: set "
+                    "config.validation."
                 )
             if metric.needs_export and not config.export:
                 raise InputError(
-                    f"{cell.metric} is of exported files, and {cell.reference} makes none: set config.export."
+                    f"{cell.metric} is of exported files, and {cell.reference} makes none: set "
+                    "config.export."
                 )
         except InputError as error:
             raise InputError(f"row {cell.row!r}: {error}") from error
@@ -70,10 +75,7 @@ def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:
 
 
 def _add(
-    reference: str,
-    root: os.PathLike | str,
-    runs: dict[str, Run],
-    above: tuple[str, ...],
+    reference: str, root: os.PathLike | str, runs: dict[str, Run], above: tuple[str, ...]
 ) -> None:
     if reference in runs:
         return
@@ -120,7 +122,8 @@ def _flat(config: ConfigDict) -> dict[str, Any]:
 def _merged(runs: Mapping[str, Run], cells: Iterable[Cell]) -> dict[str, Run]:
     """The same runs, one for each identity: that under the name by which other runs look for it.
 
-    Where they look for it under two names, `kd run` keeps two directories, and the second is planned, too, as a run of no cell.
+    Where they look for it under two names, `kd run` keeps two directories, and the second is
+    planned, too, as a run of no cell.
     """
     needed = {need for run in runs.values() for need in run.needs}
     chosen: dict[str, Run] = {}
@@ -141,20 +144,19 @@ def _merged(runs: Mapping[str, Run], cells: Iterable[Cell]) -> dict[str, Run]:
 
 
 def _check_owner(workdir: Workdir, config: ConfigDict) -> None:
-    """Raises InputError where the directory holds a run of another config, by its first difference."""
+    """Raises InputError where the directory holds a run of another config, by its first
+    difference.
+    """
     if not (workdir.path / "config.json").exists():
         return
     whole = ConfigDict(config.to_dict())
-    whole.teacher = spelled(
-        config.teacher
-    )  # groups are lists, of which keys tell nothing
+    whole.teacher = spelled(config.teacher)  # groups are lists, of which keys tell nothing
     ours, usual = _flat(whole), _flat(configs.default())
     theirs = dict(configs.leaves(identity.identity(workdir.read("config.json"))))
-    # A run's config spells out the settings of the things that it names; a thing that is not in ours is a difference.
+    # A run's config spells out the settings of the things that it names; a thing that is not in
+    # ours is a difference.
     extra = [
-        key
-        for key in theirs
-        if key not in ours and f"{key.rpartition('.')[0]}.name" not in ours
+        key for key in theirs if key not in ours and f"{key.rpartition('.')[0]}.name" not in ours
     ]
     for key in [*ours, *extra]:
         here, there = ours.get(key, "absent"), theirs.get(key, usual.get(key, "absent"))

@@ -1,7 +1,9 @@
-"""Results of a table's runs: read from the runs, or from the small file in which they are published. Imports no jax.
+"""Results of a table's runs: read from the runs, or from the small file in which they are
+published. Imports no jax.
 
-A published file, `experiments/results/NAME.json`, is written by `kd table --publish` alone: a checksum over its content and
-the identity of each run's configs stand in it, so that a table never shows an edited number or that of another config.
+A published file, `experiments/results/NAME.json`, is written by `kd table --publish` alone: a
+checksum over its content and the identity of each run's configs stand in it, so that a table never
+shows an edited number or that of another config.
 """
 
 import dataclasses
@@ -46,15 +48,18 @@ class OtherTeacher(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Facts of a finished run, and its numbers: `values(cell)` has one for each seed, or is None where not known."""
+    """Facts of a finished run, and its numbers: `values(cell)` has one for each seed, or is None
+    where not known.
+    """
 
     facts: Mapping[str, Any]
     values: Callable[[Cell], list[float] | None]
 
 
 def of_run(run: Run) -> Result | None:
-    """The result of a run that is finished. It and `values` raise InputError where files are damaged, lack the metric, or are of a
-    student whose teacher was trained anew since."""
+    """The result of a run that is finished. It and `values` raise InputError where files are
+    damaged, lack the metric, or are of a student whose teacher was trained anew since.
+    """
     if not run.workdir.finished:
         return None
     lineage.check(run.workdir, run.taught, run.first)
@@ -65,7 +70,8 @@ def of_run(run: Run) -> Result | None:
             return _values(run, result, cell)
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"{run.workdir}/result.json is damaged: {error!r}. Remove it, and the run ends anew from its last state."
+                f"{run.workdir}/result.json is damaged: {error!r}. Remove it, and the run ends "
+                "anew from its last state."
             ) from error
 
     return Result(result, values)
@@ -87,7 +93,8 @@ def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
     if metric.name in derived.OF_RESULT:
         if metric.name not in result["final"]:
             raise InputError(
-                f"{run.workdir} has no {metric.name}: that of a run without a teacher is not defined."
+                f"{run.workdir} has no {metric.name}: that of a run without a teacher is not "
+                "defined."
             )
         scale = 100 if metric.name == "agreement" else 1
         final = [scale * v for v in result["final"][metric.name]]
@@ -99,14 +106,16 @@ def _values(run: Run, result: Mapping[str, Any], cell: Cell) -> list[float]:
 
 
 def _of_teacher(run: Run, result: Mapping[str, Any]) -> list[float]:
-    """Accuracy in % of what taught: of the members together, or of each where student i had member i or its own mean."""
+    """Accuracy in % of what taught: of the members together, or of each where student i had member
+    i or its own mean.
+    """
     stored = run.workdir.predictions()
     logits = stored.get("teacher_logits")
     if logits is None:
         groups = recorded(result["teacher"])
         if not groups:
             raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
-        found = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]  # fmt: skip
+        found = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]
         shares = [share for g in groups for share in g.shares]
         logits = of_members(np.concatenate(found), shares, run.config.teacher)
         logits = logits if logits.ndim == 3 else logits[None]
@@ -114,7 +123,9 @@ def _of_teacher(run: Run, result: Mapping[str, Any]) -> list[float]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Content of a published file, {} where there is none. Raises InputError where it is damaged or was edited."""
+    """Content of a published file, {} where there is none. Raises InputError where it is damaged or
+    was edited.
+    """
     if not path.exists():
         return {}
     try:
@@ -122,30 +133,33 @@ def read(path: Path) -> dict[str, Any]:
         claimed = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}): restore it, or remove it and publish again."
+            f"{path} is damaged ({type(error).__name__}): restore it, or remove it and publish "
+            "again."
         ) from error
     if claimed != _checksum(content):
         raise InputError(
-            f"{path} was edited by hand: its checksum does not fit. Restore it, or remove it and publish again."
+            f"{path} was edited by hand: its checksum does not fit. Restore it, or remove it and "
+            "publish again."
         )
     return content
 
 
 def of_published(content: Mapping[str, Any], run: Run, path: Path) -> Result | None:
-    """The published result of a run. Raises InputError where it belongs to another config, OtherTeacher where its teacher is not the one
-    that stands there now."""
+    """The published result of a run. Raises InputError where it belongs to another config,
+    OtherTeacher where its teacher is not the one that stands there now.
+    """
     entry = _entry(content, run)
     if entry is None:
         return None
     if entry["identity"] != run.identity:
         raise InputError(
-            f"{path}: {run.reference} was published for another config (hash {entry['identity']}, now {run.identity}). "
-            "Run it again and publish, or restore the config."
+            f"{path}: {run.reference} was published for another config (hash {entry['identity']}, "
+            f"now {run.identity}). Run it again and publish, or restore the config."
         )
     if there := _source_changed(entry, run):
         raise OtherTeacher(
-            f"{path}: what is published of {run.reference} was trained from other weights than those now in {there}. "
-            "Run it again and publish, or bring the earlier run back."
+            f"{path}: what is published of {run.reference} was trained from other weights than "
+            f"those now in {there}. Run it again and publish, or bring the earlier run back."
         )
     return Result(entry, lambda cell: entry["values"].get(_key(cell)))
 
@@ -157,7 +171,9 @@ def _source_changed(entry: Mapping[str, Any], run: Run) -> Workdir | None:
 
 
 def _entry(content: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
-    """What is published of a run, under whatever name of it; else what is published under its name."""
+    """What is published of a run, under whatever name of it; else what is published under its
+    name.
+    """
     there = content.get("runs", {})
     same = (e for e in there.values() if e["identity"] == run.identity)
     return next(same, there.get(run.reference))
@@ -166,14 +182,15 @@ def _entry(content: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
 def publish(
     path: Path, plan: Mapping[str, Run], cells: Sequence[Cell]
 ) -> tuple[int, int, list[str]]:
-    """Writes the numbers of all cells whose runs are finished; those published before stay where the run is not here.
+    """Writes the numbers of all cells whose runs are finished; those published before stay where
+    the run is not here.
 
-    Returns:
-      how many of how many cells are now published, and the runs that were and are no longer part of the experiment.
+    Returns: how many of how many cells are now published, and the runs that were and are no longer
+      part of the experiment.
 
-    Raises:
-      InputError: nothing is written. The file there was edited; no run is finished; results of a run whose config has changed
-        since would be lost; or those of a student would stand beside another teacher than its own.
+    Raises: InputError: nothing is written. The file there was edited; no run is finished; results
+      of a run whose config has changed since would be lost; or those of a student would stand
+      beside another teacher than its own.
     """
     before = read(path)
     entries: dict[str, dict[str, Any]] = {}
@@ -188,8 +205,9 @@ def publish(
                 kept[run.reference] = run
             elif entry:
                 raise InputError(
-                    f"{path} has results of {run.reference} by another config (hash {entry['identity']}, now {run.identity}), and "
-                    "that run is not finished here: they would be lost. Finish it first, or restore the config."
+                    f"{path} has results of {run.reference} by another config (hash "
+                    f"{entry['identity']}, now {run.identity}), and that run is not finished here: "
+                    "they would be lost. Finish it first, or restore the config."
                 )
             continue
         entry = entries.setdefault(
@@ -197,21 +215,20 @@ def publish(
             {
                 "identity": run.identity,
                 **{k: result.facts.get(k) for k in FACTS},
-                "trained_from": lineage.recorded(
-                    result.facts, run.taught, run.first is not None
-                ),
+                "trained_from": lineage.recorded(result.facts, run.taught, run.first is not None),
                 "values": {},
             },
         )
         entry["values"][_key(cell)] = result.values(cell)
     if not entries:
-        raise InputError("nothing to publish: none of the experiment's runs is finished here.")  # fmt: skip
+        raise InputError("nothing to publish: none of the experiment's runs is finished here.")
     for reference, run in kept.items():
         there = _source_changed(entries[reference], run)
         if there := there or _taught_anew(run, plan, before, entries):
             raise InputError(
-                f"{path} has results of {reference}, which were trained from another run than that in {there} now, and {reference} is "
-                "not finished here: the table would mix the two. Finish it first, or bring the earlier run back."
+                f"{path} has results of {reference}, which were trained from another run than that "
+                f"in {there} now, and {reference} is not finished here: the table would mix the "
+                "two. Finish it first, or bring the earlier run back."
             )
     known = {entry["identity"] for entry in entries.values()}
     lost = [
@@ -239,7 +256,9 @@ def _taught_anew(
     before: Mapping[str, Any],
     entries: Mapping[str, Mapping[str, Any]],
 ) -> Workdir | None:
-    """The place of a teacher whose numbers are not those published before: for what was published before weights were recorded."""
+    """The place of a teacher whose numbers are not those published before: for what was published
+    before weights were recorded.
+    """
     if "trained_from" in entries[run.reference]:
         return None
     places = [str(p) for p in lineage.sources(run.taught, run.first).values()]

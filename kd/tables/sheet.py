@@ -35,9 +35,7 @@ HEAD = (
 )
 
 
-def text(
-    experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[str, Run]
-) -> str:
+def text(experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[str, Run]) -> str:
     """A line for each cell, numbers in full."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")

@@ -1,4 +1,6 @@
-"""What an experiment's tables are made of: cells, each with its run, its metric and the paper's number. See `experiment`."""
+"""What an experiment's tables are made of: cells, each with its run, its metric and the paper's
+number. See `experiment`.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -38,7 +40,9 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """The share (a - b) / (a - c) of three cells' means: how much of the gap from a to c is closed by b."""
+    """The share (a - b) / (a - c) of three cells' means: how much of the gap from a to c is closed
+    by b.
+    """
 
     row: str
     column: str
@@ -51,7 +55,9 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows and columns in their order; a pair that has no cell is one that the paper does not have either."""
+    """Rows and columns in their order; a pair that has no cell is one that the paper does not have
+    either.
+    """
 
     title: str
     note: str

@@ -22,28 +22,26 @@ from kd.workdir import Workdir
 
 
 def import_run(
-    checkpoint: Path | str,
-    model: str,
-    out: Path | str,
-    data: Mapping[str, Any],
+    checkpoint: Path | str, model: str, out: Path | str, data: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Writes the run directory `out`, as if the network had been trained by a run that is now finished.
+    """Writes the run directory `out`, as if the network had been trained by a run that is now
+    finished.
 
-    Where the data set is not prepared on this machine it holds the weights alone: `evaluate`, which the same call and a run
-    that names it as its teacher come to, finishes it once the data are there.
+    Where the data set is not prepared on this machine it holds the weights alone: `evaluate`, which
+    the same call and a run that names it as its teacher come to, finishes it once the data are
+    there.
 
-    Args:
-      checkpoint: a file that `kd.importer.read` takes.
-      model: `FAMILY.NAME`, or NAME where that is unique.
-      out: the directory; it must not exist yet, or hold this import without its evaluation. It is made only if all went well.
-      data: section `data` of a config: what the network was trained for. It is evaluated on the test split, and taken to have
-        been trained with this set's normalisation.
+    Args: checkpoint: a file that `kd.importer.read` takes. model: `FAMILY.NAME`, or NAME where that
+      is unique. out: the directory; it must not exist yet, or hold this import without its
+      evaluation. It is made only if all went well. data: section `data` of a config: what the
+      network was trained for. It is evaluated on the test split, and taken to have been trained
+      with this set's normalisation.
 
-    Returns:
-      The content of `result.json`; `imported` says which file, with its sha256. None where the data set is not there.
+    Returns: The content of `result.json`; `imported` says which file, with its sha256. None where
+      the data set is not there.
 
-    Raises:
-      InputError: `out` is there; no such checkpoint, or of another network; classes or image size that are not the data's.
+    Raises: InputError: `out` is there; no such checkpoint, or of another network; classes or image
+      size that are not the data's.
     """
     out = Path(out)
     if out.exists() and (Workdir(out).finished or not waits(Workdir(out))):
@@ -102,18 +100,19 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
     name, classes = config.data.name, parts.make_data(config).num_classes
     if origin["num_classes"] != classes:
         raise InputError(
-            f"{origin['checkpoint']}: the network knows {origin['num_classes']} classes, data set {name} has {classes}. Give its own with --data."
+            f"{origin['checkpoint']}: the network knows {origin['num_classes']} classes, data set "
+            f"{name} has {classes}. Give its own with --data."
         )
     check_parts(config)
     channels = parts.make_data(config).train.image.shape[-1]
     if channels != 3:  # what the importer builds its networks for
         raise InputError(
-            f"{origin['checkpoint']}: the network looks at images of 3 channels, those of data set {name} have {channels}. Give its own with --data."
+            f"{origin['checkpoint']}: the network looks at images of 3 channels, those of data set "
+            f"{name} have {channels}. Give its own with --data."
         )
     setup = set_up(config)
     like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.place),
-        setup.shapes.student,
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.place), setup.shapes.student
     )
     logits = setup.evaluation.logits(load_student(workdir.checkpoints, like))
     label = setup.evaluation.label

@@ -1,4 +1,6 @@
-"""A network of a finished run as one small file under PyTorch's names, which `kd import` and PyTorch read back."""
+"""A network of a finished run as one small file under PyTorch's names, which `kd import` and
+PyTorch read back.
+"""
 
 import os
 from pathlib import Path
@@ -35,12 +37,13 @@ def _turned(array: np.ndarray) -> np.ndarray:
 
 
 def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str:
-    """Writes network `member` of a finished run to a `.safetensors` file, float32, and returns its sha256.
+    """Writes network `member` of a finished run to a `.safetensors` file, float32, and returns its
+    sha256.
 
     `SHA256SUMS` beside it, which `sha256sum --check` reads, has a line for it.
 
-    Raises:
-      InputError: no finished run, no such member, a network without PyTorch's names or on eight bits, or the file is there already.
+    Raises: InputError: no finished run, no such member, a network without PyTorch's names or on
+      eight bits, or the file is there already.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
@@ -53,8 +56,8 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
     config = workdir.read("config.json")
     if config["student"].get("quantize"):
         raise InputError(
-            f"{workdir} was trained on eight bits, and its ranges have no PyTorch names: without them it would be another network. "
-            "`kd export --format litert --int8` writes it whole."
+            f"{workdir} was trained on eight bits, and its ranges have no PyTorch names: without "
+            "them it would be another network. `kd export --format litert --int8` writes it whole."
         )
     trained = load_trained(workdir)
     count = len(trained.result["seeds"])
@@ -67,9 +70,7 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
         "data": config["data"]["name"],
         "seed": str(trained.result["seeds"][member]),
         "epochs": str(trained.result["epochs"]),
-        f"{trained.result['split']} accuracy": str(
-            trained.result["final"]["accuracy"][member]
-        ),
+        f"{trained.result['split']} accuracy": str(trained.result["final"]["accuracy"][member]),
         "config_hash": trained.result["config_hash"],
         "git_commit": str(trained.result["git_commit"]),
     }

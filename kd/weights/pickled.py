@@ -1,8 +1,10 @@
-"""Pickles read as data: an interpreter of the opcodes that containers need, in which nothing can be called.
+"""Pickles read as data: an interpreter of the opcodes that containers need, in which nothing can be
+called.
 
-Python's own unpickler calls whatever a file names, with arguments of the file's choosing. This one knows a fixed set of
-names. Those of PyTorch's tensors become `Tensor` and `Storage`, descriptions without contents; others of the set become
-an `Opaque`, which swallows all that is done to it; any other name ends the reading.
+Python's own unpickler calls whatever a file names, with arguments of the file's choosing. This one
+knows a fixed set of names. Those of PyTorch's tensors become `Tensor` and `Storage`, descriptions
+without contents; others of the set become an `Opaque`, which swallows all that is done to it; any
+other name ends the reading.
 """
 
 import io
@@ -16,7 +18,9 @@ from kd.errors import InputError
 
 
 class Storage(NamedTuple):
-    """A run of `size` numbers that the file holds under `key`; what uses it counts from its number `start`."""
+    """A run of `size` numbers that the file holds under `key`; what uses it counts from its number
+    `start`.
+    """
 
     dtype: Any
     key: str
@@ -54,14 +58,9 @@ _DTYPES = {
     "ComplexDoubleStorage": np.complex128,
     "UntypedStorage": np.uint8,
 }
-_STORAGES = {
-    f"{m}.{s}" for m in ("torch", "torch.cuda", "torch.storage") for s in _DTYPES
-}
+_STORAGES = {f"{m}.{s}" for m in ("torch", "torch.cuda", "torch.storage") for s in _DTYPES}
 _TENSORS = {"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"}
-_PARAMETERS = {
-    "torch._utils._rebuild_parameter",
-    "torch._utils._rebuild_parameter_with_state",
-}
+_PARAMETERS = {"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"}
 # What optimizers, schedules and logs save beside the weights, by module.
 _BUILTINS = {"set", "frozenset", "dict", "list", "tuple", "slice", "object"}
 _BUILTINS |= {"bool", "int", "float", "complex", "str", "bytes", "bytearray"}
@@ -85,12 +84,7 @@ _BESIDE = {
 _KNOWN = _STORAGES | _TENSORS | _PARAMETERS
 _KNOWN |= {f"{module}.{name}" for module, names in _BESIDE.items() for name in names}
 
-_CONSTANTS: dict[str, Any] = {
-    "NONE": None,
-    "NEWTRUE": True,
-    "NEWFALSE": False,
-    "EMPTY_TUPLE": (),
-}
+_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
     *("FLOAT", "BINFLOAT"),
@@ -211,7 +205,9 @@ def _call(what: Opaque, arguments: tuple) -> Any:
 
 
 def _storage(pid: tuple) -> Storage:
-    """From the persistent id of PyTorch: what it is, type, key, device, size; in old files a view, (key, start, size)."""
+    """From the persistent id of PyTorch: what it is, type, key, device, size; in old files a view,
+    (key, start, size).
+    """
     kind, what, key, _, size, *view = pid
     if kind != "storage" or what.name not in _STORAGES or type(size) is not int:
         raise TypeError("storage")
@@ -238,7 +234,9 @@ def _append(target: list | Opaque, items: list) -> None:
 
 
 def _set(target: dict | Opaque, items: list) -> dict | Opaque:
-    """Keys that are not plain lose their contents: the hash of a tuple a million levels deep would end the process."""
+    """Keys that are not plain lose their contents: the hash of a tuple a million levels deep would
+    end the process.
+    """
     if isinstance(target, dict):
         for key, value in zip(items[::2], items[1::2], strict=True):
             plain = isinstance(key, str | int | float | bytes | None)

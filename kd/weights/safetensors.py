@@ -1,4 +1,5 @@
-"""The tensors in a `.safetensors` file: a length, a JSON header, and the raw numbers that it lays out; read and written.
+"""The tensors in a `.safetensors` file: a length, a JSON header, and the raw numbers that it lays
+out; read and written.
 
 Format: https://github.com/huggingface/safetensors#format
 """
@@ -32,7 +33,9 @@ _DTYPES: dict[str, Any] = {
 
 
 def starts(start: bytes) -> bool:
-    """Whether a file that begins so is of this format. A header is shorter than 2^32 bytes, and JSON."""
+    """Whether a file that begins so is of this format. A header is shorter than 2^32 bytes, and
+    JSON.
+    """
     return start[4:9] == b"\0\0\0\0{"
 
 
@@ -71,9 +74,7 @@ def written(tensors: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> byte
     return len(text).to_bytes(8, "little") + text + b"".join(numbers)
 
 
-def _array(
-    data: memoryview, dtype: str, shape: list[int], data_offsets: list[int]
-) -> np.ndarray:
+def _array(data: memoryview, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
     start, end = data_offsets
     kind = np.dtype(_DTYPES[dtype])
     if not 0 <= start <= end <= len(data):

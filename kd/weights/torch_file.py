@@ -1,7 +1,9 @@
-"""The weights in a `.pth` or `.pt` file, read without PyTorch and without running anything that the file says.
+"""The weights in a `.pth` or `.pt` file, read without PyTorch and without running anything that the
+file says.
 
-Both formats of `torch.save`: the zip archive (since PyTorch 1.6) and the older run of pickles and raw numbers, described in
-https://docs.pytorch.org/docs/stable/notes/serialization.html and torch/serialization.py.
+Both formats of `torch.save`: the zip archive (since PyTorch 1.6) and the older run of pickles and
+raw numbers, described in https://docs.pytorch.org/docs/stable/notes/serialization.html and
+torch/serialization.py.
 """
 
 import io
@@ -23,10 +25,11 @@ _ENTRIES = ("model", "state_dict", "net")
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The state dict in the file: bare, or under `model`, `state_dict` or `net`; what else there is, is skipped.
+    """The state dict in the file: bare, or under `model`, `state_dict` or `net`; what else there
+    is, is skipped.
 
-    Returns:
-      Arrays under PyTorch's names, views of read-only memory in the file's types; bfloat16 is that of `ml_dtypes`.
+    Returns: Arrays under PyTorch's names, views of read-only memory in the file's types; bfloat16
+      is that of `ml_dtypes`.
 
     Raises:
       InputError: no such file, a damaged or hostile one, or one that holds something else.
@@ -34,10 +37,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     try:
         data = path.read_bytes()
         whole, storages = _read_zip(data) if data[:2] == b"PK" else _read_legacy(data)
-        return {
-            name: _array(tensor, storages)
-            for name, tensor in _state_dict(whole).items()
-        }
+        return {name: _array(tensor, storages) for name, tensor in _state_dict(whole).items()}
     except InputError as error:
         raise InputError(f"cannot import {path}: {error}.") from error
     except Exception as error:  # whatever damage makes parsers do, the file is at fault
@@ -56,7 +56,8 @@ def _state_dict(whole: Any) -> dict[str, Tensor]:
     other = [k for k, v in inner.items() if not _is_entry(k, v)]
     if other and inner is whole:
         raise InputError(
-            f"no state dict stands in it, neither bare nor under {', '.join(_ENTRIES)}; its entries are {_few(whole)}"
+            f"no state dict stands in it, neither bare nor under {', '.join(_ENTRIES)}; its "
+            f"entries are {_few(whole)}"
         )
     if other:
         raise InputError(f"entries of its state dict are no tensors: {_few(other)}")
@@ -94,7 +95,9 @@ def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 class _Entries(dict[str, bytes]):
-    """Contents of storages, read when asked for. Together they cannot be longer than the file, unless it was forged."""
+    """Contents of storages, read when asked for. Together they cannot be longer than the file,
+    unless it was forged.
+    """
 
     def __init__(self, archive: zipfile.ZipFile, prefix: str, limit: int) -> None:
         super().__init__()
@@ -109,9 +112,11 @@ class _Entries(dict[str, bytes]):
 
 
 def _read_legacy(data: bytes) -> tuple[Any, Mapping[str, bytes]]:
-    """Five pickles (magic number, protocol, facts of the machine, the object, keys of storages), then each storage.
+    """Five pickles (magic number, protocol, facts of the machine, the object, keys of storages),
+    then each storage.
 
-    A storage is its number of elements, int64, and the elements: their type stands in the object's pickle alone.
+    A storage is its number of elements, int64, and the elements: their type stands in the object's
+    pickle alone.
     """
     file = io.BytesIO(data)
     if pickled.load(file) != _LEGACY_MAGIC:
@@ -142,9 +147,7 @@ def _array(tensor: Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
     last = first + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
     if min(first, *shape, *stride, 0) < 0 or (not empty and last >= storage.size):
         raise InputError("a tensor reaches beyond its storage")
-    if math.prod(shape) > max(
-        storage.size, 2**20
-    ):  # strides of 0 cost nothing to write
+    if math.prod(shape) > max(storage.size, 2**20):  # strides of 0 cost nothing to write
         raise InputError("a tensor repeats its storage without measure")
     if empty:
         return np.zeros(shape, dtype)

@@ -8,10 +8,11 @@ import numpy as np
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Weights of the entry `name`, float32 of `shape`, drawn from a generator seeded by the name alone.
+    """Weights of the entry `name`, float32 of `shape`, drawn from a generator seeded by the name
+    alone.
 
-    Matrices and kernels are normal with He scale; scales and variances of BatchNorm lie in [0.5, 1.5], means and biases
-    in [-0.2, 0.2]; `num_batches_tracked` is 0.
+    Matrices and kernels are normal with He scale; scales and variances of BatchNorm lie in [0.5,
+    1.5], means and biases in [-0.2, 0.2]; `num_batches_tracked` is 0.
     """
     if name.endswith("num_batches_tracked"):
         return np.zeros((), np.int64)
