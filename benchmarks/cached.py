@@ -11,8 +11,8 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
-from kd import teacher
-from kd.codec import encode
+from kd.teachers import ensemble
+from kd.teachers.codec import encode
 
 TITLE = "step of KD with cached logits of the teacher over the live teacher"
 REPEATS = 15
@@ -36,7 +36,7 @@ def _make(problem: Problem) -> Made:
     memory, and the same time.
     """
     logits = jnp.zeros((1, problem.examples, problem.num_classes))
-    cached = teacher.cached(problem.num_classes)
+    cached = ensemble.cached(problem.num_classes)
     steps = {"live": step_of("kd", problem)}
     for precision in PRECISIONS:
         stored = encode(logits, precision)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.record import Case, Made, Row
 from benchmarks.timer import ratio
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
 
 TITLE = "XLA's seconds and the whole command's, with the programs of a former run over without"
 REPEATS = 5

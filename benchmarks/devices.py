@@ -14,11 +14,14 @@ from benchmarks.record import Case, Made, Row
 from benchmarks.steps import Problem, batch
 from benchmarks.timer import ratio
 from benchmarks.worker import Worker
-from kd import parts, sharding, teacher
+from kd import build
+from kd.devices import mesh as sharding
+from kd.init import make_init
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
-from kd.step import make_init, make_step
+from kd.step import make_step
+from kd.teachers import ensemble
 
 TITLE = (
     "a step on several simulated devices over one on a single, on the same cores: processor time"
@@ -45,14 +48,14 @@ def cases(toy: bool) -> Sequence[Case]:
 
 
 def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
-    """An update by an ensemble, on a mesh of so many devices, as `kd.setup` makes it of
+    """An update by an ensemble, on a mesh of so many devices, as `kd.train.setup` makes it of
     `config.devices`.
     """
     mesh = sharding.make_mesh(rows, columns)
-    big = parts.make_model(problem.teacher, problem.num_classes)
-    small = parts.make_model(problem.student, problem.num_classes)
+    big = build.make_model(problem.teacher, problem.num_classes)
+    small = build.make_model(problem.student, problem.num_classes)
     how = "unroll" if "CNN" in problem.teacher["name"] else "vmap"
-    taught = teacher.ensemble(big, "probs", how, sharding.spread(mesh))
+    taught = ensemble.ensemble(big, "probs", how, sharding.spread(mesh))
     objective = Weighted({"ce": CE(), "kd": KD(4.0)}, {"ce": 0.1, "kd": 0.9})
     made = small, objective, taught, optax.sgd(0.05, momentum=0.9)
     example = batch(problem)

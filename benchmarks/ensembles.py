@@ -1,5 +1,5 @@
 """Forward of 1, 2, 4, 8 teachers under vmap, map and unroll, over unroll: where the defaults of
-kd.transform come from.
+kd.devices.vectorize come from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,9 @@ import numpy as np
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.timer import ratio
-from kd import parts, teacher
-from kd.transform import HOW
+from kd import build
+from kd.devices.vectorize import HOW
+from kd.teachers import ensemble
 
 TITLE = "forward of an ensemble by each way of going over it, over unroll; batch 64"
 REPEATS = 15
@@ -30,14 +31,14 @@ def cases(toy: bool) -> Sequence[Case]:
 
 
 def _make(section: Mapping[str, Any], members: int, size: int) -> Made:
-    net = parts.make_model(section, CLASSES)
+    net = build.make_model(section, CLASSES)
     rng = np.random.default_rng(0)
     image = jax.numpy.asarray(rng.standard_normal((size, *SHAPE)), "float32")
     keys = jax.random.split(jax.random.key(0), members)
     weights = jax.jit(jax.vmap(lambda key: net.init(key, image)))(keys)
 
     def way(how: str) -> Any:
-        apply = teacher.ensemble(net, "probs", how).apply
+        apply = ensemble.ensemble(net, "probs", how).apply
         compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
         return partial(compiled, weights, image)
 

@@ -11,7 +11,7 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import added, ratio
-from kd import parts
+from kd import build
 from kd.types import Outputs, Teacher
 
 TITLE = "one compiled step of KD over its parts, each compiled alone"
@@ -33,7 +33,7 @@ def cases(toy: bool) -> Sequence[Case]:
 
 def _make(problem: Problem) -> Made:
     fused = step_of("kd", problem)
-    big = parts.make_model(problem.teacher, problem.num_classes)
+    big = build.make_model(problem.teacher, problem.num_classes)
     image, weights = fused.batch["image"], fused.frozen["teacher"]
     forward = jax.jit(lambda v, x: big.apply(v, x, train=False).logits)  # pyrefly: ignore
     # The same student's update by logits that are there.

@@ -12,7 +12,8 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.steps import Problem, Stepper, step_of
 from benchmarks.timer import ratio
-from kd import parts, teacher
+from kd import build
+from kd.teachers import ensemble
 
 TITLE = "step of a small CNN taught by one of its kind, as one thing grows"
 REPEATS = 15
@@ -47,10 +48,10 @@ def _step(net: Mapping[str, Any], kind: str, size: int) -> Stepper:
     if kind == "classes":
         return step_of("kd", problem._replace(num_classes=size))
     if kind == "teachers":
-        big = parts.make_model(net, CLASSES)
+        big = build.make_model(net, CLASSES)
         init = lambda key: big.init(key, jax.numpy.zeros((1, *SHAPE)))
         weights = jax.jit(jax.vmap(init))(jax.random.split(jax.random.key(0), size))
-        return step_of("kd", problem, teacher.ensemble(big, how="unroll"), weights)
+        return step_of("kd", problem, ensemble.ensemble(big, how="unroll"), weights)
     return step_of("crd", problem._replace(examples=size))
 
 

@@ -16,10 +16,10 @@ from benchmarks.networks import KINDS, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.steps import CIFAR, TOY, Problem, step_of
 from benchmarks.timer import ratio
-from kd.batches import Steps, _pipeline
 from kd.data.augment import make_augment
 from kd.data.pictures import Pictures
-from kd.loop import Plan
+from kd.train.plan import Plan
+from kd.train.streaming import Steps, _pipeline
 
 TITLE = "input pipelines: time for a batch over the step that it feeds, or over one process"
 REPEATS = 9

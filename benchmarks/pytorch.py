@@ -25,8 +25,9 @@ import numpy as np
 from benchmarks.record import Case, Made, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
-from kd import cost, parts
+from kd import build
 from kd.errors import InputError
+from kd.models import cost
 
 TITLE = "a step of KD in `kd` over one in PyTorch: below 1, `kd` is the faster"
 REPEATS = 9
@@ -133,7 +134,7 @@ def _with_graphs(timed: dict, facts: dict, form: Callable, half: bool) -> None:
 def _shapes(section: Any, problem: Problem) -> Any:
     import jax.numpy as jnp
 
-    net = parts.make_model(section, problem.num_classes)
+    net = build.make_model(section, problem.num_classes)
     image = jax.ShapeDtypeStruct((1, *problem.shape), jnp.float32)
     init = lambda x: net.init(jax.random.key(0), x, train=False)
     return jax.eval_shape(init, image)

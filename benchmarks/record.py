@@ -12,7 +12,7 @@ import jax
 
 from benchmarks.timer import interleave
 from kd.errors import InputError
-from kd.machine import git_commit, hardware
+from kd.runs.environment import git_commit, hardware
 
 NAMES = (
     "fused",

@@ -13,14 +13,14 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.steps import Problem, Stepper, step_of
 from benchmarks.timer import ratio
-from kd.program import make_update
+from kd.train.program import make_update
 
 TITLE = "an update of several students in one program over as many updates of one"
 REPEATS = 7
 
 HOW = ("vmap", "unroll")
 """`map` puts gradients of convolutions into a loop, where XLA's CPU backend has no fast code for
-them: see kd.transform.
+them: see kd.devices.vectorize.
 """
 
 

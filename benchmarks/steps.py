@@ -13,10 +13,13 @@ import optax
 from ml_collections import ConfigDict
 
 from configs.common import deployed, method
+from kd import build
 from kd import config as configs
-from kd import parts, precision, teacher
 from kd.data.base import class_tables
-from kd.step import make_init, make_step
+from kd.devices import precision
+from kd.init import make_init
+from kd.step import make_step
+from kd.teachers import ensemble
 from kd.types import PyTree, Teacher
 
 
@@ -100,30 +103,30 @@ def step_of(
       problem: the networks and their data.
       taught: in place of the problem's teacher.
       weights: `frozen["teacher"]` of it.
-      policy: of `kd.precision`.
+      policy: of `kd.devices.precision`.
     """
     names = (s["name"].rpartition(".")[2] for s in (problem.teacher, problem.student))
     section = deployed(name, dict(problem.teacher), dict(problem.student))
-    config = parts.spell_out(
+    config = build.spell_out(
         configs.complete(
             ConfigDict(
                 dict(data=dict(name="cifar100"), student=section, objective=method(name, *names))
             )
         )
     )
-    student = precision.network(parts.make_model(section, problem.num_classes), policy)
-    big = parts.make_model(problem.teacher, problem.num_classes)
+    student = precision.network(build.make_model(section, problem.num_classes), policy)
+    big = build.make_model(problem.teacher, problem.num_classes)
     steps = -(-problem.examples // problem.batch_size)
-    objective = parts.make_objective(config.objective.to_dict(), (), steps, 240)
+    objective = build.make_objective(config.objective.to_dict(), (), steps, 240)
     tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.05, momentum=0.9))
-    two = any("batch.views" in needs for needs in parts.needs(config).values())
+    two = any("batch.views" in needs for needs in build.needs(config).values())
     example = batch(problem, 2 if two else 1)
     labels = np.arange(problem.examples) % problem.num_classes
     # A generator that compiles in a tenth of the time.
     key = jax.random.key(0, impl="unsafe_rbg")
     if taught is None:
         taught, weights = (
-            teacher.frozen(precision.network(big, policy)),
+            ensemble.frozen(precision.network(big, policy)),
             quickly(big.init)(key, example["image"]),
         )
     frozen = {

@@ -15,9 +15,11 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Seconds of each call of each function, `repeats` rounds after `warmup` that do not count.
 
-    Args: functions: name -> function of nothing; what it returns is waited for. One that returns a
-      float has timed itself. repeats: rounds; in each, every function is called once, in the order
-      given. warmup: rounds before them.
+    Args:
+      functions: name -> function of nothing; what it returns is waited for. One that returns a
+        float has timed itself.
+      repeats: rounds; in each, every function is called once, in the order given.
+      warmup: rounds before them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for i in range(warmup + repeats):

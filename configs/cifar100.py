@@ -10,8 +10,8 @@ where they tuned them; `labels`, `tf_kd_reg` and `pskd` have no teacher. The tea
 learns from an ensemble of three, reduced as `reduce` or else the method says. `epochs` shortens
 student, teacher and what an objective does over epochs in proportion, `teacher_epochs` the teacher
 alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is that of
-training, see kd/precision.py; `data` another set of images by the same recipe. Not run here in
-full: 240 epochs want a GPU, which experiments/launch/gpu.sh drives.
+training, see kd/devices/precision.py; `data` another set of images by the same recipe. Not run here
+in full: 240 epochs want a GPU, which experiments/launch/gpu.sh drives.
 
 FSP, AB, FT and the two stages of FitNets (`method=fitnet_second`) are two runs. The first,
 `method=fsp_first` and so on, is trained where it is missing, an eighth of the epochs at a constant

@@ -18,7 +18,7 @@ DEFAULTS = dict(
     seed=1000,
     epochs=EPOCHS,
     holdout=0.0,
-    precision="default",  # see kd/precision.py
+    precision="default",  # see kd/devices/precision.py
     data="cifar100",  # or another set of images, by the same recipe
 )
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from kd.main import main
+from kd.cli.main import main
 
 sys.exit(main())

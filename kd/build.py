@@ -1,203 +1,193 @@
-"""Names to objects. The file system is the registry: `crd.CRD` among objectives is the class CRD in
-kd/objectives/crd.py.
+"""The parts of a run, made from its config: data, student, objective, optimizer."""
 
-A name may also be a dotted path to anything importable from the working directory, such as
-`my_project.losses.Mine`.
-"""
-
-import dataclasses
-import importlib
-import importlib.util
-import inspect
-import pkgutil
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from kd.config import of_type
+import flax.linen as nn
+import optax
+
+from kd import config as configs
+from kd import optim, registry
+from kd.config import ConfigDict, teachers
+from kd.data import load
+from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError, unknown
+from kd.models.peers import peers
+from kd.objective import PerGroup, PerTeacher, Weighted
+from kd.quantize.student import Quantized
+from kd.values import of_type
+
+RESERVED = ("loss", "accuracy", "grad_norm")
+"""Names of metrics that every step reports."""
+
+DECIDED = ("num_classes",)
+"""Settings of a model that its data decide, so that no config gives them."""
+
+STUDENT = {"quantize": ""}
+"""Keys of section `student` that are not the network's own: `quantize` is "" or "int8", see
+`kd.quantize.student`.
+"""
 
 
-def _modules(package: str) -> list[str]:
-    path = importlib.import_module(package).__path__
-    return sorted(m.name for m in pkgutil.iter_modules(path))
-
-
-def _public(module: Any) -> list[str]:
-    """Classes and functions that the module defines itself and shows.
-
-    Of an objective's file, the classes alone; of a model's, what can be built from `num_classes`
-    and nothing else.
-    """
-    keep: Callable[[Any], bool] = lambda value: True
-    if module.__name__.startswith("kd.objectives."):
-        keep = inspect.isclass
-    elif module.__name__.startswith("kd.models."):
-        keep = _is_network
-    return [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_")
-        and callable(value)
-        and (isinstance(value, partial) or getattr(value, "__module__", None) == module.__name__)
-        and keep(value)
-    ]
-
-
-def _is_network(maker: Callable) -> bool:
-    parameters = inspect.signature(maker).parameters
-    needed = {k for k, p in parameters.items() if p.default is p.empty}
-    return "num_classes" in parameters and needed <= {"num_classes"}
-
-
-def known(package: str) -> list[str]:
-    """All names in `package`: `file.Thing` for each callable that a file defines."""
-    return [
-        f"{file}.{name}"
-        for file in _modules(package)
-        for name in _public(importlib.import_module(f"{package}.{file}"))
-    ]
-
-
-def _files(package: str, attribute: str) -> list[str]:
-    """Files of `package` that define `attribute`."""
-    return [
-        file
-        for file in _modules(package)
-        if hasattr(importlib.import_module(f"{package}.{file}"), attribute)
-    ]
-
-
-def find(package: str, name: str, attribute: str | None = None) -> Callable:
-    """The object called `name`, from `package` or by dotted path.
-
-    Args:
-      package: where kd keeps this kind of thing, such as `kd.models`.
-      name: `file.Thing`, or `file` alone where `attribute` says which thing of a file is meant.
-      attribute: name looked up where `name` is a file of `package`.
+def spell_out(config: ConfigDict) -> ConfigDict:
+    """The config with every default of the things that it names, so that what a run did can be read
+    from it alone.
 
     Raises:
-      InputError: no such thing; it says what exists and the nearest name.
+      InputError: a name that does not exist, a setting that the named thing does not take or of
+        another type.
     """
-    kind = package.rpartition(".")[2].rstrip("s").replace("data", "data set")
-    _require_text(kind, name)
-    file, _, rest = name.partition(".")
-    if file in _modules(package) and (rest or attribute):
-        module = importlib.import_module(f"{package}.{file}")
-        found = getattr(module, rest or str(attribute), None)
-        if callable(found):
-            return found
-    elif "." in name:
-        return _by_path(kind, name)
-    raise unknown(kind, name, _files(package, attribute) if attribute else known(package))
+    config = ConfigDict(config.to_dict())
+    data, student = config.data, config.student
+    config.data = _spelled(registry.find("kd.data", data.name, "load"), data, "data")
+    for key in DECIDED:
+        if key in student:
+            raise InputError(f"config.student.{key}: the data decide it. Leave it out.")
+    maker = registry.find("kd.models", student.name)
+    whole = _spelled(maker, student, "student", STUDENT)
+    if whole.quantize not in ("", "int8"):
+        known = ("int8", "")
+        raise unknown("value of config.student.quantize", whole.quantize, known)
+    config.student = ConfigDict({k: v for k, v in whole.items() if k not in DECIDED})
+    maker = registry.find_in(
+        "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
+    )
+    config.teacher = teachers.spelled(config.teacher)
+    own = dict.fromkeys(optim.EXTRA, 0.0)
+    config.optimizer = _spelled(maker, config.optimizer, "optimizer", own)
+    config.schedule = _curve(config.schedule, "schedule")
+    if not config.objective:
+        raise InputError("config.objective is empty: the student has nothing to learn.")
+    for term in list(config.objective):
+        section = config.objective[term]
+        if term in RESERVED:
+            raise InputError(
+                f"config.objective.{term}: the name is taken by a metric. Name the term otherwise."
+            )
+        if not isinstance(section, ConfigDict):
+            raise InputError(
+                f"config.objective.{term}: expected a dict with a name and a weight, got "
+                f"{section!r}."
+            )
+        maker = registry.find("kd.objectives", section.get("name") or "")
+        where = f"objective.{term}"
+        weight = section.get("weight", 1.0)
+        if isinstance(weight, ConfigDict):
+            weight = _curve(weight, f"{where}.weight")
+        else:
+            weight = of_type(f"{where}.weight", 1.0, weight)
+        settings = ConfigDict({k: v for k, v in section.items() if k != "weight"})
+        config.objective[term] = _spelled(maker, settings, where, {"weight": weight})
+    return config.lock()
 
 
-def find_in(file: str, kind: str, name: str, returns: Any) -> Callable:
-    """The function called `name` among those of one file that return `returns`, or by dotted
-    path.
+def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config with the keys that have come since, at their defaults; as it is where its
+    things are gone.
     """
-    _require_text(kind, name)
-    module = importlib.import_module(file)
-    made_here = {
-        n: f
-        for n in _public(module)
-        if inspect.isfunction(f := getattr(module, n))
-        and inspect.signature(f).return_annotation is returns
+    try:
+        return spell_out(configs.complete(ConfigDict(dict(stored)))).to_dict()
+    except InputError:
+        return dict(stored)
+
+
+def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
+    """What each term's objective declares as `needs`, beyond logits and features; see
+    `kd.features.require`.
+    """
+    find = lambda spec: registry.find("kd.objectives", spec.name)
+    return {
+        term: tuple(getattr(find(spec), "needs", ())) for term, spec in config.objective.items()
     }
-    if name in made_here:
-        return made_here[name]
-    if "." in name:
-        return _by_path(kind, name)
-    raise unknown(kind, name, made_here)
 
 
-def _require_text(kind: str, name: Any) -> None:
-    if not isinstance(name, str) or not name:
-        raise InputError(f"the {kind} needs a name, not {name!r}.")
+def _curve(section: ConfigDict, where: str) -> ConfigDict:
+    """The section of a schedule: its curve's settings and the `value` that they multiply."""
+    maker = registry.find_in("kd.optim", "schedule", section.get("name") or "", optim.Curve)
+    return _spelled(maker, section, where, {"value": 1.0})
 
 
-def _by_path(kind: str, name: str) -> Callable:
-    path, _, last = name.rpartition(".")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    top = path.partition(".")[0]
-    if importlib.util.find_spec(top) is None:
+def _spelled(
+    maker: Callable, section: ConfigDict, where: str, own: Mapping[str, Any] | None = None
+) -> ConfigDict:
+    """The section over its defaults: the maker's, and of those keys (`own`) that are the section's
+    and not the maker's.
+    """
+    own = own or {}
+    given = section.to_dict()
+    head = {"name": given.pop("name")}
+    for key, standard in own.items():
+        head[key] = of_type(f"{where}.{key}", standard, given.pop(key, standard))
+    return ConfigDict({**head, **registry.settings(maker, given, where)})
+
+
+def settings_of(section: Mapping[str, Any], *own: str) -> dict[str, Any]:
+    return {k: v for k, v in section.items() if k not in ("name", *own)}
+
+
+def make_data(config: ConfigDict) -> Dataset:
+    """The data set; where a share of train is held out, that share is its `test`.
+
+    Classes are left out of train last: what is held out has all of them.
+    """
+    section = config.data.to_dict()
+    dataset = load(section["name"], **settings_of(section))
+    if config.holdout:
+        dataset = hold_out(dataset, config.holdout)
+    if config.validation:
+        dataset = keep_validation(dataset, config.validation)
+    if config.train_classes:
+        dataset = keep_classes(dataset, config.train_classes)
+    return dataset
+
+
+def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
+    """The network that a section `student` names, for so many classes; on eight bits where the
+    section says so.
+    """
+    maker = registry.find("kd.models", section["name"])
+    settings = {**settings_of(section, *STUDENT), "num_classes": num_classes}
+    net = registry.make(maker, settings, f"student {section['name']}")
+    if not section.get("quantize"):
+        return net
+    if len(peers(net)) > 1:
         raise InputError(
-            f"unknown {kind} {name!r}: kd has no file {top!r} for it, and no module {top!r} can be "
-            f"imported from {here}."
+            f"config.student.quantize: {section['name']} is several networks, and training on "
+            "eight bits is of one. Leave it out."
         )
-    try:
-        module = importlib.import_module(path)
-    except Exception as error:  # a user's own module may raise anything
-        raise InputError(
-            f"{kind} {name!r}: importing {path} fails: {type(error).__name__}: {error}."
-        ) from error
-    found = getattr(module, last, None)
-    if not callable(found):
-        raise unknown(f"name in {path}", last, _public(module))
-    return found
+    return Quantized(net)
 
 
-def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
-    """`maker(**kwargs)`, where a keyword that it does not take is an InputError that lists those it
-    takes.
+def make_objective(
+    section: Mapping[str, Any],
+    each: Sequence[Sequence[float] | None],
+    steps_per_epoch: int,
+    epochs: int,
+) -> Weighted:
+    """The weighted sum of a section `objective`.
+
+    Where each of several teachers counts on its own, its terms are lifted: `each` has what the
+    members of each group count, None where all teachers count the same and are one group.
     """
-    known = _keywords(maker)
-    if known is not None:
-        for key in kwargs:
-            if key not in known:
-                raise unknown(f"setting of {what}", key, known)
-    try:
-        inspect.signature(maker).bind(**kwargs)
-    except TypeError as error:
-        raise InputError(f"{what}: {error}.") from error
-    return maker(**kwargs)
+    terms, weights = {}, {}
+    for term, spec in section.items():
+        maker = registry.find("kd.objectives", spec["name"])
+        make = partial(
+            registry.make, maker, settings_of(spec, "weight"), f"objective {spec['name']}"
+        )
+        lifted = [PerTeacher(make(), counts) for counts in each]
+        several = len(lifted) > 1
+        terms[term] = PerGroup(lifted) if several else lifted[0] if lifted else make()
+        weight = spec["weight"]
+        scheduled = isinstance(weight, Mapping)
+        weights[term] = (
+            optim.make_schedule(weight, steps_per_epoch, epochs) if scheduled else float(weight)
+        )
+    return Weighted(terms, weights)
 
 
-def settings(maker: Callable, given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """`given` over the defaults of the maker's keywords that are plain data: what a config leaves
-    out, spelled out.
-
-    Raises: InputError: a keyword that the maker does not take, or a value of another type than its
-      default's.
-    """
-    known = _keywords(maker)
-    spelled = dict(given)
-    for key, value in given.items():
-        if known is not None and key not in known:
-            raise unknown(f"setting of {what}", key, known)
-        spelled[key] = of_type(f"{what}.{key}", _default(maker, key), value)
-    for key in known or ():
-        if key not in given and _is_plain(maker, key):
-            spelled[key] = _default(maker, key)
-    return spelled
-
-
-def _default(maker: Callable, key: str) -> Any:
-    """Default of a keyword, None where it has none."""
-    parameter = inspect.signature(maker).parameters.get(key)
-    if parameter is None or parameter.default is parameter.empty:
-        return None
-    return parameter.default
-
-
-def _is_plain(maker: Callable, key: str) -> bool:
-    """Whether a keyword has a default, and it is data that a config can hold."""
-    parameter = inspect.signature(maker).parameters[key]
-    plain = bool | int | float | str | tuple | None
-    return parameter.default is not parameter.empty and isinstance(parameter.default, plain)
-
-
-def _keywords(maker: Callable) -> list[str] | None:
-    """Keywords of a callable; None where it takes any. Flax adds `parent` and `name`, which are not
-    a user's.
-    """
-    parameters = inspect.signature(maker).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    made = maker.func if isinstance(maker, partial) else maker
-    flax_own = {"parent", "name"} if dataclasses.is_dataclass(made) else set()
-    return [p.name for p in parameters if p.name not in flax_own]
+def make_tx(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
+    """The optimizer with its schedule."""
+    schedule = optim.make_schedule(config.schedule.to_dict(), steps_per_epoch, config.epochs)
+    return optim.make_optimizer(config.optimizer.to_dict(), schedule)

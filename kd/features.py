@@ -58,8 +58,9 @@ def stage_names(outputs: Outputs, suffix: str = "") -> list[str]:
 def pair(view: View, name: Name) -> tuple[Array, Array]:
     """The student's and the teacher's feature called `name`, in float32.
 
-    Raises: InputError: there is no teacher, its features were averaged away, or one side lacks the
-      feature.
+    Raises:
+      InputError: there is no teacher, its features were averaged away, or one side lacks the
+        feature.
     """
     own, other = (name, name) if isinstance(name, str) else _two(name)
     student, teacher = view.student.features, teacher_outputs(view).features
@@ -74,8 +75,9 @@ def pairs(
     """Pairs of features: those named, or all of `stage1`, `stage2`, ... (each with `suffix`), which
     both must then have.
 
-    Raises: InputError: names are missing, or the two networks differ in their stages and the user
-      has not paired them.
+    Raises:
+      InputError: names are missing, or the two networks differ in their stages and the user has not
+        paired them.
     """
     if names is None:
         names = stage_names(view.student, suffix)

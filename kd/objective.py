@@ -28,9 +28,11 @@ class Weighted(nn.Module):
       terms: {name: objective}.
       weights: {name: float or schedule}; a schedule maps the step, int [], to a weight.
 
-    Returns: The loss, a scalar in float32, and the mean of each term before its weight. Of a cohort
-      of students, logits [k, b, c], it is the sum of the peers' losses, so that the gradient of
-      each is that of its own loss; the terms are means over them.
+    Returns:
+      The loss, a scalar in float32, and the mean of each term before its weight. Of a cohort of
+        students, logits [k, b, c], it
+      is the sum of the peers' losses, so that the gradient of each is that of its own loss; the
+        terms are means over them.
     """
 
     terms: Mapping[str, nn.Module]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from kd import build
+from kd import registry
 from kd.errors import InputError
 from kd.types import PyTree
 
@@ -35,10 +35,13 @@ def sgd(
     """Stochastic gradient descent as PyTorch has it: weight decay is added to the gradient, before
     the momentum.
 
-    Args: learning_rate: float or schedule of the step. momentum: 0 for none. nesterov: look ahead.
-      weight_decay: coupled L2. decay: regular expression; only parameters whose path (such as
-      `student/layer1/kernel`) it finds are decayed. Empty: all, BatchNorm and biases included, as
-      the CIFAR recipes do.
+    Args:
+      learning_rate: float or schedule of the step.
+      momentum: 0 for none.
+      nesterov: look ahead.
+      weight_decay: coupled L2.
+      decay: regular expression; only parameters whose path (such as `student/layer1/kernel`) it
+        finds are decayed. Empty: all, BatchNorm and biases included, as the CIFAR recipes do.
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay, by_path(decay)),
@@ -77,8 +80,10 @@ def _max_norm(limit: float, of: str = "kernel$") -> optax.GradientTransformation
     https://arxiv.org/abs/1207.0580, section 1 and appendix A.1, which bounds the squared length, by
     15 on MNIST. Departure: it bounds the hidden units alone, this all units that `of` finds.
 
-    Args: limit: greatest norm of a unit's incoming weights: all axes of a kernel [..., in, out] but
-      the last. of: regular expression on paths, see `sgd`.
+    Args:
+      limit: greatest norm of a unit's incoming weights: all axes of a kernel [..., in, out] but the
+        last.
+      of: regular expression on paths, see `sgd`.
     """
 
     def bound(update: Array, weight: Array) -> Array:
@@ -202,9 +207,12 @@ def make_schedule(
     """A function of the step from a number or a section such as `dict(name="cosine", value=0.1,
     warmup=5.0)`.
 
-    Args: spec: the section; its `value`, where it has one, replaces the argument. Or a number, for
-      a constant. steps_per_epoch: to turn steps into epochs. epochs: length of the run. value: what
-      the curve multiplies.
+    Args:
+      spec: the section; its `value`, where it has one, replaces the argument. Or a number, for a
+        constant.
+      steps_per_epoch: to turn steps into epochs.
+      epochs: length of the run.
+      value: what the curve multiplies.
 
     Raises:
       InputError: no such curve, or settings that it does not take.
@@ -212,8 +220,8 @@ def make_schedule(
     if not isinstance(spec, Mapping):
         spec = {"name": "constant", "value": spec}
     settings = {k: v for k, v in spec.items() if k not in ("name", "value")}
-    maker = build.find_in(__name__, "schedule", spec.get("name", ""), Curve)
-    curve = build.make(maker, settings, f"schedule {spec.get('name')}")
+    maker = registry.find_in(__name__, "schedule", spec.get("name", ""), Curve)
+    curve = registry.make(maker, settings, f"schedule {spec.get('name')}")
     base = spec.get("value", value)
 
     def schedule(step: Any) -> Array:
@@ -232,10 +240,11 @@ def make_optimizer(
     """The optimizer of a section such as `dict(name="sgd", learning_rate=0.05, momentum=0.9,
     clip_norm=1.0)`.
 
-    Args: spec: `name` (a function of this file, or a dotted path such as `optax.lamb`),
-      `learning_rate` and the optimizer's own settings; `clip_norm`, where given and positive, clips
-      the gradient's global norm first, and `max_norm` bounds the incoming weights of each unit
-      last. schedule: factor of the learning rate by step.
+    Args:
+      spec: `name` (a function of this file, or a dotted path such as `optax.lamb`), `learning_rate`
+        and the optimizer's own settings; `clip_norm`, where given and positive, clips the
+        gradient's global norm first, and `max_norm` bounds the incoming weights of each unit last.
+      schedule: factor of the learning rate by step.
 
     Raises:
       InputError: no such optimizer, settings that it does not take, no learning rate.
@@ -249,8 +258,8 @@ def make_optimizer(
         )
     base = settings["learning_rate"]
     settings["learning_rate"] = lambda step: base * schedule(step)
-    maker = build.find_in(__name__, "optimizer", name, optax.GradientTransformation)
-    tx = build.make(maker, settings, f"optimizer {name}")
+    maker = registry.find_in(__name__, "optimizer", name, optax.GradientTransformation)
+    tx = registry.make(maker, settings, f"optimizer {name}")
     clip, limit = (spec.get(key, 0.0) for key in EXTRA)
     for key, value in zip(EXTRA, (clip, limit), strict=True):
         if value < 0:

@@ -20,79 +20,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from kd.errors import InputError
-from kd.inherited import inherit, take_over
-from kd.types import Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View
+from kd.types import Augment, Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View, as_given
 
-type Augment = Callable[[PRNGKeyArray, Batch], Batch]
 type Step = Callable[[DistillState, PyTree, Batch], tuple[DistillState, dict[str, Array]]]
-
-
-def _as_given(key: PRNGKeyArray, batch: Batch) -> Batch:
-    del key
-    return batch
-
-
-def _split(variables: PyTree) -> tuple[PyTree, PyTree]:
-    """Params and the rest."""
-    return variables.get("params", {}), {k: v for k, v in variables.items() if k != "params"}
-
-
-def own_key(key: PRNGKeyArray) -> PRNGKeyArray:
-    """The key that a student keeps in its state, from which its augmentation and all else is drawn,
-    of the key of its seed.
-    """
-    return jax.random.split(key, 4)[0]
-
-
-def make_init(
-    student: nn.Module,
-    objective: nn.Module,
-    teacher: Teacher,
-    tx: optax.GradientTransformation,
-    augment: Augment = _as_given,
-) -> Callable[..., DistillState]:
-    """`init(key, frozen, batch, given=None) -> DistillState`. The batch gives shapes; errors of fit
-    between parts show up here.
-
-    `given` may have variables of the `student` and of the `objective`, all or some: these start
-    with its values.
-    """
-
-    def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch, given: PyTree = None) -> DistillState:
-        given = given or {}
-        _, k_student, k_objective, k_augment = jax.random.split(key, 4)
-        batch = {**augment(k_augment, batch), "key": k_augment}
-        variables = student.init(
-            {"params": k_student, "dropout": k_student}, batch["image"], train=False
-        )
-        variables = take_over(variables, given.get("student", {}))
-        variables = inherit(variables, frozen["teacher"])
-        mutable = teacher.init(variables)
-        view = View(
-            student=cast(Outputs, student.apply(variables, batch["image"], train=False)),
-            teacher=jax.lax.stop_gradient(teacher.apply(frozen["teacher"], mutable, batch)),
-            batch=batch,
-            tables=frozen["tables"],
-            step=jnp.zeros((), jnp.int32),
-            teacher_variables=jax.lax.stop_gradient(frozen["teacher"]),
-        )
-        own = objective.init({"params": k_objective, "objective": k_objective}, view)
-        own = take_over(own, given.get("objective", {}))
-        (student_params, student_stats), (own_params, own_stats) = (_split(variables), _split(own))
-        params = {"student": student_params, "objective": own_params}
-        return DistillState(
-            step=jnp.zeros((), jnp.int32),
-            key=own_key(key),
-            params=params,
-            stats={"student": student_stats, "objective": own_stats},
-            opt=tx.init(params),
-            teacher=mutable,
-        )
-
-    return init
 
 
 def make_step(
@@ -100,22 +33,27 @@ def make_step(
     objective: nn.Module,
     teacher: Teacher,
     tx: optax.GradientTransformation,
-    augment: Augment = _as_given,
+    augment: Augment = as_given,
     split: Callable[[Batch], Batch] = lambda batch: batch,
     axis_name: str | None = None,
 ) -> Step:
     """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, for one
     `jax.jit`.
 
-    Args: student: Flax module, `apply(variables, image, train=...) -> Outputs`. objective: Flax
-      module, `apply(variables, view) -> (loss, {term: value})`; see `kd.objective.Weighted`.
-      teacher: see `kd.types.Teacher`. tx: optimizer of the student's and the objective's
-      parameters. augment: `augment(key, batch) -> batch`, before both networks: they see the same
-      view by construction. split: sharding constraint on what the student sees, where its examples
-      are split further than the teacher's. axis_name: under `jax.pmap` or `jax.shard_map`, the
-      mapped axis over which the batch is split. The student's BatchNorm then takes its moments over
-      the axis, the objective sees the whole batch, gathered over it, so that methods which compare
-      examples or remember them are the same, and the gradient is averaged over it.
+    Args:
+      student: Flax module, `apply(variables, image, train=...) -> Outputs`.
+      objective: Flax module, `apply(variables, view) -> (loss, {term: value})`; see
+        `kd.objective.Weighted`.
+      teacher: see `kd.types.Teacher`.
+      tx: optimizer of the student's and the objective's parameters.
+      augment: `augment(key, batch) -> batch`, before both networks: they see the same view by
+        construction.
+      split: sharding constraint on what the student sees, where its examples are split further than
+        the teacher's.
+      axis_name: under `jax.pmap` or `jax.shard_map`, the mapped axis over which the batch is split.
+        The student's BatchNorm then takes its moments over the axis, the objective sees the whole
+        batch, gathered over it, so that methods which compare examples or remember them are the
+        same, and the gradient is averaged over it.
 
     `frozen = {"teacher": weights, "tables": facts}` is an argument so that weights are not baked
     into the program as constants. Metrics are scalars: `loss`, each term by its name, `accuracy` of
@@ -217,7 +155,7 @@ def _gather(axis_name: str | None, tree: Any) -> Any:
     return jax.tree.map(lambda x: gather(x) if x.ndim > axis else x, tree)
 
 
-def make_eval(model: nn.Module, augment: Augment = _as_given) -> Callable[[PyTree, Batch], Outputs]:
+def make_eval(model: nn.Module, augment: Augment = as_given) -> Callable[[PyTree, Batch], Outputs]:
     """`evaluate(variables, batch) -> Outputs` of a network in evaluation mode."""
 
     def evaluate(variables: PyTree, batch: Batch) -> Outputs:

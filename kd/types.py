@@ -91,13 +91,16 @@ class Mixture:
 class View:
     """Everything that an objective may look at, and nothing else.
 
-    Attributes: student: outputs of the student on the batch, in training mode. teacher: outputs of
-      the teacher on the same batch, without gradient; None where there is no teacher. Teachers that
-      count on their own are stacked, [m, b, ...], those of several architectures a tuple of such:
-      see `kd.objective`. batch: the minibatch after augmentation, as both networks saw it. tables:
-      facts of the whole training set, such as `order`, `start` and `count` of its classes. step:
-      update counter, int [], from 0. teacher_variables: the teacher's weights, for methods that
-      reuse its classifier or BatchNorm; without gradient.
+    Attributes:
+      student: outputs of the student on the batch, in training mode.
+      teacher: outputs of the teacher on the same batch, without gradient; None where there is no
+        teacher. Teachers that count on their own are stacked, [m, b, ...], those of several
+        architectures a tuple of such: see `kd.objective`.
+      batch: the minibatch after augmentation, as both networks saw it.
+      tables: facts of the whole training set, such as `order`, `start` and `count` of its classes.
+      step: update counter, int [], from 0.
+      teacher_variables: the teacher's weights, for methods that reuse its classifier or BatchNorm;
+        without gradient.
     """
 
     student: Outputs
@@ -184,3 +187,12 @@ class DistillState:
     def student(self) -> PyTree:
         """Variables of the student, as `student.apply` takes them."""
         return {"params": self.params["student"], **self.stats["student"]}
+
+
+type Augment = Callable[[Any, Batch], Batch]
+
+
+def as_given(key: Any, batch: Batch) -> Batch:
+    """The batch: no augmentation."""
+    del key
+    return batch

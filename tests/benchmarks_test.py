@@ -26,7 +26,9 @@ from benchmarks.__main__ import main
 from benchmarks.networks import TOYS
 from benchmarks.record import NAMES
 from configs.common import METHODS
-from kd import build, parts, sharding
+from kd import build as parts
+from kd import registry
+from kd.devices import mesh as sharding
 from kd.errors import InputError
 
 
@@ -167,7 +169,7 @@ def test_all_ways_to_write_a_convolution_agree():
 def test_every_method_and_every_objective_has_a_row():
     assert {name for m in methods.ALL for name in m.methods} == set(METHODS)
     there = {name.partition("(")[0] for m in methods.ALL for name in m.objectives}
-    assert there >= set(build.known("kd.objectives"))
+    assert there >= set(registry.known("kd.objectives"))
 
 
 def test_what_is_needed_in_one_cell():

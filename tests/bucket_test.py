@@ -6,8 +6,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from kd.config import default_workdir
-from kd.record import Record, read_rows
-from kd.workdir import Workdir
+from kd.runs.record import Record, read_rows
+from kd.runs.workdir import Workdir
 
 
 class Bucket(MemoryFileSystem):

@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 from etils import epath
 
-from kd import cache, codec, parts
+from kd import build
 from kd import config as configs
-from kd import teacher as teachers
+from kd.cli.main import main
 from kd.data.augment import make_augment
+from kd.devices.mesh import everywhere, make_mesh
+from kd.devices.vectorize import over
 from kd.errors import InputError
-from kd.main import main
+from kd.init import own_key
 from kd.models.mlp import MLP
-from kd.program import seed_keys
-from kd.sharding import everywhere, make_mesh
-from kd.step import own_key
-from kd.transform import over
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
+from kd.teachers import codec, ensemble
+from kd.train import cache
+from kd.train.program import seed_keys
 
 
 def test_the_largest_logits_are_stored_with_the_exact_normaliser():
@@ -51,7 +52,7 @@ def loaded(**changes):
     """The config of `small.py` with settings of its teacher."""
     config = configs.load("small.py").to_dict()
     config["teacher"] |= {"cache_window": 2, **changes}
-    return parts.spell_out(configs.complete(configs.ConfigDict(config)))
+    return build.spell_out(configs.complete(configs.ConfigDict(config)))
 
 
 @pytest.mark.slow
@@ -60,7 +61,7 @@ def test_answers_are_what_the_live_teacher_says_about_each_view(small_config):
     between students.
     """
     config = loaded(cache=True)
-    dataset = parts.make_data(config)
+    dataset = build.make_data(config)
     model = MLP(10, (6,))
     image = jnp.zeros((1, 8, 8, 1))
     variables = jax.vmap(lambda k: model.init(k, image))(seed_keys(7, 2))
@@ -71,7 +72,7 @@ def test_answers_are_what_the_live_teacher_says_about_each_view(small_config):
     assert stored["logits"].shape == (2, 2, 2, 100, 10)
     moments = dataset.mean, dataset.std
     repeating = make_augment("crop(1)", *moments, window=2)
-    teacher = teachers.ensemble(teachers.cached(10), "each")
+    teacher = ensemble.ensemble(ensemble.cached(10), "each")
     index = jnp.array([3, 50, 99])
     said = {}
     for seed, key in enumerate(seed_keys(0, 2)):

@@ -5,12 +5,12 @@ take.
 import numpy as np
 import pytest
 
+from kd import build
 from kd import config as configs
-from kd import parts
+from kd.config.teachers import groups_of
 from kd.errors import InputError
-from kd.groups import groups_of
+from kd.runs.workdir import Workdir
 from kd.tables import experiment, plan, results
-from kd.workdir import Workdir
 
 
 def taught_by(reference):
@@ -68,7 +68,7 @@ def test_a_table_goes_on_with_chains_and_cohorts_that_it_began(tmp_path):
         asked = experiment.load(f"experiments/{name}.py")
         for run in plan.make(asked, tmp_path).values():
             run.workdir.path.mkdir(parents=True, exist_ok=True)
-            run.workdir.write("config.json", parts.spell_out(run.config).to_dict())
+            run.workdir.write("config.json", build.spell_out(run.config).to_dict())
         assert plan.make(asked, tmp_path)
 
 

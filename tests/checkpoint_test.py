@@ -5,16 +5,16 @@ import numpy as np
 import optax
 import pytest
 
-from kd import sharding
-from kd import teacher as teachers
-from kd.checkpoint import Checkpoints, load_student
+from kd.devices import mesh as sharding
 from kd.errors import InputError
+from kd.init import make_init
 from kd.models.cnn import CNN
 from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
-from kd.program import seed_keys
-from kd.step import make_init
+from kd.runs.checkpoint import Checkpoints, load_student
+from kd.teachers import ensemble
+from kd.train.program import seed_keys
 
 
 def states(mesh=None):
@@ -27,7 +27,7 @@ def states(mesh=None):
     teacher = MLP(3, (77,))
     frozen = {"teacher": teacher.init(jax.random.key(9), image), "tables": {}}
     init = make_init(
-        model, Weighted({"ce": CE()}, {"ce": 1.0}), teachers.frozen(teacher), optax.adam(0.1)
+        model, Weighted({"ce": CE()}, {"ce": 1.0}), ensemble.frozen(teacher), optax.adam(0.1)
     )
     place = sharding.everywhere(mesh) if mesh else None
     start = jax.jit(jax.vmap(init, (0, None, None)), out_shardings=place)

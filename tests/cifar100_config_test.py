@@ -10,11 +10,12 @@ from configs import cifar100, cifar100_teacher
 from configs.common import FIRST, METHODS, TEACHER_FREE
 from configs.crd import FAMILY
 from kd import config as configs
+from kd.build import spell_out
 from kd.errors import InputError
-from kd.loop import Plan
-from kd.parts import check_batches, spell_out
 from kd.tables import experiment
 from kd.tables import plan as plans
+from kd.train.checks import check_batches
+from kd.train.plan import Plan
 
 
 def test_the_recipe_is_that_of_the_tables():

@@ -11,13 +11,14 @@ import numpy as np
 import optax
 import pytest
 
-from kd import parts, peers
-from kd import teacher as teachers
+from kd import build
+from kd.cli.main import main
 from kd.config import ConfigDict
 from kd.data.base import Dataset, Split
 from kd.errors import InputError
-from kd.export import final
-from kd.main import main
+from kd.export import run_end
+from kd.init import make_init
+from kd.models import peers
 from kd.models.cohort import Cohort, MixedCohort
 from kd.models.mlp import MLP
 from kd.objective import Weighted
@@ -27,10 +28,12 @@ from kd.objectives.dkd import DKD
 from kd.objectives.mutual import Mutual, mutual
 from kd.objectives.nkd import NKD
 from kd.objectives.sp import SP
-from kd.step import make_init, make_step
+from kd.runs.workdir import Workdir
+from kd.step import make_step
 from kd.tables import derived
+from kd.teachers import ensemble
+from kd.train.alternating import in_turns
 from kd.types import Outputs, View
-from kd.workdir import Workdir
 
 CLASSES, B = 4, 6
 LINEAR = {"name": "mlp.MLP", "widths": ()}
@@ -67,10 +70,10 @@ def test_each_peer_learns_from_the_mean_over_the_others():
 
 def mutual_learning(student, tx, mutual_weight=1.0):
     objective = Weighted({"ce": CE(), "mutual": Mutual()}, {"ce": 1.0, "mutual": mutual_weight})
-    parts = student, objective, teachers.none(), tx
+    build = student, objective, ensemble.none(), tx
     frozen = {"teacher": (), "tables": {}}
-    state = jax.jit(make_init(*parts))(jax.random.key(0), frozen, batch())
-    step = jax.jit(peers.in_turns(make_step(*parts), student, teachers.none()))
+    state = jax.jit(make_init(*build))(jax.random.key(0), frozen, batch())
+    step = jax.jit(in_turns(make_step(*build), student, ensemble.none()))
     return state, lambda state: step(state, frozen, batch())
 
 
@@ -125,7 +128,7 @@ def test_without_mutual_learning_a_peer_is_a_student_of_its_own():
     for _ in range(2):
         state, _ = step(state)
     for i, variables in enumerate(start):
-        alone = MLP(CLASSES, (5,)), Weighted({"ce": CE()}, {"ce": 1.0}), teachers.none()
+        alone = MLP(CLASSES, (5,)), Weighted({"ce": CE()}, {"ce": 1.0}), ensemble.none()
         init = make_init(*alone, optax.sgd(0.5))
         frozen = {"teacher": (), "tables": {}}
         own = jax.jit(init)(jax.random.key(0), frozen, batch())
@@ -168,12 +171,12 @@ def test_a_cohort_is_not_trained_or_exported_on_eight_bits():
     """The files would hold the logits of all peers side by side."""
     section = {"name": "cohort.MixedCohort", "members": (LINEAR, LINEAR)}
     with pytest.raises(InputError, match="is several networks"):
-        parts.make_model({**section, "quantize": "int8"}, CLASSES)
-    cohort = parts.make_model(section, CLASSES)
+        build.make_model({**section, "quantize": "int8"}, CLASSES)
+    cohort = build.make_model(section, CLASSES)
     split = Split(np.zeros((B, 3), np.float32), np.zeros(B, np.int32))
     dataset = Dataset(split, split, CLASSES, (0.0,), (1.0,))
     with pytest.raises(InputError, match="--peer I"):
-        final.check(ConfigDict(), dataset, cohort)
+        run_end.check(ConfigDict(), dataset, cohort)
 
 
 def test_a_table_may_ask_for_a_peer_or_for_both_together():

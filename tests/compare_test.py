@@ -5,9 +5,10 @@ nobody trained.
 import numpy as np
 import pytest
 
-from kd import compare, target
 from kd.config import ConfigDict, complete
-from kd.statistics import Interval
+from kd.metrics import reference
+from kd.metrics.intervals import Interval
+from kd.runs import summary
 
 # Of four images the first teacher knows all, the second two; each student lost one, or none, of its
 # own teacher's.
@@ -26,8 +27,8 @@ def taught_by(there, members) -> dict:
 
 
 def table(own, teachers=(), others=None, **sections) -> list[str]:
-    runs = compare.Runs(own, tuple(teachers), None, others or {})
-    return compare.table(config(**sections), runs).splitlines()
+    runs = summary.Runs(own, tuple(teachers), None, others or {})
+    return summary.table(config(**sections), runs).splitlines()
 
 
 def line(lines, start) -> str:
@@ -35,23 +36,23 @@ def line(lines, start) -> str:
 
 
 def test_what_taught_is_the_mean_of_probabilities_or_of_logits_or_each_alone():
-    mean = lambda **section: target.of_members(SPLIT, [0.25, 0.25, 0.5], section)
+    mean = lambda **section: reference.of_members(SPLIT, [0.25, 0.25, 0.5], section)
     np.testing.assert_allclose(mean(reduce="logits"), [[5.0, 1.0]])
     p = 1 / (1 + np.exp([2, 2, -10]))
     found = np.exp(mean(reduce="probs"))[0]
     np.testing.assert_allclose(found[0], p @ [0.25, 0.25, 0.5], rtol=1e-6)
     assert mean(members="paired", reduce="probs") is SPLIT
     # Of two seeds with two peers each, both peers of a seed have its teacher.
-    assert target.beside(SPLIT[1:], 4)[:, 0, 0].tolist() == [0, 0, 10, 10]
+    assert reference.beside(SPLIT[1:], 4)[:, 0, 0].tolist() == [0, 0, 10, 10]
 
 
 def test_pairs_are_drawn_together():
     """Both students lose nothing, whatever is drawn; drawn apart the two sides would differ."""
     logits = np.eye(2)[[[0, 0, 0, 0], [0, 0, 1, 1]]]
     label = np.zeros(4, int)
-    assert target.lost(logits, logits, label) == (0, 0, 0)
+    assert reference.lost(logits, logits, label) == (0, 0, 0)
     # The first alone taught both: all images, less three quarters.
-    found = target.lost(logits, logits[0], label)
+    found = reference.lost(logits, logits[0], label)
     assert found.value == 0.25 and found.low < 0.25 < found.high
 
 
@@ -80,7 +81,7 @@ def test_without_a_teacher_gains_are_told_and_why_there_is_no_verdict(by_hand):
     lines = table(own, others={"labels": labels}, acceptance=limits)
     gain, accepted, blank, results = lines[-6:-2]
     assert gain.startswith("Gain over 'labels': +25.00 points, 95 % interval")
-    assert accepted == compare.NO_VERDICT
+    assert accepted == summary.NO_VERDICT
     assert (blank, results) == ("", "Results:")
     assert lines[-7] == ""
     # With nothing to say there is no empty paragraph.
@@ -92,10 +93,10 @@ def test_a_loss_of_what_was_allowed_is_accepted():
     """0.99 - 0.97 is 0.020000000000000018."""
     limits = ConfigDict({"max_drop": 0.02, "min_agreement": 0.97})
     at = 0.99 - 0.97
-    text = compare._acceptance(limits, Interval(at, 0.0, at), 0.97)
+    text = summary._acceptance(limits, Interval(at, 0.0, at), 0.97)
     assert text.startswith("Acceptance MET: loss 2.00 of at most 2.00 points")
     assert "interval" not in text
-    text = compare._acceptance(limits, Interval(0.0201, 0.0, 0.03), 0.97)
+    text = summary._acceptance(limits, Interval(0.0201, 0.0, 0.03), 0.97)
     assert text.startswith("Acceptance NOT MET: loss 2.01") and "interval" in text
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from kd import compilation
+from kd.devices import compilation
 from kd.errors import InputError
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
 
 OPTIONS = (
     "jax_compilation_cache_dir",

@@ -6,9 +6,9 @@ import pytest
 
 from configs.common import parse_arg
 from kd import config as configs
-from kd import identity, override
+from kd.build import spell_out
+from kd.config import identity, override
 from kd.errors import InputError
-from kd.parts import spell_out
 
 
 def written(tmp_path, body, name="mine.py"):

@@ -75,7 +75,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> tup
 
     Tests work on copies, see `finished`.
     """
-    from kd.main import main
+    from kd.cli.main import main
 
     home = tmp_path_factory.mktemp("small")
     (home / "small.py").write_text(SMALL_CONFIG.replace("{data}", str(small_data)))
@@ -106,7 +106,7 @@ def by_hand(tmp_path: Path) -> Callable[..., Any]:
     """Writes a finished run of two classes, all images of class 0, of which each network gets those
     marked 1 in its row right.
     """
-    from kd.workdir import Workdir
+    from kd.runs.workdir import Workdir
 
     def write(
         name: str, right: Sequence[str] | np.ndarray, config: dict | None = None, **result: Any

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from kd import cost
 from kd.errors import InputError
-from kd.models import layers
+from kd.models import cost, layers
 
 IMAGE = jax.ShapeDtypeStruct((2, 9, 9, 6), jnp.float32)
 MATRIX = jax.ShapeDtypeStruct((5, 5), jnp.float32)

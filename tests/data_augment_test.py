@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd.data.augment import crop, cutout, flip, make_augment, make_normalize, noise
-from kd.data.augment import scale as rescale
+from kd.data.augment import crop, cutout, flip, make_augment, make_normalize, noise, scale
 from kd.errors import InputError
 
 RANDOM = np.random.RandomState(0)
@@ -143,7 +142,7 @@ def test_noise_and_scale_of_series(key):
     series = jnp.ones((2000, 2), jnp.float32)
     added = noise(key, series, std=0.5) - 1
     assert abs(float(added.std()) - 0.5) < 0.02 and abs(float(added.mean())) < 0.05
-    factor = np.asarray(rescale(key, series, std=0.5))
+    factor = np.asarray(scale(key, series, std=0.5))
     assert (factor == factor[:1]).all() and factor[0, 0] != factor[0, 1]
 
 

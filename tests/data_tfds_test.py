@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kd import data, prepare
-from kd.data import base, cifar100, png, tfds
+from kd import data
+from kd.data import base, cifar100, png, prepare, tfds
 from kd.errors import InputError
 
 RANDOM = np.random.RandomState(0)

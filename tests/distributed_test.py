@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import two_processes
 
-from kd import distributed
+from kd.cli.main import main
+from kd.devices import processes
 from kd.errors import InputError
-from kd.main import main
-from kd.record import read_rows
-from kd.workdir import Workdir
+from kd.runs.record import read_rows
+from kd.runs.workdir import Workdir
 
 
 def test_nothing_given_is_one_process():
-    assert not distributed.join(environment={})
-    assert distributed.is_writer()
-    assert distributed.any_of(True, False) == [True, False]
+    assert not processes.join(environment={})
+    assert processes.is_writer()
+    assert processes.any_of(True, False) == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_nothing_given_is_one_process():
 )
 def test_what_is_missing_or_wrong_is_told(given, environment, words):
     with pytest.raises(InputError, match=words):
-        distributed.join(**given, environment=environment)
+        processes.join(**given, environment=environment)
 
 
 def test_a_refusal_of_the_writer_is_everyones():
@@ -41,7 +41,7 @@ def test_a_refusal_of_the_writer_is_everyones():
         raise InputError("not so")
 
     with pytest.raises(InputError, match="not so"):
-        distributed.write(act)
+        processes.write(act)
 
 
 def test_the_command_refuses_half_of_the_flags(small_config, capsys):

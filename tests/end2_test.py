@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import dirichlet
 
+from kd.cli.main import main
 from kd.errors import InputError
-from kd.main import main
 from kd.objectives.end2 import END2, annealed
 from kd.objectives.end2 import dirichlet_nll as eager
 from kd.types import Mixture, Outputs, View

@@ -13,7 +13,7 @@ import pytest
 from kd import data
 from kd.errors import MissingData
 from kd.export import interpreter
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
 
 pytestmark = pytest.mark.slow
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kd.cli.main import main
 from kd.data.base import Dataset, Split
 from kd.errors import InputError
 from kd.export import (
-    blame,
     c,
     card,
     converter,
@@ -26,6 +26,7 @@ from kd.export import (
     graph,
     interpreter,
     kernels,
+    layer_names,
     litert,
     lower,
     provenance,
@@ -33,9 +34,8 @@ from kd.export import (
 )
 from kd.export import source as sources
 from kd.export.selection import size
-from kd.main import main
 from kd.models.cnn import CNN
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
 
 # Forty test images are too few for the default of 98.5 %: one image is 2.5 points.
 LOOSE = ["--gate", "agreement=0.9", "--gate", "accuracy_drop=0.1"]
@@ -345,7 +345,7 @@ def test_what_litert_lacks_is_named_with_its_layer():
     weights = jax.jit(net.init)(jax.random.key(0), image)
     program = jax.jit(lambda x: net.apply(weights, x))
     text = jax.export.export(program, platforms=["cpu"])(image).mlir_module()
-    assert blame.unusual(text) == ["sort in Unusual/odd"]
+    assert layer_names.unusual(text) == ["sort in Unusual/odd"]
     with pytest.raises(InputError, match="no equal of sort in Unusual/odd"):
         converter.convert(lower.Lowered(text))
 

@@ -5,12 +5,13 @@ different architectures.
 import numpy as np
 import pytest
 
-from kd import groups, metrics, parts
-from kd.config import ConfigDict, complete
+from kd import build
+from kd.cli.main import main
+from kd.config import ConfigDict, complete, teachers
 from kd.errors import InputError
-from kd.main import main
+from kd.metrics import scores
+from kd.runs.workdir import Workdir
 from kd.tables import experiment, plan
-from kd.workdir import Workdir
 
 RUN = dict(
     data=dict(name="digits"), student=dict(name="mlp.MLP"), objective=dict(ce=dict(name="ce.CE"))
@@ -19,7 +20,7 @@ RUN = dict(
 
 def teacher(**section) -> ConfigDict:
     """The section `teacher` of a whole config."""
-    return parts.spell_out(complete(ConfigDict(dict(RUN, teacher=section)))).teacher
+    return build.spell_out(complete(ConfigDict(dict(RUN, teacher=section)))).teacher
 
 
 def test_members_of_several_runs_count_what_their_weights_say():
@@ -27,17 +28,17 @@ def test_members_of_several_runs_count_what_their_weights_say():
     section = teacher(
         groups=(dict(run="a", members=(0, 2), weight=2, weights=(1, 3)), dict(run="b"))
     )
-    assert section.groups[1] == dict(groups.GROUP, run="b")
-    found = groups.groups_of(section)
+    assert section.groups[1] == dict(teachers.GROUP, run="b")
+    found = teachers.groups_of(section)
     assert found[0].indices(3, "a") == [0, 2] and found[1].indices(2, "b") == [0, 1]
-    np.testing.assert_allclose(groups.shares(found, [2, 2]), [0.2, 0.6, 0.1, 0.1])
+    np.testing.assert_allclose(teachers.shares(found, [2, 2]), [0.2, 0.6, 0.1, 0.1])
 
 
 def test_a_teacher_of_one_run_is_one_group():
-    (alone,) = groups.groups_of(teacher(run="a", members="(0, 2)", weights=(3, 1)))
+    (alone,) = teachers.groups_of(teacher(run="a", members="(0, 2)", weights=(3, 1)))
     assert (alone.run, alone.members) == ("a", "0,2")
-    np.testing.assert_allclose(groups.shares([alone], [2]), [0.75, 0.25])
-    assert groups.groups_of(teacher()) == ()
+    np.testing.assert_allclose(teachers.shares([alone], [2]), [0.75, 0.25])
+    assert teachers.groups_of(teacher()) == ()
 
 
 @pytest.mark.parametrize(
@@ -99,13 +100,13 @@ def test_networks_of_two_architectures_teach_together(mixed, capsys):
     assert "members 0, 1 of runs/mixed-narrow, and 1, 0 of runs/mixed-wide" in printed
     assert "ensemble of 4" in printed
     result = Workdir("runs/mixed").read("result.json")
-    found = groups.recorded(result["teacher"])
+    found = teachers.recorded(result["teacher"])
     assert [g.members for g in found] == [[0, 1], [1, 0]]
     narrow, wide = (Workdir(g.run).predictions()["logits"] for g in found)
     members = np.concatenate([narrow, wide[::-1]])
-    target = metrics.mean_probs(members, [1 / 3, 1 / 3, 1 / 6, 1 / 6])
+    target = scores.mean_probs(members, [1 / 3, 1 / 3, 1 / 6, 1 / 6])
     own = Workdir("runs/mixed").predictions()["logits"]
-    np.testing.assert_allclose(result["final"]["kl"], metrics.kl(own, target), atol=1e-5)
+    np.testing.assert_allclose(result["final"]["kl"], scores.kl(own, target), atol=1e-5)
     costs = [Workdir(g.run).read("result.json")["parameters"] for g in found]
     assert f"{2 * sum(costs):,}" in printed
     assert main(["report", "runs/mixed"]) == 0
@@ -165,7 +166,7 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
     other = Workdir("other")
     other.write("result.json", other.read("result.json") | {"num_classes": 7})
     text = small_config.read_text()
-    groups = "(dict(config='small.py:teacher'), dict(run='{run}', members=(1,)))"
+    teachers = "(dict(config='small.py:teacher'), dict(run='{run}', members=(1,)))"
     missing = "dict(config='small.py:teacher', members=(0,)), dict(run='other')"
     small_config.write_text(
         text.replace('dict(config="small.py:teacher")', f"dict(groups=({missing}))")
@@ -183,7 +184,7 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
     ):
         small_config.write_text(
             text.replace(
-                'dict(config="small.py:teacher")', f"dict(groups={groups.format(run=run)})"
+                'dict(config="small.py:teacher")', f"dict(groups={teachers.format(run=run)})"
             )
         )
         assert main(["run", "--config", "small.py", "--workdir", "new", *arguments]) == 2
@@ -198,6 +199,6 @@ def test_the_tables_of_ensembles_are_whole(kind, tmp_path):
     runs = plan.make(experiment.load(f"experiments/ensembles.py{kind}"), tmp_path)
     runs = {run.identity: run for run in runs.values()}
     for run in runs.values():
-        parts.spell_out(run.config)
+        build.spell_out(run.config)
     budgets = [max(c.budget or 0 for c in run.cells) for run in runs.values() if run.cells]
     assert len(budgets) > 10 and sum(budgets) <= 90

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from importer_test import resnet8
 
-from kd import config as configs
-from kd import importer, prepare
+from kd import config
+from kd.cli.main import main
+from kd.data import prepare
 from kd.errors import InputError
-from kd.main import main
 from kd.models.resnet_cifar import resnet8 as net
-from kd.train import run
-from kd.trained import load_trained
-from kd.workdir import Workdir
+from kd.runs.networks import load_trained
+from kd.runs.workdir import Workdir
+from kd.train.run import run
+from kd.weights import convert
 
 CLASSES = 10
 
@@ -66,10 +67,10 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
     assert call(checkpoint, out, data) == 0
     assert "sha256" in capsys.readouterr().out
     result = Workdir(out).read("result.json")
-    assert result["imported"]["sha256"] == importer.sha256(checkpoint)
+    assert result["imported"]["sha256"] == convert.sha256(checkpoint)
 
     trained = load_trained(Workdir(out))
-    expected = importer.from_torch("resnet8", weights)
+    expected = convert.from_torch("resnet8", weights)
     jax.tree.map(
         lambda got, want: np.testing.assert_array_equal(got[0], want), trained.variables, expected
     )
@@ -83,16 +84,16 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
 
     small = tmp_path / "weights" / "resnet8.safetensors"
     assert main(["pack", str(out), "--out", str(small)]) == 0
-    assert capsys.readouterr().out == f"{importer.sha256(small)}  {small}\n"
+    assert capsys.readouterr().out == f"{convert.sha256(small)}  {small}\n"
     sums = small.with_name("SHA256SUMS").read_text()
-    assert sums == f"{importer.sha256(small)}  resnet8.safetensors\n"
-    again, _ = importer.import_checkpoint(small, "resnet8")
+    assert sums == f"{convert.sha256(small)}  resnet8.safetensors\n"
+    again, _ = convert.import_checkpoint(small, "resnet8")
     jax.tree.map(np.testing.assert_array_equal, again, expected)
     assert main(["pack", str(out), "--out", str(small)]) == 2
     assert main(["pack", str(out), "--out", str(small), "--member", "1"]) == 2
     assert main(["pack", str(tmp_path), "--out", f"{small}.safetensors"]) == 2
 
-    c = configs.load("configs/digits.py:role=labels,seeds=1")
+    c = config.load("configs/digits.py:role=labels,seeds=1")
     c.data = dict(name="arrays", path=str(data))
     c.student = dict(name="mlp.MLP", widths=(4,))
     c.teacher.name, c.teacher.run = "frozen", str(out)
@@ -137,7 +138,7 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     """The set is prepared between two of the same command; a run with this teacher would come to
     the same.
     """
-    from kd.train import ensure, teachers_of
+    from kd.train.run import ensure, teachers_of
 
     checkpoint, out = tmp_path / "resnet8.safetensors", tmp_path / "teacher"
     write_safetensors(checkpoint, weights)
@@ -148,7 +149,7 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     told = capsys.readouterr().out
     assert "without evaluation" in told and "cifar10" in told
     assert not Workdir(out).finished
-    c = configs.load("configs/digits.py:role=labels,seeds=1")
+    c = config.load("configs/digits.py:role=labels,seeds=1")
     c.teacher.name, c.teacher.run = "frozen", str(out)
     with pytest.raises(InputError, match="cifar10 is not prepared"):
         ensure(teachers_of(c, tmp_path)[0], tmp_path)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from golden.models import torch_weights
 
-from kd import importer
 from kd.errors import InputError
-from kd.weights import packed, safetensors
+from kd.runs import pack
+from kd.weights import convert, safetensors
 
 
 def resnet8(prefix="", fc="fc", downsample="downsample", classes=100):
@@ -47,14 +47,14 @@ def write_safetensors(path, state):
 
 def refused(model, state) -> str:
     with pytest.raises(InputError) as caught:
-        importer.from_torch(model, state)
+        convert.from_torch(model, state)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_layouts():
     state = resnet8()
-    variables = importer.from_torch("resnet8", state)
+    variables = convert.from_torch("resnet8", state)
     params, stats = variables["params"], variables["batch_stats"]
     assert set(variables) == {"params", "batch_stats"}
     kernel = params["layer2_0"]["conv1"]["kernel"]  # [kh, kw, in, out]
@@ -83,13 +83,13 @@ def equal(left, right):
     ids=["data parallel", "twice", "no counters", "another order", "float64"],
 )
 def test_the_same_weights_said_otherwise(state):
-    expected = importer.from_torch("resnet_cifar.resnet8", resnet8())
-    assert equal(importer.from_torch("resnet_cifar.resnet8", state), expected)
+    expected = convert.from_torch("resnet_cifar.resnet8", resnet8())
+    assert equal(convert.from_torch("resnet_cifar.resnet8", state), expected)
 
 
 def test_either_naming_of_residual_networks():
     """RepDistiller says `fc` and `downsample` in one file, `linear` and `shortcut` in the other."""
-    variables = importer.from_torch("resnet8", resnet8(fc="linear", downsample="shortcut"))
+    variables = convert.from_torch("resnet8", resnet8(fc="linear", downsample="shortcut"))
     assert variables["params"]["head"]["kernel"].shape == (64, 100)
     mixed = refused("resnet8", resnet8(fc="linear"))
     assert "2 missing: fc.weight, fc.bias" in mixed
@@ -98,13 +98,13 @@ def test_either_naming_of_residual_networks():
 
 def test_half_precision_becomes_float32():
     state = {k: v.astype(ml_dtypes.bfloat16) for k, v in resnet8().items()}
-    kernel = importer.from_torch("resnet8", state)["params"]["head"]["kernel"]
+    kernel = convert.from_torch("resnet8", state)["params"]["head"]["kernel"]
     assert kernel.dtype == np.float32
     np.testing.assert_array_equal(kernel.T, state["fc.weight"].astype(np.float32))
 
 
 def test_the_number_of_classes_is_the_classifiers():
-    params = importer.from_torch("resnet8", resnet8(classes=10))["params"]
+    params = convert.from_torch("resnet8", resnet8(classes=10))["params"]
     assert params["head"]["kernel"].shape == (64, 10)
 
 
@@ -141,20 +141,20 @@ def test_weights_that_are_not_finite_are_refused():
 
 def test_what_is_packed_is_what_was_imported():
     state = {k: v for k, v in resnet8().items() if not k.endswith("tracked")}
-    back = packed.to_torch("resnet8", importer.from_torch("resnet8", state))
+    back = pack.to_torch("resnet8", convert.from_torch("resnet8", state))
     assert back.keys() == state.keys()
     for name, array in state.items():
         np.testing.assert_array_equal(back[name], array, strict=True, err_msg=name)
     text = safetensors.written(back, {"model": "resnet8"})
     assert safetensors.starts(text[:16])
     with pytest.raises(InputError, match="no PyTorch names for"):
-        packed.to_torch("mlp.MLP", {"params": {}})
+        pack.to_torch("mlp.MLP", {"params": {}})
 
 
 def test_names_of_models():
-    assert importer.full_name("resnet50") == "resnet.resnet50"
-    assert importer.full_name("ResNet50") == "resnet_cifar.ResNet50"
-    assert importer.full_name("vgg.vgg8") == "vgg.vgg8"
+    assert convert.full_name("resnet50") == "resnet.resnet50"
+    assert convert.full_name("ResNet50") == "resnet_cifar.ResNet50"
+    assert convert.full_name("vgg.vgg8") == "vgg.vgg8"
     assert "Did you mean 'wrn.wrn_16_2'" in refused("wrn.wrn16_2", {})
     assert "unknown model" in refused("resnet9", {})
     assert "unknown model" in refused("no_such_module.net", {})
@@ -163,8 +163,8 @@ def test_names_of_models():
 
 def test_checkpoint_and_its_record(tmp_path):
     path = write_safetensors(tmp_path / "resnet8.safetensors", resnet8(classes=7))
-    variables, record = importer.import_checkpoint(path, "resnet8")
-    assert equal(variables, importer.from_torch("resnet8", resnet8(classes=7)))
+    variables, record = convert.import_checkpoint(path, "resnet8")
+    assert equal(variables, convert.from_torch("resnet8", resnet8(classes=7)))
     assert record == {
         "model": "resnet_cifar.resnet8",
         "num_classes": 7,

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from kd import lineage
 from kd.errors import InputError
-from kd.workdir import Workdir
+from kd.runs import lineage
+from kd.runs.workdir import Workdir
 
 
 def made(path, **result):

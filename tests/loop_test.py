@@ -3,7 +3,7 @@
 import pytest
 
 from kd.errors import InputError
-from kd.loop import Plan
+from kd.train.plan import Plan
 
 
 def spans(plan, step=0):

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from configs.common import METHODS, PAIRS, method
-from kd import build
+from kd import registry
 
 
 def sections():
@@ -19,14 +19,14 @@ def test_every_section_builds(name: str, pair: str):
     teacher, student = pair.split("->")
     for term, spec in method(name, teacher, student).items():
         settings = {k: v for k, v in spec.items() if k not in ("name", "weight")}
-        maker = build.find("kd.objectives", spec["name"])
+        maker = registry.find("kd.objectives", spec["name"])
         assert inspect.isclass(maker), term
-        build.make(maker, settings, spec["name"])
+        registry.make(maker, settings, spec["name"])
 
 
 def test_every_objective_has_a_method():
     used = {spec["name"] for section in METHODS.values() for spec in section.values()}
-    here = {name for name in build.known("kd.objectives") if "mutual" not in name}
+    here = {name for name in registry.known("kd.objectives") if "mutual" not in name}
     assert here <= used
 
 

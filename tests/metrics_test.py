@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kd import metrics
-from kd.statistics import paired_difference
+from kd.metrics import scores
+from kd.metrics.intervals import paired_difference
 
 LN = np.log
 # Two members, three examples, two classes; probabilities (3/4, 1/4), (1/2, 1/2), ...
@@ -15,27 +15,27 @@ LABEL = np.array([0, 0, 1], np.int32)
 
 
 def test_accuracy_and_likelihood():
-    np.testing.assert_allclose(metrics.accuracy(LOGITS, LABEL), [2 / 3, 1 / 3])
+    np.testing.assert_allclose(scores.accuracy(LOGITS, LABEL), [2 / 3, 1 / 3])
     by_hand = -(LN(3 / 4) + LN(1 / 2) + LN(9 / 10)) / 3
-    np.testing.assert_allclose(metrics.nll(LOGITS, LABEL)[0], by_hand, atol=2e-4)
+    np.testing.assert_allclose(scores.nll(LOGITS, LABEL)[0], by_hand, atol=2e-4)
 
 
 def test_the_ensemble_is_the_mean_of_probabilities():
-    mean = np.exp(metrics.mean_probs(LOGITS))
+    mean = np.exp(scores.mean_probs(LOGITS))
     np.testing.assert_allclose(mean[0], [0.5, 0.5], rtol=1e-6)
     np.testing.assert_allclose(mean[2], [0.1, 0.9], rtol=1e-6)
 
 
 def test_fidelity():
-    np.testing.assert_allclose(metrics.agreement(LOGITS, LOGITS[0]), [1, 2 / 3])
+    np.testing.assert_allclose(scores.agreement(LOGITS, LOGITS[0]), [1, 2 / 3])
     # KL((3/4, 1/4) || (1/4, 3/4)) = 3/4 ln 3 + 1/4 ln 1/3 = ln(3) / 2, on one of three examples.
-    np.testing.assert_allclose(metrics.kl(LOGITS, LOGITS[0]), [0, LN(3) / 2 / 3], atol=1e-6)
+    np.testing.assert_allclose(scores.kl(LOGITS, LOGITS[0]), [0, LN(3) / 2 / 3], atol=1e-6)
 
 
 def test_extreme_logits_stay_finite():
     sure = np.array([[[1e4, -1e4], [-1e4, 1e4], [0, 0]]], np.float32)
-    assert np.isfinite(metrics.kl(sure, -sure)).all()
-    assert np.isfinite(metrics.mean_probs(np.concatenate([sure, -sure]))).all()
+    assert np.isfinite(scores.kl(sure, -sure)).all()
+    assert np.isfinite(scores.mean_probs(np.concatenate([sure, -sure]))).all()
 
 
 @pytest.mark.slow

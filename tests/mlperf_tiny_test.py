@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import pytest
 
 from configs import mlperf_tiny
-from kd import config as configs
-from kd import cost
-from kd.models.init import he_normal
+from kd import config
+from kd.models import cost
+from kd.models.initializers import he_normal
 from kd.models.resnet_tiny import ResNet8
 
 IMAGE = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
@@ -60,9 +60,9 @@ def test_kernels_start_as_kerass():
 
 
 def test_the_three_runs_belong_together():
-    student = configs.load("configs/mlperf_tiny.py:epochs=60,seeds=2")
-    teacher = configs.load(student.teacher.config)
-    labels = configs.load(student.compare["student from labels"])
+    student = config.load("configs/mlperf_tiny.py:epochs=60,seeds=2")
+    teacher = config.load(student.teacher.config)
+    labels = config.load(student.compare["student from labels"])
     assert student.student.name == labels.student.name == "resnet_tiny.ResNet8"
     assert teacher.student.name == "wrn.wrn_40_2"
     assert (student.seeds, teacher.seeds, labels.seeds) == (2, 1, 2)

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from golden.models import torch_weights
 
-from kd import build, cost, importer
+from kd import registry
 from kd.errors import InputError
-from kd.models import init
+from kd.models import cost, initializers
 from kd.models.residual import BasicBlock, ResNet
+from kd.weights import convert
 
 GOLDEN = Path(__file__).parent / "golden" / "models"
 
@@ -59,7 +60,7 @@ WHOLE = ("resnet20", "wrn_16_2", "MobileNetV2", "vgg8", "resnet8x4", "ShuffleV1"
 
 
 def make(name, **options):
-    return build.make(build.find("kd.models", name), options, name)
+    return registry.make(registry.find("kd.models", name), options, name)
 
 
 @cache
@@ -93,7 +94,7 @@ def test_cost(name):
 
 
 def test_the_list_of_models_is_the_zoo():
-    listed = set(build.known("kd.models"))
+    listed = set(registry.known("kd.models"))
     assert set(ZOO) <= listed
     files = {name.partition(".")[0] for name in ZOO}
     assert {name for name in listed if name.partition(".")[0] in files} == set(ZOO)
@@ -105,8 +106,8 @@ def test_the_list_of_models_is_the_zoo():
 )
 def test_outputs_of_repdistiller(bare):
     golden = np.load(GOLDEN / f"{bare}.npz")
-    name = importer.full_name(bare)
-    variables = importer.from_torch(bare, torch_weights.state_dict(golden))
+    name = convert.full_name(bare)
+    variables = convert.from_torch(bare, torch_weights.state_dict(golden))
     outputs = compiled(name)(variables, golden["x"])
     assert relative(outputs.logits, golden["logits"]) < 1e-4
     assert relative(outputs.feature("pooled"), golden["pooled"]) < 1e-4
@@ -131,7 +132,7 @@ def test_outputs_of_the_other_peers(name):
     weights = torch_weights.state_dict({"names": names, "shapes": shapes})
     side = 32 if name in CIFAR else 224
     image = np.random.default_rng(1).standard_normal((2, side, side, 3))
-    variables = importer.from_torch(name, weights)
+    variables = convert.from_torch(name, weights)
     outputs = compiled(name)(variables, image.astype(np.float32))
     assert relative(outputs.logits, stored.pop("logits")) < 1e-4
     assert relative(outputs.feature("pooled"), stored.pop("pooled")) < 1e-4
@@ -169,7 +170,7 @@ def test_training_step_updates_every_statistic():
 
 def test_half_precision_computes_in_it_and_answers_in_float32():
     golden = np.load(GOLDEN / "resnet20.npz")
-    variables = importer.from_torch("resnet20", torch_weights.state_dict(golden))
+    variables = convert.from_torch("resnet20", torch_weights.state_dict(golden))
     net = make("resnet_cifar.resnet20", dtype="bfloat16")
     outputs = jax.jit(net.apply)(variables, golden["x"])
     assert outputs.feature("stage1").dtype == jnp.bfloat16
@@ -236,14 +237,14 @@ def test_images_of_another_kind_than_the_weights(key):
 
 
 def test_numbers_drawn_as_a_vector_are_those_drawn_in_shape(key):
-    flat = init.kaiming_normal(key, (4, 5))
+    flat = initializers.kaiming_normal(key, (4, 5))
     shaped = jax.random.normal(key, (4, 5)) * np.sqrt(2 / 5)
     np.testing.assert_allclose(flat, shaped, rtol=1e-6)
 
 
 def test_weights_may_be_numpy_arrays():
     golden = np.load(GOLDEN / "vgg8.npz")
-    variables = importer.from_torch("vgg8", torch_weights.state_dict(golden))
+    variables = convert.from_torch("vgg8", torch_weights.state_dict(golden))
     assert isinstance(variables["params"]["head"]["kernel"], np.ndarray)
     net = make("vgg.vgg8")
     logits = jax.eval_shape(lambda: net.apply(variables, golden["x"]).logits)

@@ -18,12 +18,13 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kd import build
+from kd import registry
 from kd.data import digits
 from kd.data.base import class_tables
+from kd.init import make_init
 from kd.models.cnn import CNN
 from kd.objective import PerTeacher, Weighted
-from kd.step import make_init, make_step
+from kd.step import make_step
 from kd.types import Outputs, Teacher, View
 
 CLASSES, N, B = 4, 48, 16
@@ -113,7 +114,7 @@ TABLES = {k: jnp.asarray(v) for k, v in class_tables(LABELS, CLASSES).items()}
 def _objective(names: list[str], per_teacher: bool = False) -> Weighted:
     terms = {}
     for name in names:
-        module = build.find("kd.objectives", name)(**TERMS[name][1])
+        module = registry.find("kd.objectives", name)(**TERMS[name][1])
         terms[name.replace(".", "_")] = PerTeacher(module) if per_teacher else module
     weights = {name.replace(".", "_"): TERMS[name][0] for name in names}
     return Weighted(terms, weights)
@@ -198,7 +199,7 @@ ELSEWHERE = {"mutual": "cohort", "pskd": "teacher_free", "tfkd": "teacher_free"}
 
 def test_every_objective_is_here_or_has_a_test_of_its_own():
     own = {p.name.removesuffix("_test.py") for p in Path(__file__).parent.glob("*_test.py")}
-    for name in build.known("kd.objectives"):
+    for name in registry.known("kd.objectives"):
         file = name.partition(".")[0]
         tests = {file, f"objectives_{file}", ELSEWHERE.get(file, file)}
         assert name in TERMS or tests & own, name
@@ -377,9 +378,9 @@ def test_one_epoch_on_512_digits(name: str, data: dict):
         settings = {"features": ("stage1", "stage2")}
     if name == "crd.CRD":
         settings = {"num_negatives": 256}
-    term = build.find("kd.objectives", name)(**settings)
+    term = registry.find("kd.objectives", name)(**settings)
     objective = Weighted(
-        {"ce": build.find("kd.objectives", "ce.CE")(), "term": term},
+        {"ce": registry.find("kd.objectives", "ce.CE")(), "term": term},
         {"ce": 1.0, "term": 0.1 * TERMS[name][0]},
     )
     student, teacher = CNN(10, widths=(8, 8, 8)), CNN(10, widths=(8, 8, 12))

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd import data, prepare
-from kd.data import published, tfds
+from kd import data
+from kd.data import prepare, published, tfds
 from kd.errors import InputError
 
 FILES = [name for pair in published.IDX.values() for name in pair]

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd.main import main
-from kd.profile import Profile
-from kd.workdir import Workdir
+from kd.cli.main import main
+from kd.runs.workdir import Workdir
+from kd.train.profile import Profile
 
 
 def events(directory: Path) -> list[dict]:

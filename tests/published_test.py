@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import document
-from kd.tables import command as table
+from kd.cli import table
 from kd.tables import experiment, plan
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ def test_one_teacher_serves_all_of_hinton_2015(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_the_smoke_version_of_hinton_2015_runs_whole(monkeypatch, tmp_path, capsys):
-    from kd.main import main
+    from kd.cli.main import main
 
     monkeypatch.chdir(ROOT)
     for name in ("hinton2015_mnist", "hinton2015_temperatures"):

@@ -13,20 +13,22 @@ import numpy as np
 import optax
 import pytest
 
-from kd import metrics, teacher
+from kd.cli.main import main
 from kd.export import fake_quant, graph, interpreter
 from kd.export.converter import convert
 from kd.export.lower import Lowered, no_places
-from kd.main import main
+from kd.init import make_init
+from kd.metrics import scores
 from kd.models.cnn import CNN
 from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.quantize.student import Quantized
-from kd.record import Record
-from kd.step import make_init, make_step
-from kd.trained import load_trained
-from kd.workdir import Workdir
+from kd.runs.networks import load_trained
+from kd.runs.record import Record
+from kd.runs.workdir import Workdir
+from kd.step import make_step
+from kd.teachers import ensemble
 
 OWN = """
     if arg == "int8":
@@ -86,7 +88,7 @@ def test_seeds_together_equal_each_alone():
     parts = (
         Quantized(MLP(3, (8,))),
         Weighted({"ce": CE()}, {"ce": 1.0}),
-        teacher.none(),
+        ensemble.none(),
         optax.sgd(0.1),
     )
     frozen = {"teacher": (), "tables": {}}
@@ -186,7 +188,7 @@ def test_a_run_keeps_what_its_files_say_and_kd_export_says_the_same(config, caps
     files = [run.path / "exported" / f"seed{i}.tflite" for i in (0, 1)]
     assert [len(f.read_bytes()) for f in files] == result["exported"]["bytes"]
     own, others = stored["exported_logits"], stored["logits"]
-    accuracy = metrics.accuracy(own, stored["label"])
+    accuracy = scores.accuracy(own, stored["label"])
     assert accuracy.tolist() == result["exported"]["accuracy"]
     steps = [graph.ends(f.read_bytes())[1].scale for f in files]
     assert np.abs(own - others).max() <= 1.01 * max(steps)

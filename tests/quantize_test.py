@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd import build
+from kd import registry
 from kd.errors import InputError
 from kd.quantize import grid
 from kd.quantize.student import Quantized
@@ -166,7 +166,7 @@ def test_networks_of_the_zoo_stay_near_themselves(name):
     """Residuals, ReLU6, concatenation, shuffled channels, pooling, BatchNorm before the
     convolution.
     """
-    net = build.find("kd.models", name)(num_classes=10)
+    net = registry.find("kd.models", name)(num_classes=10)
     image = jax.random.normal(jax.random.key(1), (16, 32, 32, 3))
     variables = jax.jit(Quantized(net).init)(jax.random.key(0), image)
 

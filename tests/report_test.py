@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd import main as command
+from kd.cli import main
 from kd.data import digits
-from kd.report import corruptions, gallery, networks, stored_sections
+from kd.report import corruptions, gallery, measured, stored_sections
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
 from kd.report.comparison import Point, front, points
 from kd.report.conclusions import _bought, conclude, short
 from kd.report.fidelity import per_class
-from kd.report.net import Net
+from kd.report.network import Net
 from kd.report.significance import mcnemar, wilson
 from kd.report.similarity import centred_gram, cka
 from kd.report.stored import describe, read
@@ -292,7 +292,7 @@ def test_corrupted_images_are_shown_to_the_teacher_that_taught(by_hand):
     net = Net(says, says, list(members[:, 0]), 1)
     image = digits.load().test.image[:3]
     label = np.zeros(3, int)
-    found = networks._robustness({"teacher": net}, image, label, run.together)
+    found = measured._robustness({"teacher": net}, image, label, run.together)
     assert found["clean"]["teacher"] == 1 == found["mean"]["teacher"]
 
 
@@ -325,7 +325,7 @@ def test_short_names_keep_what_tells_them_apart():
 
 @pytest.mark.slow
 def test_the_report_of_a_small_run(finished, capsys):
-    assert command.main(["report", "runs/small", "--out", "out"]) == 0
+    assert main.main(["report", "runs/small", "--out", "out"]) == 0
     assert capsys.readouterr().out == "out/report.html\n"
     report = json.loads(Path("out/report.json").read_text())
     (content,) = report["runs"]
@@ -365,7 +365,7 @@ def test_the_report_of_a_small_run(finished, capsys):
 @pytest.mark.slow
 def test_several_runs_are_compared_with_the_first(finished):
     runs = ["runs/small", "runs/small-teacher"]
-    assert command.main(["report", *runs, "--stored"]) == 0
+    assert main.main(["report", *runs, "--stored"]) == 0
     report = json.loads(Path("runs/report/report.json").read_text())
     assert [run["run"] for run in report["runs"]] == runs
     (pair,) = report["pairs"]
@@ -381,7 +381,7 @@ def test_runs_on_other_examples_are_not_compared(finished, capsys):
     shutil.copytree("runs/small-teacher", "runs/other")
     stored = dict(np.load("runs/other/predictions.npz"))
     np.savez("runs/other/predictions.npz", **stored | {"label": stored["label"][::-1]})
-    assert command.main(["report", "runs/small", "runs/other"]) == 2
+    assert main.main(["report", "runs/small", "runs/other"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "runs/other" in error and "report them apart" in error
     assert not Path("runs/report").exists()
@@ -395,10 +395,10 @@ def test_data_that_changed_since_are_told_of(finished, small_data, tmp_path, cap
     config = json.loads(path.read_text())
     config["data"]["path"] = str(tmp_path / "other.npz")
     path.write_text(json.dumps(config))
-    assert command.main(["report", "runs/small"]) == 2
+    assert main.main(["report", "runs/small"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--stored" in error
-    assert command.main(["report", "runs/small", "--stored"]) == 0
+    assert main.main(["report", "runs/small", "--stored"]) == 0
 
 
 @pytest.mark.slow
@@ -409,7 +409,7 @@ def test_held_out_logits_give_the_temperature(finished):
     logits[:, :, 0] = 4.0
     label = np.array([0, 0, 0, 1], np.int32)
     np.savez(path, **stored, validation_logits=logits, validation_label=label)
-    assert command.main(["report", "runs/small", "--stored"]) == 0
+    assert main.main(["report", "runs/small", "--stored"]) == 0
     report = json.loads(Path("runs/small/report/report.json").read_text())
     found = report["runs"][0]["calibration"]
     # e^(4 / t) / (e^(4 / t) + 9) = 3 / 4
@@ -424,7 +424,7 @@ def test_the_verdict_and_gains_are_on_top(finished, capsys):
     config["acceptance"] = {"max_drop": 0.0, "min_agreement": 1.0}
     config["compare"] = {"plain": "small.py:teacher", "missing": "small.py:other"}
     path.write_text(json.dumps(config))
-    assert command.main(["report", "runs/small", "--stored"]) == 0
+    assert main.main(["report", "runs/small", "--stored"]) == 0
     report = json.loads(Path("runs/small/report/report.json").read_text())
     (content,) = report["runs"]
     assert content["verdict"]["text"].startswith("Acceptance NOT MET: loss ")
@@ -437,7 +437,7 @@ def test_the_verdict_and_gains_are_on_top(finished, capsys):
 def test_no_finished_run_is_one_line(begun, tmp_path, capsys):
     if begun:
         (tmp_path / "config.json").write_text("{}")
-    assert command.main(["report", str(tmp_path)]) == 2
+    assert main.main(["report", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert ("not finished" if begun else "no run directory") in error

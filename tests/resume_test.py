@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from kd.main import main
-from kd.record import Record, read_rows
-from kd.train import VARYING
-from kd.trained import load_trained
-from kd.workdir import Workdir
+from kd.cli.main import main
+from kd.runs.networks import load_trained
+from kd.runs.record import Record, read_rows
+from kd.runs.workdir import Workdir
+from kd.train.result import VARYING
 
 LONG = ["--config.epochs=40", "--config.checkpoint.seconds=0.05"]
 

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from kd import main as command
-from kd import metrics
-from kd.record import read_rows
-from kd.workdir import Workdir
+from kd.cli import main
+from kd.metrics import scores
+from kd.runs.record import read_rows
+from kd.runs.workdir import Workdir
 
 
 def kd(*arguments):
-    return command.main(["run", *map(str, arguments)])
+    return main.main(["run", *map(str, arguments)])
 
 
 STUDENT, TEACHER = Workdir("runs/small"), Workdir("runs/small-teacher")
@@ -50,8 +50,8 @@ def test_one_command_trains_the_teacher_and_then_the_student(finished):
 def test_the_result_is_that_of_the_stored_predictions(finished):
     own, taught = STUDENT.predictions(), TEACHER.predictions()
     assert own["logits"].shape == (2, 40, 10)
-    target = metrics.mean_probs(taught["logits"])
-    found = metrics.evaluate(own["logits"], own["label"], target)
+    target = scores.mean_probs(taught["logits"])
+    found = scores.evaluate(own["logits"], own["label"], target)
     assert STUDENT.read("result.json")["final"] == found
     rows = [row for row in read_rows(STUDENT) if row["kind"] == "test"]
     assert [row["epoch"] for row in rows] == [0, 1, 2]
@@ -228,9 +228,9 @@ def test_a_directory_that_is_no_run_is_refused(small_config, capsys, tmp_path):
 
 def test_a_workdir_that_cannot_be_a_directory_is_refused(small_config, capsys):
     Path("file").write_text("precious")
-    command = ["--config", f"{small_config}:teacher", "--workdir"]
-    assert "is a file" in refused(capsys, *command, "file")
-    assert "cannot be made" in refused(capsys, *command, "file/run")
+    main = ["--config", f"{small_config}:teacher", "--workdir"]
+    assert "is a file" in refused(capsys, *main, "file")
+    assert "cannot be made" in refused(capsys, *main, "file/run")
     assert Path("file").read_text() == "precious"
 
 
@@ -379,7 +379,7 @@ def test_the_same_directory_is_not_trained_by_two_at_once(small_config, capsys):
 
 def test_help_needs_no_jax():
     code = (
-        "import sys\nfrom kd.main import main\n"
+        "import sys\nfrom kd.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
     )
@@ -395,9 +395,9 @@ def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
     dispatches.
     """
     from kd import config as configs
-    from kd import setup as setups
-    from kd import train
-    from kd.parts import spell_out
+    from kd.build import spell_out
+    from kd.train import run as train
+    from kd.train import setup as setups
 
     config = spell_out(configs.load("small.py:teacher"))
     setup = setups.set_up(config)
@@ -411,14 +411,14 @@ def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
 def test_a_result_names_the_commit_that_was_trained(small_config):
     """Not one that the working tree moved on to meanwhile."""
     from kd import config as configs
-    from kd import setup as setups
-    from kd import train
-    from kd.parts import spell_out
+    from kd.build import spell_out
+    from kd.train import run as train
+    from kd.train import setup as setups
 
     def commit():
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        command = ["git", *who, "commit", "--allow-empty", "-qm", "x"]
-        subprocess.run(command, check=True)
+        main = ["git", *who, "commit", "--allow-empty", "-qm", "x"]
+        subprocess.run(main, check=True)
         head = ["git", "rev-parse", "HEAD"]
         return subprocess.check_output(head, text=True).strip()
 

@@ -10,19 +10,21 @@ import numpy as np
 import optax
 import pytest
 
-from kd import sharding, tactic
-from kd import teacher as teachers
 from kd.config import ConfigDict, default
 from kd.data.augment import make_augment
 from kd.data.base import class_tables
+from kd.devices import mesh as sharding
 from kd.errors import InputError
+from kd.init import make_init
 from kd.models.cnn import CNN
 from kd.objective import PerTeacher, Weighted
 from kd.objectives.ce import CE
 from kd.objectives.crd import CRD
 from kd.objectives.kd import KD
-from kd.program import make_order, make_update, make_updates, seed_keys
-from kd.step import _gather, make_init, make_step
+from kd.step import _gather, make_step
+from kd.teachers import ensemble
+from kd.train import placement
+from kd.train.program import make_order, make_update, make_updates, seed_keys
 
 N, BATCH, CLASSES = 56, 16, 4
 LABEL = np.arange(N) % CLASSES
@@ -34,9 +36,9 @@ CONTRAST = CRD(dim=32, num_negatives=8, temperature=0.5)
 def parts(members: int, term, spread=None, reduce="probs", how="unroll"):
     weight = 0.5 if isinstance(term, KD) else 0.1  # brings either to about 1
     objective = Weighted({"ce": CE(), "term": term}, {"ce": 0.5, "term": weight})
-    teacher = teachers.frozen(TEACHER)
+    teacher = ensemble.frozen(TEACHER)
     if members > 1:
-        teacher = teachers.ensemble(TEACHER, reduce, how, spread)
+        teacher = ensemble.ensemble(TEACHER, reduce, how, spread)
     return STUDENT, objective, teacher, optax.sgd(0.1, 0.9), AUGMENT
 
 
@@ -58,8 +60,8 @@ def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1, ho
     """The compiled updates on some devices, or on one, and what they start from."""
     section = default().devices.to_dict() | (devices or {})
     config = ConfigDict({"devices": section, "seeds": seeds, "batch_size": BATCH})
-    mesh = tactic.make_mesh(config)
-    several = members > 1 and tactic.spreads(config)
+    mesh = placement.make_mesh(config)
+    several = members > 1 and placement.spreads(config)
     spread = sharding.spread(mesh) if several else None
     given, data = frozen(members), {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)}
     first = {k: v[:BATCH] for k, v in data.items()}
@@ -68,10 +70,10 @@ def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1, ho
     state = jax.jit(jax.vmap(lambda k: init(k, given, first)))(seed_keys(5, seeds))
     place = sharding.everywhere(mesh)
     tables, data = jax.device_put((given["tables"], data), place)
-    state = jax.device_put(state, tactic.place_of_states(config, mesh))
+    state = jax.device_put(state, placement.place_of_states(config, mesh))
     apart = sharding.members(mesh, members) if several else place
     given = {"teacher": jax.device_put(given["teacher"], apart), "tables": tables}
-    way = tactic.choose(config, mesh, size, several, False)
+    way = placement.choose(config, mesh, size, several, False)
     seen = lambda key, batch: way.seen(AUGMENT(key, batch))
     made = (*parts(members, term, spread, reduce, how)[:-1], seen)
     step = make_step(*made, split=way.split, axis_name=way.axis_name)
@@ -237,7 +239,7 @@ def test_what_does_not_divide_is_refused(devices, words):
     section = default().devices.to_dict() | devices
     config = ConfigDict({"devices": section, "seeds": 6, "batch_size": 16})
     with pytest.raises(InputError, match=words):
-        tactic.make_mesh(config)
+        placement.make_mesh(config)
 
 
 def test_members_that_do_not_divide_are_refused():
@@ -255,8 +257,8 @@ def test_a_run_on_a_mesh_equals_the_run_on_one_device(finished, small_config):
     """The whole command, its short last batch of four examples too, which do not divide among eight
     devices.
     """
-    from kd.main import main
-    from kd.workdir import Workdir
+    from kd.cli.main import main
+    from kd.runs.workdir import Workdir
 
     mesh = ["--config.devices.teacher=2", "--config.devices.data=4"]
     assert main(["run", "--config", "small.py", "--workdir", "mesh", *mesh]) == 0

@@ -14,21 +14,21 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from configs import cifar100
-from kd import cost
-from kd import teacher as teachers
+from kd.cli.main import main
 from kd.data import digits
 from kd.errors import InputError
 from kd.features import final_map
-from kd.main import main
-from kd.models import simkd
+from kd.init import make_init
+from kd.models import cost, simkd
 from kd.models.cnn import CNN
 from kd.models.wrn import WideResNet, wrn_16_2, wrn_40_2
 from kd.objective import PerTeacher, Weighted
 from kd.objectives.simkd import SimKD
-from kd.step import make_init, make_step
-from kd.trained import load_trained
+from kd.runs.networks import load_trained
+from kd.runs.workdir import Workdir
+from kd.step import make_step
+from kd.teachers import ensemble
 from kd.types import Outputs, View
-from kd.workdir import Workdir
 
 STUDENT = {"name": "cnn.CNN", "widths": (4,)}
 TEACHER = {"name": "cnn.CNN", "widths": (4, 6)}
@@ -48,7 +48,7 @@ def parts(objective=None, teacher=None) -> tuple:
     total = Weighted({"simkd": term}, {"simkd": 1.0})
     # Weight decay, which must not reach the classifier.
     tx = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1))
-    return NET, total, teacher or teachers.frozen(BIG), tx
+    return NET, total, teacher or ensemble.frozen(BIG), tx
 
 
 def test_the_classifier_is_the_teachers_and_stays_so():
@@ -201,15 +201,15 @@ def test_three_teachers_are_the_mean_of_each():
     lifted = PerTeacher(SimKD()).apply({}, of(outputs))
     each = [SimKD().apply({}, of(Outputs(student.logits, {"stage1": m}))) for m in maps]
     np.testing.assert_allclose(lifted, np.mean(each, axis=0), rtol=1e-6)
-    members = teachers.stack([frozen(i)["teacher"] for i in range(2)])
-    init = make_init(*parts(PerTeacher(SimKD()), teachers.ensemble(BIG, "each")))
+    members = ensemble.stack([frozen(i)["teacher"] for i in range(2)])
+    init = make_init(*parts(PerTeacher(SimKD()), ensemble.ensemble(BIG, "each")))
     with pytest.raises(InputError, match="must be one network"):
         init(jax.random.key(0), {"teacher": members, "tables": {}}, BATCH)
 
 
 def test_what_does_not_fit_is_told():
     with pytest.raises(InputError, match="the run has none"):
-        init = make_init(*parts(teacher=teachers.none()))
+        init = make_init(*parts(teacher=ensemble.none()))
         init(jax.random.key(0), {"teacher": (), "tables": {}}, BATCH)
     view = View(Outputs(jnp.zeros((1, 2))), Outputs(jnp.zeros((1, 2))), {}, {}, 0)
     with pytest.raises(InputError, match="Wrap it"):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from configs.common import FIRST as FIRST_OF
-from kd import main as command
-from kd.checkpoint import load_some, stored
-from kd.record import read_rows
-from kd.trained import load_trained
-from kd.workdir import Workdir
+from kd.cli import main
+from kd.runs.checkpoint import load_some, stored
+from kd.runs.networks import load_trained
+from kd.runs.record import read_rows
+from kd.runs.workdir import Workdir
 
 FIRST = Workdir("runs/small-teacher")
 SECOND = Workdir("runs/small-labels")
@@ -22,7 +22,7 @@ STILL = "--config.optimizer.learning_rate=0.0"
 
 
 def kd(*arguments):
-    return command.main(["run", *map(str, arguments)])
+    return main.main(["run", *map(str, arguments)])
 
 
 @pytest.fixture

@@ -18,18 +18,19 @@ from PIL import Image
 
 from configs import imagenet as imagenet_config
 from kd import config as configs
-from kd import data, sharding
-from kd.batches import Batches, Evaluated, Parts, Steps, shuffled
+from kd import data
+from kd.cli.main import main
 from kd.data import crop
+from kd.devices import mesh as sharding
 from kd.errors import InputError
-from kd.loop import Plan
-from kd.main import main
-from kd.program import make_logits
-from kd.record import Record, read_rows
-from kd.tactic import check_streamed
-from kd.train import VARYING
+from kd.predict import make_logits
+from kd.runs.record import Record, read_rows
+from kd.runs.workdir import Workdir
+from kd.train.placement import check_streamed
+from kd.train.plan import Plan
+from kd.train.result import VARYING
+from kd.train.streaming import Batches, Evaluated, Parts, Steps, shuffled
 from kd.types import Outputs
-from kd.workdir import Workdir
 
 ROOT = Path(__file__).parents[1]
 CLASSES = 1000
@@ -252,7 +253,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from streamed_test import mocking
-from kd.main import main
+from kd.cli.main import main
 with mocking(Path()):
     sys.exit(main(sys.argv[1:]))
 """
@@ -307,7 +308,7 @@ def test_devices_see_their_part_of_a_batch(mocked, size):
 @pytest.mark.slow
 def test_decoding_processes_change_no_pixel(mocked):
     """Spawned processes of Grain's; what they give is what threads give, from any step on."""
-    from kd.batches import _pipeline
+    from kd.train.streaming import _pipeline
 
     plan = Plan(22, 8, 2, 16)
     given = {}

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd.main import main
-from kd.tables import command as table
+from kd.cli import table
+from kd.cli.main import main
+from kd.runs.workdir import Workdir
 from kd.tables import experiment, jobs, plan, results
-from kd.workdir import Workdir
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -326,7 +326,7 @@ def test_a_run_that_another_process_holds_is_waited_for(home, capsys):
         [
             sys.executable,
             "-c",
-            "import time; from kd.workdir import Workdir\nwith "
+            "import time; from kd.runs.workdir import Workdir\nwith "
             f"Workdir({str(run.workdir)!r}).lock():\n open('held', 'w').close(); time.sleep(1.5)",
         ]
     )
@@ -364,7 +364,7 @@ def test_a_log_that_cannot_be_written_fails_its_run_alone(home, capsys):
 def test_printing_imports_no_jax(done, home):
     assert kd("--publish") == 0
     code = (
-        "import sys; from kd.main import main; status = main(sys.argv[1:])\n"
+        "import sys; from kd.cli.main import main; status = main(sys.argv[1:])\n"
         "assert not {'jax', 'flax', 'matplotlib'} & set(sys.modules); sys.exit(status)"
     )
     command = [sys.executable, "-c", code, "table", "mini_table.py", "--print"]

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from kd import teacher as teachers
-from kd.main import main
+from kd.cli.main import main
+from kd.init import make_init
 from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
@@ -17,9 +17,10 @@ from kd.objectives.kd import KD
 from kd.objectives.pskd import PSKD
 from kd.objectives.tfkd import VirtualTeacher
 from kd.optim import make_schedule
-from kd.step import make_init, make_step
+from kd.runs.workdir import Workdir
+from kd.step import make_step
+from kd.teachers import ensemble
 from kd.types import Outputs, View
-from kd.workdir import Workdir
 
 CLASSES = 3
 
@@ -82,7 +83,7 @@ def test_the_mean_teacher_follows_its_student(decay, keep):
     """After update t it keeps min(decay, 1 - 1 / (t + 1)) of itself: at first it is the plain mean
     of all weights so far.
     """
-    student, teacher = MLP(CLASSES, ()), teachers.ema(MLP(CLASSES, ()), decay)
+    student, teacher = MLP(CLASSES, ()), ensemble.ema(MLP(CLASSES, ()), decay)
     objective = Weighted({"ce": CE(), "kd": KD(1.0)}, {"ce": 1.0, "kd": 1.0})
     parts = student, objective, teacher, optax.sgd(0.5)
     frozen = {"teacher": (), "tables": {}}
@@ -105,7 +106,7 @@ def test_a_mean_teacher_is_kept_by_a_resumed_run(small_config, capsys, monkeypat
     """Cut after the first epoch and gone on, it is the uninterrupted one; what it predicts is
     stored and printed.
     """
-    from kd import loop
+    from kd.train import loop
 
     text = small_config.read_text().replace(
         'c.teacher = dict(config="small.py:teacher")', 'c.teacher = dict(name="ema", decay=0.9)'

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd import importer
 from kd.errors import InputError
-from kd.weights import torch_file
+from kd.weights import convert, torch_file
 
 FIXTURES = Path(__file__).parent / "fixtures" / "torch"
 READABLE = (
@@ -30,7 +29,7 @@ READABLE = (
 def refused(path) -> str:
     """The one line with which reading `path` fails."""
     with pytest.raises(InputError) as caught:
-        importer.read(path)
+        convert.read(path)
     line = str(caught.value)
     assert "\n" not in line
     assert path.name in line
@@ -81,7 +80,7 @@ def in_both(tmp_path, whole: bytes):
 
 @pytest.mark.parametrize("name", READABLE)
 def test_reads_what_pytorch_wrote(name):
-    state = importer.read(FIXTURES / name)
+    state = convert.read(FIXTURES / name)
     with np.load(FIXTURES / "expected.npz") as expected:
         assert set(state) == set(expected)
         for key, value in expected.items():
@@ -91,7 +90,7 @@ def test_reads_what_pytorch_wrote(name):
 
 
 def test_shared_storages_stay_shared_and_cannot_be_written():
-    state = importer.read(FIXTURES / "zip.pth")
+    state = convert.read(FIXTURES / "zip.pth")
     assert np.shares_memory(state["transposed"], state["rows_of_base"])
     with pytest.raises(ValueError, match="read-only"):
         state["plain"][0] = 1
@@ -99,7 +98,7 @@ def test_shared_storages_stay_shared_and_cannot_be_written():
 
 def test_the_handmade_files_of_these_tests_are_readable(tmp_path):
     for path in in_both(tmp_path, entries(weight=tensor(shape=(3,), stride=(2,)))):
-        assert importer.read(path)["weight"].shape == (3,)
+        assert convert.read(path)["weight"].shape == (3,)
 
 
 def test_old_files_know_views_of_a_storage(tmp_path):
@@ -108,7 +107,7 @@ def test_old_files_know_views_of_a_storage(tmp_path):
     whole = tensor(shape=(2,), stride=(1,)).replace(b"tQ", view + b"tQ")
     storage = (6).to_bytes(8, "little") + np.arange(6, dtype=np.float32).tobytes()
     path = as_legacy(tmp_path / "old.pth", entries(weight=whole), storage)
-    assert importer.read(path)["weight"].tolist() == [4, 5]
+    assert convert.read(path)["weight"].tolist() == [4, 5]
 
 
 EVIL = {
@@ -234,7 +233,7 @@ def test_whatever_bytes_change_the_reader_refuses_or_reads(tmp_path, name):
         changed[rng.integers(len(data), size=3)] = rng.integers(256, size=3)
         path.write_bytes(changed.tobytes())
         try:
-            importer.read(path)
+            convert.read(path)
             outcomes.add("read")
         except InputError as error:
             assert "\n" not in str(error)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd import uncertainty
-from kd.main import main
-from kd.workdir import Workdir
+from kd.cli.main import main
+from kd.metrics import uncertainty
+from kd.runs.workdir import Workdir
 
 ROOT = Path(__file__).parents[1]
 LN2 = np.log(2)

@@ -14,15 +14,16 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kd import main as command
-from kd import teacher as teachers
+from kd.cli import main
 from kd.data.augment import make_augment
+from kd.init import make_init
 from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.mlkd import MLKD
-from kd.record import read_rows
-from kd.step import make_init, make_step
-from kd.workdir import Workdir
+from kd.runs.record import read_rows
+from kd.runs.workdir import Workdir
+from kd.step import make_step
+from kd.teachers import ensemble
 
 B = 16
 UNIT = (0.0,), (1.0,)
@@ -67,7 +68,7 @@ def test_student_and_teacher_see_both_views_in_one_step(key):
     """
     net = MLP(3, widths=(5,))
     weights = net.init(key, jnp.zeros((1, 6, 6, 1)))
-    parts = net, Weighted({"apart": Apart()}, {"apart": 1.0}), teachers.frozen(net)
+    parts = net, Weighted({"apart": Apart()}, {"apart": 1.0}), ensemble.frozen(net)
     parts = *parts, optax.sgd(0.1), BOTH
     frozen = {"teacher": weights, "tables": {}}
     state = jit(make_init(*parts))(key, frozen, BATCH, {"student": weights})
@@ -80,7 +81,7 @@ def test_eight_devices_are_one(key):
     net = MLP(3, widths=(5,))
     frozen = {"teacher": net.init(key, jnp.zeros((1, 6, 6, 1))), "tables": {}}
     term = Weighted({"mlkd": MLKD()}, {"mlkd": 1.0})
-    parts = net, term, teachers.frozen(net), optax.sgd(0.1), BOTH
+    parts = net, term, ensemble.frozen(net), optax.sgd(0.1), BOTH
     state = make_init(*parts)(jax.random.key(1), frozen, BATCH)
     step = jax.jit(make_step(*parts))
     alone = step(state, frozen, BATCH)
@@ -109,7 +110,7 @@ MLKD_RUN = ["--config.objective.kd.name=mlkd.MLKD", "--config.teacher.members=0"
     ],
 )
 def test_views_that_do_not_fit_are_refused(small_config, capsys, arguments, words):
-    assert command.main(["run", "--config", "small.py", *arguments]) == 2
+    assert main.main(["run", "--config", "small.py", *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not Workdir("runs/small").path.exists()
 
@@ -119,9 +120,9 @@ def test_a_run_of_two_views(small_config):
     """MLKD through the command; pmap on four devices is the same run."""
     arguments = ["run", "--config", "small.py", *MLKD_RUN]
     arguments += ["--config.second_view=crop(1)|cutout(3)", "--config.batch_size=20"]
-    assert command.main(arguments) == 0
+    assert main.main(arguments) == 0
     devices = ["--config.devices.transform=pmap", "--config.devices.data=4"]
-    assert command.main([*arguments, *devices, "--workdir", "pmap"]) == 0
+    assert main.main([*arguments, *devices, "--workdir", "pmap"]) == 0
     runs = Workdir("runs/small"), Workdir("pmap")
     one, several = (run.predictions()["logits"] for run in runs)
     np.testing.assert_allclose(one, several, atol=1e-4)

@@ -29,15 +29,18 @@ def load(
 ) -> Dataset:
     """The data set in the file `path`.
 
-    Args: path: `.npz` with arrays x_train, y_train, x_test, y_test (or image_train, label_train,
-      ... or train_images, train_labels, ...). Images are [n, h, w] or [n, h, w, c], uint8 or
-      floating point; series are floating point [n, t, c]. Labels are integers [n] (or [n, 1]) from
-      0. kind: "image" or "series", for arrays of rank 3; by default integers are images [n, h, w]
-      and floats series [n, t, c]. num_classes: default: the number of class names, or else the
-      largest training label plus one. class_names: names of the classes, in the order of the
-      labels. mean: per channel, subtracted from the pixels (those of uint8 images first scaled to
-      [0, 1]). Default: for uint8 that of the training images, for floats 0. std: per channel, by
-      which the difference is divided. Default: for uint8 that of the training images, for floats 1.
+    Args:
+      path: `.npz` with arrays x_train, y_train, x_test, y_test (or image_train, label_train, ... or
+        train_images, train_labels, ...). Images are [n, h, w] or [n, h, w, c], uint8 or floating
+        point; series are floating point [n, t, c]. Labels are integers [n] (or [n, 1]) from 0.
+      kind: "image" or "series", for arrays of rank 3; by default integers are images [n, h, w] and
+        floats series [n, t, c].
+      num_classes: default: the number of class names, or else the largest training label plus one.
+      class_names: names of the classes, in the order of the labels.
+      mean: per channel, subtracted from the pixels (those of uint8 images first scaled to [0, 1]).
+        Default: for uint8 that of the training images, for floats 0.
+      std: per channel, by which the difference is divided. Default: for uint8 that of the training
+        images, for floats 1.
 
     Raises:
       InputError: the file is missing or damaged, or its arrays are not as described.

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from kd.build import find_in, settings
 from kd.data import pixels
 from kd.errors import InputError, unknown
+from kd.registry import find_in, settings
 from kd.types import Batch
 
 type Image = Shaped[Array, "... d"]
@@ -121,8 +121,10 @@ def make_normalize(mean: Sequence[float], std: Sequence[float]) -> Augment:
     """`normalize(key, batch) -> batch` for evaluation: `image` becomes (scaled image - mean) / std
     in float32.
 
-    Args: mean: one number per channel, in the unit of the scaled image: uint8 is scaled by 1 / 255,
-      floats are taken as they are. std: likewise.
+    Args:
+      mean: one number per channel, in the unit of the scaled image: uint8 is scaled by 1 / 255,
+        floats are taken as they are.
+      std: likewise.
     """
 
     def normalize(key: PRNGKeyArray, batch: Batch) -> Batch:
@@ -158,12 +160,16 @@ def make_augment(
     the two a row is, 0 or 1. Neighbours stay neighbours, so that a batch which is split over
     devices is still split the same way.
 
-    Args: text: operations of this file with literal arguments, joined by `|`, such as
-      "crop(4)|flip|cutout(size=8)"; or dotted paths to a user's own `op(key, image, ...) -> image`,
-      importable from the working directory. Empty: none. mean: see `make_normalize`. std: see
-      `make_normalize`. example: shape and dtype of one raw image: then all operations are tried on
-      it now rather than when training compiles. second: operations of the second view, like `text`.
-      Empty: one view. window: epochs after which what happens to the images repeats; 0: never.
+    Args:
+      text: operations of this file with literal arguments, joined by `|`, such as
+        "crop(4)|flip|cutout(size=8)"; or dotted paths to a user's own `op(key, image, ...) ->
+        image`, importable from the working directory. Empty: none.
+      mean: see `make_normalize`.
+      std: see `make_normalize`.
+      example: shape and dtype of one raw image: then all operations are tried on it now rather than
+        when training compiles.
+      second: operations of the second view, like `text`. Empty: one view.
+      window: epochs after which what happens to the images repeats; 0: never.
 
     The batch holds `image` (raw, [b, ...]), `index` int [b] and `epoch` int [] or [b].
 

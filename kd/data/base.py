@@ -46,8 +46,9 @@ def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
       label: int [n].
       num_classes: c.
 
-    Returns: `order` int32 [n], the indices sorted by class; `start` and `count` int32 [c], each
-      class's run within `order`.
+    Returns:
+      `order` int32 [n], the indices sorted by class; `start` and `count` int32 [c], each class's
+      run within `order`.
     """
     count = np.bincount(label, minlength=num_classes)
     return {
@@ -79,12 +80,16 @@ def channel_moments(image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, 
 def stratified(label: np.ndarray, size: int, seed: int) -> np.ndarray:
     """A fixed random part of the examples in which each class has its share.
 
-    Args: label: int [n]. size: examples to choose; classes get size * count / n each, what rounding
-      leaves going to the largest remainders (the lower class first). No class is emptied. seed: of
-      `numpy.random.RandomState`, whose stream is frozen (NEP 19), so that the choice never changes.
+    Args:
+      label: int [n].
+      size: examples to choose; classes get size * count / n each, what rounding leaves going to the
+        largest remainders (the lower class first). No class is emptied.
+      seed: of `numpy.random.RandomState`, whose stream is frozen (NEP 19), so that the choice never
+        changes.
 
-    Returns: bool [n], true where chosen; it may choose fewer than `size` where classes of one
-      example stand in the way.
+    Returns:
+      bool [n], true where chosen; it may choose fewer than `size` where classes of one example
+      stand in the way.
     """
     random = np.random.RandomState(seed)
     count = np.bincount(label)

@@ -38,15 +38,21 @@ def load(
     """The pictures below `path`, uint8 [n, h, w, channels]; classes are the names of the folders,
     sorted.
 
-    Args: path: directory with `train/` and `test/`, each with one folder a class; or with the
-      folders of the classes alone, of whose pictures a stratified random part is then held out as
-      the test split. size: height and width, or one number for both. A picture is cut at its centre
-      to this ratio, then resized (bicubic). channels: 3 for colour, 1 for grey. test_fraction: part
-      that is held out where there are no `train/` and `test/`. seed: chooses that part. mean: per
-      channel, of pixels scaled to [0, 1]. Default: that of the training pictures. std: likewise.
+    Args:
+      path: directory with `train/` and `test/`, each with one folder a class; or with the folders
+        of the classes alone, of whose pictures a stratified random part is then held out as the
+        test split.
+      size: height and width, or one number for both. A picture is cut at its centre to this ratio,
+        then resized (bicubic).
+      channels: 3 for colour, 1 for grey.
+      test_fraction: part that is held out where there are no `train/` and `test/`.
+      seed: chooses that part.
+      mean: per channel, of pixels scaled to [0, 1]. Default: that of the training pictures.
+      std: likewise.
 
-    Raises: InputError: nothing there, fewer than two classes, classes of test that train lacks, a
-      picture that cannot be read.
+    Raises:
+      InputError: nothing there, fewer than two classes, classes of test that train lacks, a picture
+        that cannot be read.
     """
     root = existing(path)
     height, width = _sides(size)

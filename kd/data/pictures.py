@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 class Pictures:
     """The images of a split, as `kd.data.base.Split.image` has them, but for their pixels.
 
-    Attributes: source: encoded pictures; `source[i]` is the bytes of a TFDS example with the
-      feature `image`. It goes to other processes, so it can be pickled. places: int [n], where in
-      `source` the examples are. size: height and width of what training and evaluation see, in
-      pixels. resize: shorter side before evaluation cuts out the middle. scale: least and largest
-      share of the area that training cuts out. workers: processes that decode; 0: threads of this
-      one. origin: what the pictures are, in words that differ for other pictures.
+    Attributes:
+      source: encoded pictures; `source[i]` is the bytes of a TFDS example with the feature `image`.
+        It goes to other processes, so it can be pickled.
+      places: int [n], where in `source` the examples are.
+      size: height and width of what training and evaluation see, in pixels.
+      resize: shorter side before evaluation cuts out the middle.
+      scale: least and largest share of the area that training cuts out.
+      workers: processes that decode; 0: threads of this one.
+      origin: what the pictures are, in words that differ for other pictures.
     """
 
     source: Any

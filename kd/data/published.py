@@ -182,8 +182,9 @@ def identify(name: str, arrays: Arrays) -> str | None:
     """How we know that the arrays are the published ones, in words; None where all that could be
     checked was their statistics.
 
-    Raises: InputError: they are not: other bytes, or for CIFAR another number of images a class or
-      other means of the channels.
+    Raises:
+      InputError: they are not: other bytes, or for CIFAR another number of images a class or other
+        means of the channels.
     """
     if name in CONTENT:
         for split, (image, label) in IDX.items():

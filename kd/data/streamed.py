@@ -39,13 +39,18 @@ def load(
     Training sees random resized crops, evaluation the middle (`kd.data.crop`). Labels are read
     once, which reads every record, and then kept in `$XDG_CACHE_HOME/kd` (default ~/.cache/kd).
 
-    Args: dataset: name at TFDS, such as "imagenet2012", prepared as array_record. data_dir: where
-      prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else
-      ~/tensorflow_datasets. train: name of the training split. test: name of the test split. size:
-      side of the images that the network sees, in pixels. resize: shorter side before evaluation
-      cuts out the middle, at least `size`. scale: least and largest share of a picture's area that
-      training cuts out. workers: processes that decode; 0: threads. It changes no pixel. mean: per
-      channel, of pixels scaled to [0, 1]. std: likewise.
+    Args:
+      dataset: name at TFDS, such as "imagenet2012", prepared as array_record.
+      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else
+        ~/tensorflow_datasets.
+      train: name of the training split.
+      test: name of the test split.
+      size: side of the images that the network sees, in pixels.
+      resize: shorter side before evaluation cuts out the middle, at least `size`.
+      scale: least and largest share of a picture's area that training cuts out.
+      workers: processes that decode; 0: threads. It changes no pixel.
+      mean: per channel, of pixels scaled to [0, 1].
+      std: likewise.
 
     Raises:
       MissingData: the set is not prepared; the network is never touched.

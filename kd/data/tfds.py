@@ -30,13 +30,19 @@ def load(
     """The prepared set called `dataset`, its features `image` and `label`, decoded whole, in TFDS's
     order.
 
-    Args: dataset: name at TFDS, such as "kmnist". data_dir: where prepared sets lie. Default: the
-      environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets. train: name of the training
-      split. test: name of the test split. mean: per channel, of pixels scaled to [0, 1]. Default:
-      that of the training images. std: likewise. class_names: default: those that TFDS knows.
+    Args:
+      dataset: name at TFDS, such as "kmnist".
+      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else
+        ~/tensorflow_datasets.
+      train: name of the training split.
+      test: name of the test split.
+      mean: per channel, of pixels scaled to [0, 1]. Default: that of the training images.
+      std: likewise.
+      class_names: default: those that TFDS knows.
 
-    Raises: InputError: the set is not prepared (the network is never touched), or not as
-      array_record, or damaged.
+    Raises:
+      InputError: the set is not prepared (the network is never touched), or not as array_record, or
+        damaged.
     """
     where = directory(dataset, data_dir)
     import tensorflow_datasets as tfds

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from kd import metrics
 from kd.export import interpreter, litert, micro
 from kd.export.source import Source, logits, pixels, recorded
+from kd.metrics import scores
 
 GOLDEN = 16
 """Vectors that are written out for others to check against."""
@@ -38,12 +38,12 @@ def compare(
 ) -> dict[str, Any]:
     """Logits of an export beside those of the network."""
     difference = np.abs(found.astype(np.float64) - target)
-    share = metrics.accuracy(np.stack([found, target]), label)
+    share = scores.accuracy(np.stack([found, target]), label)
     return {
         "images": len(label),
         "accuracy": float(share[0]),
         "float_accuracy": float(share[1]),
-        "agreement": float(metrics.agreement(found[None], target)[0]),
+        "agreement": float(scores.agreement(found[None], target)[0]),
         "error_max": float(difference.max()),
         "error_mean": float(difference.mean()),
         "largest_logit": float(np.abs(target).max()),
@@ -66,7 +66,7 @@ def lost(
     }
     then = recorded(source)
     if then is not None:
-        figures["recorded"] = float(metrics.agreement(then[None], target)[0])
+        figures["recorded"] = float(scores.agreement(then[None], target)[0])
     return figures
 
 
@@ -83,8 +83,11 @@ def spread(n: int, count: int) -> np.ndarray:
 def measure(source: Source, content: bytes, count: int) -> Findings:
     """All that is checked of a LiteRT file.
 
-    Args: source: the student. content: the file. count: images for the reference kernels and for
-      TFLM, which are slow; the whole split goes through optimized kernels.
+    Args:
+      source: the student.
+      content: the file.
+      count: images for the reference kernels and for TFLM, which are slow; the whole split goes
+        through optimized kernels.
     """
     split = source.dataset.test
     everything = pixels(split, np.arange(len(split.label)))

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from kd import __version__, compilation
+from kd import __version__
+from kd.devices import compilation
 from kd.errors import InputError
-from kd.export import card, directory, extras, gates, host, provenance
+from kd.export import card, directory, gates, provenance, requirements, run_c
 from kd.export.source import Source, open_run, pixels
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +119,10 @@ def _check(options: Options) -> None:
     if options.images < 1:
         raise InputError(f"--images: expected 1 or more, got {options.images}.")
     if options.format != "stablehlo":
-        extras.require("tflite", f"--format {options.format}")
+        requirements.require("tflite", f"--format {options.format}")
     if options.format == "c" and options.kernels == "bakenn":
-        extras.require("mcu", "--format c")
-        host.compiler()
+        requirements.require("mcu", "--format c")
+        run_c.compiler()
 
 
 def _archive(
@@ -206,13 +207,13 @@ def _as_c(
     from kd.export import kernels
 
     memory = kernels.generate(made, folder / "kernels")
-    worst = host.check(folder)
+    worst = run_c.check(folder)
     report["checks"]["kernels"] = {
         "arena_bytes": memory.arena,
         "constant_bytes": memory.constants,
         "vectors": len(found.golden.label),
         "lsb": worst,
-        "compiler": Path(host.compiler()).name,
+        "compiler": Path(run_c.compiler()).name,
     }
     return report, found.figures | {"c_lsb": float(worst)}
 

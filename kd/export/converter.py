@@ -9,7 +9,7 @@ from litert_converter import converter_api_ext as api
 from litert_converter.mlir import ir, passmanager
 
 from kd.errors import InputError
-from kd.export import blame, fake_quant, graph, native
+from kd.export import fake_quant, graph, layer_names, silence
 from kd.export.lower import Lowered
 
 SIGNATURE = "serving_default"
@@ -21,7 +21,7 @@ def convert(lowered: Lowered) -> bytes:
     has no equal of it.
     """
     try:
-        with native.hear():
+        with silence.hear():
             content = _converted(lowered)
     except (RuntimeError, ValueError, ir.MLIRError) as error:
         told = str(error).strip() or type(error).__name__
@@ -51,7 +51,7 @@ def _converted(lowered: Lowered) -> bytes:
 def _told(lowered: Lowered, why: str, layer: str = "the network") -> str:
     scales = fake_quant.VERBS  # are no layer's fault
     lines = [s for s in lowered.text.splitlines() if not any(v in s for v in scales)]
-    unusual = blame.unusual("\n".join(lines))[:5] or [f"an operation in {layer}"]
+    unusual = layer_names.unusual("\n".join(lines))[:5] or [f"an operation in {layer}"]
     found = ", ".join(unusual)
     return (
         f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."

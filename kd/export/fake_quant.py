@@ -37,10 +37,13 @@ def annotated(
     """The student's logits as a function of an example, for `jax.export` without `CHECKS`. Its
     scales are constants in it.
 
-    Args: student: the network. variables: of one seed. example: of what the function is given,
-      batch 1. front: what stands before the network, which gets a scale of its own; None where it
-      is given what it was trained on. seen: range of the example, if it is known; None takes the
-      range that the student has seen.
+    Args:
+      student: the network.
+      variables: of one seed.
+      example: of what the function is given, batch 1.
+      front: what stands before the network, which gets a scale of its own; None where it is given
+        what it was trained on.
+      seen: range of the example, if it is known; None takes the range that the student has seen.
     """
     weights = {k: v for k, v in variables.items() if k != "quant_stats"}
 

@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from kd.errors import InputError
-from kd.export import blame
+from kd.export import layer_names
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # what the schema asks of constants; a Cortex-M0 faults on less than 4
@@ -105,7 +105,7 @@ def operations(content: bytes) -> list[Operation]:
     return [
         Operation(
             name_of(model, op),
-            blame.layer(graph.tensors[op.outputs[0]].name.decode(errors="replace")),
+            layer_names.layer(graph.tensors[op.outputs[0]].name.decode(errors="replace")),
             tuple(
                 TYPES[graph.tensors[i].type]
                 for i in (*op.inputs, *op.outputs)

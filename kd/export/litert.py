@@ -43,8 +43,10 @@ def floats(source: Source) -> Made:
 def integers(source: Source, count: int = CALIBRATION) -> Made:
     """The int8 file: int8 pixels in, int8 logits out.
 
-    Args: source: the student. count: training images to measure ranges on, where the student does
-      not bring its scales; a fixed stratified choice.
+    Args:
+      source: the student.
+      count: training images to measure ranges on, where the student does not bring its scales; a
+        fixed stratified choice.
 
     Raises:
       InputError: an operation that has no int8 form, or too few images.

@@ -37,10 +37,13 @@ class Lowered(NamedTuple):
 class Front(NamedTuple):
     """What stands between raw examples and a network whose arithmetic is int8.
 
-    Attributes: pixels: whether raw examples are uint8. The device is given `pixel - 128`, which is
-      the byte with its highest bit turned. normalised: whether the graph's input is normalised
-      already, so that the normalisation lies in its scale and zero point. range: least and largest
-      value of the graph's input; None where the data decide, for raw floats.
+    Attributes:
+      pixels: whether raw examples are uint8. The device is given `pixel - 128`, which is the byte
+        with its highest bit turned.
+      normalised: whether the graph's input is normalised already, so that the normalisation lies in
+        its scale and zero point.
+      range: least and largest value of the graph's input; None where the data decide, for raw
+        floats.
     """
 
     pixels: bool

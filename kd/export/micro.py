@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 from tflite_micro.python.tflite_micro.runtime import Interpreter
 
 from kd.errors import RunError
-from kd.export import native
+from kd.export import silence
 
 ARENA = r"Arena allocation {} (\d+) bytes"
 
@@ -33,9 +33,9 @@ def run(
     Raises:
       RunError: an operation that the interpreter lacks.
     """
-    outputs, heard = [], native.Heard()
+    outputs, heard = [], silence.Heard()
     try:
-        with native.hear() as heard:
+        with silence.hear() as heard:
             interpreter = Interpreter.from_bytes(content, arena_size=_room(content, inputs))
             for example in inputs:
                 interpreter.set_input(example[None], 0)
@@ -44,7 +44,7 @@ def run(
     except (RuntimeError, ValueError) as error:
         why = " ".join(heard.text.split()) or str(error)
         raise RunError(f"TFLM does not run this network: {why}") from error
-    with native.hear() as heard:
+    with silence.hear() as heard:
         interpreter.print_allocations()
     found = {}
     for part in Arena._fields:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from kd import __version__
+from kd.config.teachers import Recorded, recorded
 from kd.export.source import Source
-from kd.groups import Recorded, recorded
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
 
 PACKAGES = (
     "jax",

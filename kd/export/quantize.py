@@ -7,7 +7,7 @@ from ai_edge_quantizer import quantizer, recipe
 from jaxtyping import Float
 
 from kd.errors import InputError
-from kd.export import graph, interpreter, native
+from kd.export import graph, interpreter, silence
 
 
 def quantize(
@@ -37,7 +37,7 @@ def quantize(
     }
     made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
     # It opens an interpreter, which warns of memory and tells of its kernels.
-    with warnings.catch_warnings(), native.hear():
+    with warnings.catch_warnings(), silence.hear():
         warnings.simplefilter("ignore")
         try:
             result = made.quantize(

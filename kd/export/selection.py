@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd.errors import InputError, RunError
-from kd.export import command, directory, extras, gates, provenance
-from kd.workdir import Workdir
+from kd.export import command, directory, gates, provenance, requirements
+from kd.runs.workdir import Workdir
 
 UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
 
@@ -56,7 +56,7 @@ def act(runs: Sequence[str], budget: Budget) -> str:
         raise InputError(
             f"--min_accuracy: expected a share in [0, 1], such as 0.9, got {budget.min_accuracy:g}."
         )
-    extras.require("tflite", "kd select")
+    requirements.require("tflite", "kd select")
     if not any((Workdir(run).path / "config.json").exists() for run in runs):
         raise InputError(f"{', '.join(runs)}: no run directory, for none has a config.json.")
     candidates = [measured(run, budget) for run in dict.fromkeys(runs)]

@@ -10,20 +10,20 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from kd import parts
+from kd import build
 from kd.config import ConfigDict
+from kd.config.teachers import ALL
 from kd.data.augment import make_normalize
 from kd.data.base import Dataset, Split
 from kd.data.pictures import Pictures
+from kd.devices.vectorize import pick
 from kd.errors import InputError
-from kd.groups import ALL
-from kd.metrics import accuracy
-from kd.program import make_logits
+from kd.metrics.scores import accuracy
+from kd.predict import make_logits
+from kd.runs.networks import fingerprint, load_trained
+from kd.runs.workdir import Workdir
 from kd.step import make_eval
-from kd.trained import fingerprint, load_trained
-from kd.transform import pick
 from kd.types import PyTree
-from kd.workdir import Workdir
 
 
 class Source(NamedTuple):
@@ -62,13 +62,16 @@ class Source(NamedTuple):
 def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None) -> Source:
     """The student of a finished run.
 
-    Args: workdir: of the run. seed: one of its seeds; None takes the one that is best on held-out
-      training images, where the run kept some, else the first. The test set chooses nothing. peer:
-      of a cohort of students, one of them, from 0; None takes the best or the first in the same
-      way.
+    Args:
+      workdir: of the run.
+      seed: one of its seeds; None takes the one that is best on held-out training images, where the
+        run kept some, else the first. The test set chooses nothing.
+      peer: of a cohort of students, one of them, from 0; None takes the best or the first in the
+        same way.
 
-    Raises: InputError: no run, one that is not finished, a seed or a peer that it does not have, or
-      other data than it was evaluated on.
+    Raises:
+      InputError: no run, one that is not finished, a seed or a peer that it does not have, or other
+        data than it was evaluated on.
     """
     config = workdir.read("config.json")
     if not workdir.finished:
@@ -81,8 +84,8 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
     at, why = _choose(workdir, result, seed, peer)
     trained = load_trained(workdir, place, ALL._replace(members=str(at)))
     peers = len(result.get("peers", [1]))
-    config = parts.as_today(config)
-    dataset = parts.make_data(ConfigDict(config))
+    config = build.as_today(config)
+    dataset = build.make_data(ConfigDict(config))
     if fingerprint(dataset.test) != result["evaluated"]:
         raise InputError(
             f"{workdir} was evaluated on other {result['split']} examples than config.data gives "
@@ -104,7 +107,7 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
 def _choose(
     workdir: Workdir, result: dict[str, Any], seed: int | None, peer: int | None = None
 ) -> tuple[int, str]:
-    """Which of the run's networks, counted as `kd.trained.load_trained` does, and why."""
+    """Which of the run's networks, counted as `kd.runs.networks.load_trained` does, and why."""
     seeds, k = result["seeds"], len(result.get("peers", [1]))
     if seed is not None and seed not in seeds:
         raise InputError(f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}.")

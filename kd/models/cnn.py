@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
-from kd.models.init import kaiming_normal
+from kd.models.initializers import kaiming_normal
 from kd.types import Outputs
 
 

@@ -1,7 +1,7 @@
 """Several students as one module, for objectives in which they learn from one another; see
 `kd.objectives.mutual`.
 
-What such a module is, to what trains it and reads it back, says `kd.peers`.
+What such a module is, to what trains it and reads it back, says `kd.models.peers`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,12 @@ class Cohort(nn.Module):
     On a CPU, where `vmap` over the weights of a convolution is slow, `MixedCohort` of equal members
     is the same, quicker.
 
-    Attributes: member: section of a network, such as `{"name": "cnn.CNN", "widths": (8, 16)}`.
-      num_classes: c. size: k, how many. alternate: whether the peers are updated one after the
-      other on each batch, see `kd.peers.in_turns`.
+    Attributes:
+      member: section of a network, such as `{"name": "cnn.CNN", "widths": (8, 16)}`.
+      num_classes: c.
+      size: k, how many.
+      alternate: whether the peers are updated one after the other on each batch, see
+        `kd.train.alternating.in_turns`.
 
     Returns:
       Outputs with a leading axis of peers: logits [k, b, c], the member's features [k, b, ...].

@@ -25,8 +25,11 @@ class Hydra(nn.Module):
     https://arxiv.org/abs/2001.04694, section 3. The authors train one head on the ensemble's mean
     first and start the others from it; here all begin at once.
 
-    Attributes: student: section of a network, such as `{"name": "cnn.CNN"}`, with its settings; its
-      own classifier is left out. num_classes: c. heads: m, as many as the ensemble has members.
+    Attributes:
+      student: section of a network, such as `{"name": "cnn.CNN"}`, with its settings; its own
+        classifier is left out.
+      num_classes: c.
+      heads: m, as many as the ensemble has members.
       dtype: of the body; parameters, statistics, heads and logits stay float32.
 
     Features: the body's, and `heads` [b, m, c]. The logits are log mean_m softmax(head_m).

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from kd.errors import InputError
-from kd.models import init
+from kd.models import initializers
 
 # Any rank and type, so that `check_image` can tell what is wrong with it.
 type Image = Shaped[Array | np.ndarray, "b ..."]
@@ -24,7 +24,7 @@ def conv(
     name: str,
     groups: int = 1,
     use_bias: bool = False,
-    kernel_init: Initializer = init.kaiming_normal,
+    kernel_init: Initializer = initializers.kaiming_normal,
     dtype: DTypeLike = jnp.float32,
 ) -> nn.Conv:
     """A square convolution with `kernel // 2` zeros on every side.
@@ -52,21 +52,23 @@ def pool(x: Float[Array, "b h w d"]) -> Float[Array, "b d"]:
 def head(
     num_classes: int,
     fan_in: int,
-    kernel_init: Initializer = init.default_kernel,
+    kernel_init: Initializer = initializers.default_kernel,
     bias_init: Initializer | None = None,
 ) -> nn.Dense:
     """The classifier: float32, called `head` in every network."""
-    bias_init = init.default_bias(fan_in) if bias_init is None else bias_init
+    bias_init = initializers.default_bias(fan_in) if bias_init is None else bias_init
     return nn.Dense(num_classes, kernel_init=kernel_init, bias_init=bias_init, name="head")
 
 
 def check_image(net: nn.Module, image: Image, stem: str, smallest: int) -> None:
     """Raises InputError unless `image` is something that `net` can look at.
 
-    Args: net: the network, within its `__call__`. image: float [b, h, w, c]. stem: name of the
-      first convolution, whose weights say how many channels there must be. smallest: height and
-      width that leave a last map of 2 x 2. On a single pixel, 3 x 3 kernels would see padding in
-      eight places of nine.
+    Args:
+      net: the network, within its `__call__`.
+      image: float [b, h, w, c].
+      stem: name of the first convolution, whose weights say how many channels there must be.
+      smallest: height and width that leave a last map of 2 x 2. On a single pixel, 3 x 3 kernels
+        would see padding in eight places of nine.
     """
     who = type(net).__name__
     if image.ndim != 4:

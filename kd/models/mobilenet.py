@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from kd.models import init, layers
+from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.types import Outputs
 
@@ -88,7 +88,7 @@ class MobileNetV2(nn.Module):
                 features |= {stage_of[i]: x, f"{stage_of[i]}_pre": x}
         x = conv(1280, 1, name="last_conv")(x)
         features["pooled"] = layers.pool(nn.relu(norm(name="last_bn")(x, train)))
-        head = layers.head(self.num_classes, 1280, init.normal_001, init.zeros)
+        head = layers.head(self.num_classes, 1280, initializers.normal_001, initializers.zeros)
         return Outputs(head(features["pooled"]), features)
 
 
@@ -113,7 +113,7 @@ class MobileNetV1(nn.Module):
     @nn.compact
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
         layers.check_image(self, image, "stem_conv", smallest=33)
-        conv = partial(layers.conv, kernel_init=init.default_kernel, dtype=self.dtype)
+        conv = partial(layers.conv, kernel_init=initializers.default_kernel, dtype=self.dtype)
         norm = partial(BatchNorm, dtype=self.dtype, axis_name=self.axis_name)
         x = conv(32, 3, 2, name="stem_conv")(image)
         x = nn.relu(norm(name="stem_bn")(x, train))

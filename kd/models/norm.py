@@ -23,10 +23,13 @@ class BatchNorm(nn.Module):
     variance follows the estimate with n - 1, as in the paper and in PyTorch (Flax's own keeps n).
     In evaluation the running ones are used. Statistics are float32 whatever the type of x.
 
-    Attributes: momentum: what the running statistics keep of themselves at each update; PyTorch's
-      momentum is 1 minus this. epsilon: added to the variance. dtype: type of the output.
+    Attributes:
+      momentum: what the running statistics keep of themselves at each update; PyTorch's momentum is
+        1 minus this.
+      epsilon: added to the variance.
+      dtype: type of the output.
       axis_name: under `jax.pmap`, the mapped axis over which moments are averaged too. Not needed
-      under `jax.jit`, where the batch is the whole batch however it is sharded.
+        under `jax.jit`, where the batch is the whole batch however it is sharded.
 
     Variables: `params` scale and bias, `batch_stats` mean and var, all float32 [d].
     """

@@ -78,11 +78,16 @@ class ResNet(nn.Module):
     """He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016.
     https://arxiv.org/abs/1512.03385
 
-    Attributes: block: BasicBlock or Bottleneck. blocks: how many in each stage; every stage but the
-      first halves the map. widths: `features` of each stage's blocks. stem: channels of the first
-      convolution. imagenet: whether the stem is 7 x 7 with stride 2 and a max pool with stride 2,
-      in place of 3 x 3. num_classes: c. dtype: of the computation; parameters, statistics, `pooled`
-      and logits stay float32. axis_name: see `BatchNorm`.
+    Attributes:
+      block: BasicBlock or Bottleneck.
+      blocks: how many in each stage; every stage but the first halves the map.
+      widths: `features` of each stage's blocks.
+      stem: channels of the first convolution.
+      imagenet: whether the stem is 7 x 7 with stride 2 and a max pool with stride 2, in place of 3
+        x 3.
+      num_classes: c.
+      dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
+      axis_name: see `BatchNorm`.
 
     Features: `stem` after its ReLU (before the max pool), `stage1`, `stage2`, ... after the last
     ReLU of each stage, `pooled` [b, d]; and `stage1_pre`, ... before that ReLU. BatchNorm right

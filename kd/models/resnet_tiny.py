@@ -6,7 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from kd.models import layers
-from kd.models.init import he_normal
+from kd.models.initializers import he_normal
 from kd.models.norm import BatchNorm
 from kd.types import Outputs
 

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from kd.models import init, layers
+from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.types import Outputs
 
 type Map = Float[Array, "b _ _ _"]
 
-_conv = partial(layers.conv, kernel_init=init.default_kernel)
+_conv = partial(layers.conv, kernel_init=initializers.default_kernel)
 
 
 def shuffle(x: Float[Array, "b h w d"], groups: int) -> Float[Array, "b h w d"]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from kd.errors import InputError
 from kd.features import final_map, pool
-from kd.models import init, layers
+from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.models.wrapped import make, without
 from kd.types import Outputs
@@ -32,10 +32,13 @@ class SimKD(nn.Module):
     its last stage and its mean (the last 1 x 1 convolution of MobileNetV2 and ShuffleNetV2) is not
     used, but is counted.
 
-    Attributes: student: section of a network, such as `{"name": "wrn.wrn_16_2"}`, with its
-      settings. teacher: the same of the teacher, whose last map and classifier give shapes.
-      num_classes: c. factor: by which the bottleneck is narrower than the teacher's map. dtype: of
-      the student and the bottleneck; parameters, statistics, `pooled` and logits stay float32.
+    Attributes:
+      student: section of a network, such as `{"name": "wrn.wrn_16_2"}`, with its settings.
+      teacher: the same of the teacher, whose last map and classifier give shapes.
+      num_classes: c.
+      factor: by which the bottleneck is narrower than the teacher's map.
+      dtype: of the student and the bottleneck; parameters, statistics, `pooled` and logits stay
+        float32.
 
     Features: the student's, `projected` [b, h, w, d] after the bottleneck, and `pooled`, its mean,
     which the classifier reads. The classifier, kernel [d, c] and bias [c], is in collection
@@ -63,7 +66,7 @@ class SimKD(nn.Module):
         size = min(x.shape[1], height), min(x.shape[2], width)
         x = pool(x.astype(jnp.float32), size)
         narrow = channels // self.factor
-        conv = partial(layers.conv, kernel_init=init.default_kernel, dtype=self.dtype)
+        conv = partial(layers.conv, kernel_init=initializers.default_kernel, dtype=self.dtype)
         norm = partial(BatchNorm, dtype=self.dtype)
         for i, (d, kernel) in enumerate(((narrow, 1), (narrow, 3), (channels, 1))):
             x = conv(d, kernel, name=f"conv{i}")(x)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from kd.models import init, layers
+from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.types import Outputs
 
@@ -16,9 +16,11 @@ class VGG(nn.Module):
     """Simonyan, Zisserman. Very Deep Convolutional Networks. ICLR 2015.
     https://arxiv.org/abs/1409.1556, table 1.
 
-    Attributes: blocks: how many 3 x 3 convolutions each of the five blocks has. A 2 x 2 max pool
-      follows each of the first three, and the fourth where images are 64 x 64 or more. num_classes:
-      c. dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
+    Attributes:
+      blocks: how many 3 x 3 convolutions each of the five blocks has. A 2 x 2 max pool follows each
+        of the first three, and the fourth where images are 64 x 64 or more.
+      num_classes: c.
+      dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
       axis_name: see `BatchNorm`.
 
     Features: `stem` and `stage1` to `stage4` after the last ReLU of each block, before its pool;
@@ -50,7 +52,7 @@ class VGG(nn.Module):
             features |= {name: x, f"{name}_pre": pre}
         del features["stem_pre"]
         features["pooled"] = layers.pool(x)
-        head = layers.head(self.num_classes, 512, init.normal_001, init.zeros)
+        head = layers.head(self.num_classes, 512, initializers.normal_001, initializers.zeros)
         return Outputs(head(features["pooled"]), features)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from kd import build
+from kd import registry
 
 
 def make(section: Mapping[str, Any], num_classes: int, role: str, **flax: Any) -> nn.Module:
@@ -15,8 +15,8 @@ def make(section: Mapping[str, Any], num_classes: int, role: str, **flax: Any) -
     """
     name = section.get("name", "")
     settings = {k: v for k, v in section.items() if k != "name"}
-    maker = partial(build.find("kd.models", name), **flax)
-    return build.make(maker, {**settings, "num_classes": num_classes}, f"{role} {name}")
+    maker = partial(registry.find("kd.models", name), **flax)
+    return registry.make(maker, {**settings, "num_classes": num_classes}, f"{role} {name}")
 
 
 def without(net: nn.Module, layer: str) -> Any:

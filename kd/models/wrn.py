@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from kd.models import init, layers
+from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.types import Outputs
 
@@ -80,7 +80,7 @@ class WideResNet(nn.Module):
         norm = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name="bn1")
         features["stage3_pre"] = norm(x, train)
         features["pooled"] = layers.pool(nn.relu(features["stage3_pre"]))
-        head = layers.head(self.num_classes, x.shape[-1], bias_init=init.zeros)
+        head = layers.head(self.num_classes, x.shape[-1], bias_init=initializers.zeros)
         return Outputs(head(features["pooled"]), features)
 
 

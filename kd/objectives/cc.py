@@ -30,7 +30,7 @@ class CC(nn.Module):
     feature: Name = "pooled"
     width: int = 128
 
-    least_batch = 2  # see `kd.parts.check_batches`
+    least_batch = 2  # see `kd.build.check_batches`
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, ""]:

@@ -25,8 +25,10 @@ def nce(scores: Float[Array, "b k"], num_data: int) -> Float[Array, " b"]:
     h(s) = s / (s + k / n + 1e-7) and 1 - h(s) = (k / n) / (s + k / n + 1e-7), the 1e-7 as in the
     public code.
 
-    Args: scores: exp(similarity / temperature) over its normaliser, positive; the positive pair's
-      first, so [b, 1 + k]. num_data: n, the number of training images.
+    Args:
+      scores: exp(similarity / temperature) over its normaliser, positive; the positive pair's
+        first, so [b, 1 + k].
+      num_data: n, the number of training images.
 
     Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020.
     https://arxiv.org/abs/1910.10699, Eq. 18 and 19.

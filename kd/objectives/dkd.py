@@ -57,9 +57,10 @@ def decoupled_kl(
 class DKD(nn.Module):
     """`decoupled_kl`, its weight growing by equal parts over the first epochs.
 
-    Attributes: warmup_epochs: epoch (from 1) at which the weight is whole, min(epoch /
-      warmup_epochs, 1), as the public code has it; 0 for none. standardize: of standardized logits
-      (Sun et al. 2024, see `kd.objectives.kd`).
+    Attributes:
+      warmup_epochs: epoch (from 1) at which the weight is whole, min(epoch / warmup_epochs, 1), as
+        the public code has it; 0 for none.
+      standardize: of standardized logits (Sun et al. 2024, see `kd.objectives.kd`).
     """
 
     alpha: float = 1.0

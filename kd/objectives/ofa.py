@@ -73,9 +73,11 @@ class OFA(nn.Module):
     """`enhanced_cross_entropy` of the student's logits plus that of an exit at each of its stages.
     Of the teacher it needs logits alone.
 
-    Attributes: features: stages of the student, maps, the shallowest first; all of them where it is
-      None. exponent: see `enhanced_cross_entropy`. width: of the exits' last layer (the authors
-      take the larger of the two networks' pooled widths).
+    Attributes:
+      features: stages of the student, maps, the shallowest first; all of them where it is None.
+      exponent: see `enhanced_cross_entropy`.
+      width: of the exits' last layer (the authors take the larger of the two networks' pooled
+        widths).
     """
 
     features: Sequence[str] | None = None

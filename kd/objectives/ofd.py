@@ -51,11 +51,12 @@ class OFD(nn.Module):
     The larger map is pooled to the smaller. The public codes divide by 1000: that is in the term's
     weight.
 
-    Attributes: features: pairs of maps before the ReLU; `stage1_pre`, ... of both where it is None.
+    Attributes:
+      features: pairs of maps before the ReLU; `stage1_pre`, ... of both where it is None.
       batch_norms: path in the teacher's params of the BatchNorm before the ReLU of each of these
-      features, such as `stage1/norm`, from which the margins come. None: margins are the means of
-      the negative activations over all batches so far, which the paper offers too and which needs
-      no BatchNorm.
+        features, such as `stage1/norm`, from which the margins come. None: margins are the means of
+        the negative activations over all batches so far, which the paper offers too and which needs
+        no BatchNorm.
     """
 
     features: Sequence[Name] | None = None

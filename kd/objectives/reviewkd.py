@@ -75,8 +75,9 @@ class ReviewKD(nn.Module):
     own before the ReLU; pairs are in the order of depth, and the fused width is the student's
     deepest, at most 512. The stem takes no part, as in the public code.
 
-    Attributes: features: pairs, the student's and the teacher's name, the shallowest first; where
-      it is None, `stage1` with `stage1_pre` and so on, for all stages of both, and `pooled` last.
+    Attributes:
+      features: pairs, the student's and the teacher's name, the shallowest first; where it is None,
+        `stage1` with `stage1_pre` and so on, for all stages of both, and `pooled` last.
       warmup_epochs: epoch (from 1) at which the weight is whole; 0 for none.
     """
 

@@ -68,7 +68,7 @@ class RKD(nn.Module):
     distance: float = 25.0
     angle: float = 50.0
 
-    least_batch = 2  # see `kd.parts.check_batches`
+    least_batch = 2  # see `kd.build.check_batches`
 
     def __call__(self, view: View) -> Float[Array, ""]:
         student, teacher = map(flat, pair(view, self.feature))

@@ -38,15 +38,16 @@ class SemCKD(nn.Module):
     so its shape depends on the batch size: a batch of another size than the first is refused (the
     authors skip it). It sees the global batch.
 
-    Attributes: features: stages of both sides, which need not be as many as they are not paired:
-      (student's names, teacher's names). None: all stages, which both must then have alike.
+    Attributes:
+      features: stages of both sides, which need not be as many as they are not paired: (student's
+        names, teacher's names). None: all stages, which both must then have alike.
       softness: divides the attention's energy.
     """
 
     features: Sequence[Sequence[str]] | None = None
     softness: float = 1.0
 
-    one_size = True  # see `kd.parts.check_batches`
+    one_size = True  # see `kd.build.check_batches`
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 
-from kd.metrics import accuracy, log_softmax, nll
+from kd.metrics.scores import accuracy, log_softmax, nll
 
 
 class Reliability(NamedTuple):

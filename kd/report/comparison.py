@@ -7,7 +7,7 @@ import numpy as np
 
 from kd.errors import InputError
 from kd.report.stored import Stored, difference, interval, same_examples
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
 
 
 class Point(NamedTuple):

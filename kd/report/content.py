@@ -5,7 +5,7 @@ from typing import Any
 
 from kd.report import comparison, stored
 from kd.report.conclusions import conclude, conclude_many
-from kd.workdir import Workdir
+from kd.runs.workdir import Workdir
 
 
 def make_content(
@@ -13,14 +13,17 @@ def make_content(
 ) -> dict[str, Any]:
     """Content of `report.json`. Shares in [0, 1], NLL and KL in nats, costs of one network.
 
-    Args: paths: directories of finished runs that were evaluated on the same examples. The first is
-      what others are compared with. root: where the runs of `config.compare` lie; one that is not
-      finished is named as missing. run: whether to run the networks, for what stored predictions
-      cannot tell. images: test images to run them on; None chooses.
+    Args:
+      paths: directories of finished runs that were evaluated on the same examples. The first is
+        what others are compared with.
+      root: where the runs of `config.compare` lie; one that is not finished is named as missing.
+      run: whether to run the networks, for what stored predictions cannot tell.
+      images: test images to run them on; None chooses.
 
-    Raises: InputError: a directory is no run, is not finished, its teacher's run is gone, the
-      examples differ, or, where networks are run, the data or the teacher are not those of the run
-      any more.
+    Raises:
+      InputError: a directory is no run, is not finished, its teacher's run is gone, the examples
+        differ, or, where networks are run, the data or the teacher are not those of the run any
+        more.
     """
     runs = [stored.read(Workdir(path)) for path in dict.fromkeys(paths)]
     comparison.require_same_examples(runs)
@@ -41,10 +44,10 @@ def _describe(own: stored.Stored, root: str, run: bool, images: int | None) -> d
     content = stored.describe(own, root)
     content["networks"] = None
     if run:
-        from kd.report import gallery, networks
+        from kd.report import gallery, measured
 
-        dataset = networks.load_data(own)
-        content["networks"] = networks.measure(own, dataset, images)
+        dataset = measured.load_data(own)
+        content["networks"] = measured.measure(own, dataset, images)
         content["corrupted"] = gallery.corrupted(dataset)
         if own.target is not None:
             content["mistakes"] = gallery.mistakes(own, dataset, content["classes"])

@@ -1,5 +1,5 @@
 """How near a student is to its teacher, class by class. Shares in [0, 1], KL in nats; the whole
-set's are in kd.metrics.
+set's are in kd.metrics.scores.
 """
 
 from typing import NamedTuple
@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from kd import metrics
-from kd.target import lost
+from kd.metrics import scores
+from kd.metrics.reference import lost
 
 
 class ClassRow(NamedTuple):
@@ -22,7 +22,7 @@ class ClassRow(NamedTuple):
     teacher: float | None = None
     agreement: float | None = None
     kl: float | None = None
-    loss_95: tuple[float, float] | None = None  # of teacher - accuracy, see `kd.statistics`
+    loss_95: tuple[float, float] | None = None  # of teacher - accuracy, see `kd.metrics.intervals`
 
     @property
     def worse(self) -> bool:
@@ -48,8 +48,8 @@ def per_class(
             found = lost(own, taught, of, draws=1000)
             row = row._replace(
                 teacher=_share(taught, of),
-                agreement=float(metrics.agreement(own, taught).mean()),
-                kl=float(metrics.kl(own, taught).mean()),
+                agreement=float(scores.agreement(own, taught).mean()),
+                kl=float(scores.kl(own, taught).mean()),
                 loss_95=(found.low, found.high),
             )
         rows.append(row)

@@ -31,9 +31,10 @@ def mistakes(stored: Stored, dataset: Dataset, rows: list[dict[str, Any]]) -> li
       dataset: its data.
       rows: `classes` of its content.
 
-    Returns: For each class `name` and `images`: `index` in the test set, `png` (base64), the
-      student's commonest wrong answer `student`, and `wrong`, how many of its seeds are. Those that
-      more seeds get wrong come first.
+    Returns:
+      For each class `name` and `images`: `index` in the test set, `png` (base64), the student's
+        commonest wrong answer
+      `student`, and `wrong`, how many of its seeds are. Those that more seeds get wrong come first.
     """
     assert stored.target is not None
     names = stored.result["class_names"]

@@ -5,7 +5,7 @@ mean.
 from collections.abc import Iterator
 from typing import Any
 
-from kd.report import figures, network_sections, stored_sections, words
+from kd.report import figures, format, measured_sections, stored_sections
 from kd.report.blocks import Block, Figure, Grid, Note, Points, Section, Table
 from kd.report.conclusions import short
 
@@ -41,14 +41,14 @@ def _run_table(content: dict[str, Any]) -> list[Block]:
     first, *later = content["runs"]
     gains = [None, *content["pairs"]]
     head = "run|accuracy %|95 % interval|bytes|MACs|gain|95 % interval|McNemar p"
-    lines: Grid = [words.cells(head)]
+    lines: Grid = [format.cells(head)]
     for run, gain in zip([first, *later], gains, strict=True):
         value, low, high = run["interval_95"]
         cost = run["costs"]["student"]
         line = [
             short(run["run"]),
-            words.percent(value),
-            words.span(low, high),
+            format.percent(value),
+            format.span(low, high),
             f"{cost['bytes']:,}",
             f"{cost['macs']:,}",
         ]
@@ -56,9 +56,9 @@ def _run_table(content: dict[str, Any]) -> list[Block]:
             line += ["", "", ""]
         else:
             line += [
-                words.points(gain["value"]),
-                words.span(gain["low"], gain["high"], True),
-                words.p_value(gain["mcnemar_p"]),
+                format.points(gain["value"]),
+                format.span(gain["low"], gain["high"], True),
+                format.p_value(gain["mcnemar_p"]),
             ]
         lines.append(line)
     note = (
@@ -76,8 +76,8 @@ def _front(points: list[dict[str, Any]]) -> list[Block]:
             [
                 short(p["name"]),
                 *numbers,
-                words.percent(p["accuracy"]),
-                words.span(p["low"], p["high"]),
+                format.percent(p["accuracy"]),
+                format.span(p["low"], p["high"]),
                 "" if p["front"] else "yes",
             ]
         )
@@ -101,10 +101,10 @@ def _of_run(run: dict[str, Any]) -> Iterator[tuple[str, list[Block]]]:
     found = run["networks"]
     if found:
         if "robustness" in found:
-            yield "Corrupted images", network_sections.robustness(run)
+            yield "Corrupted images", measured_sections.robustness(run)
         if "cka" in found:
-            yield "Likeness of the stages (CKA)", network_sections.likeness(found)
-        yield "Use of the width", network_sections.capacity(found)
+            yield "Likeness of the stages (CKA)", measured_sections.likeness(found)
+        yield "Use of the width", measured_sections.capacity(found)
     else:
         note = (
             "This report is from stored predictions alone (--stored): without mistakes as "

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.stats import binom, norm
 
-from kd.statistics import Interval
+from kd.metrics.intervals import Interval
 
 
 def wilson(right: int, n: int, level: float = 0.95) -> Interval:

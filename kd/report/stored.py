@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kd import metrics
 from kd.config import default_workdir
+from kd.config.teachers import recorded
 from kd.errors import InputError
-from kd.groups import recorded
-from kd.record import read_rows
+from kd.metrics import scores
+from kd.metrics.intervals import paired_difference
+from kd.metrics.reference import beside, lost, of_members
 from kd.report import calibration, fidelity, significance
-from kd.statistics import paired_difference
-from kd.target import beside, lost, of_members
-from kd.workdir import Workdir
+from kd.runs.record import read_rows
+from kd.runs.workdir import Workdir
 
 COSTS = ("parameters", "bytes", "macs")
 
@@ -77,7 +77,7 @@ class Stored(NamedTuple):
         return {k: sum(cost[k] for cost in each[: self.networks]) for k in COSTS}
 
     def together(self, members: np.ndarray) -> np.ndarray:
-        """Logits [m, n, c] of all its teachers as what taught, see `kd.target.of_members`."""
+        """Logits [m, n, c] of all its teachers as one target, see `kd.metrics.reference`."""
         groups = recorded(self.result["teacher"])
         shares = [share for group in groups for share in group.shares]
         return of_members(members, shares, self.config.get("teacher", {}))
@@ -86,8 +86,9 @@ class Stored(NamedTuple):
 def read(workdir: Workdir) -> Stored:
     """The run in a directory.
 
-    Raises: InputError: the directory is no run, is not finished, is damaged, or its teacher's run
-      is gone or of other examples.
+    Raises:
+      InputError: the directory is no run, is not finished, is damaged, or its teacher's run is gone
+        or of other examples.
     """
     config = workdir.read("config.json")
     if not workdir.finished:
@@ -129,8 +130,9 @@ def describe(stored: Stored, root: str) -> dict[str, Any]:
     """Shares in [0, 1], NLL and KL in nats, costs of one network; `root` is where the runs of
     `config.compare` lie.
 
-    Raises: InputError: a run of `config.compare` was evaluated on other examples. One that is not
-      finished is named as missing.
+    Raises:
+      InputError: a run of `config.compare` was evaluated on other examples. One that is not
+        finished is named as missing.
     """
     result, logits, label = stored.result, stored.logits, stored.label
     content = {
@@ -139,7 +141,7 @@ def describe(stored: Stored, root: str) -> dict[str, Any]:
         "split": result["split"],
         "examples": len(label),
         "seeds": _networks(result),
-        "accuracy": _mean(metrics.accuracy(logits, label)),
+        "accuracy": _mean(scores.accuracy(logits, label)),
         "interval_95": list(interval(stored.right)),
         "wilson_95": [_wilson(own, label) for own in logits],
         "costs": {"student": {k: result[k] for k in COSTS}},
@@ -225,8 +227,8 @@ def _against(logits: np.ndarray, label: np.ndarray, target: np.ndarray) -> dict[
         "interval_95": around,
         "loss": lost(logits, target, label)._asdict(),
         "mcnemar_p": [significance.mcnemar(*pair) for pair in pairs],
-        "agreement": _mean(metrics.agreement(logits, target)),
-        "kl": _mean(metrics.kl(logits, target)),
+        "agreement": _mean(scores.agreement(logits, target)),
+        "kl": _mean(scores.kl(logits, target)),
         "calibration": {
             **calibration.figures(each, label),
             "reliability": calibration.diagram(each, label),

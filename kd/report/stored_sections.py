@@ -5,7 +5,7 @@ content of `kd.report.stored`.
 import statistics
 from typing import Any
 
-from kd.report import figures, words
+from kd.report import figures, format
 from kd.report.blocks import Block, Figure, Grid, Note, Pictures, Table
 
 LONG = 20
@@ -23,12 +23,12 @@ def accuracy(run: dict[str, Any]) -> list[Block]:
         name = f"teacher, ensemble of {m}" if m > 1 else "teacher"
         if taught["paired"]:
             name = "teachers, one for each student"
-        lines.append([name, *words.share(taught["interval_95"]), ""])
+        lines.append([name, *format.share(taught["interval_95"]), ""])
     last = [""] if taught else []
-    lines.append(["student, all seeds", *words.share(run["interval_95"]), *last])
+    lines.append(["student, all seeds", *format.share(run["interval_95"]), *last])
     for seed, found, p in zip(run["seeds"], run["wilson_95"], tests, strict=True):
-        last = [words.p_value(p)] if taught else []
-        lines.append([f"student, seed {seed}", *words.share(found), *last])
+        last = [format.p_value(p)] if taught else []
+        lines.append([f"student, seed {seed}", *format.share(found), *last])
     blocks: list[Block] = [Table(lines)]
     differences: Grid = [["difference", "points", "95 % interval", "median McNemar p"]]
     if taught:
@@ -36,9 +36,9 @@ def accuracy(run: dict[str, Any]) -> list[Block]:
         differences.append(
             [
                 "teacher less student",
-                words.points(loss["value"]),
-                words.span(loss["low"], loss["high"], True),
-                words.p_value(statistics.median(tests)),
+                format.points(loss["value"]),
+                format.span(loss["low"], loss["high"], True),
+                format.p_value(statistics.median(tests)),
             ]
         )
     for name, gain in run["gains"].items():
@@ -46,9 +46,9 @@ def accuracy(run: dict[str, Any]) -> list[Block]:
             differences.append(
                 [
                     f"student less {name}",
-                    words.points(gain["value"]),
-                    words.span(gain["low"], gain["high"], True),
-                    words.p_value(gain["mcnemar_p"]),
+                    format.points(gain["value"]),
+                    format.span(gain["low"], gain["high"], True),
+                    format.p_value(gain["mcnemar_p"]),
                 ]
             )
     if len(differences) > 1:
@@ -85,24 +85,24 @@ def classes(run: dict[str, Any]) -> list[Block]:
     rows = run["classes"]
     if "teacher" not in run:
         plain: Grid = [["class", "images", "accuracy %"]]
-        plain += [[r["name"], f"{r['count']:,}", words.percent(r["accuracy"])] for r in rows]
+        plain += [[r["name"], f"{r['count']:,}", format.percent(r["accuracy"])] for r in rows]
         return _folded(plain)
     rows = sorted(rows, key=lambda r: r["accuracy"] - r["teacher"])
     head = "class|images|student %|teacher %|loss|95 % interval|agreement %|KL, nats|"
-    lines: Grid = [words.cells(head)]
+    lines: Grid = [format.cells(head)]
     for r in rows:
         low, high = r["loss_95"]
         verdict = "worse, shown" if low > 0 else "worse" if r["worse"] else ""
-        loss = words.points(r["teacher"] - r["accuracy"])
+        loss = format.points(r["teacher"] - r["accuracy"])
         lines.append(
             [
                 r["name"],
                 f"{r['count']:,}",
-                words.percent(r["accuracy"]),
-                words.percent(r["teacher"]),
+                format.percent(r["accuracy"]),
+                format.percent(r["teacher"]),
                 loss,
-                words.span(low, high, True),
-                words.percent(r["agreement"]),
+                format.span(low, high, True),
+                format.percent(r["agreement"]),
                 f"{r['kl']:.3f}",
                 verdict,
             ]
@@ -144,10 +144,10 @@ def calibration(run: dict[str, Any]) -> list[Block]:
     found = run["calibration"]
     line = lambda name, c: [
         name,
-        words.percent(c["ece"]),
+        format.percent(c["ece"]),
         f"{c['nll']:.4f}",
         f"{c['brier']:.4f}",
-        words.points(c["excess"]),
+        format.points(c["excess"]),
     ]
     lines: Grid = [["", "ECE %", "NLL, nats", "Brier", "confidence less accuracy"]]
     if "teacher" in run:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kd.errors import InputError, unknown
-from kd.metrics import mean_probs
+from kd.metrics.scores import mean_probs
 
 UNITS = {
     "errors": ("errors", 1),

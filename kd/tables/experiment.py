@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kd import config as configs
+from kd import config
 from kd.errors import InputError, unknown
 from kd.tables import derived
 from kd.tables.table import Cell, Experiment, Gap, Paper, Table
@@ -63,10 +63,11 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
     """The experiment of `FILE.py` or `FILE.py:arguments`, with `seeds` in place of its own where
     given.
 
-    Raises: InputError: no such file, or what it returns is no experiment: which row, and what to
-      do. Configs are not read.
+    Raises:
+      InputError: no such file, or what it returns is no experiment: which row, and what to do.
+        Configs are not read.
     """
-    given = configs.ask(reference, "get_experiment", "experiment")
+    given = config.ask(reference, "get_experiment", "experiment")
     if not isinstance(given, Mapping):
         raise InputError(
             f"{reference}: get_experiment returned {type(given).__name__}, expected dict."
@@ -81,7 +82,7 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
     path = reference.partition(":")[0]
-    name = configs.default_workdir(reference, "").name
+    name = config.default_workdir(reference, "").name
     return Experiment(
         name,
         given.get("title") or name,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kd.record import read_rows
+from kd.runs.record import read_rows
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Experiment, Gap, Table

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kd.errors import InputError
+from kd.runs.workdir import Workdir
 from kd.tables.plan import Run
-from kd.workdir import Workdir
 
 
 def lines(

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kd.errors import InputError
+from kd.runs.workdir import IN_USE, InUse
 from kd.tables.plan import Run
-from kd.workdir import IN_USE, InUse
 
 COMMAND = (sys.executable, "-m", "kd")
 """What a job is: this, then `run` and its options."""

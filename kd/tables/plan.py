@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kd import config as configs
-from kd import identity
-from kd.config import ConfigDict
+from kd.config import ConfigDict, identity
+from kd.config.teachers import groups_of, spelled
 from kd.errors import InputError
-from kd.groups import groups_of, spelled
+from kd.runs.workdir import Workdir
 from kd.tables import derived
 from kd.tables.table import Cell, Experiment
-from kd.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +43,10 @@ def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:
     Runs that are the same under two names, such as an argument at its default and the same one left
     out, are one: both names are keys of it.
 
-    Raises: InputError: a config that cannot be read, with its row; a run directory of another
-      config; a metric that needs validation predictions of a config that keeps none; a paper's
-      number for one that is not evaluated on the test set.
+    Raises:
+      InputError: a config that cannot be read, with its row; a run directory of another config; a
+        metric that needs validation predictions of a config that keeps none; a paper's number for
+        one that is not evaluated on the test set.
     """
     runs: dict[str, Run] = {}
     for cell in experiment.cells():

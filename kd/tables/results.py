@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from kd import __version__, lineage, metrics
+from kd import __version__
+from kd.config.teachers import recorded
 from kd.errors import InputError
-from kd.groups import recorded
+from kd.metrics import scores
+from kd.metrics.reference import of_members
+from kd.runs import lineage
+from kd.runs.workdir import Workdir
 from kd.tables import derived
 from kd.tables.plan import Run
 from kd.tables.table import Cell
-from kd.target import of_members
-from kd.workdir import Workdir
 
 FACTS = (
     "config_hash",
@@ -119,7 +121,7 @@ def _of_teacher(run: Run, result: Mapping[str, Any]) -> list[float]:
         shares = [share for g in groups for share in g.shares]
         logits = of_members(np.concatenate(found), shares, run.config.teacher)
         logits = logits if logits.ndim == 3 else logits[None]
-    return [100 * float(v) for v in metrics.accuracy(logits, stored["label"])]
+    return [100 * float(v) for v in scores.accuracy(logits, stored["label"])]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -185,12 +187,14 @@ def publish(
     """Writes the numbers of all cells whose runs are finished; those published before stay where
     the run is not here.
 
-    Returns: how many of how many cells are now published, and the runs that were and are no longer
-      part of the experiment.
+    Returns:
+      how many of how many cells are now published, and the runs that were and are no longer part of
+      the experiment.
 
-    Raises: InputError: nothing is written. The file there was edited; no run is finished; results
-      of a run whose config has changed since would be lost; or those of a student would stand
-      beside another teacher than its own.
+    Raises:
+      InputError: nothing is written. The file there was edited; no run is finished; results of a
+        run whose config has changed since would be lost; or those of a student would stand beside
+        another teacher than its own.
     """
     before = read(path)
     entries: dict[str, dict[str, Any]] = {}

@@ -28,8 +28,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """The state dict in the file: bare, or under `model`, `state_dict` or `net`; what else there
     is, is skipped.
 
-    Returns: Arrays under PyTorch's names, views of read-only memory in the file's types; bfloat16
-      is that of `ml_dtypes`.
+    Returns:
+      Arrays under PyTorch's names, views of read-only memory in the file's types; bfloat16 is that
+      of `ml_dtypes`.
 
     Raises:
       InputError: no such file, a damaged or hostile one, or one that holds something else.

@@ -1,0 +1,1 @@
+"""The command `kd`, a file for each verb."""

@@ -1,0 +1,68 @@
+"""The networks of a finished run, to look at their outputs on raw images."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from kd.data.augment import make_normalize
+from kd.devices.vectorize import pick
+from kd.features import stage_names
+from kd.runs.networks import Trained
+from kd.step import make_eval
+from kd.types import Outputs, PyTree
+
+
+class Net(NamedTuple):
+    """A student or a teacher: one architecture with the variables of its seeds or members."""
+
+    apply: Callable[[PyTree, Any], Outputs]  # of raw images, compiled
+    logits_of: Callable[[PyTree, Any], Any]
+    members: list[PyTree]
+    macs: int  # of one member on one image
+
+    def logits(self, image: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "m n c"]:
+        """Of every member, in batches of at most 256."""
+        starts = range(0, len(image), 256)
+        return np.stack(
+            [
+                np.concatenate([np.asarray(self.logits_of(v, image[i : i + 256])) for i in starts])
+                for v in self.members
+            ]
+        )
+
+    def stages(self, member: PyTree, image: Shaped[np.ndarray, "n ..."]) -> dict[str, np.ndarray]:
+        """Activations of the stages from the input on, and the logits; each [n, ...]."""
+        names: list[str] = []
+        parts = []
+        for i in range(0, len(image), 64):
+            outputs = self.apply(member, image[i : i + 64])
+            names = _stages(outputs)
+            found = {name: outputs.features[name] for name in names}
+            parts.append(jax.device_get({**found, "logits": outputs.logits}))
+        names = [*names, "logits"]
+        return {name: np.concatenate([p[name] for p in parts]) for name in names}
+
+
+def _stages(outputs: Outputs) -> list[str]:
+    """`stem`, `stage1`, ..., and `pooled` where that is not the last of them itself, as in an
+    MLP.
+    """
+    features, names = outputs.features, stage_names(outputs)
+    pooled = features.get("pooled")
+    last = features[names[-1]] if names else None
+    if pooled is not None and (last is None or last.ndim != pooled.ndim):
+        names = [*names, "pooled"]
+    return ["stem", *names] if "stem" in features else names
+
+
+def load_net(trained: Trained) -> Net:
+    """Networks of a finished run."""
+    result = trained.result
+    evaluate = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
+    apply = jax.jit(lambda v, image: evaluate(v, {"image": image}))
+    logits_of = jax.jit(lambda v, image: evaluate(v, {"image": image}).logits)
+    weights = [pick(trained.variables, i) for i in range(len(trained.members))]
+    return Net(apply, logits_of, weights, result["macs"])

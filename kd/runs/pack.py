@@ -1,0 +1,92 @@
+"""A network of a finished run as one small file under PyTorch's names, which `kd import` and
+PyTorch read back.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from flax import traverse_util
+
+from kd.devices.vectorize import pick
+from kd.errors import InputError
+from kd.runs.networks import load_trained
+from kd.runs.workdir import Workdir
+from kd.types import PyTree
+from kd.weights import convert, safetensors
+
+SUMS = "SHA256SUMS"
+
+
+def to_torch(model_name: str, variables: PyTree) -> dict[str, np.ndarray]:
+    """The inverse of `kd.weights.convert.from_torch`: arrays under PyTorch's names, in its
+    layouts.
+
+    Raises:
+      InputError: a network for which no such names are known.
+    """
+    flat = traverse_util.flatten_dict(variables)
+    names = convert.torch_names(convert.full_name(model_name))
+    return {names[path]: _turned(np.asarray(leaf)) for path, leaf in flat.items()}
+
+
+def _turned(array: np.ndarray) -> np.ndarray:
+    """[kh, kw, in, out] as [out, in, kh, kw]; [in, out] as [out, in]."""
+    turned = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+    return np.ascontiguousarray(turned)
+
+
+def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str:
+    """Writes network `member` of a finished run to a `.safetensors` file, float32, and returns its
+    sha256.
+
+    `SHA256SUMS` beside it, which `sha256sum --check` reads, has a line for it.
+
+    Raises:
+      InputError: no finished run, no such member, a network without PyTorch's names or on eight
+        bits, or the file is there already.
+    """
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out}: expected a name that ends in .safetensors.")
+    if out.exists():
+        raise InputError(f"{out} exists already. Remove it, or give another --out.")
+    workdir = Workdir(run)
+    if not workdir.finished:
+        raise InputError(f"{workdir} is no finished run.")
+    config = workdir.read("config.json")
+    if config["student"].get("quantize"):
+        raise InputError(
+            f"{workdir} was trained on eight bits, and its ranges have no PyTorch names: without "
+            "them it would be another network. `kd export --format litert --int8` writes it whole."
+        )
+    trained = load_trained(workdir)
+    count = len(trained.result["seeds"])
+    if not 0 <= member < count:
+        raise InputError(f"--member {member}: {workdir} has members 0 to {count - 1}.")
+    name = config["student"]["name"]
+    state = to_torch(name, pick(trained.variables, member))
+    facts = {
+        "model": name,
+        "data": config["data"]["name"],
+        "seed": str(trained.result["seeds"][member]),
+        "epochs": str(trained.result["epochs"]),
+        f"{trained.result['split']} accuracy": str(trained.result["final"]["accuracy"][member]),
+        "config_hash": trained.result["config_hash"],
+        "git_commit": str(trained.result["git_commit"]),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part")
+    part.write_bytes(safetensors.written(state, facts))
+    part.replace(out)
+    digest = convert.sha256(out)
+    _note(out, digest)
+    return digest
+
+
+def _note(out: Path, digest: str) -> None:
+    """Adds or replaces the file's line in SHA256SUMS."""
+    sums = out.parent / SUMS
+    lines = sums.read_text().splitlines() if sums.exists() else []
+    lines = [line for line in lines if line.split("  ", 1)[-1] != out.name]
+    sums.write_text("".join(f"{x}\n" for x in (*lines, f"{digest}  {out.name}")))

@@ -1,0 +1,166 @@
+"""The directory of a run: whose it is, what lies in it, and reading it back.
+
+config.json       the config, every default spelled out origin.json       what the run started from:
+fingerprints of its data, its teacher's weights and what it took over from another run metrics.jsonl
+a line for each dispatch and each evaluation checkpoints/      the newest state predictions.npz
+logits of every seed on the evaluated split, and on the validation split where one was kept
+exported/         files of the networks, where config.export asks for them; predictions.npz then
+holds their logits, too result.json       written last: a run that has it is finished
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from kd.config.identity import differences
+from kd.errors import InputError
+
+IN_USE = "is in use by another process"
+"""Words of `InUse`, by which a table knows that end of a run of its."""
+
+
+class InUse(InputError):
+    """Another process holds the run directory."""
+
+
+class Workdir:
+    """A run directory at `path`, local or in a bucket. Nothing is written before `claim`."""
+
+    def __init__(self, path: epath.PathLike):
+        self.path = epath.Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def checkpoints(self) -> epath.Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> epath.Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run reached its end."""
+        return (self.path / "result.json").exists()
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the directory. Raises InputError where it is missing or damaged."""
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text())
+            if not isinstance(content, dict):
+                raise ValueError(f"expected an object, found {content!r:.40}")
+            return content
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{self.path} is no run directory: no {name}.") from None
+        except ValueError as error:
+            raise InputError(
+                f"{path} is damaged: {error}. Bring it back, or remove {self.path}."
+            ) from error
+
+    def predictions(self) -> dict[str, np.ndarray]:
+        """`logits` float32 [s, n, c], `label` int32 [n]; `validation_logits`, `validation_label`.
+        Raises InputError.
+        """
+        path = self.path / "predictions.npz"
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"{path} cannot be read: {error}.") from error
+
+    def write(self, name: str, content: Any) -> None:
+        """Writes JSON, or a dict of arrays where the name ends in `.npz`, as a whole or not at
+        all.
+        """
+        # A name of this process's own: two may evaluate the same imported weights.
+        temporary = self.path / f".{name}.{os.getpid()}.part"
+        if name.endswith(".npz"):
+            with temporary.open("wb") as file:
+                np.savez(file, **content)
+        else:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.replace(self.path / name)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the directory against another process; a kill lets go of it. Raises InUse where one
+        has it, else InputError.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be made: {error.strerror}. Give another --workdir."
+            ) from None
+        if "://" in str(self.path):  # no locks in a bucket
+            yield
+            return
+        with open(os.fspath(self.path / ".lock"), "w") as file:  # noqa: PTH123
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InUse(
+                    f"{self.path} {IN_USE}. Wait for it, or give another --workdir."
+                ) from None
+            yield
+
+    def check_owner(
+        self,
+        config: Mapping[str, Any],
+        read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
+        """Raises InputError, with the keys that differ, where the directory belongs to another
+        config.
+
+        Args:
+          config: whose it should be.
+          read: what the stored config is read as: one that was written before a key existed has the
+            key's default.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file. Give another --workdir.")
+        if not (self.path / "config.json").exists():
+            foreign = [p.name for p in self.path.iterdir()] if self.path.exists() else []
+            if any(not name.startswith(".") for name in foreign):
+                raise InputError(
+                    f"{self.path} holds {', '.join(sorted(foreign)[:5])} and no config.json: not a "
+                    "run directory. Give another --workdir."
+                )
+            return
+        lines = differences(config, read(self.read("config.json")))
+        if lines:
+            raise InputError(
+                "\n  ".join(
+                    [
+                        f"{self.path} belongs to another config. Give another --workdir, or remove "
+                        "it. It differs in",
+                        *lines,
+                    ]
+                )
+            )
+
+    def claim(self, config: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+        """Makes the directory this config's, after `check_owner`. Raises InputError where its data
+        or teacher have changed.
+        """
+        if (self.path / "origin.json").exists():
+            before = self.read("origin.json")
+            for key in origin:
+                if before.get(key) != origin[key]:
+                    raise InputError(
+                        f"{self.path}: the {key} changed since the run began: {before.get(key)}, "
+                        f"now {origin[key]}. Give another --workdir, or remove it."
+                    )
+        self.write("config.json", config)
+        self.write("origin.json", origin)

@@ -1,0 +1,1 @@
+"""Teachers: where the target outputs come from."""

@@ -1,0 +1,84 @@
+"""The grid of dispatches of a run: epochs, batches, and which updates go together."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from kd.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One dispatch: `count` updates of `batch_size` examples from place `start` of the epoch's
+    order.
+    """
+
+    epoch: int
+    start: int
+    count: int
+    batch_size: int
+    step: int  # updates done before it
+    ends_epoch: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The grid of dispatches, a function of the config alone: a resumed run goes on at one of its
+    points.
+    """
+
+    examples: int
+    batch_size: int
+    epochs: int
+    steps_per_call: int
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.steps_per_epoch:
+            raise InputError(
+                f"a batch of {self.batch_size} with drop_last leaves nothing of {self.examples} "
+                "examples."
+            )
+
+    @property
+    def full(self) -> int:
+        """Full batches in an epoch."""
+        return self.examples // self.batch_size
+
+    @property
+    def tail(self) -> int:
+        """Examples in the short last batch, 0 where there is none."""
+        return 0 if self.drop_last else self.examples % self.batch_size
+
+    @property
+    def examples_per_epoch(self) -> int:
+        return self.full * self.batch_size + self.tail
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.full + bool(self.tail)
+
+    @property
+    def steps(self) -> int:
+        """Updates in the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The shapes that occur, each of which is one program."""
+        return [size for size in (self.batch_size * bool(self.full), self.tail) if size]
+
+    def calls(self, step: int) -> Iterator[Call]:
+        """The dispatches that are left after `step` updates."""
+        for epoch in range(step // self.steps_per_epoch, self.epochs):
+            base = epoch * self.steps_per_epoch
+            for first in range(0, self.full, self.steps_per_call):
+                count = min(self.steps_per_call, self.full - first)
+                ends = first + count == self.full and not self.tail
+                call = Call(
+                    epoch, first * self.batch_size, count, self.batch_size, base + first, ends
+                )
+                if call.step >= step:
+                    yield call
+            if self.tail and base + self.full >= step:
+                start = self.full * self.batch_size
+                yield Call(epoch, start, 1, self.tail, base + self.full, True)

@@ -1,0 +1,205 @@
+"""The compiled programs of a run: updates of all seeds at once, on data that lives on the device.
+
+Everything that varies between dispatches (the first update, how many, the epoch, the order of the
+examples) is an argument, so that there is one program for each batch shape, whatever the number of
+updates. Every update runs through the same program, so that where a run was cut and resumed cannot
+be seen in its weights.
+
+Many updates make one dispatch, in a loop on the device whose length is dynamic. It is no
+`lax.scan`: a scan of another length, for the tail of an epoch, would be another program, and XLA
+unrolls a scan of length one into code whose last bit differs. On a CPU, convolutions do not go into
+such loops: XLA has no fast code for their gradients there. An update of a small CNN, batch 32, on
+two cores: 49 ms alone, 465 ms within a loop. Those are dispatched one by one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key, PRNGKeyArray
+
+from kd.devices.vectorize import over
+from kd.step import Step
+from kd.types import Batch, DistillState, PyTree
+
+type Logs = dict[str, Array]
+"""Metrics of several updates, float [s, u]."""
+
+type Update = Callable[..., tuple[DistillState, dict[str, Array]]]
+
+
+def seed_keys(seed: int, seeds: int) -> Key[Array, " s"]:
+    """Keys of `seeds` students, [s]: student i of a run equals a run alone with seed + i."""
+    return jax.vmap(jax.random.key)(jnp.arange(seed, seed + seeds))
+
+
+def make_order(num_examples: int) -> Callable[[Array, Array], Int[Array, "s n"]]:
+    """`order(keys [s], epoch) -> int32 [s, n]`: each seed's order of the examples in that epoch."""
+
+    def order(keys: Key[Array, " s"], epoch: Array) -> Int[Array, "s n"]:
+        def one(key: PRNGKeyArray) -> Array:
+            # A name of its own, so that no other use of the seed's key draws the same numbers.
+            key = jax.random.fold_in(jax.random.fold_in(key, 0x0D3), epoch)
+            return jax.random.permutation(key, num_examples).astype(jnp.int32)
+
+        return jax.vmap(one)(keys)
+
+    return order
+
+
+def make_update(
+    step: Step,
+    batch_size: int,
+    how: str = "vmap",
+    paired: bool = False,
+    place: Callable[[Batch], Batch] = lambda batch: batch,
+) -> Update:
+    """`update(states, frozen, data, order, epoch, first) -> (states, metrics)`: one update of every
+    seed.
+
+    Args:
+      step: one update of one student, see `kd.step.make_step`.
+      batch_size: examples in the batch.
+      how: over seeds, see `kd.devices.vectorize.over`.
+      paired: whether the teacher's weights, too, have a leading axis of seeds: one teacher for each
+        student.
+      place: sharding constraint on the batch.
+
+    The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image":
+    [n, ...], "label": [n]}`, or with `pictures` [s, b, ...], each seed's images of this batch, in
+    place of `image`; order int [s, n]; epoch and the place in `order` of the first example, int [].
+    The metrics are [s].
+    """
+
+    def update(
+        states: DistillState,
+        frozen: PyTree,
+        data: dict[str, Array],
+        order: Int[Array, "s n"],
+        epoch: Int[Array, ""],
+        first: Int[Array, ""],
+    ) -> tuple[DistillState, dict[str, Array]]:
+        pictures = data.get("pictures")
+
+        def one(state: DistillState, teacher: PyTree, index: Array, own: Any) -> Any:
+            batch = {
+                "image": data["image"][index] if own is None else own,
+                "label": data["label"][index],
+                "index": index,
+                "epoch": epoch,
+            }
+            weights = {"teacher": teacher, "tables": frozen["tables"]}
+            return step(state, weights, place(batch))
+
+        start = (jnp.zeros((), jnp.int32), first)
+        index = jax.lax.dynamic_slice(order, start, (order.shape[0], batch_size))
+        each = 0 if paired else None, 0, None if pictures is None else 0
+        return over(one, how, (0, *each))(states, frozen["teacher"], index, pictures)
+
+    return update
+
+
+def on_one_device(f: Callable) -> Callable:
+    """`f(states, *rest)` jitted; it donates the states."""
+    return jax.jit(f, donate_argnums=0)
+
+
+def make_updates(
+    update: Update,
+    batch_size: int,
+    capacity: int,
+    loop: str = "device",
+    compile: Callable[[Callable], Callable] = on_one_device,
+    pictures: Callable[[int, int], Array] | None = None,
+) -> Callable[..., tuple[DistillState, Logs]]:
+    """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled; it
+    donates the states.
+
+    Args:
+      update: from `make_update`.
+      batch_size: examples in each update.
+      capacity: most updates in one call.
+      loop: `device`, one dispatch for all, or `host`, a dispatch for each.
+      compile: on several devices see `kd.devices.mesh.compiled` and `kd.devices.pmap.compiled`. It
+        donates the states.
+      pictures: for loop `host`, where images are not on the device: `pictures(epoch, first) -> [s,
+        b, ...]`, those of the batch.
+
+    `start` is the place in `order` of the first example, `count` the number of updates. The logs
+    are {metric: [s, u]} with u = capacity or count, of which the first `count` columns are filled.
+    """
+    if loop == "host":
+        return _OneByOne(compile(update), batch_size, pictures)
+
+    def updates(
+        states: DistillState,
+        frozen: PyTree,
+        data: dict[str, Array],
+        order: Int[Array, "s n"],
+        epoch: Int[Array, ""],
+        start: Int[Array, ""],
+        count: Int[Array, ""],
+    ) -> tuple[DistillState, Logs]:
+        at = lambda states, i: update(states, frozen, data, order, epoch, start + i * batch_size)
+
+        def body(i: Array, carry: tuple[DistillState, Logs]) -> Any:
+            states, metrics = at(carry[0], i)
+            logs = {k: v.at[:, i].set(metrics[k]) for k, v in carry[1].items()}
+            return states, logs
+
+        shapes = jax.eval_shape(at, states, start)[1]
+        logs = {
+            name: jnp.zeros((order.shape[0], capacity), value.dtype)
+            for name, value in shapes.items()
+        }
+        return jax.lax.fori_loop(0, count, body, (states, logs))
+
+    return compile(updates)
+
+
+def trace(updates: Callable, states: PyTree, frozen: PyTree, data: PyTree, order: Any) -> None:
+    """Traces the updates of `make_updates` on shapes, with nothing computed; what it raises is what
+    the first call would.
+
+    `data` has `pictures` [s, b, ...], too, where they come from outside.
+    """
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    if isinstance(updates, _OneByOne):
+        jax.eval_shape(updates.update, states, frozen, data, order, number, number)
+    else:
+        jax.eval_shape(updates, states, frozen, data, order, number, number, number)
+
+
+class _OneByOne:
+    """`updates` of `make_updates`, a dispatch for each."""
+
+    def __init__(self, update: Any, batch_size: int, pictures: Callable | None):
+        self.update, self._batch_size = update, batch_size
+        self._pictures = pictures
+
+    def __call__(
+        self,
+        states: DistillState,
+        frozen: PyTree,
+        data: dict[str, Array],
+        order: Int[Array, "s n"],
+        epoch: Int[Array, ""],
+        start: Int[Array, ""],
+        count: Int[Array, ""],
+    ) -> tuple[DistillState, Logs]:
+        columns = []
+        for i in range(int(count)):
+            first = start + i * self._batch_size
+            if self._pictures is not None:
+                shown = self._pictures(int(epoch), int(first))
+                data = {**data, "pictures": shown}
+            states, metrics = self.update(states, frozen, data, order, epoch, first)
+            columns.append(metrics)
+        return states, {
+            name: jnp.stack([metrics[name] for metrics in columns], axis=1) for name in columns[0]
+        }
+
+    def _cache_size(self) -> int:
+        """Programs compiled, as a compiled function tells."""
+        return self.update._cache_size()

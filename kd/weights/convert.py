@@ -1,0 +1,213 @@
+"""Weights trained with PyTorch, as variables of our networks: nothing of them is executed, nothing
+is guessed.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from kd import registry
+from kd.errors import InputError, unknown
+from kd.types import PyTree
+from kd.weights import safetensors, torch_file
+
+# Flax's names of a layer's arrays, and PyTorch's.
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The state dict in a `.pth`, `.pt` or `.safetensors` file, as read-only arrays under PyTorch's
+    names.
+
+    The contents, not the suffix, say which kind of file it is. Raises InputError for any other.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from error
+    if safetensors.starts(start):
+        return safetensors.read(path)
+    return torch_file.read(path)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def full_name(model_name: str) -> str:
+    """`FAMILY.NAME` of a network; a bare NAME may stand for it where only one family has it."""
+    if "." in model_name:
+        registry.find("kd.models", model_name)
+        return model_name
+    known = registry.known("kd.models")
+    found = [name for name in known if name.partition(".")[2] == model_name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"{model_name!r} is in more than one family: {', '.join(found)}.")
+    raise unknown("model", model_name, known)
+
+
+def from_torch(model_name: str, state_dict: Mapping[str, np.ndarray]) -> dict[str, PyTree]:
+    """Variables of the network `model_name` from a PyTorch state dict.
+
+    Args:
+      model_name: `FAMILY.NAME`, or NAME alone where that is unique: `resnet_cifar.resnet32x4` or
+        `resnet32x4`.
+      state_dict: arrays under PyTorch's names and in its layouts (OIHW kernels, [out, in]
+        matrices). A prefix `module.` is dropped. Names are those of RepDistiller and mdistiller,
+        for `resnet` those of torchvision and timm.
+
+    Returns:
+      `{"params", "batch_stats"}`, float32, for as many classes as the classifier has rows.
+
+    Raises:
+      InputError: a name is missing, superfluous, or has another shape; or a weight is not finite.
+    """
+    model_name = full_name(model_name)
+    given = {_bare(name): array for name, array in state_dict.items()}
+    given = {k: v for k, v in given.items() if not k.endswith("num_batches_tracked")}
+    names, num_classes = _layout(model_name, given)
+    shapes = _shapes(model_name, num_classes)
+    wanted = {names[path]: _torch_shape(leaf.shape) for path, leaf in shapes.items()}
+    _compare(model_name, wanted, given)
+    flat = {path: _convert(names[path], given[names[path]]) for path in shapes}
+    return traverse_util.unflatten_dict(flat)
+
+
+def import_checkpoint(
+    path: str | Path, model_name: str
+) -> tuple[dict[str, PyTree], dict[str, Any]]:
+    """Variables from a checkpoint file, and the record of where they come from.
+
+    Returns:
+      The variables, and `{"model", "num_classes", "checkpoint", "sha256", "parameters"}` for the
+        run directory: the full
+      name of the network, the name of the file without its directory, and how many numbers are
+        trained.
+    """
+    variables = from_torch(model_name, read(path))
+    params = variables["params"]
+    return variables, {
+        "model": full_name(model_name),
+        "num_classes": int(params["head"]["bias"].shape[0]),
+        "checkpoint": Path(path).name,
+        "sha256": sha256(path),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+    }
+
+
+def _bare(name: str) -> str:
+    while name.startswith("module."):  # of DataParallel
+        name = name.removeprefix("module.")
+    return name
+
+
+def _shapes(model_name: str, num_classes: int | None) -> dict[tuple[str, ...], Any]:
+    """Shapes of the network's variables by their path, computed without any weights."""
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    net = registry.make(registry.find("kd.models", model_name), options, model_name)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    variables = jax.eval_shape(net.init, jax.random.key(0), image)
+    return traverse_util.flatten_dict(variables)
+
+
+def _layout(
+    model_name: str, given: Mapping[str, np.ndarray]
+) -> tuple[dict[tuple[str, ...], str], int | None]:
+    """PyTorch's name of each variable, in the naming scheme that fits `given` best, and the number
+    of classes.
+    """
+    layouts = _layouts(model_name)
+    names = max(layouts, key=lambda layout: len(given.keys() & set(layout.values())))
+    bias = given.get(names["params", "head", "bias"])
+    return names, None if bias is None or bias.ndim != 1 else bias.shape[0]
+
+
+def torch_names(model_name: str) -> dict[tuple[str, ...], str]:
+    """PyTorch's name of each variable of a network `FAMILY.NAME`, in the first of the naming
+    schemes that its file knows.
+
+    Raises:
+      InputError: it knows none.
+    """
+    return _layouts(model_name)[0]
+
+
+def _layouts(model_name: str) -> list[dict[tuple[str, ...], str]]:
+    """PyTorch's name of each variable, in each naming scheme."""
+    module = f"kd.models.{model_name.partition('.')[0]}"
+    if importlib.util.find_spec(module) is None:
+        module = model_name.rpartition(".")[0]  # a network of the user's own
+    schemes = getattr(importlib.import_module(module), "TORCH_NAMES", None)
+    if schemes is None:
+        raise InputError(
+            f"kd knows no PyTorch names for {model_name}: its file has no table TORCH_NAMES."
+        )
+    paths = list(_shapes(model_name, None))
+    return [{path: _torch_name(path, rules) for path in paths} for rules in schemes]
+
+
+def _torch_name(path: tuple[str, ...], rules: Iterable[tuple[str, Any]]) -> str:
+    _, *layers, leaf = path
+    name = ".".join(layers)
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return f"{name}.{_LEAVES[leaf]}"
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[kh, kw, in, out] as [out, in, kh, kw]; [in, out] as [out, in]."""
+    return (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape[::-1]
+
+
+def _convert(name: str, array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array, np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(f"the weights {name} are not finite: that training diverged.")
+    return np.ascontiguousarray(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T)
+
+
+def _compare(
+    model_name: str, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
+) -> None:
+    # Kernels first: they tell the most.
+    wanted = dict(sorted(wanted.items(), key=lambda item: (-len(item[1]), item[0])))
+    both = wanted.keys() & given.keys()
+    shapes = [
+        f"{k} is {list(given[k].shape)} in place of {list(wanted[k])}"
+        for k in wanted
+        if k in both and tuple(given[k].shape) != wanted[k]
+    ]
+    faults = {
+        "missing": [k for k in wanted if k not in both],
+        "not of this network": [k for k in given if k not in both],
+        "of another shape": shapes,
+    }
+    if any(faults.values()):
+        told = "; ".join(f"{len(v)} {k}: {_few(v)}" for k, v in faults.items() if v)
+        raise InputError(f"these are not the weights of {model_name}: {told}.")
+
+
+def _few(items: list[str]) -> str:
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return ", ".join(items[:3]) + more
