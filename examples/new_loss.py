@@ -20,7 +20,7 @@ class Huber(nn.Module):
     delta: float = 1.0
 
     def __call__(self, view: kd.View) -> jax.Array:
-        return optax.huber_loss(view.student.logits, view.target(1.0), self.delta).mean(-1)
+        return optax.huber_loss(view.student.logits, view.target(1.0), delta=self.delta).mean(-1)
 
 
 def main() -> None:

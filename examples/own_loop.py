@@ -17,13 +17,15 @@ def main() -> None:
     """Trains both and prints their accuracies."""
     data = kd.data.load("digits")
     train, test = (
-        {"image": (s.image / 255 - data.mean) / data.std, "label": jnp.asarray(s.label)}
+        {
+            "image": jnp.asarray((s.image / 255 - data.mean) / data.std),
+            "label": jnp.asarray(s.label),
+        }
         for s in (data.train, data.test)
     )
-    ce = kd.Weighted({"ce": kd.objectives.CE()})
-    both = kd.Weighted(
-        {"ce": kd.objectives.CE(), "kd": kd.objectives.KD(temperature=4.0)}, {"ce": 0.1, "kd": 0.9}
-    )
+    ce, soft = kd.objectives.CE(), kd.objectives.KD(temperature=4.0)
+    labels = kd.Weighted({"ce": ce}, {"ce": 1.0})
+    both = kd.Weighted({"ce": ce, "kd": soft}, {"ce": 0.1, "kd": 0.9})
     big, small = kd.models.MLP(10, (64, 64)), kd.models.MLP(10, (16,))
     batch_of = lambda key: jax.tree.map(
         lambda x: x[jax.random.randint(key, (64,), 0, len(train["label"]))], train
@@ -42,7 +44,7 @@ def main() -> None:
         return 100 * jnp.mean(logits.argmax(-1) == test["label"])
 
     alone = {"teacher": (), "tables": {}}
-    teach = jax.jit(jax.vmap(lambda key: fit(key, alone, big, ce, kd.teachers.none(), 400)))
+    teach = jax.jit(jax.vmap(lambda key: fit(key, alone, big, labels, kd.teachers.none(), 400)))
     ensemble = teach(jax.random.split(jax.random.key(0), 3))
 
     frozen = {"teacher": ensemble, "tables": {}}
