@@ -77,7 +77,7 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
-    part.write_bytes(safetensors.written(state, facts))
+    part.write_bytes(safetensors.encode(state, facts))
     part.replace(out)
     digest = convert.sha256(out)
     _note(out, digest)

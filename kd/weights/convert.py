@@ -42,7 +42,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             start = file.read(16)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}.") from error
-    if safetensors.starts(start):
+    if safetensors.matches(start):
         return safetensors.read(path)
     return torch_file.read(path)
 
