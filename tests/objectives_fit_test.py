@@ -75,7 +75,7 @@ def test_named_pairs_join_networks_of_different_depth():
 def test_the_last_stages_pair_whatever_the_depth():
     both = view(SHALLOW, DEEP)
     ours = sp.SP().apply({}, both)
-    assert ours == sp.similarity(SHALLOW.features["stage2"], DEEP.features["stage3"])
+    assert ours == sp.similarity_preserving(SHALLOW.features["stage2"], DEEP.features["stage3"])
 
 
 def test_missing_features_are_named():
@@ -92,7 +92,7 @@ def test_equal_channels_are_needed_by_fsp():
     assert "stage3 [2, 2, 8]" in message and "features = [[" in message
     with pytest.raises(InputError, match="FSP needs equal channels"):
         two = [[outputs.features[f"stage{i}"] for i in (1, 2)] for outputs in (SHALLOW, DEEP)]
-        fsp.fsp(*two)
+        fsp.flow_mse(*two)
     refused(fsp.FSP(features=("stage1",)), view(SHALLOW, DEEP), "two or more")
 
 

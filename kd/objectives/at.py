@@ -1,4 +1,4 @@
-"""Attention transfer: the student attends to the same places as the teacher."""
+"""Attention transfer (AT): the student attends to the same places as the teacher."""
 
 from collections.abc import Sequence
 

@@ -9,7 +9,9 @@ from kd.features import Dense, Name, flat, pair
 from kd.types import View
 
 
-def correlation(student: Float[Array, "b d"], teacher: Float[Array, "b d"]) -> Float[Array, ""]:
+def correlation_congruence(
+    student: Float[Array, "b d"], teacher: Float[Array, "b d"]
+) -> Float[Array, ""]:
     """Mean over i of sum_k |s - t|_{i,k} |s - t|_{i+1,k}, where i and i + 1 are neighbours in the
     batch.
 
@@ -25,7 +27,7 @@ def correlation(student: Float[Array, "b d"], teacher: Float[Array, "b d"]) -> F
 
 
 class CC(nn.Module):
-    """`correlation` of two linear embeddings, both trained. It sees the global batch."""
+    """`correlation_congruence` of two linear embeddings, both trained. It sees the global batch."""
 
     feature: Name = "pooled"
     width: int = 128
@@ -35,7 +37,7 @@ class CC(nn.Module):
     @nn.compact
     def __call__(self, view: View) -> Float[Array, ""]:
         student, teacher = map(flat, pair(view, self.feature))
-        return correlation(
+        return correlation_congruence(
             Dense(self.width, name="embed_student")(student),
             Dense(self.width, name="embed_teacher")(teacher),
         )

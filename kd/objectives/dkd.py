@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kd.errors import InputError
-from kd.objectives.kd import standardized
+from kd.objectives.kd import standardize_both
 from kd.types import View
 
 
-def split(logits: Float[Array, "... b c"], label: Int[Array, " b"]) -> tuple[Array, Array, Array]:
+def split_by_label(
+    logits: Float[Array, "... b c"], label: Int[Array, " b"]
+) -> tuple[Array, Array, Array]:
     """Logs of the probability of the label [..., b, 1], of all others together, and of each among
     the others [..., b, c].
     """
@@ -46,8 +48,8 @@ def decoupled_kl(
     1000 from its logit, and all is in log space, where it takes the log of a probability that may
     be 0. Of two classes the rest is one, so its divergence is 0 and beta has no effect.
     """
-    true_s, rest_s, others_s = split(student.astype(jnp.float32) / temperature, label)
-    true_t, rest_t, others_t = split(teacher.astype(jnp.float32) / temperature, label)
+    true_s, rest_s, others_s = split_by_label(student.astype(jnp.float32) / temperature, label)
+    true_t, rest_t, others_t = split_by_label(teacher.astype(jnp.float32) / temperature, label)
     target = jnp.exp(true_t) * (true_t - true_s) + jnp.exp(rest_t) * (rest_t - rest_s)
     kept = ~jax.nn.one_hot(label, student.shape[-1], dtype=bool)
     rest = jnp.sum(jnp.where(kept, jnp.exp(others_t) * (others_t - others_s), 0.0), axis=-1)
@@ -72,7 +74,7 @@ class DKD(nn.Module):
     def __call__(self, view: View) -> Float[Array, "... b"]:
         student, teacher = view.student.logits, view.target(self.temperature)
         if self.standardize:
-            student, teacher = standardized(student, teacher)
+            student, teacher = standardize_both(student, teacher)
         loss = decoupled_kl(
             student, teacher, view.batch["label"], self.alpha, self.beta, self.temperature
         )

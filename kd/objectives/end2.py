@@ -51,7 +51,7 @@ def dirichlet_nll(
     return -likelihood - gammaln(precision)
 
 
-def annealed(
+def annealed_temperature(
     epoch: Float[Array, "*e"], temperature: float, hold: int, epochs: int
 ) -> Float[Array, "*e"]:
     """`temperature` for `hold` epochs, then down to 1 along a line of `epochs`; of none, at
@@ -98,7 +98,7 @@ class END2(nn.Module):
             )
         ensemble = view.members()
         epoch = view.epoch.astype(jnp.float32)
-        temperature = annealed(epoch, self.temperature, self.hold, self.epochs)
+        temperature = annealed_temperature(epoch, self.temperature, self.hold, self.epochs)
         return dirichlet_nll(
             view.student.logits, ensemble.members, ensemble.weights, temperature, self.smoothing
         )

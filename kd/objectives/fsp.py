@@ -27,7 +27,7 @@ def flow(bottom: Float[Array, "b h w c"], top: Float[Array, "b h2 w2 d"]) -> Flo
     return einsum("bhwc,bhwd->bcd", bottom, top) / (bottom.shape[1] * bottom.shape[2])
 
 
-def fsp(student_pair: Pair, teacher_pair: Pair) -> Float[Array, ""]:
+def flow_mse(student_pair: Pair, teacher_pair: Pair) -> Float[Array, ""]:
     """Mean of (flow of the student - flow of the teacher)^2. Yim et al. 2017, Eq. 2, with the mean
     over the matrix.
 
@@ -46,7 +46,7 @@ def fsp(student_pair: Pair, teacher_pair: Pair) -> Float[Array, ""]:
 
 
 class FSP(nn.Module):
-    """Sum of `fsp` over neighbouring features: the first of two runs.
+    """Sum of `flow_mse` over neighbouring features: the first of two runs.
 
     The first run trains the student with this objective alone, at a constant learning rate (30
     epochs in the tables); the second starts from its student (`config.init`) with cross entropy
@@ -77,4 +77,6 @@ class FSP(nn.Module):
                 "FSP needs equal channels at each place: the student's and the teacher's are "
                 f"{widths}",
             )
-        return total(fsp((low[0], high[0]), (low[1], high[1])) for low, high in pairwise(found))
+        return total(
+            flow_mse((low[0], high[0]), (low[1], high[1])) for low, high in pairwise(found)
+        )

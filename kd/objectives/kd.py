@@ -57,7 +57,7 @@ def standardize(logits: Float[Array, "*m b c"]) -> Float[Array, "*m b c"]:
     return jnp.where(variance > 0, centred / (std + 1e-7), 0.0)
 
 
-def standardized(student: Array, teacher: Array) -> tuple[Array, Array]:
+def standardize_both(student: Array, teacher: Array) -> tuple[Array, Array]:
     """Both logits by `standardize`, to be compared.
 
     Raises InputError for two classes: every row is then (1, -1) / sqrt 2 or its opposite, whatever
@@ -83,7 +83,7 @@ class KD(nn.Module):
     def __call__(self, view: View) -> Float[Array, "*m b"]:
         student, teacher = view.student.logits, view.target(self.temperature)
         if self.standardize:
-            student, teacher = standardized(student, teacher)
+            student, teacher = standardize_both(student, teacher)
         return distill_kl(student, teacher, self.temperature)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.features import einsum, require
-from kd.objectives.kd import distill_kl, standardized
+from kd.objectives.kd import distill_kl, standardize_both
 from kd.types import View
 
 
@@ -66,7 +66,7 @@ class MLKD(nn.Module):
             soften = lambda z, t=temperature: jax.nn.softmax(z.astype(jnp.float32) / t)
             p_s, p_t = soften(student), soften(teacher)
             if self.standardize:
-                student, teacher = standardized(student, teacher)
+                student, teacher = standardize_both(student, teacher)
             kl = distill_kl(student, teacher, temperature)
             for i, (instance, relation) in enumerate(
                 zip(self.instance, self.relation, strict=True)

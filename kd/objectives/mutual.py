@@ -10,7 +10,7 @@ from kd.objectives.kd import distill_kl
 from kd.types import View
 
 
-def mutual(logits: Float[Array, "k b c"], temperature: float = 1.0) -> Float[Array, "k b"]:
+def mutual_kl(logits: Float[Array, "k b c"], temperature: float = 1.0) -> Float[Array, "k b"]:
     """T^2 / (k - 1) sum_{j != i} KL(softmax(z_j / T) || softmax(z_i / T)) of each peer i, no
     gradient going to the others.
 
@@ -22,7 +22,7 @@ def mutual(logits: Float[Array, "k b c"], temperature: float = 1.0) -> Float[Arr
 
 
 class Mutual(nn.Module):
-    """`mutual` of a cohort's logits. Beside cross entropy of weight 1 it is the paper's loss.
+    """`mutual_kl` of a cohort's logits. Beside cross entropy of weight 1 it is the paper's loss.
 
     Peers are updated together, where Algorithm 1 has them take turns: for that set `alternate` in
     `config.student`.
@@ -37,4 +37,4 @@ class Mutual(nn.Module):
                 "mutual learning needs several students: name a cohort in config.student, such as "
                 "dict(name='cohort.Cohort', member=dict(name='cnn.CNN'), size=2)."
             )
-        return mutual(logits, self.temperature)
+        return mutual_kl(logits, self.temperature)

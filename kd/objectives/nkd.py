@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from kd.objectives.dkd import split
+from kd.objectives.dkd import split_by_label
 from kd.types import View
 
 
@@ -28,10 +28,10 @@ def normalized_kd(
     Of two classes the other is certain, so the second term is 0.
     """
     student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
-    target = jnp.exp(split(teacher, label)[0]) * split(student, label)[0]
-    others_s = split(student / temperature, label)[2]
+    target = jnp.exp(split_by_label(teacher, label)[0]) * split_by_label(student, label)[0]
+    others_s = split_by_label(student / temperature, label)[2]
     softened = teacher if softened is None else softened.astype(jnp.float32)
-    others_t = split(softened / temperature, label)[2]
+    others_t = split_by_label(softened / temperature, label)[2]
     kept = ~jax.nn.one_hot(label, student.shape[-1], dtype=bool)
     rest = jnp.sum(jnp.where(kept, jnp.exp(others_t) * others_s, 0.0), axis=-1)
     return -target[..., 0] - gamma * temperature**2 * rest

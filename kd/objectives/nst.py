@@ -12,7 +12,9 @@ from kd.features import Name, einsum, maps, same_size, total, unit
 from kd.types import View
 
 
-def nst(student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]) -> Float[Array, ""]:
+def channel_mmd(
+    student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
+) -> Float[Array, ""]:
     """Squared maximum mean discrepancy between the channels of two maps, with the kernel (x . y)^2;
     mean over the batch.
 
@@ -29,7 +31,7 @@ def nst(student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]) -
 
 
 class NST(nn.Module):
-    """Sum of `nst` over stages.
+    """Sum of `channel_mmd` over stages.
 
     Attributes:
       features: pairs of maps; all stages of both where it is None.
@@ -38,4 +40,4 @@ class NST(nn.Module):
     features: Sequence[Name] | None = None
 
     def __call__(self, view: View) -> Float[Array, ""]:
-        return total(nst(s, t) for s, t in maps(view, self.features))
+        return total(channel_mmd(s, t) for s, t in maps(view, self.features))

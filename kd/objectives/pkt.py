@@ -20,7 +20,7 @@ def _neighbours(x: Float[Array, "b d"]) -> Float[Array, "b b"]:
     return kernel / jnp.sum(kernel, axis=1, keepdims=True)
 
 
-def pkt(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Array, ""]:
+def neighbour_kl(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Array, ""]:
     """Mean over [b, b] of p_t log((p_t + 1e-7) / (p_s + 1e-7)), p being how probable j is as a
     neighbour of i.
 
@@ -33,9 +33,9 @@ def pkt(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Arr
 
 
 class PKT(nn.Module):
-    """`pkt` of one pair of features. It sees the global batch."""
+    """`neighbour_kl` of one pair of features. It sees the global batch."""
 
     feature: Name = "pooled"
 
     def __call__(self, view: View) -> Float[Array, ""]:
-        return pkt(*map(flat, pair(view, self.feature)))
+        return neighbour_kl(*map(flat, pair(view, self.feature)))

@@ -37,7 +37,7 @@ def hierarchical_context(
     return total(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
 
 
-def nearest(x: Float[Array, "b h w d"], size: Sequence[int]) -> Float[Array, "b h2 w2 d"]:
+def resize_nearest(x: Float[Array, "b h w d"], size: Sequence[int]) -> Float[Array, "b h2 w2 d"]:
     """The map at another size: place i of n is place floor(i h / n)."""
     for axis, n in zip((1, 2), size, strict=True):
         x = jnp.take(x, np.arange(n) * x.shape[axis] // n, axis=axis)
@@ -58,11 +58,11 @@ class _Fusion(nn.Module):
         x = Conv(self.middle, (1, 1), use_bias=False, kernel_init=spread, name="conv1")(x)
         x = BatchNorm(name="norm1")(x)
         if deeper is not None:
-            deeper = nearest(deeper, x.shape[1:3])
+            deeper = resize_nearest(deeper, x.shape[1:3])
             both = jnp.concatenate([x, deeper], axis=-1)
             gate = nn.sigmoid(Conv(2, (1, 1), name="attention")(both))
             x = x * gate[..., :1] + deeper * gate[..., 1:]
-        x = nearest(x, self.size)
+        x = resize_nearest(x, self.size)
         y = Conv(self.width, (3, 3), use_bias=False, kernel_init=spread, name="conv2")(x)
         return BatchNorm(name="norm2")(y), x
 

@@ -10,7 +10,9 @@ from kd.features import Name, einsum, flat, last, unit
 from kd.types import View
 
 
-def similarity(student: Float[Array, "b ..."], teacher: Float[Array, "b ..."]) -> Float[Array, ""]:
+def similarity_preserving(
+    student: Float[Array, "b ..."], teacher: Float[Array, "b ..."]
+) -> Float[Array, ""]:
     """|G_s - G_t|_F^2 / b^2, where G are inner products between the examples of a batch, each row
     scaled to length 1.
 
@@ -24,11 +26,11 @@ def similarity(student: Float[Array, "b ..."], teacher: Float[Array, "b ..."]) -
 
 
 class SP(nn.Module):
-    """`similarity` of one pair of features: the last stage of each network where `feature` is None.
+    """`similarity_preserving` of one pair of features: the last stage of each network where `feature` is None.
     It sees the global batch.
     """
 
     feature: Name | None = None
 
     def __call__(self, view: View) -> Float[Array, ""]:
-        return similarity(*last(view, self.feature))
+        return similarity_preserving(*last(view, self.feature))
