@@ -85,7 +85,7 @@ def test_the_module_anneals_and_asks_for_members():
         np.testing.assert_allclose(apply({}, view(mixture, epoch)), expected, rtol=1e-5)
     with pytest.raises(InputError, match="several members"):
         module.apply({}, view(Outputs(members[0])))
-    with pytest.raises(InputError, match="temperature from 1"):
+    with pytest.raises(InputError, match="temperature of at least 1"):
         END2(temperature=0.5).apply({}, view(mixture))
 
 

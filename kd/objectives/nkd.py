@@ -1,4 +1,4 @@
-"""Normalized KD: the teacher's belief in the label, and apart from it how it ranks the others."""
+"""Normalized KD (NKD): separate terms for the label's probability and the others' ranking."""
 
 import flax.linen as nn
 import jax
@@ -19,13 +19,20 @@ def normalized_kd(
 ) -> Float[Array, "... b"]:
     """-p_t[y] log p_s[y] - gamma T^2 sum_{i != y} q_t[i] log q_s[i], in nats.
 
-    p is softmax(z), and q the distribution over the classes other than the label y, of softmax(z /
-    T). The logits z that the teacher's q is of are `softened` where they are others, as those of an
-    ensemble's mean probabilities at T are.
+    p is softmax(z), and q the distribution over the classes other than the label y, of
+    softmax(z / T). With two classes the other class is certain, so the second term is 0.
 
     Yang et al. From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with
     Normalized Loss and Customized Soft Labels. ICCV 2023. https://arxiv.org/abs/2303.13005, L_nkd.
-    Of two classes the other is certain, so the second term is 0.
+
+    Args:
+      student: logits.
+      teacher: logits.
+      label: y.
+      gamma: weight of the second term.
+      temperature: T.
+      softened: the teacher's logits for q, where they differ from `teacher`: the mean probabilities
+        of an ensemble depend on T.
     """
     student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
     target = jnp.exp(split_by_label(teacher, label)[0]) * split_by_label(student, label)[0]
@@ -38,7 +45,12 @@ def normalized_kd(
 
 
 class NKD(nn.Module):
-    """`normalized_kd`."""
+    """`normalized_kd`.
+
+    Attributes:
+      gamma: weight of the classes other than the label.
+      temperature: T.
+    """
 
     gamma: float = 1.5
     temperature: float = 1.0

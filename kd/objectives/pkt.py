@@ -1,4 +1,4 @@
-"""Probabilistic knowledge transfer: how probable each example is as the neighbour of another."""
+"""Probabilistic knowledge transfer (PKT): the same examples are likely neighbours."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,8 +21,9 @@ def _neighbours(x: Float[Array, "b d"]) -> Float[Array, "b b"]:
 
 
 def neighbour_kl(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Array, ""]:
-    """Mean over [b, b] of p_t log((p_t + 1e-7) / (p_s + 1e-7)), p being how probable j is as a
-    neighbour of i.
+    """Mean over [b, b] of p_t log((p_t + 1e-7) / (p_s + 1e-7)).
+
+    p[i, j] is the probability of j as a neighbour of i.
 
     Passalis, Tefas. Learning Deep Representations with Probabilistic Knowledge Transfer. ECCV 2018.
     https://arxiv.org/abs/1803.10837, the divergence of conditional probabilities with the cosine
@@ -33,7 +34,11 @@ def neighbour_kl(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> 
 
 
 class PKT(nn.Module):
-    """`neighbour_kl` of one pair of features. It sees the global batch."""
+    """`neighbour_kl` of one pair of features, over the global batch.
+
+    Attributes:
+      feature: pair of features.
+    """
 
     feature: Name = "pooled"
 
