@@ -22,8 +22,8 @@ def distill_kl(
 
     >>> teacher = jnp.array([[5.0, 2.0, 0.0], [0.0, 3.0, 0.0]])
     >>> student = jnp.array([[4.0, 0.0, 3.0], [0.0, 3.0, 0.0]])
-    >>> distill_kl(student, teacher, temperature=4.0).round(3)
-    Array([1.854, 0.   ], dtype=float32)
+    >>> distill_kl(student, teacher, temperature=4.0)
+    Array([1.656, 0.   ], dtype=float32)
     """
     log_p = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
     log_q = jax.nn.log_softmax(teacher.astype(jnp.float32) / temperature)
@@ -54,7 +54,7 @@ def standardize(logits: Float[Array, "*m b c"]) -> Float[Array, "*m b c"]:
     A row of equal logits has no direction to grow in: it gives zeros with zero gradient (the
     formula's gradient is 1e7).
 
-    >>> standardize(jnp.array([[10.0, 20.0, 30.0]])).round(3)
+    >>> standardize(jnp.array([[10.0, 20.0, 30.0]]))
     Array([[-1.,  0.,  1.]], dtype=float32)
 
     Raises:
