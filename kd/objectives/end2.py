@@ -85,9 +85,7 @@ class END2(nn.Module):
     epochs: int = 60
     smoothing: float = 1e-7
 
-    DIRICHLET: ClassVar[bool] = (
-        True  # exp(logits) of its student are concentrations, `kd.objective`
-    )
+    DIRICHLET: ClassVar[bool] = True  # see `kd.objective`
 
     @property
     def least_epochs(self) -> int:
