@@ -272,7 +272,7 @@ def test_what_is_undefined_is_refused():
         kd.standardize(jnp.ones((2, 1)))
     with pytest.raises(InputError, match="two examples"):
         cc.correlation_congruence(one, one)
-    with pytest.raises(InputError, match="batch of one"):
+    with pytest.raises(InputError, match="two or more"):
         rkd.rkd_distance(one, one)
     tables = {k: jnp.array([0]) for k in ("order", "start", "count")}
     with pytest.raises(InputError, match="two classes or more"):
