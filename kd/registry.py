@@ -187,7 +187,7 @@ def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
       InputError: a keyword that the maker does not take (the message lists those it takes), or one
         that it requires and does not get.
     """
-    keywords = _keywords(maker)
+    keywords = keywords_of(maker)
     if keywords is not None:
         for key in kwargs:
             if key not in keywords:
@@ -211,7 +211,7 @@ def settings(maker: Callable, options: Mapping[str, Any], what: str) -> dict[str
       InputError: a keyword that the maker does not take, or a value of another type than its
         default's.
     """
-    keywords = _keywords(maker)
+    keywords = keywords_of(maker)
     filled = dict(options)
     for key, value in options.items():
         if keywords is not None and key not in keywords:
@@ -238,7 +238,7 @@ def _has_plain_default(maker: Callable, key: str) -> bool:
     return default is not inspect.Parameter.empty and isinstance(default, plain)
 
 
-def _keywords(maker: Callable) -> list[str] | None:
+def keywords_of(maker: Callable) -> list[str] | None:
     """Keywords of a callable, without the `parent` and `name` that Flax adds to its modules; None
     if it takes any keyword.
     """

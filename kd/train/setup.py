@@ -23,6 +23,7 @@ from kd.devices.vectorize import fastest, loops_are_slow, pick
 from kd.errors import InputError
 from kd.export import requirements
 from kd.init import make_init
+from kd.models.contract import check_outputs
 from kd.runs.environment import git_commit
 from kd.runs.workdir import Workdir
 from kd.step import make_step
@@ -59,9 +60,10 @@ def check_parts(config: ConfigDict) -> None:
         f"{list(image.shape[1:])}"
     )
     with _told(what):
-        init = lambda x: student.init(jax.random.key(0), x, train=False)
-        variables = jax.eval_shape(init, image)
+        init = lambda x: student.init_with_output(jax.random.key(0), x, train=False)
+        outputs, variables = jax.eval_shape(init, image)
         jax.eval_shape(tx.init, variables["params"])
+    check_outputs(outputs, image.shape[0], dataset.num_classes, config.student.name)
     warm_start.check(config, variables, image, dataset.num_classes)
     if config.export:
         requirements.require("tflite", f"config.export = {config.export!r}")
