@@ -9,7 +9,7 @@ import optax
 
 from kd import config as configs
 from kd import optim, registry
-from kd.config import ConfigDict, teachers
+from kd.config import ConfigDict, override, teachers
 from kd.data import load
 from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError, unknown
@@ -81,6 +81,12 @@ def spell_out(config: ConfigDict) -> ConfigDict:
         settings = ConfigDict({k: v for k, v in section.items() if k != "weight"})
         config.objective[term] = _spelled(maker, settings, where, {"weight": weight})
     return config.lock()
+
+
+def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
+    """The config, spelled out, after `--config.key=value` arguments. Raises InputError."""
+    config, rest = override.rename(config, arguments)
+    return spell_out(override.override(spell_out(config), rest))
 
 
 def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:

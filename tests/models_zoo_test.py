@@ -102,7 +102,17 @@ def test_the_list_of_models_is_the_zoo():
     assert set(ZOO) <= listed
     files = {name.partition(".")[0] for name in ZOO}
     assert {name for name in listed if name.partition(".")[0] in files} == set(ZOO)
-    helpers = {"cost", "initializers", "layers", "norm", "peers", "residual", "wrapped"}
+    helpers = {
+        "adapted",
+        "contract",
+        "cost",
+        "initializers",
+        "layers",
+        "norm",
+        "peers",
+        "residual",
+        "wrapped",
+    }
     assert helpers < set(registry.files("kd.models"))
     assert not helpers & {n.split(".")[0] for n in listed}
 
