@@ -11,7 +11,6 @@ applied by the caller:
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from kd.devices import pmap
 from kd.errors import InputError
 from kd.types import Augment, Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View, as_given
 
@@ -74,7 +74,7 @@ def make_step(
         everyone = partial(_gather, axis_name)
 
         def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple]:
-            with _moments_over(axis_name):
+            with pmap.shared_moments(axis_name):
                 outputs, student_stats = student.apply(
                     {"params": params["student"], **state.stats["student"]},
                     batch["image"],
@@ -112,24 +112,6 @@ def make_step(
         return state, metrics
 
     return step
-
-
-def _moments_over(axis_name: str | None) -> AbstractContextManager:
-    """Context in which modules with moments of a batch (ours, Flax's BatchNorm) average them over
-    the axis.
-    """
-    if axis_name is None:
-        return nullcontext()
-
-    def intercept(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-        module = context.module
-        # LayerNorm and its kin have an `axis_name`, too, and no running moments: their means are of
-        # one example.
-        if hasattr(module, "momentum") and getattr(module, "axis_name", "") is None:
-            object.__setattr__(module, "axis_name", axis_name)
-        return method(*args, **kwargs)
-
-    return nn.intercept_methods(intercept)
 
 
 def _gather(axis_name: str | None, tree: Any) -> Any:

@@ -99,13 +99,13 @@ def choose(config: ConfigDict, mesh: Mesh, batch_size: int, spread: bool, paired
         return Tactic(_over_seeds(mesh, paired))
     divides = batch_size % mesh.size == 0
     if config.devices.transform == "pmap" and divides:
-        own = pmap.own_share(mesh, batch_size)
-        return Tactic(pmap.compiled(mesh), own, axis_name=pmap.AXIS)
+        own = pmap.local_batch(mesh, batch_size)
+        return Tactic(pmap.compiler(mesh), own, axis_name=pmap.AXIS)
     # What an ensemble sees is split over "data" alone; without one, all see what the student sees.
     axes = ("data",) if spread else sharding.ALL
     seen = sharding.split_batch(mesh, batch_size, axes)
     split = sharding.split_batch(mesh, batch_size)
-    return Tactic(sharding.compiled(mesh), seen, seen, split)
+    return Tactic(sharding.compiler(mesh), seen, seen, split)
 
 
 def _seed_axis(mesh: Mesh) -> Mesh:
@@ -116,7 +116,7 @@ def place_of_states(config: ConfigDict, mesh: Mesh) -> NamedSharding:
     """Where the states of the students are: on all devices, or with their seeds."""
     if config.devices.seeds > 1:
         return NamedSharding(_seed_axis(mesh), P("seed"))
-    return sharding.everywhere(mesh)
+    return sharding.replicated(mesh)
 
 
 def _over_seeds(mesh: Mesh, paired: bool) -> Callable[[Callable], Callable]:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PRNGKeyArray
 
-from kd.devices.vectorize import over
+from kd.devices.vectorize import map_stacked
 from kd.step import Step
 from kd.types import Batch, DistillState, PyTree
 
@@ -61,7 +61,7 @@ def make_update(
     Args:
       step: one update of one student, see `kd.step.make_step`.
       batch_size: examples in the batch.
-      how: over seeds, see `kd.devices.vectorize.over`.
+      how: over seeds, see `kd.devices.vectorize.map_stacked`.
       paired: whether the teacher's weights, too, have a leading axis of seeds: one teacher for each
         student.
       place: sharding constraint on the batch.
@@ -95,7 +95,7 @@ def make_update(
         start = (jnp.zeros((), jnp.int32), first)
         index = jax.lax.dynamic_slice(order, start, (order.shape[0], batch_size))
         each = 0 if paired else None, 0, None if pictures is None else 0
-        return over(one, how, (0, *each))(states, frozen["teacher"], index, pictures)
+        return map_stacked(one, how, (0, *each))(states, frozen["teacher"], index, pictures)
 
     return update
 
@@ -121,7 +121,7 @@ def make_updates(
       batch_size: examples in each update.
       capacity: most updates in one call.
       loop: `device`, one dispatch for all, or `host`, a dispatch for each.
-      compile: on several devices see `kd.devices.mesh.compiled` and `kd.devices.pmap.compiled`. It
+      compile: on several devices see `kd.devices.mesh.compiler` and `kd.devices.pmap.compiler`. It
         donates the states.
       pictures: for loop `host`, where images are not on the device: `pictures(epoch, first) -> [s,
         b, ...]`, those of the batch.

@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding, Sharding
 from jaxtyping import Array, Int, UInt8
 
 from kd.data.pictures import Pictures
-from kd.devices.mesh import put
+from kd.devices.mesh import to_devices
 from kd.errors import RunError
 from kd.train.plan import Plan
 
@@ -127,7 +127,7 @@ class Batches:
         steps = self._steps
         n = len(steps.pictures)
         orders = [shuffled(seed, int(epoch), n) for seed in steps.seeds]
-        return put(np.stack(orders), self._place)
+        return to_devices(np.stack(orders), self._place)
 
     def pictures(self, epoch: int, first: int) -> UInt8[Array, "s b h w 3"]:
         """What each seed's student sees at place `first` of the epoch's order. Raises RunError for
@@ -165,7 +165,7 @@ class Evaluated:
         pipeline = _pipeline(parts, 0)
         try:
             for batch in pipeline:
-                yield put(batch, self._place)
+                yield to_devices(batch, self._place)
         finally:
             pipeline.close()
 
