@@ -13,6 +13,7 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.timer import ratio
 from kd import build
+from kd.devices.vectorize import METHODS
 from kd.teachers import ensemble
 
 TITLE = "forward of an ensemble by each way of going over it, over unroll; batch 64"

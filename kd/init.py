@@ -12,7 +12,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from kd.errors import InputError
-from kd.types import Augment, Batch, DistillState, Outputs, PyTree, Teacher, View, as_given
+from kd.types import Augment, Batch, DistillState, Outputs, PyTree, Teacher, View, no_augmentation
 
 COLLECTION = "inherited"
 """Of a student's variables: each array is to be the teacher's parameter of the same path."""
@@ -85,7 +85,7 @@ def make_init(
     objective: nn.Module,
     teacher: Teacher,
     tx: optax.GradientTransformation,
-    augment: Augment = as_given,
+    augment: Augment = no_augmentation,
 ) -> Callable[..., DistillState]:
     """`init(key, frozen, batch, given=None) -> DistillState`. The batch gives shapes; errors of fit
     between parts show up here.

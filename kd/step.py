@@ -23,7 +23,17 @@ from jaxtyping import Array, Float
 
 from kd.devices import pmap
 from kd.errors import InputError
-from kd.types import Augment, Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View, as_given
+from kd.types import (
+    Augment,
+    Batch,
+    DistillState,
+    Mixture,
+    Outputs,
+    PyTree,
+    Teacher,
+    View,
+    no_augmentation,
+)
 
 type Step = Callable[[DistillState, PyTree, Batch], tuple[DistillState, dict[str, Array]]]
 
@@ -33,7 +43,7 @@ def make_step(
     objective: nn.Module,
     teacher: Teacher,
     tx: optax.GradientTransformation,
-    augment: Augment = as_given,
+    augment: Augment = no_augmentation,
     split: Callable[[Batch], Batch] = lambda batch: batch,
     axis_name: str | None = None,
 ) -> Step:
@@ -137,7 +147,9 @@ def _gather(axis_name: str | None, tree: Any) -> Any:
     return jax.tree.map(lambda x: gather(x) if x.ndim > axis else x, tree)
 
 
-def make_eval(model: nn.Module, augment: Augment = as_given) -> Callable[[PyTree, Batch], Outputs]:
+def make_eval(
+    model: nn.Module, augment: Augment = no_augmentation
+) -> Callable[[PyTree, Batch], Outputs]:
     """`evaluate(variables, batch) -> Outputs` of a network in evaluation mode."""
 
     def evaluate(variables: PyTree, batch: Batch) -> Outputs:
