@@ -28,7 +28,7 @@ class Cohort(nn.Module):
       num_classes: c.
       size: k, number of peers.
       alternate: whether the peers are updated one after the other on each batch, see
-        `kd.train.alternating`.
+        `kd.train.alternating.alternate`.
 
     Returns:
       Outputs with a leading axis of peers: logits [k, b, c], the member's features [k, b, ...].
