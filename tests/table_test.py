@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd.cli import table
 from kd.cli.main import main
 from kd.runs.workdir import Workdir
-from kd.tables import experiment, jobs, plan, results
+from kd.tables import command, experiment, jobs, plan, results
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -298,7 +297,7 @@ def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, caps
     """
     Path("hang").touch()
     code = (
-        "import sys; from kd import main; from kd.tables import jobs; jobs.COMMAND = "
+        "import sys; from kd.cli import main; from kd.tables import jobs; jobs.COMMAND = "
         "(sys.executable, 'fake.py'); sys.exit(main.main())"
     )
     command = [sys.executable, "-c", code, "table", "mini_table.py", "--jobs", "2"]
@@ -311,7 +310,7 @@ def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, caps
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and "The same command goes on" in error, error
+    assert process.returncode == 130 and "The same command resumes" in error, error
     assert sum(line.startswith("stopped") for line in order()) == 2
     Path("hang").unlink()
     assert kd("--dry_run") == 0
@@ -384,7 +383,7 @@ def test_published_results_print_the_same_table_without_the_runs(done, capsys):
     assert kd("--print", "--into", "README.md") == 0
     text = Path("README.md").read_text()
     assert text == f"a\n<!-- table: mini_table -->\n{done}<!-- /table -->\nb\n"
-    assert table.as_published(page, "mini_table.py") == text
+    assert command.as_published(page, "mini_table.py") == text
     assert kd("--print", "--into", "mini.py") == 2
     # What was published stays when the next publication has other runs.
     capsys.readouterr()
@@ -680,7 +679,7 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
     assert rows_of(published)["chosen"][0] == "1.5 ± 0.7"
     assert "epoch. On 40 held-out training images, not on the test set." in published
     page = "<!-- table: choices -->\n<!-- /table -->"
-    assert published in table.as_published(page, "choices.py")
+    assert published in command.as_published(page, "choices.py")
     more = "rows['more'] = dict(args=dict(role='labels', holdout=0.2)); return"
     file.write_text(HELD_OUT.replace("return", more))
     errors["labels,holdout=0.2"] = [1, 1]
