@@ -1,6 +1,4 @@
-"""A step of KD with a teacher that was asked before, its answers stored in several ways, over one
-with the live teacher.
-"""
+"""A step of KD with cached logits of the teacher, divided by one with the teacher itself."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +18,7 @@ PRECISIONS = ("float32", "float16", "top16")
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pair at batch 64, and pairs of one kind each."""
+    """The reference pair with batches of 64, and one pair of each kind of network."""
     size = 8 if toy else 64
     pairs = {
         f"{kind} to the same": Problem(net, net, size, SHAPE, CLASSES, 512)
@@ -32,9 +30,7 @@ def cases(toy: bool) -> Sequence[Case]:
 
 
 def _make(problem: Problem) -> Made:
-    """The stored answers are of one epoch of augmentation: a window of w takes w times their
-    memory, and the same time.
-    """
+    """The cache has one epoch of augmentation; w epochs take w times its memory, and equal time."""
     logits = jnp.zeros((1, problem.examples, problem.num_classes))
     cached = ensemble.cached(problem.num_classes)
     steps = {"live": step_of("kd", problem)}
@@ -46,9 +42,7 @@ def _make(problem: Problem) -> Made:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Times as median [smallest, largest] of the rounds; memory of the program and its arguments,
-    answers included.
-    """
+    """Times as median [smallest, largest] of the rounds; memory includes the cache."""
     head = ["pair"]
     for precision in PRECISIONS:
         head += [f"time, {precision}", f"memory, {precision}"]

@@ -1,5 +1,6 @@
-"""A step's time and memory as batch, teachers, classes and training set grow, each over the
-smallest.
+"""Time and memory of a step as batch, teachers, classes or training set grow.
+
+Divided by those of the smallest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +25,11 @@ SIZES = {
     "classes": (10, 100, 1000),
     "examples, CRD": (1000, 10000, 50000),
 }
-"""What grows. The training set matters to CRD, whose banks hold a row for each example."""
+"""What grows. The training set matters for CRD, whose banks have a row for each example."""
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Each size beside the first of its kind."""
+    """Each size, compared with the first of its kind."""
     net = TOYS["CNN"] if toy else KINDS["CNN"]
     kinds = ("batch", "teachers") if toy else tuple(SIZES)
     return [

@@ -98,7 +98,7 @@ def test_rows_of_another_machine_are_not_joined(tmp_path):
     content = json.loads(path.read_text())
     content["hardware"]["cores"] = 999
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="not of one setting"):
+    with pytest.raises(InputError, match="rows of different settings"):
         record.measure("it", Counted("x", "y"), tmp_path, tell=lambda line: None)
 
 
