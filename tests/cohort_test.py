@@ -33,7 +33,7 @@ from kd.step import make_step
 from kd.tables.evaluate import evaluate
 from kd.tables.metric_call import parse
 from kd.teachers import ensemble
-from kd.train.alternating import in_turns
+from kd.train.alternating import alternate
 from kd.types import Outputs, View
 
 CLASSES, B = 4, 6
@@ -74,7 +74,7 @@ def mutual_learning(student, tx, mutual_weight=1.0):
     build = student, objective, ensemble.none(), tx
     frozen = {"teacher": (), "tables": {}}
     state = jax.jit(make_init(*build))(jax.random.key(0), frozen, batch())
-    step = jax.jit(in_turns(make_step(*build), student, ensemble.none()))
+    step = jax.jit(alternate(make_step(*build), student, ensemble.none()))
     return state, lambda state: step(state, frozen, batch())
 
 

@@ -103,8 +103,8 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
     """Trains the config (a ConfigDict) in `workdir` (a Workdir); returns the exit status."""
     from kd.devices import compilation, processes
     from kd.runs import summary
-    from kd.train.loop import Stopped, stopped_by_signal
     from kd.train.run import run_all
+    from kd.train.signals import Stopped, stopped_by_signal
 
     processes.join(
         options.coordinator, options.processes, options.process, detect=options.distributed
