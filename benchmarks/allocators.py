@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.seeds import together
 from benchmarks.steps import CIFAR, Problem, Stepper, step_of
 from benchmarks.timer import ratio
@@ -63,12 +63,12 @@ def environments() -> dict[str, Mapping[str, str]]:
     return settings
 
 
-def _make(problem: Problem, seeds: int) -> Made:
+def _make(problem: Problem, seeds: int) -> Prepared:
     parts = {
         name: Worker(step, problem, seeds, environment=environment)
         for name, environment in environments().items()
     }
-    return Made(dict(parts), {"cores": os.cpu_count()})
+    return Prepared(dict(parts), {"cores": os.cpu_count()})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

@@ -6,7 +6,7 @@ from functools import partial
 import jax.numpy as jnp
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
 from kd.teachers import ensemble
@@ -29,7 +29,7 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, problem)) for name, problem in pairs.items()]
 
 
-def _make(problem: Problem) -> Made:
+def _make(problem: Problem) -> Prepared:
     """The cache has one epoch of augmentation; w epochs take w times its memory, and equal time."""
     logits = jnp.zeros((1, problem.examples, problem.num_classes))
     cached = ensemble.cached(problem.num_classes)
@@ -38,7 +38,7 @@ def _make(problem: Problem) -> Made:
         stored = encode(logits, precision)
         steps[precision] = step_of("kd", problem, cached, stored)
     facts = {"memory": {name: step.memory for name, step in steps.items()}}
-    return Made(dict(steps), facts)
+    return Prepared(dict(steps), facts)
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Problem, Stepper, step_of
 from benchmarks.timer import ratio
 
@@ -37,7 +37,7 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, problem, policies)) for name, problem in pairs.items()]
 
 
-def _make(problem: Problem, policies: Sequence[str]) -> Made:
+def _make(problem: Problem, policies: Sequence[str]) -> Prepared:
     parts: dict[str, Callable[[], Any]] = {}
     operations = 0.0
     for policy in policies:
@@ -45,7 +45,7 @@ def _make(problem: Problem, policies: Sequence[str]) -> Made:
         alone, operations = convolutions(step)
         parts |= {policy: step, f"{policy}, convolutions": alone}
     facts = {"operations": operations, "batch": problem.batch_size}
-    return Made(parts, {**facts, "platform": jax.default_backend()})
+    return Prepared(parts, {**facts, "platform": jax.default_backend()})
 
 
 def convolutions(step: Stepper) -> tuple[Callable[[], Any], float]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
 from kd.runs.workdir import Workdir
 
@@ -25,7 +25,7 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, extra)) for name, extra in networks.items()]
 
 
-def _make(extra: str) -> Made:
+def _make(extra: str) -> Prepared:
     home = Path(tempfile.mkdtemp(prefix="kd-benchmark-"))
     spent: dict[str, list[float]] = {"without": [], "with": []}
 
@@ -48,7 +48,7 @@ def _make(extra: str) -> Made:
         return call
 
     parts = {"without": run("without", "none"), "with": run("with", str(home / "xla"))}
-    return Made(parts, {"compile_seconds": spent})
+    return Prepared(parts, {"compile_seconds": spent})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

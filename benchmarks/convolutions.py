@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
 
 TITLE = "3 x 3 convolutions of 64 maps written otherwise over XLA's own: processor time"
@@ -181,7 +181,7 @@ def cases(toy: bool) -> Sequence[Case]:
     ]
 
 
-def _make(kind: str, size: int, side: int, channels: int) -> Made:
+def _make(kind: str, size: int, side: int, channels: int) -> Prepared:
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
     x, g = draw(size, side, side, channels), draw(size, side, side, channels)
@@ -195,7 +195,7 @@ def _make(kind: str, size: int, side: int, channels: int) -> Made:
         options = {name: FLAGS[name]} if name in FLAGS else None
         compiled = jax.jit(form).lower(*arguments).compile(options)
         parts[name] = partial(_spent, partial(compiled, *arguments))
-    return Made(parts, {"kind": kind, "maps": f"{side} x {side} x {channels}"})
+    return Prepared(parts, {"kind": kind, "maps": f"{side} x {side} x {channels}"})
 
 
 def _spent(function: Callable[[], Array]) -> float:

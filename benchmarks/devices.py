@@ -11,7 +11,7 @@ import jax
 import optax
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import Problem, batch
 from benchmarks.timer import ratio
 from benchmarks.worker import Worker
@@ -54,21 +54,21 @@ def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
     big = build.make_model(problem.teacher, problem.num_classes)
     small = build.make_model(problem.student, problem.num_classes)
     how = "unroll" if "CNN" in problem.teacher["name"] else "vmap"
-    taught = ensemble.ensemble(big, "probs", how, sharding.spread(mesh))
+    teacher = ensemble.ensemble(big, "probs", how, sharding.spread(mesh))
     objective = Weighted({"ce": CE(), "kd": KD(4.0)}, {"ce": 0.1, "kd": 0.9})
-    made = small, objective, taught, optax.sgd(0.05, momentum=0.9)
+    parts = small, objective, teacher, optax.sgd(0.05, momentum=0.9)
     example = batch(problem)
     keys = jax.random.split(jax.random.key(0), MEMBERS)
     weights = jax.jit(jax.vmap(lambda key: big.init(key, example["image"])))(keys)
     frozen = {"teacher": sharding.put(weights, sharding.members(mesh, MEMBERS)), "tables": {}}
     everywhere = sharding.everywhere(mesh)
     example = sharding.put(example, everywhere)
-    init = jax.jit(make_init(*made), out_shardings=everywhere)
+    init = jax.jit(make_init(*parts), out_shardings=everywhere)
     state = init(jax.random.key(0), frozen, example)
     seen = sharding.split_batch(mesh, problem.batch_size, ("data",))
     augment = lambda key, batch: seen(batch)
     split = sharding.split_batch(mesh, problem.batch_size)
-    update = sharding.compiled(mesh)(make_step(*made, augment, split=split))
+    update = sharding.compiled(mesh)(make_step(*parts, augment, split=split))
 
     def call() -> Any:
         nonlocal state
@@ -79,9 +79,9 @@ def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
     return call
 
 
-def _make(problem: Problem, meshes: Sequence[tuple[int, int]]) -> Made:
+def _make(problem: Problem, meshes: Sequence[tuple[int, int]]) -> Prepared:
     part = lambda rows, columns: Worker(step, problem, rows, columns, devices=rows * columns)
-    return Made({str(r * c): part(r, c) for r, c in meshes}, {})
+    return Prepared({str(r * c): part(r, c) for r, c in meshes}, {})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
 from kd import build
 from kd.devices.vectorize import HOW
@@ -31,7 +31,7 @@ def cases(toy: bool) -> Sequence[Case]:
     ]
 
 
-def _make(section: Mapping[str, Any], members: int, size: int) -> Made:
+def _make(section: Mapping[str, Any], members: int, size: int) -> Prepared:
     net = build.make_model(section, CLASSES)
     rng = np.random.default_rng(0)
     image = jax.numpy.asarray(rng.standard_normal((size, *SHAPE)), "float32")
@@ -43,7 +43,7 @@ def _make(section: Mapping[str, Any], members: int, size: int) -> Made:
         compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
         return partial(compiled, weights, image)
 
-    return Made({how: forward(how) for how in HOW}, {})
+    return Prepared({how: forward(how) for how in HOW}, {})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

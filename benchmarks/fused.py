@@ -9,7 +9,7 @@ from functools import partial
 import jax
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import added, ratio
 from kd import build
@@ -32,7 +32,7 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, problem)) for name, problem in pairs.items()]
 
 
-def _make(problem: Problem) -> Made:
+def _make(problem: Problem) -> Prepared:
     fused = step_of("kd", problem)
     big = build.make_model(problem.teacher, problem.num_classes)
     image, weights = fused.batch["image"], fused.frozen["teacher"]
@@ -41,7 +41,7 @@ def _make(problem: Problem) -> Made:
     computed = Teacher(lambda logits, state, batch: Outputs(logits))
     student = step_of("kd", problem, computed, forward(weights, image))
     bytes_ = {"fused": fused.memory, "student": student.memory}
-    return Made(
+    return Prepared(
         {"fused": fused, "teacher": lambda: forward(weights, image), "student": student},
         {"memory": bytes_},
     )

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import Problem, Stepper, step_of
 from benchmarks.timer import ratio
 from kd import build
@@ -56,10 +56,10 @@ def _step(net: Mapping[str, Any], kind: str, size: int) -> Stepper:
     return step_of("crd", problem._replace(examples=size))
 
 
-def _make(step: Callable[[int], Stepper], first: int, size: int) -> Made:
+def _make(step: Callable[[int], Stepper], first: int, size: int) -> Prepared:
     small, large = step(first), step(size)
     facts = {"times": size / first, "first": small.memory, "grown": large.memory}
-    return Made({"first": small, "grown": large}, facts)
+    return Prepared({"first": small, "grown": large}, facts)
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

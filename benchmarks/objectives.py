@@ -5,7 +5,7 @@ wrn_40_2 to wrn_16_2, batches of 64.
 
 from collections.abc import Sequence
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Stepper, step_of
 from benchmarks.timer import Ratio, ratio
 from configs.common import METHODS, SEVERAL
@@ -24,12 +24,12 @@ def cases(toy: bool) -> Sequence[Case]:
     names = ["at", "simkd"] if toy else [m for m in METHODS if m not in (*SECOND, *SEVERAL)]
     plain_steps: list[Stepper] = []  # plain KD, compiled when it is first needed
 
-    def make(name: str) -> Made:
+    def make(name: str) -> Prepared:
         if not plain_steps:
             plain_steps.append(step_of(PLAIN, problem))
         plain, step = plain_steps[0], step_of(name, problem)
         facts = {"plain": plain.memory, "method": step.memory}
-        return Made({"plain": plain, "method": step}, facts)
+        return Prepared({"plain": plain, "method": step}, facts)
 
     return [Case(name, lambda name=name: make(name)) for name in names]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Problem, step_of
 
 TITLE = "share of the operations' time in a step of KD, by kind"
@@ -32,7 +32,7 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, problem))]
 
 
-def _make(problem: Problem) -> Made:
+def _make(problem: Problem) -> Prepared:
     step = step_of("kd", problem)
     jax.block_until_ready(step())
     with tempfile.TemporaryDirectory(prefix="kd-trace-") as directory:
@@ -42,7 +42,7 @@ def _make(problem: Problem) -> Made:
         (file,) = Path(directory).glob("plugins/profile/*/perfetto_trace.json.gz")
         events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
     spent = by_kind(events, kinds(step.compiled.as_text()))
-    return Made({"step": step}, {"microseconds": spent, "steps": STEPS})
+    return Prepared({"step": step}, {"microseconds": spent, "steps": STEPS})
 
 
 def kinds(program: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.networks import KINDS, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Problem, step_of
 from benchmarks.timer import ratio
 from kd.data.augment import make_augment
@@ -72,7 +72,7 @@ def cases(toy: bool) -> Sequence[Case]:
     ]
 
 
-def _memory(problem: Problem) -> Made:
+def _memory(problem: Problem) -> Prepared:
     rng, n = np.random.default_rng(0), problem.examples
     images = jnp.asarray(rng.integers(0, 256, (n, *problem.shape), np.uint8))
     example = jax.ShapeDtypeStruct(problem.shape, jnp.uint8)
@@ -87,10 +87,10 @@ def _memory(problem: Problem) -> Made:
 
     facts = {"batch": problem.batch_size}
     parts: dict[str, Callable] = {"below": step_of("kd", problem)}
-    return Made({**parts, "pipeline": partial(draw, images, index)}, facts)
+    return Prepared({**parts, "pipeline": partial(draw, images, index)}, facts)
 
 
-def _photographs(processes: int, size: int, side: int, crop: int) -> Made:
+def _photographs(processes: int, size: int, side: int, crop: int) -> Prepared:
     plan = Plan(size * 50, size, 1000, 1)
     places = np.arange(plan.examples)
     source = Photographs(plan.examples, side)
@@ -108,7 +108,7 @@ def _photographs(processes: int, size: int, side: int, crop: int) -> Made:
         return batches
 
     facts = {"batch": size * BATCHES}
-    return Made({"below": opened(0), "pipeline": opened(processes)}, facts)
+    return Prepared({"below": opened(0), "pipeline": opened(processes)}, facts)
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

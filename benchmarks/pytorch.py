@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
 from kd import build
@@ -92,7 +92,7 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, *pair, toy)) for name, pair in pairs.items()]
 
 
-def _make(problem: Problem, big: str, small: str, toy: bool) -> Made:
+def _make(problem: Problem, big: str, small: str, toy: bool) -> Prepared:
     import torch
 
     from benchmarks.torch_networks import make, parameters
@@ -117,7 +117,7 @@ def _make(problem: Problem, big: str, small: str, toy: bool) -> Made:
     if torch.cuda.is_available() and not toy:
         for half in (False, True):
             _with_graphs(timed, facts, form, half)
-    return Made(timed, facts)
+    return Prepared(timed, facts)
 
 
 def _with_graphs(timed: dict, facts: dict, form: Callable, half: bool) -> None:
@@ -158,6 +158,7 @@ class Form:
         import torch
 
         from benchmarks import torch_networks
+        from benchmarks.torch_data import batches
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         layout = torch.contiguous_format if usual else torch.channels_last
@@ -174,7 +175,7 @@ class Form:
             **({} if usual else {"fused": True}),
         )
         self._loss = torch.compile(self._plain, mode=mode) if compiled else self._plain
-        self._batches = _loader(problem) if usual else self._same(problem)
+        self._batches = batches(problem) if usual else self._same(problem)
 
     def _plain(self, image: Any, label: Any) -> Any:
         import torch
@@ -214,40 +215,6 @@ class Form:
         loss.backward()
         self._tx.step()
         synchronize(self._device)
-
-
-def _loader(problem: Problem) -> Iterator[Any]:
-    """Batches from a DataLoader. Has workers only with a GPU: they would take the step's cores."""
-    import torch
-    from PIL import Image
-    from torchvision import transforms
-
-    height, width, channels = problem.shape
-    rng = np.random.default_rng(0)
-    raw = rng.integers(0, 256, (512, height, width, channels), np.uint8)
-    pictures = [Image.fromarray(x.squeeze(-1) if channels == 1 else x) for x in raw]
-    change = transforms.Compose(
-        [
-            transforms.RandomCrop((height, width), padding=4),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize((0.5,) * channels, (0.25,) * channels),
-        ]
-    )
-
-    class Pictures(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return problem.examples
-
-        def __getitem__(self, index: int) -> tuple[Any, int]:
-            return change(pictures[index % 512]), index % problem.num_classes
-
-    gpu = torch.cuda.is_available()
-    loader = torch.utils.data.DataLoader(
-        Pictures(), problem.batch_size, shuffle=True, num_workers=8 if gpu else 0
-    )
-    while True:
-        yield from loader
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

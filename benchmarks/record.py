@@ -48,7 +48,7 @@ facts of the case.
 """
 
 
-class Made(NamedTuple):
+class Prepared(NamedTuple):
     """A case ready to be timed: `parts`, which are called alternately, and facts to store."""
 
     parts: dict[str, Callable[[], Any]]
@@ -59,7 +59,7 @@ class Case(NamedTuple):
     """A row to measure. `make` compiles; it is called only if the row is missing."""
 
     name: str
-    make: Callable[[], Made]
+    make: Callable[[], Prepared]
 
 
 class Benchmark(Protocol):
@@ -123,9 +123,9 @@ def measure(
         if case.name in done or only not in case.name:
             continue
         tell(f"{name}: {case.name}")
-        made = case.make()
-        tries, seconds = steadily(made, repeats or benchmark.REPEATS)
-        row = {"case": case.name, "seconds": seconds, "tries": tries, **made.facts}
+        prepared = case.make()
+        tries, seconds = steadily(prepared, repeats or benchmark.REPEATS)
+        row = {"case": case.name, "seconds": seconds, "tries": tries, **prepared.facts}
         row |= {"load": round(os.getloadavg()[0], 2), "commit": git_commit()}
         content["rows"].append(row)
         out.mkdir(parents=True, exist_ok=True)
@@ -137,11 +137,11 @@ def measure(
     return sorted(known, key=lambda row: order.index(row["case"]))
 
 
-def steadily(made: Made, repeats: int) -> tuple[int, dict[str, list[float]]]:
+def steadily(prepared: Prepared, repeats: int) -> tuple[int, dict[str, list[float]]]:
     """Measures until the rounds are steady; returns the number of tries, and the last seconds."""
     tries = 0
     while True:
-        tries, seconds = tries + 1, interleave(made.parts, repeats)
+        tries, seconds = tries + 1, interleave(prepared.parts, repeats)
         if steady(next(iter(seconds.values()))) or tries == TRIES:
             return tries, seconds
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import Problem, Stepper, step_of
 from benchmarks.timer import ratio
 from kd.train.program import make_update
@@ -39,9 +39,9 @@ def cases(toy: bool) -> Sequence[Case]:
     ]
 
 
-def _make(section: Mapping[str, Any], seeds: int, size: int) -> Made:
+def _make(section: Mapping[str, Any], seeds: int, size: int) -> Prepared:
     single = step_of("kd", Problem(section, section, size, SHAPE, CLASSES, 512))
-    return Made(
+    return Prepared(
         {"alone": single, **{how: together(single, seeds, how) for how in HOW}}, {"seeds": seeds}
     )
 

@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.networks import TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
 from kd import config
 from kd.build import spell_out
@@ -70,7 +70,7 @@ class _Unsaved(Checkpoints):
     def wait(self) -> None: ...
 
 
-def _make(network: Mapping[str, Any], updates: int) -> Made:
+def _make(network: Mapping[str, Any], updates: int) -> Prepared:
     home = Path(tempfile.mkdtemp(prefix="kd-benchmark-"))
     image = np.random.default_rng(0).integers(0, 256, (64 * SIZE, SIDE, SIDE), np.uint8)
     label = np.arange(len(image)) % 10
@@ -84,7 +84,7 @@ def _make(network: Mapping[str, Any], updates: int) -> Made:
     c.eval_every = EPOCHS
     setup = prepare(spell_out(config.complete(c)))
     parts = {"alone": partial(_alone, setup), "loop": partial(_loop, setup, home)}
-    return Made(parts, {"updates": setup.plan.steps})
+    return Prepared(parts, {"updates": setup.plan.steps})
 
 
 def _alone(setup: Setup) -> float:

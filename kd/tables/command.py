@@ -79,8 +79,9 @@ def _check(options: Options) -> None:
 
 
 def _select(experiment: Experiment, pattern: str) -> list[Cell]:
-    """Cells whose row, column or config matches the pattern: completely if it has `*` or `?`,
-    otherwise anywhere.
+    """Cells whose row, column or config matches the pattern.
+
+    A pattern with `*` or `?` must match the complete text, another one any part of it.
     """
     if not pattern:
         return experiment.cells()

@@ -1,5 +1,6 @@
-"""A metric as an experiment writes it: `errors`, `accuracy(of=3)`, `errors(bias=(7, 8),
-chosen_on="test")`.
+"""A metric and its keywords, as an experiment writes them.
+
+Examples: `errors`, `accuracy(of=3)`, `errors(bias=(7, 8), chosen_on="test")`.
 """
 
 import ast

@@ -1,5 +1,6 @@
-"""What must be run for a table, and in which order: the runs of its cells and, before them, the
-runs that they need. Imports no jax.
+"""What must be run for a table, and in which order. Imports no jax.
+
+These are the runs of its cells and, before them, the runs that they need.
 """
 
 import dataclasses

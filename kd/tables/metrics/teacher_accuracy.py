@@ -26,7 +26,7 @@ def teacher_accuracy(run: StoredRun) -> list[float]:
             raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
         members = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]
         weights = [weight for g in groups for weight in g.shares]
-        logits = of_members(np.concatenate(members), weights, run.config.teacher.to_dict())
+        logits = of_members(np.concatenate(members), weights, run.config.teacher)
         logits = logits if logits.ndim == 3 else logits[None]
     return [100 * float(v) for v in scores.accuracy(logits, predictions["label"])]
 
