@@ -51,7 +51,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(finished, small_config, caps
         patch.setattr(Record, "row", row_and_signal)
         assert main(command) == 0
     stopped = capsys.readouterr().out
-    assert "stopped at step" in stopped and "same command goes on" in stopped
+    assert "stopped at step" in stopped and "same command resumes" in stopped
     cut = Workdir("cut")
     assert not cut.finished
     assert 6 <= max(row["step"] for row in read_rows(cut)) < 12
