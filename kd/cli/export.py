@@ -2,6 +2,8 @@
 
 import argparse
 
+from kd.export import formats
+
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """Adds `kd export` and `kd select`."""
@@ -15,13 +17,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
     )
     export.add_argument("run", metavar="RUN", help="directory of a finished run")
-    export.add_argument(
-        "--format",
-        required=True,
-        choices=("stablehlo", "litert", "c"),
-        help="an archive for jax; a .tflite file; int8 as C",
-    )
-    export.add_argument("--int8", action="store_true", help="quantize to 8 bits; C always is")
+    formats.add_arguments(export)
     export.add_argument("--out", metavar="DIR", help="default: RUN/export/FORMAT")
     export.add_argument(
         "--seed",
@@ -34,25 +30,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
         type=int,
         metavar="I",
         help="of a cohort of students (default: chosen as the seed is)",
-    )
-    export.add_argument(
-        "--calibration",
-        type=int,
-        metavar="N",
-        help="training images to measure int8 ranges on (default: 1000)",
-    )
-    export.add_argument(
-        "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="images for the reference kernels and TFLM (default: %(default)s)",
-    )
-    export.add_argument(
-        "--kernels",
-        default="bakenn",
-        choices=("bakenn", "none"),
-        help="C11 kernels to write beside the array, and to run here (default: %(default)s)",
     )
     export.add_argument(
         "--gate",
@@ -95,8 +72,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _export(options: argparse.Namespace, rest: list[str]) -> int:
     from kd.export import command
 
-    given = {k: v for k, v in vars(options).items() if k not in ("verb", "act")}
-    print(command.act(command.Options(**given)))
+    common = {k: getattr(options, k) for k in ("out", "seed", "peer", "gate", "waive")}
+    print(
+        command.act(command.Options(options.run, options.format, settings=vars(options), **common))
+    )
     return 0
 
 
