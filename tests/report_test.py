@@ -372,7 +372,7 @@ def test_a_section_is_one_file(finished, tmp_path, monkeypatch):
     assert report["favourites"] == [answer] and content["teacher"]["also"] == 2
     assert f"Its favourite is {answer}." in report["conclusions"]
     text, page = (home / "report.md").read_text(), (home / "report.html").read_text()
-    at = [text.index(f"## {title}\n") for title in ("Classes", "Confusion", "Calibration")]
+    at = [text.rindex(f"## {title}\n") for title in ("Classes", "Confusion", "Calibration")]
     assert at == sorted(at) and text.count("## Confusion\n") == 2
     assert f"The commonest answer is {answer}." in text and "| x\\|y | 2 |" in text
     assert "<h2>Confusion</h2>" in page and f"The commonest answer is {answer}.</p>" in page

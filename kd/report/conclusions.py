@@ -51,14 +51,14 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
         return {
             "state": "none",
             "text": (
-                "This run has no teacher: there is nothing it could have lost, and the network is "
-                "called student below."
+                "This run has no teacher, and so no loss against it; the network is called student "
+                "below."
             ),
         }
     if not limits:
         return {
             "state": "none",
-            "text": "The config sets no limits (acceptance), so there is no verdict.",
+            "text": "The config sets no limits (config.acceptance), so there is no verdict.",
         }
     loss = teacher["loss"]
     drop, floor = limits["max_drop"], limits["min_agreement"]
@@ -77,7 +77,7 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
         return {"state": "met", "text": text.format("MET")}
     doubt = (
         f" The interval of the loss reaches across the limit: on {content['examples']:,} images it "
-        f"may as well be {100 * loss['high']:.2f} points. More test images would tell."
+        f"may as well be {100 * loss['high']:.2f} points. More test images would decide."
     )
     return {"state": "undecided", "text": text.format("MET") + doubt}
 
@@ -97,7 +97,7 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
         whom = f"the {size} networks that taught it" if size > 1 else "its teacher"
         yield compare_costs(content["costs"]["student"], teacher["costs"], whom)
         agreement = 100 * teacher["agreement"]
-        yield f"It gives its teacher's answer on {agreement:.2f} % of the images."
+        yield f"It predicts its teacher's class on {agreement:.2f} % of the images."
         yield _worse_classes(content["classes"])
     for name, gain in content["gains"].items():
         if gain is None:

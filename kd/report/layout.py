@@ -35,6 +35,6 @@ def subtitle(runs: list[dict[str, Any]]) -> str:
     seeds = " and ".join(str(n) for n in sorted({len(run["seeds"]) for run in runs}))
     return (
         f"{first['examples']:,} {first['split']} images of {first['data']}, {seeds} "
-        f"seed{'s' * (seeds != '1')}. Figures of a student are means over its seeds unless said "
+        f"seed{'s' * (seeds != '1')}. Numbers of a student are means over its seeds unless stated "
         "otherwise."
     )

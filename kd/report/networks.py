@@ -137,11 +137,11 @@ def load_data(run: Run) -> Dataset:
     try:
         dataset = make_data(config)
     except MissingData as error:
-        raise MissingData(f"{error} `--stored` reports what the run has stored alone.") from None
+        raise MissingData(f"{error} `--stored` reports stored predictions only.") from None
     if fingerprint(dataset.test) != run.result.get("evaluated"):
         raise InputError(
             f"{run.workdir} was evaluated on other images than data set {config.data.name} has on "
-            "this machine now. `--stored` reports what the run has stored alone."
+            "this machine now. `--stored` reports stored predictions only."
         )
     return dataset
 
@@ -152,7 +152,7 @@ def _teacher(run: Run) -> Network:
     if fingerprint(trained.variables) != origin["weights"]:
         raise InputError(
             f"the weights in {origin['run']} are not those that {run.workdir} learned from. "
-            "`--stored` reports what the run has stored alone."
+            "`--stored` reports stored predictions only."
         )
     return load_network(trained)
 

@@ -92,9 +92,9 @@ def show(content: dict[str, Any]) -> list[Block]:
     if len(differences) > 1:
         blocks.append(Table(differences))
     note = (
-        "One network's interval is Wilson's; that of all seeds and those of differences are of the "
-        "paired bootstrap over test images and seeds. McNemar's test asks of two networks whether "
-        "they are right equally often; nothing is corrected for asking several times."
+        "The interval of one network is Wilson's; intervals of all seeds and of differences are from "
+        "the paired bootstrap over test images and seeds. McNemar's test is of two networks being "
+        "right equally often; its p-values are not corrected for multiple tests."
     )
     return [*blocks, Note(note)]
 
@@ -124,8 +124,8 @@ def _differences(content: dict[str, Any]) -> Grid:
     if "teacher" in content:
         teacher = content["teacher"]
         loss = {**teacher["loss"], "mcnemar_p": statistics.median(teacher["mcnemar_p"])}
-        grid.append(["teacher less student", *format.gain(loss)])
+        grid.append(["teacher minus student", *format.gain(loss)])
     for name, gain in content["gains"].items():
         if gain:
-            grid.append([f"student less {name}", *format.gain(gain)])
+            grid.append([f"student minus {name}", *format.gain(gain)])
     return grid

@@ -1,4 +1,4 @@
-"""Whether the probabilities of student and teacher mean what they say."""
+"""Calibration of student and teacher."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +13,9 @@ from kd.report.run import Run
 TITLE = "Calibration"
 ORDER = 50
 
-SURE = 5.0
-"""Points between mean confidence and accuracy from which a network is called over- or
-underconfident.
+TOLERANCE = 5.0
+"""Largest difference of mean confidence and accuracy, in points, of a network that is called neither
+over- nor underconfident.
 """
 
 
@@ -55,30 +55,30 @@ def show(content: dict[str, Any]) -> list[Block]:
         f"{c['brier']:.4f}",
         format.points(c["excess"]),
     ]
-    grid: Grid = [["", "ECE %", "NLL, nats", "Brier", "confidence less accuracy"]]
+    grid: Grid = [["", "ECE %", "NLL, nats", "Brier", "confidence minus accuracy"]]
     if "teacher" in content:
         grid.append(row("teacher", content["teacher"]["calibration"]))
     grid.append(row("student as trained", student))
     if student["temperature"]:
         grid.append(row(f"student at temperature {_mean(student):.3f}", student["scaled"]))
         note = (
-            "The temperature is fitted for each seed on held-out training images, which neither "
-            "trained nor evaluate it."
+            "The temperature is fitted for each seed on held-out training images, which are used "
+            "neither to train nor to evaluate it."
         )
     else:
         note = (
-            "No temperature was fitted, for the run kept no training images for it: "
-            "config.validation = 0.1 would."
+            "No temperature was fitted, because the run held out no training images; "
+            "config.validation = 0.1 holds out a tenth."
         )
     note += (
-        " ECE is over 15 bins of equal width; where the line of a diagram lies below the "
-        "diagonal, the network is too sure of itself."
+        " ECE is over 15 bins of equal width; where the line of a diagram is below the "
+        "diagonal, the network is overconfident."
     )
     return [Table(grid), Figure(draw(content), "reliability diagrams"), Note(note)]
 
 
 def draw(content: dict[str, Any]) -> str:
-    """Accuracy against confidence in bins, over the fraction of predictions in each bin."""
+    """Accuracy against confidence in bins, with the fraction of predictions in each bin as bars."""
     student = content["calibration"]
     panels = [("student as trained", student, STUDENT)]
     if student["temperature"]:
@@ -97,7 +97,11 @@ def draw(content: dict[str, Any]) -> str:
             width = 1 / len(count)
             middle = (np.arange(len(count)) + 0.5) * width
             axis.bar(
-                middle, count / count.sum(), 0.86 * width, color="#d9e2ec", label="share of answers"
+                middle,
+                count / count.sum(),
+                0.86 * width,
+                color="#d9e2ec",
+                label="fraction of predictions",
             )
             axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
             axis.plot(
@@ -110,14 +114,14 @@ def draw(content: dict[str, Any]) -> str:
 
 
 def conclude(content: dict[str, Any]) -> Iterator[str]:
-    """How sure the student is, and what a temperature changes."""
+    """Over- or underconfidence of the student, and what a temperature changes."""
     student = content["calibration"]
     excess = 100 * student["excess"]
-    how = "about as sure as it is right"
-    if abs(excess) > SURE:
-        how = "too sure of itself" if excess > 0 else "too little sure of itself"
+    how = "about as confident as accurate"
+    if abs(excess) > TOLERANCE:
+        how = "overconfident" if excess > 0 else "underconfident"
     text = (
-        f"It is {how}: its mean confidence less accuracy is {round(excess, 1) + 0.0:+.1f} points, "
+        f"It is {how}: its mean confidence minus accuracy is {round(excess, 1) + 0.0:+.1f} points, "
         f"ECE {100 * student['ece']:.2f} %."
     )
     if student["temperature"] is None:

@@ -52,10 +52,10 @@ def show(content: dict[str, Any]) -> list[Block]:
                 ]
             )
     note = (
-        f"On {measured['images']:,} test images. A unit (a channel, where the stage is a map) is "
-        "dead where it says the same of every image; the effective rank (Roy and Vetterli 2007) is "
-        "how many directions of equal strength would spread as much. A low share says that the "
-        "stage could be narrower."
+        f"On {measured['images']:,} test images. A unit (in a map, a channel) is dead if it has the "
+        "same value for every image. The effective rank (Roy and Vetterli 2007) is the number of "
+        "equally strong directions with as much spread; a low percentage of the units means that "
+        "the stage could be narrower."
     )
     return [Table(grid), Note(note)]
 

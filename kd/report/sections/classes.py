@@ -56,9 +56,9 @@ def show(content: dict[str, Any]) -> list[Block]:
             ]
         )
     note = (
-        "The largest loss comes first. Agreement is the share of images on which student and "
-        "teacher give the same answer; KL is of the student's probabilities from the teacher's. Of "
-        f"{len(rows)} intervals one in twenty misses by chance."
+        "The largest loss comes first. Agreement is the percentage of images on which student and "
+        "teacher predict the same class; KL is the divergence of the student's probabilities from "
+        f"the teacher's. Of {len(rows)} intervals one in twenty misses by chance."
     )
     return [*_folded(grid), Note(note)]
 

@@ -91,8 +91,8 @@ def show(content: dict[str, Any]) -> list[Block]:
         amounts.append([f"{kind}: {scores['amount']}", *(f"{v:.2f}" for v in scores["amounts"])])
     note = (
         f"On {measured['images']:,} test images. Kinds and severities are those of CIFAR-10-C "
-        "(Hendrycks and Dietterich 2019), pixel values being 0 to 1; 0 in the drawing is the clean "
-        "image."
+        "(Hendrycks and Dietterich 2019), for pixel values from 0 to 1; severity 0 in the drawing is "
+        "the clean image."
     )
     blocks: list[Block] = [
         Figure(draw(measured), "accuracy over severities"),

@@ -58,11 +58,11 @@ def show(content: dict[str, Any]) -> list[Block]:
             milliseconds = measured["latency_ms"].get(name)
             row.append("" if milliseconds is None else f"{milliseconds:.3f}")
         grid.append(row)
-    note = "Bytes are those of the weights as they are trained, float32."
+    note = "Bytes are those of the weights as trained, in float32."
     if measured:
         machine = measured["hardware"]
         note += (
             " Latency is the median of 50 calls with one image on this machine "
-            f"({machine['device']}, {machine['cores']} cores), not on a target."
+            f"({machine['device']}, {machine['cores']} cores), not on a target device."
         )
     return [Table(grid), Note(note)]

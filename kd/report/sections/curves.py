@@ -45,7 +45,7 @@ def show(content: dict[str, Any]) -> list[Block]:
     """The drawing; nothing where the run has no rows."""
     if not content["curves"]["evaluated"] and not content["curves"]["train"]:
         return []
-    note = Note("Lines are means over seeds, bands reach from the least to the largest seed.")
+    note = Note("Lines are means over seeds, bands span the least to the largest seed.")
     return [Figure(draw(content), "accuracy and loss over epochs"), note]
 
 

@@ -40,9 +40,9 @@ def show_all(content: dict[str, Any]) -> list[Block]:
         )
     note = (
         "Each dot is a network, or an ensemble with the bytes of all its members; bars are 95 % "
-        "intervals by bootstrap over test images and seeds. The line joins those (filled) that no "
-        "other beats: none is as accurate in fewer bytes. It goes by the means: networks whose "
-        "intervals overlap may change places on other images."
+        "intervals by bootstrap over test images and seeds. The line joins the filled dots, which no "
+        "other network beats: none is as accurate in fewer bytes. It compares means: networks whose "
+        "intervals overlap may swap on other images."
     )
     return [Figure(draw(points), "accuracy against bytes"), Note(note), Table(grid)]
 

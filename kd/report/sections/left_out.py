@@ -1,4 +1,4 @@
-"""What a report of stored predictions lacks."""
+"""What a report from stored predictions lacks."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def show(content: dict[str, Any]) -> list[Block]:
     if content["networks"]:
         return []
     note = (
-        "This report is from stored predictions alone (--stored): without mistakes as "
-        "pictures, corrupted images, likeness of the stages, dead units and latency."
+        "This report uses stored predictions only (--stored): it has no pictures of mistakes, "
+        "corrupted images, similarity of the stages, dead units and latency."
     )
     return [Note(note)]

@@ -1,4 +1,4 @@
-"""Likeness of the stages of student and teacher."""
+"""Similarity of the stages of student and teacher."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from kd.report.blocks import Block, Heat, Note
 from kd.report.run import Run
 
-TITLE = "Likeness of the stages (CKA)"
+TITLE = "Similarity of the stages (CKA)"
 ORDER = 70
 
 
@@ -37,6 +37,6 @@ def show(content: dict[str, Any]) -> list[Block]:
     note = (
         f"Linear CKA (Kornblith et al. 2019, unbiased HSIC) on {measured['images']:,} test images: "
         "1 is the same representation up to rotation and scale, 0 an unrelated one. Means over all "
-        "pairs of a student's seed and a teacher."
+        "pairs of a seed of the student and a member of the teacher."
     )
     return [heat, Note(note)]

@@ -68,7 +68,7 @@ def show(content: dict[str, Any]) -> list[Block]:
     votes = f", in how many of {seeds} seeds," if seeds > 1 else ""
     note = (
         "Test images that the teacher gets right and the student wrong, of the classes with the "
-        f"largest loss. Under each: the wrong answer{votes} and the image's place in the test set."
+        f"largest loss. Below each: the wrong class{votes} and the image's index in the test set."
     )
     blocks: list[Block] = [Note(note)]
     for row in content["mistakes"]:

@@ -40,7 +40,7 @@ def show_all(content: dict[str, Any]) -> list[Block]:
         row += ["", "", ""] if gain is None else format.gain(gain)
         grid.append(row)
     note = (
-        f"Gains are over {format.short(first['run'])}. Intervals are of the bootstrap over test images "
+        f"Gains are over {format.short(first['run'])}. Intervals are from the bootstrap over test images "
         "and seeds; McNemar's p is the median over pairs of seeds."
     )
     return [Table(grid), Note(note)]
