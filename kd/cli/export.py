@@ -72,10 +72,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _export(options: argparse.Namespace, rest: list[str]) -> int:
     from kd.export import command
 
-    common = {k: getattr(options, k) for k in ("out", "seed", "peer", "gate", "waive")}
-    print(
-        command.act(command.Options(options.run, options.format, settings=vars(options), **common))
-    )
+    print(command.act(command.Options.from_arguments(vars(options))))
     return 0
 
 

@@ -55,16 +55,18 @@ class Written(NamedTuple):
 
 
 def compare(
-    found: Float[np.ndarray, "n c"], target: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"]
+    exported: Float[np.ndarray, "n c"],
+    target: Float[np.ndarray, "n c"],
+    label: Int[np.ndarray, " n"],
 ) -> dict[str, Any]:
-    """Measurements of an export's logits `found` against the network's, `target`."""
-    difference = np.abs(found.astype(np.float64) - target)
-    accuracy = scores.accuracy(np.stack([found, target]), label)
+    """Measurements of an export's logits against the network's, `target`."""
+    difference = np.abs(exported.astype(np.float64) - target)
+    accuracy = scores.accuracy(np.stack([exported, target]), label)
     return {
         "images": len(label),
         "accuracy": float(accuracy[0]),
         "float_accuracy": float(accuracy[1]),
-        "agreement": float(scores.agreement(found[None], target)[0]),
+        "agreement": float(scores.agreement(exported[None], target)[0]),
         "error_max": float(difference.max()),
         "error_mean": float(difference.mean()),
         "largest_logit": float(np.abs(target).max()),

@@ -40,6 +40,12 @@ class Options:
     waive: Sequence[str] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> "Options":
+        """Options from the parsed arguments of `kd export`."""
+        names = ("run", "format", "out", "seed", "peer", "gate", "waive")
+        return cls(**{name: arguments[name] for name in names}, settings=arguments)
+
     @property
     def directory(self) -> Path:
         """Directory that the export is written to."""
@@ -73,7 +79,7 @@ def export(options: Options) -> dict[str, Any]:
         verdicts = gates.judge(written.figures, limits, options.waive)
         gates.enforce(verdicts)
         np.savez(building / "golden.npz", **written.golden._asdict())
-        report = provenance.of(source)
+        report = provenance.describe(source)
         report |= {"format": options.format, "int8": written.int8, **written.report}
         report["gates"] = [verdict._asdict() for verdict in verdicts]
         (building / directory.CARD).write_text(card.markdown(report, source.config))

@@ -29,9 +29,9 @@ COMMON = {
         1e-5, False, "largest difference of a logit, in units of the largest logit"
     ),
     "accuracy_drop": Limit(0.003, False, "accuracy lost"),
-    "agreement": Limit(0.985, True, "share of images with the float student's class"),
+    "agreement": Limit(0.985, True, "fraction of images with the float student's class"),
     "recorded": Limit(
-        0.995, True, "share of images with the class that the run stored of this network"
+        0.995, True, "fraction of images with the class that the run stored for this network"
     ),
 }
 """Defaults of the gates that any format may have, by the name of their figure. Those of one format

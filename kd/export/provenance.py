@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def of(source: Source) -> dict[str, Any]:
+def describe(source: Source) -> dict[str, Any]:
     """Entries of `report.json` about the network: run, training, teachers, costs, packages."""
     result = source.result
     costs = result if source.peer is None else result["peers"][source.peer]

@@ -94,7 +94,7 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
     else:
         yield _loss(content, teacher)
         size = teacher["networks"]
-        whom = f"the {size} networks that taught it" if size > 1 else "its teacher"
+        whom = f"the {size} networks of its teacher" if size > 1 else "its teacher"
         yield compare_costs(content["costs"]["student"], teacher["costs"], whom)
         agreement = 100 * teacher["agreement"]
         yield f"It predicts its teacher's class on {agreement:.2f} % of the images."

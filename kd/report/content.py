@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kd.report import comparison, run, sections
+from kd.report import comparison, sections
 from kd.report.conclusions import conclude, conclude_many
-from kd.report.run import Run
+from kd.report.run import Run, read
 from kd.runs.workdir import Workdir
 
 
@@ -25,13 +25,13 @@ def make_content(
       InputError: a directory has no finished run, a teacher's run is missing, or the examples
         differ; with `networks`, also where data or teacher are no longer those of the run.
     """
-    runs = [run.read(Workdir(path), root) for path in dict.fromkeys(paths)]
+    runs = [read(Workdir(path), root) for path in dict.fromkeys(paths)]
     comparison.require_same_examples(runs)
     if networks:
         from kd.report.networks import load
 
-        runs = [one._replace(networks=load(one, images)) for one in runs]
-    content: dict[str, Any] = {"runs": [describe(one) for one in runs]}
+        runs = [run._replace(networks=load(run, images)) for run in runs]
+    content: dict[str, Any] = {"runs": [describe(run) for run in runs]}
     for section in sections.load():
         _add(content, section.name, section.compare(runs, content["runs"]))
     content["conclusions"] = conclude_many(content)

@@ -34,8 +34,8 @@ def corrupted(image: np.ndarray) -> dict[str, list[str]] | None:
     if clean is None:
         return None
     batch = jax.device_put(image[None])
-    look = lambda kind, severity: np.asarray(corrupt(batch, kind, severity))[0]
+    picture = lambda kind, severity: np.asarray(corrupt(batch, kind, severity))[0]
     return {
-        kind: [clean, *(str(png(look(kind, i))) for i in range(1, SEVERITIES + 1))]
+        kind: [clean, *(str(png(picture(kind, i))) for i in range(1, SEVERITIES + 1))]
         for kind in KINDS
     }

@@ -28,8 +28,8 @@ def write(
       out: directory of the report; None is RUN/report, or for several runs `report` beside the
         first.
       root: see `kd.report.content.make_content`.
-      networks: see there.
-      images: see there.
+      networks: likewise.
+      images: likewise.
     """
     content = make_content(paths, root, networks, images)
     first = epath.Path(paths[0])

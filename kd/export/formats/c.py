@@ -29,8 +29,8 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
     """Writes `model.tflite`, the C sources, and under `kernels` an implementation of them."""
     from kd.export import c_source, card, lower, run_c, tflite
 
-    made = tflite.convert(source, True, settings["calibration"])
-    written = tflite_written(source, made, directory, settings)
+    file = tflite.convert(source, True, settings["calibration"])
+    written = tflite_written(source, file, directory, settings)
     report, figures = written.report, written.figures
     network = card.network({"seed": source.seed, "peer": source.peer})
     header = c_source.Header(
@@ -40,13 +40,13 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
         f"{source.workdir}, {network}, by kd {__version__}",
     )
     golden = written.golden
-    c_source.write(directory, made.content, header, golden.input, golden.output)
-    report["operators"] = c_source.operators(made.content)
+    c_source.write(directory, file.content, header, golden.input, golden.output)
+    report["operators"] = c_source.operators(file.content)
     if settings["kernels"] == "none":
         return written
     from kd.export import kernels
 
-    memory = kernels.generate(made, directory / "kernels")
+    memory = kernels.generate(file, directory / "kernels")
     worst = run_c.check(directory)
     report["checks"]["kernels"] = {
         "arena_bytes": memory.arena,

@@ -47,24 +47,24 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
     """Writes `model.tflite`."""
     from kd.export import tflite
 
-    made = tflite.convert(source, settings["int8"], settings["calibration"])
-    return tflite_written(source, made, directory, settings)
+    file = tflite.convert(source, settings["int8"], settings["calibration"])
+    return tflite_written(source, file, directory, settings)
 
 
-def tflite_written(source: Any, made: Any, directory: Path, settings: Settings) -> Any:
-    """Writes and measures a LiteRT file, `made` by `kd.export.tflite`."""
+def tflite_written(source: Any, file: Any, directory: Path, settings: Settings) -> Any:
+    """Writes and measures a `kd.export.tflite.TFLite`."""
     from kd.export import checks, graph, lower, tflite_checks
 
-    (directory / "model.tflite").write_bytes(made.content)
-    comparison = tflite_checks.compare(source, made.content, settings["images"])
-    first, last = graph.ends(made.content)
+    (directory / "model.tflite").write_bytes(file.content)
+    comparison = tflite_checks.compare(source, file.content, settings["images"])
+    first, last = graph.ends(file.content)
     meaning = "pixel - 128" if lower.front(source).pixels else "raw values"
     report: dict[str, Any] = {
         "input": _tensor(first) | {"meaning": meaning},
         "output": _tensor(last),
-        "operations": [op.name for op in graph.operations(made.content)],
-        "flash_bytes": len(made.content),
-        "calibration": {"images": made.calibrated} if made.calibrated else None,
+        "operations": [op.name for op in graph.operations(file.content)],
+        "flash_bytes": len(file.content),
+        "calibration": {"images": file.calibrated} if file.calibrated else None,
         "checks": comparison.checks,
     }
     int8 = last.dtype == "INT8"
