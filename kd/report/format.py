@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 
 def short(name: str) -> str:
@@ -32,7 +33,7 @@ def estimate(numbers: Sequence[float]) -> list[str]:
     return [percent(value), span(low, high)]
 
 
-def gain(numbers: Mapping[str, float]) -> list[str]:
+def gain(numbers: Mapping[str, Any]) -> list[str]:
     """Three cells of `value`, `low`, `high` and `mcnemar_p`: points, interval and p-value."""
     return [
         points(numbers["value"]),
