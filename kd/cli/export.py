@@ -1,7 +1,8 @@
 """`kd export`: writes a finished student for a device."""
 
 import argparse
-import dataclasses
+
+from kd.export import formats
 
 ORDER = 80
 HELP = "write the student of a finished run for a device, and verify the file"
@@ -10,17 +11,9 @@ report.json, golden vectors and a model card. Nothing is written if a check (gat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `kd export`."""
+    """Adds the arguments of `kd export`, those of the formats included."""
     parser.add_argument("run", metavar="RUN", help="directory of a finished run")
-    parser.add_argument(
-        "--format",
-        required=True,
-        choices=("stablehlo", "litert", "c"),
-        help="stablehlo: an archive for jax; litert: a .tflite file; c: int8 as C",
-    )
-    parser.add_argument(
-        "--int8", action="store_true", help="quantize to 8 bits; --format c always does"
-    )
+    formats.add_arguments(parser)
     parser.add_argument("--out", metavar="DIR", help="default: RUN/export/FORMAT")
     parser.add_argument(
         "--seed",
@@ -33,26 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="I",
         help="index of the peer in a cohort (default: chosen as the seed is)",
-    )
-    parser.add_argument(
-        "--calibration",
-        type=int,
-        metavar="N",
-        help="training images for measuring int8 ranges (default: 1000)",
-    )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="images for the reference kernels and TFLM (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--kernels",
-        default="bakenn",
-        choices=("bakenn", "none"),
-        help="C11 kernels to write with the array and to run on this machine (default: "
-        "%(default)s)",
     )
     parser.add_argument(
         "--gate",
@@ -74,6 +47,5 @@ def act(options: argparse.Namespace) -> int:
     """Exports and prints what was verified. Raises InputError, or RunError if a gate fails."""
     from kd.export import command
 
-    names = [field.name for field in dataclasses.fields(command.Options)]
-    print(command.act(command.Options(**{name: getattr(options, name) for name in names})))
+    print(command.act(command.Options.from_arguments(vars(options))))
     return 0
