@@ -4,7 +4,6 @@ refuses.
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -375,19 +374,6 @@ def test_the_same_directory_is_not_trained_by_two_at_once(small_config, capsys):
         error = refused(capsys, "--config", f"{small_config}:teacher")
     assert "in use by another process" in error
     assert kd("--config", f"{small_config}:teacher") == 0
-
-
-def test_help_needs_no_jax():
-    code = (
-        "import sys\nfrom kd.cli.main import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
-    )
-    for arguments in (["--help"], ["run", "--help"], ["table", "--help"], ["prepare", "--help"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True
-        )
-        assert done.returncode == 0 and "usage: kd" in done.stdout, done.stderr
 
 
 def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
