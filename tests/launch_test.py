@@ -219,7 +219,7 @@ esac
     assert process.returncode == 143 and log.read_text().split() == ["table", "saved"]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_what_a_gpu_does_goes_on_where_its_time_was_over(tmp_path):
     """At toy size on a CPU: a call of a few seconds ends with 75, later ones with all that was
     asked for.
