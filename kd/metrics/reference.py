@@ -2,7 +2,8 @@
 on the evaluated images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,7 +13,7 @@ from kd.metrics.intervals import Interval, paired_difference
 
 
 def of_members(
-    members: Float[np.ndarray, "m n c"], shares: Sequence[float], section: Mapping
+    members: Float[np.ndarray, "m n c"], shares: Sequence[float], section: Any
 ) -> Float[np.ndarray, "... n c"]:
     """Logits of what taught: [n, c], or where student i learned from member i alone those of the
     members, [m, n, c].

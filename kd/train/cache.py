@@ -30,7 +30,7 @@ from kd.data.augment import make_augment
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.init import own_key
+from kd.init import state_key
 from kd.runs.record import Progress
 from kd.teachers.codec import encode
 from kd.train.program import seed_keys
@@ -135,7 +135,7 @@ def make_ask(
     def batch(variables: PyTree, images: Any, key: Any, epoch: Any, first: Any) -> Any:
         index = jnp.minimum(first + jnp.arange(size), n - 1)
         examples = {"image": images[index], "index": index, "epoch": epoch}
-        logits = each(variables, (), augment(own_key(key), examples))
+        logits = each(variables, (), augment(state_key(key), examples))
         return encode(logits, precision(config))
 
     def ask(key: jax.Array, epoch: int) -> dict[str, np.ndarray]:

@@ -71,7 +71,7 @@ def run(
     Raises:
       InputError: the run cannot start; nothing has been written.
       RunError: a loss is not finite.
-      kd.train.loop.Stopped: the run was asked to stop; the state is saved.
+      kd.train.signals.Stopped: the run was asked to stop; the state is saved.
     """
     if str(workdir) in waiting:
         raise InputError(f"{workdir} would be its own teacher, or start from itself.")

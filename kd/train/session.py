@@ -29,7 +29,7 @@ def train_run(setup: Setup, workdir: Workdir) -> Session:
 
     Raises:
       RunError: a loss is not finite.
-      kd.train.loop.Stopped: the run was asked to stop; the state is saved.
+      kd.train.signals.Stopped: the run was asked to stop; the state is saved.
     """
     config, plan = setup.config, setup.plan
     profile = Profile(workdir.path / "profile", config.profile)
