@@ -22,7 +22,7 @@ LAYERS = (
     "__init__ __main__",
 )
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages.split()}
-WITHIN_A_LAYER = {("models", "features"), ("objectives", "features")}
+WITHIN_A_LAYER = {("models", "features"), ("objectives", "features"), ("predict", "step")}
 FILES = sorted((ROOT / "kd").rglob("*.py"))
 LONG_FILES = {"cli/main.py", "config/__init__.py", "data/augment.py"}
 LONG_FUNCTIONS = {"_parser", "add", "run_all", "set_up"}
