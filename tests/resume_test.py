@@ -37,7 +37,7 @@ def assert_same(a, b):
     )
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(finished, small_config, capsys, monkeypatch):
+def test_sigterm_saves_and_the_same_command_resumes(finished, small_config, capsys, monkeypatch):
     """A real signal, sent in the middle of the run; the run is the student of `small.py`, done
     before without a stop.
     """
@@ -62,9 +62,9 @@ def test_sigterm_saves_and_the_same_command_goes_on(finished, small_config, caps
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_sigterm_outside_of_training_is_heard_too(finished, small_config, capsys, monkeypatch):
-    """In the last evaluation, after the last checkpoint: the same command only evaluates, and
-    nothing half-written is left.
+def test_sigterm_outside_of_training_stops_the_run(finished, small_config, capsys, monkeypatch):
+    """In the last evaluation, after the last checkpoint: no file is left half-written, and the
+    same command only evaluates.
     """
     write = Workdir.write
 
@@ -85,11 +85,12 @@ def test_sigterm_outside_of_training_is_heard_too(finished, small_config, capsys
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_sigterm_during_the_last_dispatch_of_a_teacher_is_heard(small_config, capsys, monkeypatch):
-    """The student that waits for it is not begun; the same command goes on with the results of the
-    teacher.
+def test_sigterm_during_the_teachers_last_dispatch_stops_before_the_student(
+    small_config, capsys, monkeypatch
+):
+    """The same command then writes the results of the teacher.
 
-    A launcher can ask for a status that tells such an end from a finished run's.
+    With --stopped_status a launcher can distinguish a stopped run from a finished one.
     """
     row = Record.row
 
@@ -109,7 +110,7 @@ def test_sigterm_during_the_last_dispatch_of_a_teacher_is_heard(small_config, ca
     assert teacher.finished
 
 
-def test_a_torn_last_line_of_the_record_is_mended(finished, small_config):
+def test_a_torn_last_line_of_the_record_is_repaired(finished, small_config):
     """What a kill in the middle of a write leaves behind."""
     run = Workdir("runs/small")
     whole = read_rows(run)
