@@ -778,7 +778,7 @@ def test_a_large_table_is_a_few_lines(home):
     assert experiment.load("large.py", seeds=1).cells()[0].reference[-7:] == "seeds=1"
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_real_runs_with_a_failure_a_kill_and_a_resume(home, capsys, monkeypatch):
     """`kd run` itself: the table is killed while it trains; the same command ends it, with the
     numbers of one that was not.
