@@ -102,7 +102,7 @@ def test_a_second_run_starts_from_the_first(name):
 def test_a_table_runs_the_first_of_two_runs_before_the_second(tmp_path):
     runs, second = {}, "configs/cifar100.py:method=ft"
     plans._add(second, tmp_path, runs, ())
-    order = [run.reference for run in plans.steps(runs[second], runs)]
+    order = [run.reference for run in plans.order_of(runs[second], runs)]
     teacher = "configs/cifar100_teacher.py:model=resnet32x4"
     assert order == [teacher, "configs/cifar100.py:method=ft_first", second]
 

@@ -1,6 +1,4 @@
-"""An int8 file as C: the array with a header for C11 and C++17, golden vectors, and a program that
-checks an implementation.
-"""
+"""An int8 file as C source: array, header, golden vectors and a program that checks kernels."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,11 +11,11 @@ from jaxtyping import Int8
 from kd.export import graph
 
 OPERATORS = {"PADV2": "PadV2", "BATCH_MATMUL": "BatchMatMul"}
-"""Methods `Add...` of TFLM's resolver that are not the schema's name in camel case."""
+"""Methods `Add...` of TFLM's resolver whose name is not the schema's in camel case."""
 
 
-class Facts(NamedTuple):
-    """What a header says beside the array."""
+class Header(NamedTuple):
+    """Contents of the header that the file itself does not have."""
 
     pixels: bool  # whether the input is `pixel - 128`
     labels: Sequence[str]
@@ -26,30 +24,30 @@ class Facts(NamedTuple):
 
 
 def write(
-    folder: Path,
+    directory: Path,
     content: bytes,
-    facts: Facts,
+    header: Header,
     inputs: Int8[np.ndarray, "n ..."],
     outputs: Int8[np.ndarray, "n c"],
 ) -> None:
     """Writes `kd_model.h`, `kd_model.c`, `kd_golden.h`, `kd_golden.c` and `kd_check.c`.
 
     Args:
-      folder: that exists.
+      directory: an existing one.
       content: the int8 file.
-      facts: of the header.
-      inputs: golden vectors.
-      outputs: of LiteRT's reference kernels for them.
+      header: further contents of the header.
+      inputs: of the golden vectors.
+      outputs: of LiteRT's reference kernels for these inputs.
     """
-    (folder / "kd_model.h").write_text(_header(content, facts))
-    (folder / "kd_model.c").write_text(_model(content, facts.labels))
-    (folder / "kd_golden.h").write_text(GOLDEN.format(count=len(inputs)))
-    (folder / "kd_golden.c").write_text(_golden(inputs, outputs))
-    (folder / "kd_check.c").write_text(CHECK)
+    (directory / "kd_model.h").write_text(_header(content, header))
+    (directory / "kd_model.c").write_text(_model(content, header.labels))
+    (directory / "kd_golden.h").write_text(GOLDEN.format(count=len(inputs)))
+    (directory / "kd_golden.c").write_text(_golden(inputs, outputs))
+    (directory / "kd_check.c").write_text(CHECK)
 
 
 def operators(content: bytes) -> list[str]:
-    """Methods of TFLM's resolver that the file needs, without `Add`, sorted."""
+    """Methods of TFLM's resolver that the file needs, sorted, without `Add`."""
     return sorted({_camel(op.name) for op in graph.operations(content)})
 
 
@@ -59,22 +57,22 @@ def _camel(name: str) -> str:
     )
 
 
-def _header(content: bytes, facts: Facts) -> str:
+def _header(content: bytes, header: Header) -> str:
     source, target = graph.ends(content)
     names = operators(content)
     return HEADER.format(
-        title=facts.title.replace("*/", "* /"),
+        title=header.title.replace("*/", "* /"),
         bytes=len(content),
         input_size=math.prod(source.shape),
         input_shape=", ".join(map(str, source.shape)),
         input_scale=_number(source.scale),
         input_zero=source.zero,
-        pixel=PIXEL if facts.pixels else "",
+        pixel=PIXEL if header.pixels else "",
         output_size=math.prod(target.shape),
         output_scale=_number(target.scale),
         output_zero=target.zero,
         classes=target.shape[-1],
-        arena=facts.arena,
+        arena=header.arena,
         count=len(names),
         names=" ".join(f"KD_ADD({name})" for name in names),
     )
@@ -89,9 +87,10 @@ def _model(content: bytes, labels: Sequence[str]) -> str:
 
 
 def _golden(inputs: np.ndarray, outputs: np.ndarray) -> str:
-    each = lambda vectors: ",\n".join(f"    {{\n{_rows(v)}}}" for v in vectors)
-    flat = lambda vectors: vectors.reshape(len(vectors), -1)
-    return VECTORS.format(inputs=each(flat(inputs)), outputs=each(flat(outputs)))
+    rows = lambda vectors: ",\n".join(
+        f"    {{\n{_rows(v)}}}" for v in vectors.reshape(len(vectors), -1)
+    )
+    return VECTORS.format(inputs=rows(inputs), outputs=rows(outputs))
 
 
 def _rows(values: Iterable[np.integer]) -> str:
@@ -101,15 +100,14 @@ def _rows(values: Iterable[np.integer]) -> str:
 
 
 def _number(value: float) -> str:
-    """A float constant that is exactly the float32."""
-    return f"{np.float32(value):.9g}".replace("e", "e") + (
-        "f" if any(c in f"{np.float32(value):.9g}" for c in ".e") else ".0f"
-    )
+    """A C constant that is exactly this float32."""
+    digits = f"{np.float32(value):.9g}"
+    return digits + ("f" if any(c in digits for c in ".e") else ".0f")
 
 
 def _text(name: str) -> str:
-    """A C string of any text: what is not plain ASCII becomes three octal digits a byte, which no
-    digit after it can lengthen.
+    """A C string of any text. Other bytes than plain ASCII become three octal digits, which a digit
+    that follows cannot extend.
     """
     plain = lambda byte: 32 <= byte < 127 and byte not in b'"\\?'
     return '"' + "".join(chr(b) if plain(b) else f"\\{b:03o}" for b in name.encode()) + '"'

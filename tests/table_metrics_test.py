@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kd.errors import InputError
-from kd.tables.derived import best_bias, evaluate, parse
+from kd.tables.evaluate import best_bias, evaluate
+from kd.tables.metric_call import parse
 
 
 @pytest.fixture
@@ -84,8 +85,8 @@ def test_the_bias_is_chosen_on_validation_unless_the_text_says_test(predictions)
     )
     chosen = of("errors(bias=2)", predictions)
     peeked = of("errors(bias=2, chosen_on='test')", predictions)
-    assert peeked < chosen and parse("errors(bias=2, chosen_on='test')").peeks
-    assert not parse("errors(bias=2)").peeks
+    assert peeked < chosen and parse("errors(bias=2, chosen_on='test')").uses_test
+    assert not parse("errors(bias=2)").uses_test
 
 
 @pytest.mark.parametrize(
@@ -93,14 +94,14 @@ def test_the_bias_is_chosen_on_validation_unless_the_text_says_test(predictions)
     [
         ("erors", "Did you mean 'errors'"),
         ("errors(off=3)", "Did you mean 'of'"),
-        ("errors(3)", "keywords as in"),
+        ("errors(3)", "keywords such as"),
         ("errors(of='three')", "classes are numbers"),
         ("errors(bias=3, chosen_on='train')", "chosen_on 'train'"),
         ("kl(of=3)", "takes no keywords"),
-        ("bias", "say whose"),
+        ("bias", "bias is missing, as in 'bias(bias=3)'"),
         ("exported_bytes(of=3)", "takes no keywords"),
-        ("errors(bias=3, exported=True)", "not of its file"),
-        ("__import__('os').system('x')", "keywords as in"),
+        ("errors(bias=3, exported=True)", "exported files have no bias"),
+        ("__import__('os').system('x')", "keywords such as"),
     ],
 )
 def test_wrong_metrics_teach(text, words):

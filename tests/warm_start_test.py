@@ -1,6 +1,4 @@
-"""A run that starts from another: whose variables it takes over, what it trains first, what it
-refuses.
-"""
+"""Warm starts (`config.init`): which variables are copied, which run is trained first, errors."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +25,7 @@ def kd(*arguments):
 
 @pytest.fixture
 def labels(finished, small_config: Path) -> str:
-    """A run from labels alone, that starts where the finished teacher ended."""
+    """A config of a run from labels that starts from the finished teacher."""
     text = small_config.read_text()
     text = text.replace('arg != "teacher"', 'arg not in ("teacher", "labels")')
     start = '    if arg == "labels":\n        c.init = dict(config="small.py:teacher")\n'
@@ -36,7 +34,7 @@ def labels(finished, small_config: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_that_learns_nothing_more_ends_where_the_first_did(labels, capsys):
+def test_at_learning_rate_zero_a_run_ends_as_its_initial_run(labels, capsys):
     assert kd("--config", labels, STILL) == 0
     first, second = FIRST.predictions()["logits"], SECOND.predictions()["logits"]
     np.testing.assert_array_equal(first, second)
@@ -49,8 +47,8 @@ def test_a_run_that_learns_nothing_more_ends_where_the_first_did(labels, capsys)
 
 
 @pytest.mark.slow
-def test_only_what_take_finds_is_taken_over(labels):
-    """The head alone: then the logits differ, and the head has not moved."""
+def test_only_variables_that_match_take_are_copied(labels):
+    """With the head alone the logits differ, and the head is that of the initial run."""
     take = "--config.init.take=^student/head/"
     assert kd("--config", labels, STILL, take) == 0
     first, second = (load_trained(run).variables["params"] for run in (FIRST, SECOND))
@@ -59,7 +57,7 @@ def test_only_what_take_finds_is_taken_over(labels):
 
 
 @pytest.mark.slow
-def test_one_network_is_the_start_of_all_seeds(labels):
+def test_an_initial_run_of_one_seed_starts_all_seeds(labels):
     alone = ["--config", "small.py:teacher", "--config.seeds=1", "--workdir", "one"]
     assert kd(*alone) == 0
     arguments = ["--config.init.config=", "--config.init.run=one", "--config.seeds=3"]
@@ -94,7 +92,7 @@ FT = [
         (["holdout=0.2"], "config.init: the run in runs/small-teacher was evaluated"),
     ],
 )
-def test_what_cannot_start_is_refused(labels, capsys, arguments, words):
+def test_an_initial_run_that_does_not_fit_is_refused(labels, capsys, arguments, words):
     options = [f"--config.{a}" for a in arguments]
     assert kd("--config", labels, *options) == 2
     told = capsys.readouterr().err
@@ -102,7 +100,7 @@ def test_what_cannot_start_is_refused(labels, capsys, arguments, words):
     assert not SECOND.path.exists()
 
 
-def test_another_network_is_told_of_before_the_first_run_is_trained(labels, capsys):
+def test_another_network_is_refused_before_the_initial_run_is_trained(labels, capsys):
     shutil.rmtree("runs")
     assert kd("--config", labels, "--config.student.widths=(9,)") == 2
     assert "is [9, 10] here" in capsys.readouterr().err
@@ -110,7 +108,7 @@ def test_another_network_is_told_of_before_the_first_run_is_trained(labels, caps
 
 
 @pytest.mark.slow
-def test_a_first_run_that_changed_is_noticed_on_resume(labels, capsys):
+def test_resuming_with_a_changed_initial_run_is_refused(labels, capsys):
     assert kd("--config", labels) == 0
     (SECOND.path / "result.json").unlink()
     origin = SECOND.read("origin.json")
@@ -152,10 +150,8 @@ def get_config(arg):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIRST_OF)
-def test_two_runs_end_to_end(name, tmp_path, small_data, monkeypatch):
-    """Each is one command: teacher, first run, second run. The second begins with what the first
-    has learnt.
-    """
+def test_methods_of_two_runs_end_to_end(name, tmp_path, small_data, monkeypatch):
+    """One command trains the teacher, the first run and the second, which starts from the first."""
     monkeypatch.chdir(tmp_path)
     Path("two.py").write_text(CONFIG.replace("{data}", str(small_data)))
     still = [STILL, "--workdir", "still"]
