@@ -11,7 +11,7 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
-from kd.teachers import ensemble
+from kd import teachers
 from kd.teachers.codec import encode
 
 TITLE = "step of KD with cached logits of the teacher over the live teacher"
@@ -36,7 +36,7 @@ def _make(problem: Problem) -> Made:
     memory, and the same time.
     """
     logits = jnp.zeros((1, problem.examples, problem.num_classes))
-    cached = ensemble.cached(problem.num_classes)
+    cached = teachers.cached(problem.num_classes)
     steps = {"live": step_of("kd", problem)}
     for precision in PRECISIONS:
         stored = encode(logits, precision)

@@ -12,9 +12,8 @@ import numpy as np
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.timer import ratio
-from kd import build
+from kd import build, teachers
 from kd.devices.vectorize import HOW
-from kd.teachers import ensemble
 
 TITLE = "forward of an ensemble by each way of going over it, over unroll; batch 64"
 REPEATS = 15
@@ -38,7 +37,7 @@ def _make(section: Mapping[str, Any], members: int, size: int) -> Made:
     weights = jax.jit(jax.vmap(lambda key: net.init(key, image)))(keys)
 
     def way(how: str) -> Any:
-        apply = ensemble.ensemble(net, "probs", how).apply
+        apply = teachers.ensemble(net, "probs", how).apply
         compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
         return partial(compiled, weights, image)
 

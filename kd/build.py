@@ -9,13 +9,16 @@ import optax
 
 from kd import config as configs
 from kd import optim, registry
-from kd.config import ConfigDict, teachers
+from kd.config import ConfigDict
+from kd.config.defaults import TEACHER
+from kd.config.teachers import complete_groups
 from kd.data import load
 from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError, unknown
 from kd.models.peers import peers
 from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.quantize.student import Quantized
+from kd.teachers import kind
 from kd.values import of_type
 
 RESERVED = ("loss", "accuracy", "grad_norm")
@@ -53,7 +56,7 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     maker = registry.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
     )
-    config.teacher = teachers.spelled(config.teacher)
+    config.teacher = _teacher(config.teacher)
     own = dict.fromkeys(optim.EXTRA, 0.0)
     config.optimizer = _spelled(maker, config.optimizer, "optimizer", own)
     config.schedule = _curve(config.schedule, "schedule")
@@ -100,6 +103,11 @@ def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
     return {
         term: tuple(getattr(find(spec), "needs", ())) for term, spec in config.objective.items()
     }
+
+
+def _teacher(section: ConfigDict) -> ConfigDict:
+    """The section `teacher` with the defaults of its groups and its kind."""
+    return ConfigDict(kind.complete(complete_groups(section).to_dict(), TEACHER))
 
 
 def _curve(section: ConfigDict, where: str) -> ConfigDict:

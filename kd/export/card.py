@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd.export.gates import LIMITS
+from kd.teachers import kind
 
 FORMATS = {
     "stablehlo": (
@@ -98,8 +99,8 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
 def _teachers(taught: Mapping[str, Any] | None, name: str | None) -> list[str]:
     """Runs that taught, a line for each; where there are none, what did in their place."""
     if taught is None:
-        own = "the mean of the student's own weights over its updates"
-        return [f"teacher: {own}" if name == "ema" else "no run as a teacher"]
+        description = kind.describe(name) if name else ""
+        return [f"teacher: {description}" if description else "no run as a teacher"]
     lines = []
     for group in taught["groups"]:
         line = f"teacher: {group['run']}, members {group['members']}"

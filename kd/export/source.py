@@ -20,7 +20,7 @@ from kd.devices.vectorize import pick
 from kd.errors import InputError
 from kd.metrics.scores import accuracy
 from kd.predict import make_logits
-from kd.runs.networks import fingerprint, load_trained
+from kd.runs.networks import load_networks, weights_hash
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.types import PyTree
@@ -82,11 +82,11 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
     place = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
     result = workdir.read("result.json")
     at, why = _choose(workdir, result, seed, peer)
-    trained = load_trained(workdir, place, ALL._replace(members=str(at)))
+    trained = load_networks(workdir, place, ALL._replace(members=str(at)))
     peers = len(result.get("peers", [1]))
     config = build.as_today(config)
     dataset = build.make_data(ConfigDict(config))
-    if fingerprint(dataset.test) != result["evaluated"]:
+    if weights_hash(dataset.test) != result["evaluated"]:
         raise InputError(
             f"{workdir} was evaluated on other {result['split']} examples than config.data gives "
             "here. Restore the data, or train again."
@@ -107,7 +107,7 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
 def _choose(
     workdir: Workdir, result: dict[str, Any], seed: int | None, peer: int | None = None
 ) -> tuple[int, str]:
-    """Which of the run's networks, counted as `kd.runs.networks.load_trained` does, and why."""
+    """Which of the run's networks, counted as `kd.runs.networks.load_networks` does, and why."""
     seeds, k = result["seeds"], len(result.get("peers", [1]))
     if seed is not None and seed not in seeds:
         raise InputError(f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}.")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
-from kd.metrics.limits import at_least, at_most
+from kd.metrics.intervals import at_least, at_most
 
 STATES = {
     "met": "Acceptance MET",

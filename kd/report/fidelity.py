@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kd.metrics import scores
-from kd.metrics.reference import lost
+from kd.metrics.reference import accuracy_loss
 
 
 class ClassRow(NamedTuple):
@@ -45,7 +45,7 @@ def per_class(
         row = ClassRow(int(k), int(at.sum()), _share(own, of))
         if target is not None:
             taught = target[..., at, :]
-            found = lost(own, taught, of, draws=1000)
+            found = accuracy_loss(own, taught, of, draws=1000)
             row = row._replace(
                 teacher=_share(taught, of),
                 agreement=float(scores.agreement(own, taught).mean()),

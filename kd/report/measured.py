@@ -13,7 +13,7 @@ import numpy as np
 
 from kd.build import make_data, spell_out
 from kd.config import ConfigDict, complete
-from kd.config.teachers import ALL, Group
+from kd.config.teachers import ALL, Members
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError, MissingData
@@ -23,7 +23,7 @@ from kd.report.network import Net, load_net
 from kd.report.similarity import centred_gram, cka
 from kd.report.stored import Stored
 from kd.runs.environment import hardware
-from kd.runs.networks import fingerprint, load_trained
+from kd.runs.networks import load_networks, weights_hash
 from kd.runs.workdir import Workdir
 
 BUDGET = 1e12
@@ -46,7 +46,7 @@ def load_data(stored: Stored) -> Dataset:
         dataset = make_data(config)
     except MissingData as error:
         raise MissingData(f"{error} `--stored` reports what the run has stored alone.") from None
-    if fingerprint(dataset.test) != stored.result.get("evaluated"):
+    if weights_hash(dataset.test) != stored.result.get("evaluated"):
         raise InputError(
             f"{stored.workdir} was evaluated on other images than data set {config.data.name} has "
             "on this machine now. `--stored` reports what the run has stored alone."
@@ -69,7 +69,7 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
     # Of cohorts the first peers, for others may be of another architecture.
     peers = len(stored.result.get("peers", [1]))
     first = [i * peers for i in range(len(stored.result["seeds"]))]
-    nets = {"student": load_net(load_trained(stored.workdir, group=_only(first)))}
+    nets = {"student": load_net(load_networks(stored.workdir, group=_only(first)))}
     if len(stored.teachers) == 1:  # what is compared below is of one architecture
         nets["teacher"] = _teacher(stored)
     cost = sum(len(net.members) * net.macs for net in nets.values())
@@ -98,8 +98,8 @@ def measure(stored: Stored, dataset: Dataset, images: int | None) -> dict[str, A
 
 def _teacher(stored: Stored) -> Net:
     origin = stored.result["teacher"]
-    trained = load_trained(Workdir(origin["run"]), group=_only(origin["members"]))
-    if fingerprint(trained.variables) != origin["weights"]:
+    trained = load_networks(Workdir(origin["run"]), group=_only(origin["members"]))
+    if weights_hash(trained.variables) != origin["weights"]:
         raise InputError(
             f"the weights in {origin['run']} are not those that {stored.workdir} learned from. "
             "`--stored` reports what the run has stored alone."
@@ -107,7 +107,7 @@ def _teacher(stored: Stored) -> Net:
     return load_net(trained)
 
 
-def _only(members: Sequence[int]) -> Group:
+def _only(members: Sequence[int]) -> Members:
     return ALL._replace(members=",".join(map(str, members)))
 
 

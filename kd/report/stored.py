@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kd.config import default_workdir
-from kd.config.teachers import recorded
+from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics import scores
 from kd.metrics.intervals import paired_difference
-from kd.metrics.reference import beside, lost, of_members
+from kd.metrics.reference import accuracy_loss, per_student
 from kd.report import calibration, fidelity, significance
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
+from kd.teachers.reduction import reference_logits
 
 COSTS = ("parameters", "bytes", "macs")
 
@@ -77,10 +78,11 @@ class Stored(NamedTuple):
         return {k: sum(cost[k] for cost in each[: self.networks]) for k in COSTS}
 
     def together(self, members: np.ndarray) -> np.ndarray:
-        """Logits [m, n, c] of all its teachers as one target, see `kd.metrics.reference`."""
-        groups = recorded(self.result["teacher"])
-        shares = [share for group in groups for share in group.shares]
-        return of_members(members, shares, self.config.get("teacher", {}))
+        """The reference of all its teachers' logits [m, n, c], see `kd.teachers.reduction`."""
+        weights = recorded_weights(self.result["teacher"])
+        section = self.config.get("teacher", {})
+        paired = section.get("members") == "paired"
+        return reference_logits(members, weights, section.get("reduce", "probs"), paired)
 
 
 def read(workdir: Workdir) -> Stored:
@@ -116,7 +118,7 @@ def read(workdir: Workdir) -> Stored:
             )
         teachers.append(Teacher(there, taught, group.members))
         logits.append(found["logits"][np.asarray(group.members)])
-    target = beside(own.together(np.concatenate(logits)), len(own.logits))
+    target = per_student(own.together(np.concatenate(logits)), len(own.logits))
     return own._replace(teachers=tuple(teachers), target=target)
 
 
@@ -160,7 +162,7 @@ def describe(stored: Stored, root: str) -> dict[str, Any]:
             name = f"teacher in {teacher.workdir}" if several else "teacher"
             content["costs"][name] = teacher.costs[0]  # one architecture
         content["teacher"] = {
-            "groups": [group._asdict() for group in recorded(result["teacher"])],
+            "groups": [group.to_json() for group in recorded(result["teacher"])],
             "paired": stored.paired,
             "networks": stored.networks,
             "costs": stored.teacher_costs,
@@ -225,7 +227,7 @@ def _against(logits: np.ndarray, label: np.ndarray, target: np.ndarray) -> dict[
     return {
         "accuracy": _mean(taught),
         "interval_95": around,
-        "loss": lost(logits, target, label)._asdict(),
+        "loss": accuracy_loss(logits, target, label)._asdict(),
         "mcnemar_p": [significance.mcnemar(*pair) for pair in pairs],
         "agreement": _mean(scores.agreement(logits, target)),
         "kl": _mean(scores.kl(logits, target)),

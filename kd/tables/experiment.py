@@ -67,7 +67,7 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
       InputError: no such file, or what it returns is no experiment: which row, and what to do.
         Configs are not read.
     """
-    given = config.ask(reference, "get_experiment", "experiment")
+    given = config.call_file(reference, "get_experiment", "experiment")
     if not isinstance(given, Mapping):
         raise InputError(
             f"{reference}: get_experiment returned {type(given).__name__}, expected dict."

@@ -11,7 +11,7 @@ from typing import Any
 
 from kd import config as configs
 from kd.config import ConfigDict, identity
-from kd.config.teachers import groups_of, spelled
+from kd.config.teachers import complete_groups, groups_of
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
 from kd.tables import derived
@@ -150,7 +150,7 @@ def _check_owner(workdir: Workdir, config: ConfigDict) -> None:
     if not (workdir.path / "config.json").exists():
         return
     whole = ConfigDict(config.to_dict())
-    whole.teacher = spelled(config.teacher)  # groups are lists, of which keys tell nothing
+    whole.teacher = complete_groups(config.teacher)  # groups are lists, of which keys tell nothing
     ours, usual = _flat(whole), _flat(configs.default())
     theirs = dict(configs.leaves(identity.identity(workdir.read("config.json"))))
     # A run's config spells out the settings of the things that it names; a thing that is not in

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from kd import __version__
-from kd.config.teachers import recorded
+from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics import scores
-from kd.metrics.reference import of_members
 from kd.runs import lineage
 from kd.runs.workdir import Workdir
 from kd.tables import derived
 from kd.tables.plan import Run
 from kd.tables.table import Cell
+from kd.teachers.reduction import reference_logits
 
 FACTS = (
     "config_hash",
@@ -118,8 +118,10 @@ def _of_teacher(run: Run, result: Mapping[str, Any]) -> list[float]:
         if not groups:
             raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
         found = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]
-        shares = [share for g in groups for share in g.shares]
-        logits = of_members(np.concatenate(found), shares, run.config.teacher)
+        weights = recorded_weights(result["teacher"])
+        section = run.config.teacher
+        paired = section.members == "paired"
+        logits = reference_logits(np.concatenate(found), weights, section.reduce, paired)
         logits = logits if logits.ndim == 3 else logits[None]
     return [100 * float(v) for v in scores.accuracy(logits, stored["label"])]
 

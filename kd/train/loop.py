@@ -17,7 +17,8 @@ import numpy as np
 from kd.devices import processes
 from kd.errors import RunError
 from kd.runs.checkpoint import Checkpoints
-from kd.runs.record import Progress, Record
+from kd.runs.progress import Progress
+from kd.runs.record import Record
 from kd.train.plan import Call, Plan
 from kd.types import DistillState, PyTree
 

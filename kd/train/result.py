@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd.config.identity import fingerprint as config_hash
+from kd.config.identity import config_hash
 from kd.models import cost
 from kd.models.peers import peers, variables_of
 from kd.runs.environment import hardware
-from kd.runs.networks import fingerprint
+from kd.runs.networks import weights_hash
 from kd.train.setup import Setup
 
 VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_bytes")
@@ -30,7 +30,7 @@ def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) 
     return {
         "split": setup.split,
         "examples": len(dataset.test.label),
-        "evaluated": fingerprint(dataset.test),
+        "evaluated": weights_hash(dataset.test),
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         "epochs": config.epochs,
         "steps": setup.plan.steps,

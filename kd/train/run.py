@@ -20,16 +20,17 @@ from kd.runs import lineage
 from kd.runs.checkpoint import Checkpoints
 from kd.runs.environment import Spent
 from kd.runs.lineage import WEIGHTS
-from kd.runs.networks import fingerprint, workdir_of, workdirs_of_teachers
-from kd.runs.record import Progress, Record, read_rows
+from kd.runs.networks import weights_hash, workdir_of, workdirs_of_teachers
+from kd.runs.progress import Progress
+from kd.runs.record import Record, read_rows
 from kd.runs.summary import Runs
 from kd.runs.workdir import Workdir
 from kd.train import cache
 from kd.train.loop import train
+from kd.train.members import check_teachers
 from kd.train.profile import Profile
 from kd.train.result import describe
 from kd.train.setup import Setup, check_parts, set_up
-from kd.train.teacher import check_teachers
 from kd.types import DistillState
 
 
@@ -179,7 +180,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     epochs = (plan.steps - at) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
     evaluation = setup.evaluation
-    logits, means = evaluation.logits(state.student), evaluation.mean_logits(state)
+    logits, means = evaluation.logits(state.student), evaluation.teacher_logits(state)
     predictions = {"logits": logits, "label": evaluation.label}
     if means is not None:
         predictions["teacher_logits"] = means
@@ -191,7 +192,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
         predictions["validation_label"] = validation.label
     figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
     result = describe(setup, logits, means)
-    result["weights"] = fingerprint(state.student)
+    result["weights"] = weights_hash(state.student)
 
     def finish() -> None:
         best = {f"best_{setup.split}": _best(workdir, setup.split)}
@@ -218,7 +219,7 @@ def _origin(setup: Setup) -> dict[str, Any]:
         teacher["groups"] = [contents(group) for group in teacher["groups"]]
     splits = {"train": setup.dataset.train, "test": setup.dataset.test}
     first = {"init": setup.start.origin["weights"]} if setup.start.origin else {}
-    return {"teacher": teacher, "data": fingerprint(splits), **first}
+    return {"teacher": teacher, "data": weights_hash(splits), **first}
 
 
 def _placed(shapes: DistillState, place: Sharding) -> DistillState:

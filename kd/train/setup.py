@@ -32,7 +32,7 @@ from kd.train.evaluation import Evaluation, make_evaluation
 from kd.train.plan import Plan
 from kd.train.program import make_order, make_update, make_updates, seed_keys, trace
 from kd.train.streaming import Batches
-from kd.train.teacher import Members, Taught, make_teacher
+from kd.train.teacher import RunTeacher, Stack, make_teacher
 from kd.train.warm_start import Start, make_start
 from kd.types import Augment, Batch, DistillState, PyTree
 
@@ -100,7 +100,7 @@ class Setup:
     dataset: Dataset
     plan: Plan
     student: nn.Module
-    taught: Taught
+    taught: RunTeacher
     start: Start
     place: Sharding  # of the states
     how: str  # over seeds
@@ -137,7 +137,7 @@ def set_up(
     taught = make_teacher(config, teachers, dataset, mesh)
     student = build.make_model(config.student.to_dict(), dataset.num_classes)
     objective = build.make_objective(
-        config.objective.to_dict(), taught.each, plan.steps_per_epoch, config.epochs
+        config.objective.to_dict(), taught.lifted_weights, plan.steps_per_epoch, config.epochs
     )
     tx = build.make_tx(config, plan.steps_per_epoch)
     augment = _augment(config, dataset)
@@ -145,7 +145,7 @@ def set_up(
     tables, label, keys = sharding.put(
         (tables, dataset.train.label, seed_keys(config.seed, config.seeds)), place
     )
-    frozen = {"teacher": taught.weights, "tables": tables}
+    frozen = {"teacher": taught.frozen, "tables": tables}
     image, batches = dataset.train.image, None
     if isinstance(image, Pictures):
         seeds = range(config.seed, config.seed + config.seeds)
@@ -162,20 +162,20 @@ def set_up(
         order = lambda epoch: compiled(keys, epoch)
     trainee = precision.network(student, config.precision)
     made = make_init(trainee, objective, taught.teacher, tx, augment)
-    begin = jax.jit(_init_all(made, plan, taught.apiece), out_shardings=states)
+    begin = jax.jit(_init_all(made, plan, taught.per_student), out_shardings=states)
     shapes = jax.eval_shape(begin, keys, frozen, initial, {})
     optim.check_decay(config.optimizer.to_dict(), shapes.params)
     given = make_start(config, first, dataset, shapes, place)
     how, loop = _ways(config, student, taught, shapes, dataset)
     updates = {}
     for size in plan.batch_sizes:
-        way = placement.choose(config, mesh, size, taught.spread, taught.apiece)
+        way = placement.choose(config, mesh, size, taught.spread, taught.per_student)
         view = _placed(augment, way.seen)
         made = trainee, objective, taught.teacher, tx, view
         step = make_step(*made, split=way.split, axis_name=way.axis_name)
         step = precision.training(step, config.precision)
         step = in_turns(step, student, taught.teacher)
-        update = make_update(step, size, how, taught.apiece, way.place)
+        update = make_update(step, size, how, taught.per_student, way.place)
         updates[size] = make_updates(
             update,
             size,
@@ -266,7 +266,11 @@ def _init_all(init: Callable, plan: Plan, paired: bool) -> Callable:
 
 
 def _ways(
-    config: ConfigDict, student: nn.Module, taught: Taught, shapes: DistillState, dataset: Dataset
+    config: ConfigDict,
+    student: nn.Module,
+    taught: RunTeacher,
+    shapes: DistillState,
+    dataset: Dataset,
 ) -> tuple[str, str]:
     """How to go over the seeds, and where to loop over updates: as the config says, or what is
     fastest here.
@@ -287,12 +291,12 @@ def _ways(
     return how, loop
 
 
-def _teachers_convolve(taught: Taught, image: jax.ShapeDtypeStruct) -> bool:
+def _teachers_convolve(taught: RunTeacher, image: jax.ShapeDtypeStruct) -> bool:
     """Whether one of them does, on a CPU."""
 
-    def slow(group: Members) -> bool:
+    def slow(group: Stack) -> bool:
         forward = lambda v, x: group.model.apply(v, x, train=False)
         one = jax.eval_shape(lambda members: pick(members, 0), group.variables)
         return loops_are_slow(forward, one, image)
 
-    return any(slow(group) for group in taught.groups)
+    return any(slow(group) for group in taught.stacks)
