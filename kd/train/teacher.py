@@ -3,6 +3,7 @@ cached logits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -171,7 +172,7 @@ def _by_group(weights: Sequence[float], sizes: Sequence[int]) -> tuple[Sequence[
     """The members' weights by group; None for equal weights in a single group."""
     if len(sizes) == 1 and len(set(weights)) == 1:
         return (None,)
-    ends = np.cumsum(sizes)
+    ends = accumulate(sizes)
     return tuple(tuple(weights[end - n : end]) for end, n in zip(ends, sizes, strict=True))
 
 
