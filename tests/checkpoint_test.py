@@ -102,7 +102,7 @@ def test_another_network_is_refused(saved, tmp_path):
     other = {"params": {"nothing": state.params["student"]["head"]}}
     with pytest.raises(InputError, match="does not hold this network"):
         load_student(directory, other)
-    with pytest.raises(InputError, match="no whole checkpoint"):
+    with pytest.raises(InputError, match="no complete checkpoint"):
         load_student(tmp_path / "empty", state.student)
 
 

@@ -1,5 +1,6 @@
-"""A network of a finished run as one small file under PyTorch's names, which `kd import` and
-PyTorch read back.
+"""Exports a run's network to a `.safetensors` file with PyTorch's names.
+
+`kd import` and PyTorch read it back.
 """
 
 import os
@@ -27,24 +28,24 @@ def to_torch(model_name: str, variables: PyTree) -> dict[str, np.ndarray]:
     """
     flat = traverse_util.flatten_dict(variables)
     names = convert.torch_names(convert.full_name(model_name))
-    return {names[path]: _turned(np.asarray(leaf)) for path, leaf in flat.items()}
+    return {names[path]: _pytorch_layout(np.asarray(leaf)) for path, leaf in flat.items()}
 
 
-def _turned(array: np.ndarray) -> np.ndarray:
+def _pytorch_layout(array: np.ndarray) -> np.ndarray:
     """[kh, kw, in, out] as [out, in, kh, kw]; [in, out] as [out, in]."""
-    turned = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-    return np.ascontiguousarray(turned)
+    transposed = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+    return np.ascontiguousarray(transposed)
 
 
 def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str:
     """Writes network `member` of a finished run to a `.safetensors` file, float32, and returns its
     sha256.
 
-    `SHA256SUMS` beside it, which `sha256sum --check` reads, has a line for it.
+    Adds a line to `SHA256SUMS` in the same directory, which `sha256sum --check` reads.
 
     Raises:
-      InputError: no finished run, no such member, a network without PyTorch's names or on eight
-        bits, or the file is there already.
+      InputError: no finished run, no such member, a network without PyTorch's names or with eight
+        bits, or the file exists already.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
@@ -80,11 +81,11 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
     part.write_bytes(safetensors.written(state, facts))
     part.replace(out)
     digest = convert.sha256(out)
-    _note(out, digest)
+    _write_sum(out, digest)
     return digest
 
 
-def _note(out: Path, digest: str) -> None:
+def _write_sum(out: Path, digest: str) -> None:
     """Adds or replaces the file's line in SHA256SUMS."""
     sums = out.parent / SUMS
     lines = sums.read_text().splitlines() if sums.exists() else []
