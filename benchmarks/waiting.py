@@ -30,7 +30,7 @@ from kd.runs.progress import Progress
 from kd.runs.record import Record
 from kd.runs.workdir import Workdir
 from kd.train.loop import train
-from kd.train.setup import Setup, set_up
+from kd.train.setup import Setup, prepare
 
 TITLE = "a run's loop over its compiled updates alone; what is more, the device waits"
 REPEATS = 9
@@ -85,7 +85,7 @@ def _make(network: Mapping[str, Any], updates: int) -> Made:
     c.optimizer = dict(name="sgd", learning_rate=0.01)
     c.batch_size, c.epochs, c.steps_per_call = SIZE, EPOCHS, updates
     c.eval_every = EPOCHS
-    setup = set_up(spell_out(config.complete(c)))
+    setup = prepare(spell_out(config.complete(c)))
     parts = {"alone": partial(_alone, setup), "loop": partial(_loop, setup, home)}
     return Made(parts, {"updates": setup.plan.steps})
 

@@ -9,7 +9,7 @@ import optax
 
 from kd import config as configs
 from kd import optim, registry
-from kd.config import ConfigDict
+from kd.config import ConfigDict, override
 from kd.config.defaults import TEACHER
 from kd.config.teachers import complete_groups
 from kd.data import load
@@ -83,6 +83,12 @@ def spell_out(config: ConfigDict) -> ConfigDict:
         settings = ConfigDict({k: v for k, v in section.items() if k != "weight"})
         config.objective[term] = _spelled(maker, settings, where, {"weight": weight})
     return config.lock()
+
+
+def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
+    """The config, spelled out, after `--config.key=value` arguments. Raises InputError."""
+    config, rest = override.rename(config, arguments)
+    return spell_out(override.override(spell_out(config), rest))
 
 
 def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:

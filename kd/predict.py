@@ -1,16 +1,86 @@
-"""Logits of many networks on a whole split, a batch at a time."""
+"""Logits of trained networks: stacked networks of one architecture on any images."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from kd.devices.vectorize import over
+from kd.data.augment import make_normalize
+from kd.devices import precision
+from kd.devices.vectorize import over, pick
+from kd.errors import InputError
+from kd.step import make_eval
 from kd.types import Batch, PyTree
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Networks:
+    """Trained networks of one architecture, such as the seeds of a run: an ensemble.
+
+    Attributes:
+      model: the architecture, `model.apply(variables, image, train=False) -> Outputs`.
+      variables: of all networks, stacked, [m, ...].
+      shape: of one example, such as (8, 8, 1).
+      num_classes: c.
+      mean, std: per channel, by which images are normalised (uint8 images are scaled by 1 / 255
+        first).
+      class_names: in the order of the labels, or empty.
+      how: vmap, map or unroll over the networks; see `kd.devices.vectorize.over`.
+      policy: precision of the training, see `kd.devices.precision`.
+    """
+
+    model: nn.Module
+    variables: PyTree
+    shape: tuple[int, ...]
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...] = ()
+    how: str = "vmap"
+    policy: str = "default"
+
+    def __len__(self) -> int:
+        return jax.tree.leaves(self.variables)[0].shape[0]
+
+    def __getitem__(self, index: int | slice) -> "Networks":
+        """One of the networks, or some: still stacked, [1, ...] or [k, ...]."""
+        chosen = np.arange(len(self))[index]
+        return dataclasses.replace(self, variables=pick(self.variables, np.atleast_1d(chosen)))
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.shape))
+        kind, classes = type(self.model).__name__, self.num_classes
+        return f"{type(self).__name__}({len(self)} {kind}, {shape} to {classes} classes)"
+
+    def logits(self, images: Any, batch_size: int = 1000) -> Float[np.ndarray, "m n c"]:
+        """Logits of every network.
+
+        Args:
+          images: raw images [n, ...] as in the training data: uint8 pixels, or floats.
+          batch_size: images at a time; memory and speed, not results.
+
+        Raises:
+          InputError: images of another shape.
+        """
+        images = jnp.asarray(images)
+        if images.shape[1:] != self.shape or not len(images):
+            raise InputError(
+                f"images are {list(images.shape)}; expected one or more of shape "
+                f"{list(self.shape)}: [n, {', '.join(map(str, self.shape))}]."
+            )
+        evaluate = make_eval(self.model, make_normalize(self.mean, self.std))
+        evaluate = precision.evaluation(evaluate, self.policy)
+        return make_logits(evaluate, batch_size, self.how)(self.variables, images)
+
+    def accuracy(self, images: Any, label: Int[Any, " n"]) -> Float[np.ndarray, " m"]:
+        """Accuracy of every network, between 0 and 1."""
+        return np.mean(self.logits(images).argmax(-1) == np.asarray(label), axis=-1)
 
 
 def make_logits(
@@ -20,54 +90,50 @@ def make_logits(
     place: Any = None,
     spread: Callable[[Callable], Callable] | None = None,
 ) -> Callable[[PyTree, Any], Float[np.ndarray, "s n c"]]:
-    """`logits(variables, images) -> [s, n, c]` of stacked networks on a whole split, an array or
-    `kd.train.streaming.Evaluated`.
+    """`logits(variables, images) -> [s, n, c]` of stacked networks on all images of a split.
 
-    Of stacked cohorts of k peers each it is [s * k, n, c]: those of the first cohort, then those of
-    the second, ...
+    Images are an array, or a `kd.train.streaming.Evaluated`. With stacked cohorts of k peers the
+    logits are [s * k, n, c]: the peers of the first cohort, then those of the second, ...
 
-    Images are taken `batch_size` at a time by one program; the last batch is filled up with the
-    last image, which in evaluation mode touches no other example's result, and the filling is cut
-    off.
+    One program evaluates `batch_size` images at a time. The last batch is padded with the last
+    image, which changes no other result in evaluation mode; the padding is cut off.
 
     Args:
       evaluate: `evaluate(variables, batch) -> Outputs` of one network.
       batch_size: images at a time.
       how: over networks, see `kd.devices.vectorize.over`.
       place: sharding of the logits before they are fetched; None leaves it to the compiler.
-      spread: where the networks are spread over devices, see `kd.devices.mesh.spread`.
+      spread: distributes the networks over devices, see `kd.devices.mesh.spread`.
     """
-    logits_of = lambda weights, _, examples: evaluate(weights, examples).logits
-    each = over(logits_of, how, (0, None, None))
-    each = spread(each) if spread else each
+    logits_of = lambda weights, _, batch: evaluate(weights, batch).logits
+    evaluate_all = over(logits_of, how, (0, None, None))
+    evaluate_all = spread(evaluate_all) if spread else evaluate_all
 
     @partial(jax.jit, static_argnums=3, out_shardings=place)
     def batch(variables: PyTree, images: Array, first: Array, size: int) -> Array:
         index = jnp.minimum(first + jnp.arange(size), images.shape[0] - 1)
         epoch = jnp.zeros((), jnp.int32)
         examples = {"image": images[index], "index": index, "epoch": epoch}
-        return each(variables, (), examples)
+        return evaluate_all(variables, (), examples)
 
     def logits(variables: PyTree, images: Any) -> Float[np.ndarray, "s n c"]:
         n = images.shape[0]
         size = min(batch_size, n)
         if not isinstance(images, Array):
-            # Each is fetched before the next is sent, so that the device holds one batch of images.
+            # Each batch is fetched before the next is sent: the device holds one batch of images.
             parts = [
-                jax.device_get(batch(variables, filled, jnp.int32(0), size))
-                for filled in images.batches(size)
+                jax.device_get(batch(variables, padded, jnp.int32(0), size))
+                for padded in images.batches(size)
             ]
-            return _networks(parts, n)
+            return _join(parts, n)
         starts = [jnp.int32(first) for first in range(0, n, size)]
         parts = [batch(variables, images, first, size) for first in starts]
-        return _networks(jax.device_get(parts), n)
+        return _join(jax.device_get(parts), n)
 
     return logits
 
 
-def _networks(parts: list[Float[np.ndarray, "s *k b c"]], n: int) -> Float[np.ndarray, "_ n c"]:
-    """The batches of all images joined, the filling cut off, and the peers of cohorts one after the
-    other.
-    """
-    whole = np.concatenate(parts, axis=-2)[..., :n, :]
-    return whole.reshape(-1, *whole.shape[-2:])
+def _join(batches: list[Float[np.ndarray, "s *k b c"]], n: int) -> Float[np.ndarray, "_ n c"]:
+    """The batches of all images in one array, without the padding; peers of cohorts flattened."""
+    joined = np.concatenate(batches, axis=-2)[..., :n, :]
+    return joined.reshape(-1, *joined.shape[-2:])

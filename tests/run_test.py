@@ -400,7 +400,7 @@ def test_one_program_for_each_batch_shape_however_long_the_run(small_config):
     from kd.train import setup as setups
 
     config = spell_out(configs.load("small.py:teacher"))
-    setup = setups.set_up(config)
+    setup = setups.prepare(config)
     run = Workdir("run")
     with run.lock():
         train._train(setup, run)
@@ -424,7 +424,7 @@ def test_a_result_names_the_commit_that_was_trained(small_config):
 
     subprocess.run(["git", "init", "-q"], check=True)
     trained = commit()
-    setup = setups.set_up(spell_out(configs.load("small.py:teacher")))
+    setup = setups.prepare(spell_out(configs.load("small.py:teacher")))
     assert commit() != trained
     run = Workdir("run")
     with run.lock():

@@ -295,8 +295,8 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
         return 0
     from kd.devices import compilation, processes
     from kd.runs import summary
-    from kd.train.loop import Stopped, stopped_by_signal
     from kd.train.run import run_all
+    from kd.train.signals import Stopped, stopped_by_signal
 
     given = options.coordinator, options.processes, options.process
     processes.join(*given, detect=options.distributed)

@@ -1,7 +1,7 @@
 """Scores of predictions, in NumPy and float64, for tables, reports and learning curves.
 
-Fractions are in [0, 1]. Logits are [..., n, c] with any leading axes (seeds, members); each function
-reduces the n examples.
+Fractions are in [0, 1]. Logits are [..., n, c] with any leading axes (seeds, members); each
+function reduces the n examples.
 """
 
 from collections.abc import Sequence

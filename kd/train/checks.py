@@ -1,17 +1,72 @@
-"""What objectives ask of a run, checked before it begins."""
+"""Checks of a run before it begins: everything that can be refused without a trained teacher."""
 
-from kd import registry
-from kd.build import needs, settings_of
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+
+from kd import build, registry
 from kd.config import ConfigDict
+from kd.data.pictures import Pictures
+from kd.devices import precision
 from kd.errors import InputError
+from kd.export import requirements
+from kd.train import placement, warm_start
+from kd.train.parts import augmentation, make_plan
 from kd.train.plan import Plan
+
+
+def dry_run(config: ConfigDict) -> None:
+    """Builds everything that needs no teacher, to report errors early. Raises InputError."""
+    dataset = build.make_data(config)
+    plan = make_plan(config, dataset)
+    placement.make_mesh(config)
+    if isinstance(dataset.train.image, Pictures):
+        placement.check_streamed(config)
+    check_views(config)
+    check_length(config)
+    check_batches(config, plan)
+    augmentation(config, dataset)
+    student = build.make_model(config.student.to_dict(), dataset.num_classes)
+    precision.network(student, config.precision)
+    optimizer = build.make_tx(config, plan.steps_per_epoch)
+    image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)
+    with shape_errors(
+        f"config.student {config.student.to_dict()} cannot be built for images "
+        f"{list(image.shape[1:])}"
+    ):
+        init = lambda x: student.init(jax.random.key(0), x, train=False)
+        variables = jax.eval_shape(init, image)
+        jax.eval_shape(optimizer.init, variables["params"])
+    warm_start.check(config, variables, image, dataset.num_classes)
+    if config.export:
+        requirements.require("tflite", f"config.export = {config.export!r}")
+        from kd.export import run_end
+
+        run_end.check(config, dataset, student)
+
+
+@contextmanager
+def shape_errors(what: str) -> Generator[None]:
+    """Turns what jax or a module raises on shapes that do not fit into an InputError.
+
+    The message is `what` and the first line of the original error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"{what}: {first}") from error
 
 
 def check_views(config: ConfigDict) -> None:
     """Raises InputError where a term looks at two views of each image and the config shows one, or
     the other way round.
     """
-    needed = needs(config)
+    needed = build.needs(config)
     two = [term for term, need in needed.items() if "batch.views" in need]
     once = [term for term, need in needed.items() if "batch.index" in need]
     if two and not config.second_view:
@@ -38,13 +93,13 @@ def check_length(config: ConfigDict) -> None:
     """
     for term, section in config.objective.to_dict().items():
         maker = registry.find("kd.objectives", section["name"])
-        made = registry.make(maker, settings_of(section, "weight"), f"objective.{term}")
+        made = registry.make(maker, build.settings_of(section, "weight"), f"objective.{term}")
         least = getattr(made, "least_epochs", 0)
         if config.epochs < least:
             raise InputError(
                 f"config.objective.{term}: {section['name']} changes over the epochs and is done "
                 f"after {least}, and config.epochs is {config.epochs}. Train longer, or shorten "
-                f"it: {settings_of(section, 'weight')}."
+                f"it: {build.settings_of(section, 'weight')}."
             )
 
 

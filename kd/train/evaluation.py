@@ -119,4 +119,4 @@ def _reference(
         evaluate = make_logits(evaluate, config.eval_batch_size, stack.how, place, stack.spread)
         members.append(evaluate(stack.variables, images))
     logits, weights = np.concatenate(members), teacher.member_weights
-    return reference_logits(logits, weights, config.teacher.reduce, teacher.paired)
+    return reference_logits(logits, weights, teacher.reduce, teacher.paired)

@@ -16,9 +16,10 @@ from kd.devices import processes
 from kd.errors import InputError, MissingData
 from kd.runs.checkpoint import Checkpoints, load_student
 from kd.runs.workdir import Workdir
+from kd.train.checks import dry_run
 from kd.train.program import seed_keys
 from kd.train.result import describe
-from kd.train.setup import check_parts, set_up
+from kd.train.setup import prepare
 from kd.types import DistillState, PyTree
 from kd.weights import convert
 
@@ -109,16 +110,17 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
             f"{origin['checkpoint']}: the network knows {origin['num_classes']} classes, data set "
             f"{name} has {classes}. Give its own with --data."
         )
-    check_parts(config)
+    dry_run(config)
     channels = build.make_data(config).train.image.shape[-1]
     if channels != 3:  # what the importer builds its networks for
         raise InputError(
             f"{origin['checkpoint']}: the network looks at images of 3 channels, those of data set "
             f"{name} have {channels}. Give its own with --data."
         )
-    setup = set_up(config)
+    setup = prepare(config)
     like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.place), setup.shapes.student
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.state_sharding),
+        setup.shapes.student,
     )
     logits = setup.evaluation.logits(load_student(workdir.checkpoints, like))
     label = setup.evaluation.label

@@ -54,6 +54,7 @@ class RunTeacher(NamedTuple):
         `kd.build.make_objective`.
       origin: entry `teacher` of `result.json`.
       student_variables: see `kd.teachers.kind.Kind`.
+      reduce: of the members, see `kd.teachers.reduction`.
     """
 
     teacher: Teacher
@@ -65,6 +66,7 @@ class RunTeacher(NamedTuple):
     lifted_weights: tuple[Sequence[float] | None, ...] = ()
     origin: dict[str, Any] | None = None
     student_variables: Callable[[PyTree], PyTree] | None = None
+    reduce: str = "probs"
 
     @property
     def spread(self) -> bool:
@@ -141,6 +143,7 @@ def _load(
         paired=paired,
         per_student=paired or cache.per_seed(config),
         origin=_origin(records, weights),
+        reduce=section.reduce,
     )
     if paired:
         return run_teacher

@@ -1,0 +1,56 @@
+"""Any Flax linen module as a network of `kd`: `(image, train) -> Outputs`."""
+
+import inspect
+from typing import Any
+
+import flax.linen as nn
+
+from kd.errors import InputError
+from kd.types import Outputs
+
+FLAGS = {"train": False, "training": False, "is_training": False, "deterministic": True}
+"""Names that networks have for the training flag: True where it means evaluation."""
+
+
+def adapt(network: Any, what: str = "the network") -> nn.Module:
+    """The network itself if it is one of `kd`'s, else the network as `kd` calls it.
+
+    A network takes a batch of images and, where it has dropout or BatchNorm, a keyword `train`,
+    `training`, `is_training` or `deterministic`. It returns logits [b, c] or `kd.Outputs`. Its
+    variables keep their names.
+
+    Raises:
+      InputError: no Flax linen module.
+    """
+    if not isinstance(network, nn.Module):
+        kind = f"{type(network).__module__}.{type(network).__qualname__}"
+        raise InputError(
+            f"{what} must be a Flax linen module (flax.linen.Module), not {kind}. Wrap an nnx "
+            "module by flax.nnx.bridge.ToLinen; give a trained network of another library as a "
+            "function images -> logits."
+        )
+    if type(network).__module__.startswith("kd.") or hasattr(network, "peers"):
+        return network
+    parameters = inspect.signature(type(network).__call__).parameters
+    flag = next((name for name in FLAGS if name in parameters), "")
+    return Adapted(network, flag)
+
+
+class Adapted(nn.Module):
+    """A user's network with the signature of `kd`'s own. Its variables keep their paths.
+
+    Attributes:
+      network: any linen module, `network(image) -> logits or Outputs`.
+      flag: name of its training flag, one of `FLAGS`; "" if it has none.
+    """
+
+    network: nn.Module
+    flag: str = ""
+
+    def setup(self) -> None:
+        nn.share_scope(self, self.network)
+
+    def __call__(self, image: Any, train: bool = False) -> Outputs:
+        flags = {self.flag: train != FLAGS[self.flag]} if self.flag else {}
+        outputs = self.network(image, **flags)
+        return outputs if isinstance(outputs, Outputs) else Outputs(outputs)

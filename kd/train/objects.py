@@ -1,0 +1,251 @@
+"""Parts from a caller's objects: arrays, networks, functions and logits, for `kd.distill`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kd import teachers
+from kd.config import ConfigDict
+from kd.data.arrays import dataset_of
+from kd.data.augment import make_normalize
+from kd.data.base import Dataset, Split
+from kd.data.check import check
+from kd.devices import precision
+from kd.devices.vectorize import fastest, pick
+from kd.errors import InputError
+from kd.models.adapted import adapt
+from kd.objective import PerTeacher, Weighted
+from kd.objectives.ce import CE
+from kd.objectives.kd import KD
+from kd.predict import Networks
+from kd.teachers import reduction
+from kd.train.teacher import RunTeacher, Stack
+from kd.types import Batch, Outputs, PyTree, Teacher
+
+
+def make_dataset(data: Any, test: Any, like: Networks | None) -> Dataset:
+    """The data set of `kd.distill`.
+
+    Args:
+      data: (images, labels) to train on, or a `kd.data.base.Dataset`.
+      test: (images, labels) to evaluate on; None evaluates on the training images.
+      like: the teacher's networks, whose classes and normalisation are taken over.
+
+    Raises:
+      InputError: arrays that do not fit together.
+    """
+    if isinstance(data, Dataset):
+        if test is not None:
+            raise InputError("test: the data set that you gave as data has a test split already.")
+        return check(data, "data")
+    train = _split(data, "data")
+    test = train if test is None else _split(test, "test")
+    if like is None:
+        return dataset_of(train, test, "data")
+    return dataset_of(train, test, "data", like.num_classes, like.class_names, like.mean, like.std)
+
+
+def _split(pair: Any, what: str) -> Split:
+    try:
+        image, label = pair
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{what} must be a pair (images, labels), not {type(pair).__name__}."
+        ) from None
+    image, label = np.asarray(image), np.asarray(label)
+    if len(image.shape) < 2 or label.shape != image.shape[:1]:
+        raise InputError(
+            f"{what}: images are {list(image.shape)} and labels {list(label.shape)}; expected "
+            "[n, ...] and [n]."
+        )
+    return Split(image, label)
+
+
+def networks_of(teacher: Any) -> Networks | None:
+    """The networks that a teacher consists of, if it is a `kd.Run` or `kd.Networks`."""
+    return teacher if isinstance(teacher, Networks) else getattr(teacher, "networks", None)
+
+
+def make_teacher(
+    teacher: Any, dataset: Dataset, config: ConfigDict, reduce: str = "probs"
+) -> RunTeacher:
+    """The teacher of `kd.distill`.
+
+    Args:
+      teacher: one of
+        a `kd.Run` or `kd.Networks`: the ensemble of its networks;
+        a pair (linen module, variables): one network;
+        a function from the images that the student sees, normalised [b, ...], to logits [b, c]:
+        inside the compiled step if jax can trace it, else evaluated once on all training images;
+        logits of the training images, [n, c], or [m, n, c] of an ensemble;
+        a `kd.Teacher` without weights, such as `kd.teachers.ema(student)`;
+        None: the student learns from labels alone.
+      dataset: that the student is trained on.
+      config: of the run; `augment`, `precision` and `seeds` are read.
+      reduce: how an ensemble becomes one target, see `kd.teachers`.
+
+    Raises:
+      InputError: another kind of object, or shapes that do not fit the data.
+    """
+    if teacher is None:
+        return RunTeacher(teachers.none(), ())
+    if isinstance(teacher, Teacher):
+        return RunTeacher(teacher, ())
+    networks = networks_of(teacher)
+    if networks is not None:
+        return _ensemble(networks, dataset, config, reduce)
+    if isinstance(teacher, tuple) and len(teacher) == 2:
+        return _module(*teacher, dataset, config)
+    if isinstance(teacher, np.ndarray | jax.Array):
+        return _stored(np.asarray(teacher), dataset, config, reduce, "logits")
+    if isinstance(teacher, nn.Module) and teacher.scope is None:
+        raise InputError(
+            f"teacher is a {type(teacher).__name__} without variables: give a pair (module, "
+            "variables)."
+        )
+    if callable(teacher):
+        return _function(teacher, dataset, config)
+    raise InputError(
+        f"teacher is {type(teacher).__name__}; expected a kd.Run, kd.Networks, (module, "
+        "variables), a function images -> logits, an array of logits, a kd.Teacher, or None."
+    )
+
+
+def _ensemble(networks: Networks, dataset: Dataset, config: ConfigDict, reduce: str) -> RunTeacher:
+    """All networks of a run, as members."""
+    ours = dict(
+        num_classes=dataset.num_classes,
+        shape=tuple(dataset.train.image.shape[1:]),
+        mean=tuple(dataset.mean),
+        std=tuple(dataset.std),
+    )
+    for key, value in ours.items():
+        if getattr(networks, key) != value:
+            raise InputError(
+                f"the teacher was trained with {key} {getattr(networks, key)}; the data have "
+                f"{value}."
+            )
+    model = precision.network(networks.model, config.precision)
+    image = jnp.zeros((1, *networks.shape), jnp.float32)
+    forward = lambda v, x: networks.model.apply(v, x, train=False)
+    how = fastest(forward, pick(networks.variables, 0), image)
+    stacks = (Stack(networks.model, networks.variables, how),)
+    weights = (1 / len(networks),) * len(networks)
+    if len(networks) == 1:
+        only = pick(networks.variables, 0)
+        return RunTeacher(teachers.frozen(model), only, stacks, weights)
+    ensemble = teachers.ensemble(model, reduce, how, None, weights)
+    lifted = (None,) if reduction.find(reduce).lifts else ()
+    return RunTeacher(
+        ensemble, networks.variables, stacks, weights, lifted_weights=lifted, reduce=reduce
+    )
+
+
+def _module(model: Any, variables: PyTree, dataset: Dataset, config: ConfigDict) -> RunTeacher:
+    """One network with its variables."""
+    model = adapt(model, "the teacher's network")
+    stacked = jax.tree.map(lambda x: jnp.asarray(x)[None], variables)
+    networks = Networks(
+        model,
+        stacked,
+        tuple(dataset.train.image.shape[1:]),
+        dataset.num_classes,
+        tuple(dataset.mean),
+        tuple(dataset.std),
+    )
+    return _ensemble(networks, dataset, config, "probs")
+
+
+def _function(function: Callable, dataset: Dataset, config: ConfigDict) -> RunTeacher:
+    """A function images -> logits: traced into the step, or evaluated once."""
+    shape = tuple(dataset.train.image.shape[1:])
+    try:
+        out = jax.eval_shape(function, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
+    except TypeError:  # it is no jax function: a tracer is no NumPy array or torch tensor
+        return _stored(_evaluate(function, dataset), dataset, config, "probs", "function")
+    out = out.logits if isinstance(out, Outputs) else out
+    if getattr(out, "shape", None) != (2, dataset.num_classes):
+        raise InputError(
+            f"the teacher function returns {getattr(out, 'shape', type(out).__name__)} for 2 "
+            f"images; expected logits [2, {dataset.num_classes}]."
+        )
+
+    def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs:
+        del weights, state
+        outputs = function(batch["image"])
+        return outputs if isinstance(outputs, Outputs) else Outputs(outputs)
+
+    return RunTeacher(Teacher(apply), ())
+
+
+def _evaluate(function: Callable, dataset: Dataset, batch_size: int = 1000) -> np.ndarray:
+    """Logits [n, c] of the training images by a function of NumPy arrays."""
+    normalize = make_normalize(dataset.mean, dataset.std)
+    image, batches = np.asarray(dataset.train.image), []
+    for first in range(0, len(image), batch_size):
+        batch = {"image": jnp.asarray(image[first : first + batch_size])}
+        seen = normalize(jax.random.key(0), batch)["image"]
+        batches.append(np.asarray(function(np.asarray(seen)), np.float32))
+    return np.concatenate(batches)
+
+
+def _stored(
+    logits: np.ndarray, dataset: Dataset, config: ConfigDict, reduce: str, what: str
+) -> RunTeacher:
+    """Logits of the training images, [n, c] or [m, n, c]."""
+    n, c = len(dataset.train.label), dataset.num_classes
+    if logits.shape[-2:] != (n, c) or logits.ndim not in (2, 3):
+        raise InputError(
+            f"the teacher's logits are {list(logits.shape)}; expected [{n}, {c}], or [m, {n}, {c}] "
+            f"of m members, for {n} training images of {c} classes in their order."
+        )
+    if config.augment:
+        fix = "" if what == "logits" else " Write it with jax, so that it runs inside the step, or"
+        raise InputError(
+            f"augment = {config.augment!r} changes the images at every step, and the teacher's "
+            f"logits are of the images as they are.{fix} leave augment out."
+        )
+    if not np.isfinite(logits).all():
+        raise InputError("the teacher's logits have NaN or infinite entries.")
+    stored = {"logits": jnp.asarray(logits, jnp.float32)[..., None, :, :]}  # one epoch of views
+    cached = teachers.cached(c)
+    if logits.ndim == 2:
+        return RunTeacher(cached, stored)
+    m = len(logits)
+    ensemble = teachers.ensemble(cached, reduce, "vmap", None, (1 / m,) * m)
+    lifted = (None,) if reduction.find(reduce).lifts else ()
+    return RunTeacher(ensemble, stored, lifted_weights=lifted)
+
+
+def make_objective(objective: Any, teacher: RunTeacher, lonely: bool = False) -> Any:
+    """The objective of `kd.distill`.
+
+    Args:
+      objective: a module `view -> (loss, {term: value})`; or {term: (weight, module)} with a weight
+        that is a number or a schedule step -> number; or None, a tenth of cross entropy and nine
+        tenths of KD at T = 4, or with no teacher cross entropy.
+      teacher: of the run; with `reduce="each"` every term is lifted to its members.
+      lonely: whether the student learns without a teacher.
+    """
+    if objective is None:
+        alone = {"ce": (1.0, CE())}
+        objective = alone if lonely else {"ce": (0.1, CE()), "kd": (0.9, KD(4.0))}
+    if not isinstance(objective, Mapping):
+        return objective
+    terms, weights, lifted = {}, {}, teacher.lifted_weights
+    for term, value in objective.items():
+        try:
+            weights[term], module = value
+        except (TypeError, ValueError):
+            raise InputError(
+                f"objective[{term!r}] must be a pair (weight, module), such as (0.9, "
+                f"kd.objectives.KD(4.0)), not {value!r}."
+            ) from None
+        terms[term] = PerTeacher(module, lifted[0]) if lifted else module
+    if not terms:
+        raise InputError("objective is empty: the student has nothing to learn.")
+    return Weighted(terms, weights)

@@ -1,0 +1,84 @@
+"""The objects that a run trains: built from its config, or supplied by a caller."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import optax
+from jax.sharding import Mesh
+
+from kd import build
+from kd.config import ConfigDict
+from kd.data.augment import make_augment
+from kd.data.base import Dataset
+from kd.runs.workdir import Workdir
+from kd.train.plan import Plan
+from kd.train.teacher import RunTeacher, make_teacher
+from kd.types import Augment
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What is trained on what: the seam between a config and the training.
+
+    `kd run` builds them from a config (`make_parts`), `kd.distill` from a caller's objects.
+    Everything after this point is the same for both.
+    """
+
+    dataset: Dataset
+    student: nn.Module
+    objective: nn.Module  # view -> (loss, {term: value}), such as `kd.objective.Weighted`
+    teacher: RunTeacher
+    optimizer: optax.GradientTransformation
+    augment: Augment
+
+
+def make_parts(config: ConfigDict, teachers: Sequence[Workdir], mesh: Mesh) -> Parts:
+    """The parts of a run.
+
+    Args:
+      config: of the run, spelled out.
+      teachers: directories of the finished runs of its teachers, one for each group.
+      mesh: devices of the run.
+
+    Raises:
+      InputError: a part cannot be built, or the teacher does not fit the data.
+    """
+    dataset = build.make_data(config)
+    plan = make_plan(config, dataset)
+    teacher = make_teacher(config, teachers, dataset, mesh)
+    return Parts(
+        dataset=dataset,
+        student=build.make_model(config.student.to_dict(), dataset.num_classes),
+        objective=build.make_objective(
+            config.objective.to_dict(), teacher.lifted_weights, plan.steps_per_epoch, config.epochs
+        ),
+        teacher=teacher,
+        optimizer=build.make_tx(config, plan.steps_per_epoch),
+        augment=augmentation(config, dataset),
+    )
+
+
+def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
+    """The grid of dispatches of a run."""
+    return Plan(
+        len(dataset.train.label),
+        config.batch_size,
+        config.epochs,
+        config.steps_per_call,
+        config.drop_last,
+    )
+
+
+def augmentation(config: ConfigDict, dataset: Dataset) -> Augment:
+    """The augmentation and normalisation of training images, tried on the shape of one image."""
+    image = dataset.train.image
+    return make_augment(
+        config.augment,
+        dataset.mean,
+        dataset.std,
+        jax.ShapeDtypeStruct(image.shape[1:], image.dtype),
+        config.second_view,
+        config.teacher.cache_window,
+    )

@@ -1,0 +1,75 @@
+"""One training session: from a setup to the trained state, resumed from the newest checkpoint."""
+
+import io
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Sharding
+
+from kd.devices import processes
+from kd.runs.checkpoint import Checkpoints
+from kd.runs.environment import Spent
+from kd.runs.progress import Progress
+from kd.runs.record import Record
+from kd.runs.workdir import Workdir
+from kd.train.loop import train
+from kd.train.profile import Profile
+from kd.train.setup import Setup
+from kd.types import DistillState
+
+
+class Session(NamedTuple):
+    """What a training session leaves behind."""
+
+    state: DistillState
+    figures: dict[str, Any]  # seconds, throughput and memory, for `result.json`
+
+
+def train_run(setup: Setup, workdir: Workdir) -> Session:
+    """Trains in a claimed run directory, from its newest checkpoint or from the start.
+
+    Raises:
+      RunError: a loss is not finite.
+      kd.train.signals.Stopped: the run was asked to stop; the state is saved.
+    """
+    config, plan = setup.config, setup.plan
+    profile = Profile(workdir.path / "profile", config.profile)
+    with Spent() as spent, profile:
+        checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
+        if checkpoints.latest() is None:
+            state = setup.init()
+        else:
+            state = checkpoints.restore(_with_sharding(setup.shapes, setup.state_sharding))
+        first_step = int(state.step[0])
+        writes = processes.is_writer()
+        record = Record(workdir, first_step, config.tensorboard, writes)
+        stream = None if writes else io.StringIO()
+        progress = Progress(workdir.path.name, plan.steps, first_step, stream)
+        try:
+            state = train(
+                state,
+                plan,
+                profile.watch(setup.updates),
+                setup.order,
+                setup.inputs,
+                setup.evaluation,
+                record,
+                checkpoints,
+                progress,
+                split=setup.split,
+                eval_every=config.eval_every,
+                save_seconds=config.checkpoint.seconds,
+            )
+        finally:
+            record.close()
+            progress.close()
+            checkpoints.close()
+            setup.close()
+    epochs = (plan.steps - first_step) / plan.steps_per_epoch
+    examples = epochs * plan.examples_per_epoch * config.seeds
+    return Session(state, {"seconds": round(record.seconds, 3), **spent.figures(examples)})
+
+
+def _with_sharding(shapes: DistillState, sharding: Sharding) -> DistillState:
+    """Shapes with a sharding: a checkpoint is restored to these devices, whatever it came from."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)

@@ -1,0 +1,182 @@
+"""The public API: `kd.run`, `kd.load` and `kd.distill` on plain objects."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import kd
+from kd import teachers
+from kd.models.mlp import MLP
+from kd.objectives.ce import CE
+from kd.objectives.kd import KD
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config(role="student"):
+    c = ConfigDict()
+    c.data = dict(name="arrays", path="{data}")
+    c.seeds = 2
+    c.epochs = 3
+    c.batch_size = 32
+    c.steps_per_call = 4
+    c.optimizer = dict(name="adam", learning_rate=3e-3)
+    c.student = dict(name="mlp.MLP", widths=(8,))
+    c.objective = dict(ce=dict(name="ce.CE"))
+    if role == "student":
+        c.teacher = dict(config="{config}:teacher")
+        c.objective = dict(
+            ce=dict(name="ce.CE", weight=0.1), kd=dict(name="kd.KD", weight=0.9, temperature=4.0)
+        )
+    return c
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A directory with arrays and a config; 3 classes, whose images differ in brightness."""
+    folder = tmp_path_factory.mktemp("api")
+    rng = np.random.default_rng(0)
+    label = np.arange(110) % 3
+    image = np.clip(rng.normal(60 + 60 * label[:, None, None], 40, (110, 4, 4)), 0, 255)
+    image = image.astype(np.uint8)[..., None]
+    np.savez(
+        folder / "data.npz",
+        x_train=image[:80],
+        y_train=label[:80],
+        x_test=image[80:],
+        y_test=label[80:],
+    )
+    config = folder / "small.py"
+    config.write_text(CONFIG.format(data=folder / "data.npz", config=config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def student(folder):
+    return kd.run(str(folder / "small.py"), runs=folder / "runs")
+
+
+@pytest.fixture(scope="module")
+def teacher(student, folder):
+    return kd.load(folder / "runs" / "small-teacher")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    arrays = np.load(folder / "data.npz")
+    return (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
+
+
+def distill(data, **settings):
+    train, test = data
+    settings = dict(student=MLP(3, (8,)), optimizer=optax.adam(3e-3), epochs=3) | settings
+    settings = dict(batch_size=32, steps_per_call=4, progress=False) | settings
+    return kd.distill(data=train, test=test, **settings)
+
+
+def test_a_run_has_its_config_results_and_networks(student, data):
+    _, (image, label) = data
+    assert student.config.seeds == 2 and len(student.networks) == 2
+    assert np.array_equal(student.logits(image), student.predictions["logits"])
+    accuracy = student.networks.accuracy(image, label)
+    np.testing.assert_allclose(accuracy, student.result["final"]["accuracy"], rtol=1e-6)
+    assert np.array_equal(student.networks[1].logits(image), student.logits(image)[1:])
+    assert "distilled student" in student.table() and "Run(" in repr(student)
+
+
+def test_a_finished_run_is_read_and_overrides_name_a_run_of_their_own(student, folder):
+    again = kd.run(str(folder / "small.py"), runs=folder / "runs")
+    assert again.result == student.result
+    other = kd.run(str(folder / "small.py"), runs=folder / "runs", seeds=1)
+    assert other.path.name == "small--seeds=1" and len(other.networks) == 1
+    with pytest.raises(kd.InputError, match="epochs"):
+        kd.run(str(folder / "small.py"), runs=folder / "runs", epoch=1)
+
+
+def test_distill_and_run_are_the_same_step(student, teacher, data):
+    """Equal bits: both go through the same parts, setup and compiled step."""
+    objective = {"ce": (0.1, CE()), "kd": (0.9, KD(4.0))}
+    same = distill(data, teacher=teacher, objective=objective, seeds=2)
+    ours, theirs = jax.tree.leaves(same.variables), jax.tree.leaves(student.networks.variables)
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert np.array_equal(same.logits(data[1][0]), student.predictions["logits"])
+    assert same.scores == student.result["final"]
+
+
+class Plain(nn.Module):
+    """A stranger's network: another flag, and an array in place of Outputs."""
+
+    @nn.compact
+    def __call__(self, x, deterministic=True):
+        x = nn.relu(nn.Dense(8)(x.reshape(len(x), -1)))
+        return nn.Dense(3)(nn.Dropout(0.1, deterministic=deterministic)(x))
+
+
+def test_every_kind_of_teacher_gives_the_same_student(teacher, data):
+    """The first member of a run: as networks, module, jax function, NumPy function and logits."""
+    (image, _), _ = data
+    first = teacher.networks[0]
+    model, variables = first.model, jax.tree.map(lambda x: x[0], first.variables)
+    function = lambda x: model.apply(variables, x, train=False).logits
+    numpy_function = lambda x: np.asarray(function(jnp.asarray(np.ascontiguousarray(x))))
+    kinds = {
+        "networks": first,
+        "module": (model, variables),
+        "function": function,
+        "numpy": numpy_function,
+        "logits": first.logits(image)[0],
+    }
+    students = {k: distill(data, teacher=t).logits(data[1][0]) for k, t in kinds.items()}
+    for name, logits in students.items():
+        np.testing.assert_allclose(logits, students["networks"], atol=1e-4, err_msg=name)
+    alone = distill(data, teacher=None)
+    assert np.abs(alone.logits(data[1][0]) - students["networks"]).max() > 1e-2
+
+
+def test_logits_of_members_are_an_ensemble(teacher, data):
+    stored = teacher.logits(data[0][0])
+    assert stored.shape == (2, 80, 3)
+    for reduce in ("probs", "logits", "each"):
+        cached = distill(data, teacher=stored, reduce=reduce).logits(data[1][0])
+        live = distill(data, teacher=teacher, reduce=reduce).logits(data[1][0])
+        np.testing.assert_allclose(cached, live, atol=1e-4, err_msg=reduce)
+
+
+def test_any_linen_module_is_a_student(teacher, data):
+    trained = distill(data, teacher=teacher, student=Plain(), epochs=2, seeds=2)
+    assert set(trained.variables["params"]) == {"Dense_0", "Dense_1"}
+    assert trained.logits(data[1][0]).shape == (2, 30, 3)
+    assert [row["kind"] for row in trained.history][-1] == "test"
+    follower = distill(data, teacher=trained)  # and the students are a teacher again
+    assert len(follower) == 1
+
+
+def test_a_mean_teacher_follows_the_student(data):
+    student = MLP(3, (8,))
+    trained = distill(data, teacher=teachers.ema(student, 0.9), student=student)
+    assert np.isfinite(trained.logits(data[1][0])).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (dict(teacher=np.zeros((80, 4))), r"\[80, 4\]; expected \[80, 3\]"),
+        (dict(teacher=np.zeros((80, 3)), augment="crop(1)"), "leave augment out"),
+        (dict(teacher=np.full((80, 3), np.nan)), "NaN"),
+        (dict(teacher=lambda x: jnp.zeros((len(x), 4))), r"expected logits \[2, 3\]"),
+        (dict(teacher=Plain()), "pair"),
+        (dict(teacher=3), "expected a kd.Run"),
+        (dict(teacher=None, student=3), "Flax linen module"),
+        (dict(teacher=None, objective={}), "empty"),
+        (dict(teacher=None, objective={"ce": CE()}), "pair"),
+        (dict(teacher=None, epochs=0), "epochs"),
+        (dict(teacher="nowhere"), "no run directory"),
+    ],
+)
+def test_objects_that_do_not_fit_are_refused(data, settings, words):
+    with pytest.raises(kd.InputError, match=words):
+        distill(data, **settings)
