@@ -20,8 +20,7 @@ SUMS = "SHA256SUMS"
 
 
 def to_torch(model_name: str, variables: PyTree) -> dict[str, np.ndarray]:
-    """The inverse of `kd.weights.convert.from_torch`: arrays under PyTorch's names, in its
-    layouts.
+    """Arrays with PyTorch's names and layouts: the inverse of `kd.weights.convert.from_torch`.
 
     Raises:
       InputError: a network for which no such names are known.
@@ -38,8 +37,9 @@ def _pytorch_layout(array: np.ndarray) -> np.ndarray:
 
 
 def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str:
-    """Writes network `member` of a finished run to a `.safetensors` file, float32, and returns its
-    sha256.
+    """Writes network `member` of a finished run to a `.safetensors` file; returns its sha256.
+
+    The arrays are float32.
 
     Adds a line to `SHA256SUMS` in the same directory, which `sha256sum --check` reads.
 

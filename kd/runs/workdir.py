@@ -73,8 +73,13 @@ class Workdir:
             ) from error
 
     def predictions(self) -> dict[str, np.ndarray]:
-        """`logits` float32 [s, n, c], `label` int32 [n]; `validation_logits`, `validation_label`.
-        Raises InputError.
+        """The arrays of `predictions.npz`.
+
+        `logits` float32 [s, n, c], `label` int32 [n]; some runs have `validation_logits`,
+        `validation_label`, `teacher_logits`, `exported_logits` and `peers`.
+
+        Raises:
+          InputError: the file is missing or damaged.
         """
         path = self.path / "predictions.npz"
         try:

@@ -99,8 +99,8 @@ def find(name: str) -> Kind:
         return known[name]
     if "." not in name:
         raise unknown("value of config.teacher.name", name, known)
-    found = registry.find("kd.teachers", name)
-    return found if isinstance(found, Kind) else Kind(name, found, f"the teacher {name}")
+    value = registry.find("kd.teachers", name)
+    return value if isinstance(value, Kind) else Kind(name, value, f"the teacher {name}")
 
 
 def describe(name: str) -> str:

@@ -125,8 +125,8 @@ def find(reduce: str | Reduction) -> Reduction:
         return REDUCTIONS[reduce]
     if "." not in reduce:
         raise unknown("value of config.teacher.reduce", reduce, REDUCTIONS)
-    found = registry.find("kd.teachers", reduce)
-    return found if isinstance(found, Reduction) else Reduction(f"the reduction {reduce}", found)
+    value = registry.find("kd.teachers", reduce)
+    return value if isinstance(value, Reduction) else Reduction(f"the reduction {reduce}", value)
 
 
 def reference_logits(

@@ -5,8 +5,8 @@ epochs repeat, every `config.teacher.cache_window` of them, a network sees a lim
 views: the logits are [s, m, w, n, ...] for s students, m networks, w epochs and n images. Without
 augmentation there is one view, the same for all students: [m, 1, n, ...].
 
-A cache is a directory with `cache.json`, which says what it was made from, and a file of arrays for
-each seed. Other runs with the same teacher share it, and an interrupted run continues with the next
+A cache is a directory with `cache.json`, which says what it was computed from, and a file of arrays
+for each seed. Runs with the same teacher share it, and an interrupted run continues with the next
 seed.
 """
 
@@ -167,7 +167,7 @@ def load_or_compute(
       name: subdirectory of `cache_dir` for this group of networks, see `names`.
 
     Raises:
-      InputError: the cache was made from something else, or is damaged.
+      InputError: the cache was computed from something else, or is damaged.
     """
     directory = None
     if config.teacher.cache is not True and jax.process_count() == 1:
@@ -241,9 +241,8 @@ def _read(file: epath.Path) -> dict[str, np.ndarray]:
         with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{file} cannot be read: {error}. Remove it: it is computed again."
-        ) from error
+        message = f"{file} cannot be read: {error}. Remove it: it is computed again."
+        raise InputError(message) from error
 
 
 def names(count: int) -> Sequence[str]:

@@ -1,6 +1,4 @@
-"""Builds a run's teacher from finished runs: selects members, checks them, shards them, or loads
-cached logits.
-"""
+"""Builds a run's teacher: loads and shards members of finished runs, or their cached logits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
@@ -18,8 +16,8 @@ from kd.build import make_model
 from kd.config import ConfigDict
 from kd.config.teachers import groups_of, member_weights
 from kd.data.base import Dataset
-from kd.devices import mesh as sharding
 from kd.devices import precision
+from kd.devices.mesh import everywhere, put
 from kd.devices.vectorize import fastest, over, pick
 from kd.runs.lineage import WEIGHTS, weights_of
 from kd.runs.networks import check_fit, load_networks, weights_hash
@@ -103,12 +101,12 @@ def _load(
     config: ConfigDict, workdirs: Sequence[Workdir], dataset: Dataset, mesh: Mesh
 ) -> RunTeacher:
     """The teacher of the networks of finished runs."""
-    section, everywhere = config.teacher, sharding.everywhere(mesh)
+    section, replicated = config.teacher, everywhere(mesh)
     groups = groups_of(section)
     trained = []
     for group, workdir in zip(groups, workdirs, strict=True):
         check_fit(workdir.read("result.json"), dataset, f"the teacher in {workdir}")
-        trained.append(load_networks(workdir, everywhere, group))
+        trained.append(load_networks(workdir, replicated, group))
     sizes = [len(networks.members) for networks in trained]
     check_sizes(config, workdirs[0], sizes)
     weights = member_weights(groups, sizes)
@@ -124,7 +122,7 @@ def _load(
             }
         )
         how = _how(section.how, networks.model, networks.variables, dataset)
-        variables = sharding.put(networks.variables, place)
+        variables = put(networks.variables, place)
         stacks.append(Stack(networks.model, variables, how, spread))
     if section.cache:
         frozen = _cached(config, stacks, records, dataset, place, mesh)
@@ -211,8 +209,9 @@ def _cached(
         logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
         apply = over(logits, stack.how, (0, None, None))
         apply = stack.spread(apply) if stack.spread else apply
-        everywhere = sharding.everywhere(mesh)
-        epoch_logits = cache.make_epoch_logits(apply, stack.variables, config, dataset, everywhere)
+        epoch_logits = cache.make_epoch_logits(
+            apply, stack.variables, config, dataset, everywhere(mesh)
+        )
         facts = cache.facts(config, record["weights"], data)
         run = Workdir(record["run"]).path
         caches.append(cache.load_or_compute(epoch_logits, config, facts, run, name))
@@ -222,4 +221,4 @@ def _cached(
             caches = [jax.tree.map(lambda x: x[i, i], caches[0])]
         else:
             place = NamedSharding(mesh, P(None, *place.spec))
-    return sharding.put(caches, place)
+    return put(caches, place)
