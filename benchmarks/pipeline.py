@@ -19,7 +19,7 @@ from benchmarks.timer import ratio
 from kd.data.augment import make_augment
 from kd.data.pictures import Pictures
 from kd.train.plan import Plan
-from kd.train.streaming import Steps, _pipeline
+from kd.train.streaming import TrainingBatches, _pipeline
 
 TITLE = "input pipelines: time for a batch over the step that it feeds, or over one process"
 REPEATS = 9
@@ -97,7 +97,7 @@ def _photographs(processes: int, size: int, side: int, crop: int) -> Made:
     make = lambda workers: Pictures(source, places, crop, crop, (0.08, 1.0), workers, "")
 
     def opened(workers: int) -> Callable[[], float]:
-        pipeline = _pipeline(Steps(make(workers), (0,), plan), 0)
+        pipeline = _pipeline(TrainingBatches(make(workers), (0,), plan), 0)
 
         def batches() -> float:
             start = time.perf_counter()

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import flax.linen as nn
 import numpy as np
 import optax
 from etils import epath
@@ -192,7 +191,7 @@ class _Memory:
 def distill(
     *,
     teacher: Any,
-    student: nn.Module,
+    student: Any,
     data: Any,
     test: Any = None,
     objective: Any = None,

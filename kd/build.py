@@ -1,4 +1,4 @@
-"""The parts of a run, made from its config: data, student, objective, optimizer."""
+"""Objects from sections of a config: data set, student, objective, optimizer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,64 +25,91 @@ RESERVED = ("loss", "accuracy", "grad_norm")
 """Names of metrics that every step reports."""
 
 DECIDED = ("num_classes",)
-"""Settings of a model that its data decide, so that no config gives them."""
+"""Settings of a model that are taken from the data, never from a config."""
 
 STUDENT = {"quantize": ""}
-"""Keys of section `student` that are not the network's own: `quantize` is "" or "int8", see
+"""Keys of section `student` that are no settings of the network. `quantize` is "" or "int8", see
 `kd.quantize.student`.
 """
 
 
 def spell_out(config: ConfigDict) -> ConfigDict:
-    """The config with every default of the things that it names, so that what a run did can be read
-    from it alone.
+    """The config with every default of the things that it names, so that it says what a run does.
 
     Raises:
-      InputError: a name that does not exist, a setting that the named thing does not take or of
-        another type.
+      InputError: an unknown name, or a setting that the named thing does not take or of another
+        type.
     """
     config = ConfigDict(config.to_dict())
-    data, student = config.data, config.student
-    config.data = _spelled(registry.find("kd.data", data.name, "load"), data, "data")
-    for key in DECIDED:
-        if key in student:
-            raise InputError(f"config.student.{key}: the data decide it. Leave it out.")
-    maker = registry.find("kd.models", student.name)
-    whole = _spelled(maker, student, "student", STUDENT)
-    if whole.quantize not in ("", "int8"):
-        known = ("int8", "")
-        raise unknown("value of config.student.quantize", whole.quantize, known)
-    config.student = ConfigDict({k: v for k, v in whole.items() if k not in DECIDED})
+    maker = registry.find("kd.data", config.data.name, "load")
+    config.data = _with_defaults(maker, config.data, "data")
+    config.student = _spell_student(config.student)
     maker = registry.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
     )
-    config.teacher = _teacher(config.teacher)
-    own = dict.fromkeys(optim.EXTRA, 0.0)
-    config.optimizer = _spelled(maker, config.optimizer, "optimizer", own)
-    config.schedule = _curve(config.schedule, "schedule")
+    config.teacher = _with_teacher_defaults(config.teacher)
+    extra = dict.fromkeys(optim.EXTRA, 0.0)
+    config.optimizer = _with_defaults(maker, config.optimizer, "optimizer", extra)
+    config.schedule = _spell_schedule(config.schedule, "schedule")
     if not config.objective:
         raise InputError("config.objective is empty: the student has nothing to learn.")
     for term in list(config.objective):
-        section = config.objective[term]
-        if term in RESERVED:
-            raise InputError(
-                f"config.objective.{term}: the name is taken by a metric. Name the term otherwise."
-            )
-        if not isinstance(section, ConfigDict):
-            raise InputError(
-                f"config.objective.{term}: expected a dict with a name and a weight, got "
-                f"{section!r}."
-            )
-        maker = registry.find("kd.objectives", section.get("name") or "")
-        where = f"objective.{term}"
-        weight = section.get("weight", 1.0)
-        if isinstance(weight, ConfigDict):
-            weight = _curve(weight, f"{where}.weight")
-        else:
-            weight = of_type(f"{where}.weight", 1.0, weight)
-        settings = ConfigDict({k: v for k, v in section.items() if k != "weight"})
-        config.objective[term] = _spelled(maker, settings, where, {"weight": weight})
+        config.objective[term] = _spell_term(term, config.objective[term])
     return config.lock()
+
+
+def _spell_student(section: ConfigDict) -> ConfigDict:
+    for key in DECIDED:
+        if key in section:
+            raise InputError(f"config.student.{key}: the data decide it. Leave it out.")
+    section = _with_defaults(registry.find("kd.models", section.name), section, "student", STUDENT)
+    if section.quantize not in ("", "int8"):
+        raise unknown("value of config.student.quantize", section.quantize, ("int8", ""))
+    return ConfigDict({k: v for k, v in section.items() if k not in DECIDED})
+
+
+def _spell_term(term: str, section: object) -> ConfigDict:
+    if term in RESERVED:
+        raise InputError(
+            f"config.objective.{term}: the name is taken by a metric. Name the term otherwise."
+        )
+    if not isinstance(section, ConfigDict):
+        raise InputError(
+            f"config.objective.{term}: expected a dict with a name and a weight, got {section!r}."
+        )
+    maker = registry.find("kd.objectives", section.get("name") or "")
+    key = f"objective.{term}"
+    weight = section.get("weight", 1.0)
+    if isinstance(weight, ConfigDict):
+        weight = _spell_schedule(weight, f"{key}.weight")
+    else:
+        weight = of_type(f"{key}.weight", 1.0, weight)
+    settings = ConfigDict({k: v for k, v in section.items() if k != "weight"})
+    return _with_defaults(maker, settings, key, {"weight": weight})
+
+
+def _spell_schedule(section: ConfigDict, key: str) -> ConfigDict:
+    """The section of a schedule: the settings of its curve, and the `value` that they multiply."""
+    maker = registry.find_in("kd.optim", "schedule", section.get("name") or "", optim.Curve)
+    return _with_defaults(maker, section, key, {"value": 1.0})
+
+
+def _with_defaults(
+    maker: Callable, section: ConfigDict, key: str, extra: Mapping[str, Any] | None = None
+) -> ConfigDict:
+    """The section over the defaults of its maker.
+
+    Args:
+      maker: what the section's name stands for.
+      section: as the user wrote it.
+      key: of the section in the config.
+      extra: keys of the section that the maker does not take, with their defaults.
+    """
+    settings = section.to_dict()
+    head = {"name": settings.pop("name")}
+    for name, default in (extra or {}).items():
+        head[name] = of_type(f"{key}.{name}", default, settings.pop(name, default))
+    return ConfigDict({**head, **registry.settings(maker, settings, key)})
 
 
 def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
@@ -92,9 +119,7 @@ def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
 
 
 def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config with the keys that have come since, at their defaults; as it is where its
-    things are gone.
-    """
+    """A stored config with later keys at their defaults; unchanged if it cannot be built now."""
     try:
         return spell_out(configs.complete(ConfigDict(dict(stored)))).to_dict()
     except InputError:
@@ -102,8 +127,9 @@ def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
-    """What each term's objective declares as `needs`, beyond logits and features; see
-    `kd.features.require`.
+    """What the objective of each term declares as `needs`, beyond logits and features.
+
+    See `kd.features.require`.
     """
     find = lambda spec: registry.find("kd.objectives", spec.name)
     return {
@@ -111,39 +137,20 @@ def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _teacher(section: ConfigDict) -> ConfigDict:
+def _with_teacher_defaults(section: ConfigDict) -> ConfigDict:
     """The section `teacher` with the defaults of its groups and its kind."""
     return ConfigDict(kind.complete(complete_groups(section).to_dict(), TEACHER))
 
 
-def _curve(section: ConfigDict, where: str) -> ConfigDict:
-    """The section of a schedule: its curve's settings and the `value` that they multiply."""
-    maker = registry.find_in("kd.optim", "schedule", section.get("name") or "", optim.Curve)
-    return _spelled(maker, section, where, {"value": 1.0})
-
-
-def _spelled(
-    maker: Callable, section: ConfigDict, where: str, own: Mapping[str, Any] | None = None
-) -> ConfigDict:
-    """The section over its defaults: the maker's, and of those keys (`own`) that are the section's
-    and not the maker's.
-    """
-    own = own or {}
-    given = section.to_dict()
-    head = {"name": given.pop("name")}
-    for key, standard in own.items():
-        head[key] = of_type(f"{where}.{key}", standard, given.pop(key, standard))
-    return ConfigDict({**head, **registry.settings(maker, given, where)})
-
-
-def settings_of(section: Mapping[str, Any], *own: str) -> dict[str, Any]:
-    return {k: v for k, v in section.items() if k not in ("name", *own)}
+def settings_of(section: Mapping[str, Any], *extra: str) -> dict[str, Any]:
+    """The settings of a section's maker: all keys but `name` and `extra`."""
+    return {k: v for k, v in section.items() if k not in ("name", *extra)}
 
 
 def make_data(config: ConfigDict) -> Dataset:
-    """The data set; where a share of train is held out, that share is its `test`.
+    """The data set of a config. A part of train that is held out becomes its `test`.
 
-    Classes are left out of train last: what is held out has all of them.
+    Classes are removed from train last, so that the held-out part has all of them.
     """
     section = config.data.to_dict()
     dataset = load(section["name"], **settings_of(section))
@@ -157,8 +164,11 @@ def make_data(config: ConfigDict) -> Dataset:
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
-    """The network that a section `student` names, for so many classes; on eight bits where the
-    section says so.
+    """The network of a section `student`; quantization-aware if the section says so.
+
+    Args:
+      section: spelled out.
+      num_classes: of the data.
     """
     maker = registry.find("kd.models", section["name"])
     settings = {**settings_of(section, *STUDENT), "num_classes": num_classes}
@@ -181,8 +191,12 @@ def make_objective(
 ) -> Weighted:
     """The weighted sum of a section `objective`.
 
-    Where each of several teachers counts on its own, its terms are lifted: `each` has what the
-    members of each group count, None where all teachers count the same and are one group.
+    Args:
+      section: spelled out.
+      each: with `teacher.reduce = "each"`, the weights of the members of each group, or None for
+        equal weights in one group: terms are lifted to the members. Else empty.
+      steps_per_epoch: for weights that are schedules.
+      epochs: likewise.
     """
     terms, weights = {}, {}
     for term, spec in section.items():

@@ -1,6 +1,4 @@
-"""What is taken over before a student learns: layers of its teacher, deployed with it and never
-trained, and variables of an earlier run.
-"""
+"""A student's first state: initialised, with layers of its teacher or variables of another run."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -15,20 +13,21 @@ from kd.errors import InputError
 from kd.types import Augment, Batch, DistillState, Outputs, PyTree, Teacher, View, as_given
 
 COLLECTION = "inherited"
-"""Of a student's variables: each array is to be the teacher's parameter of the same path."""
+"""Collection of a student's variables whose arrays are the teacher's parameters of equal path."""
 
 
 def inherit(variables: PyTree, teacher: PyTree) -> PyTree:
-    """The student's variables with collection `inherited` taken from the teacher's params; as they
-    are where there is none.
+    """The student's variables with its collection `inherited`, if any, copied from the teacher.
+
+    Such layers are deployed with the student and never trained.
 
     Args:
       variables: from `student.init`.
       teacher: `frozen["teacher"]`, the variables of one network.
 
     Raises:
-      InputError: no teacher, several at once, one whose outputs are cached, or no parameter of that
-        path and shape.
+      InputError: no teacher, several at once, cached logits in place of a network, or no parameter
+        of that path and shape.
     """
     if COLLECTION not in variables:
         return variables
@@ -39,44 +38,40 @@ def inherit(variables: PyTree, teacher: PyTree) -> PyTree:
             "its logits. Name one in config.teacher, without cache."
         )
 
-    def find(path: tuple[Any, ...], own: jax.Array) -> jax.Array:
-        found = params
+    def copy(path: tuple[Any, ...], array: jax.Array) -> jax.Array:
+        leaf: Any = params
         for entry in path:
-            found = found.get(entry.key) if isinstance(found, dict) else None
-        if getattr(found, "shape", None) == own.shape:
-            return found.astype(own.dtype)  # pyrefly: ignore
+            leaf = leaf.get(entry.key) if isinstance(leaf, dict) else None
+        if leaf is not None and getattr(leaf, "shape", None) == array.shape:
+            return leaf.astype(array.dtype)
         name = "/".join(str(entry.key) for entry in path)
-        there = f"is {list(found.shape)}" if hasattr(found, "shape") else "is not there"
+        state = f"is {list(leaf.shape)}" if hasattr(leaf, "shape") else "is not there"
         raise InputError(
-            f"this student inherits {name} {list(own.shape)} of its teacher, where it {there}. The "
-            "teacher must be one network (teacher.members = (0,), or 'paired'), and the one that "
-            "config.student names."
+            f"this student inherits {name} {list(array.shape)} of its teacher, where it {state}. "
+            "The teacher must be one network (teacher.members = (0,), or 'paired'), and the one "
+            "that config.student names."
         )
 
-    taken = jax.tree_util.tree_map_with_path(find, variables[COLLECTION])
-    return {**variables, COLLECTION: taken}
+    inherited = jax.tree_util.tree_map_with_path(copy, variables[COLLECTION])
+    return {**variables, COLLECTION: inherited}
 
 
-def take_over(variables: PyTree, given: PyTree) -> PyTree:
-    """`variables` with the arrays of `given`, which has a part of the same paths, in their
-    places.
-    """
-    taken = dict(variables)
-    for key, value in given.items():
-        inner = isinstance(value, dict)
-        taken[key] = take_over(variables[key], value) if inner else value
-    return taken
+def take_over(variables: PyTree, loaded: PyTree) -> PyTree:
+    """`variables` with the arrays of `loaded`, which has some of the same paths."""
+    merged = dict(variables)
+    for key, value in loaded.items():
+        nested = isinstance(value, dict)
+        merged[key] = take_over(variables[key], value) if nested else value
+    return merged
 
 
 def _split(variables: PyTree) -> tuple[PyTree, PyTree]:
-    """Params and the rest."""
+    """(params, all other collections)."""
     return variables.get("params", {}), {k: v for k, v in variables.items() if k != "params"}
 
 
-def own_key(key: PRNGKeyArray) -> PRNGKeyArray:
-    """The key that a student keeps in its state, from which its augmentation and all else is drawn,
-    of the key of its seed.
-    """
+def state_key(key: PRNGKeyArray) -> PRNGKeyArray:
+    """The key of a student's state, for augmentation and dropout, from the key of its seed."""
     return jax.random.split(key, 4)[0]
 
 
@@ -87,21 +82,21 @@ def make_init(
     tx: optax.GradientTransformation,
     augment: Augment = as_given,
 ) -> Callable[..., DistillState]:
-    """`init(key, frozen, batch, given=None) -> DistillState`. The batch gives shapes; errors of fit
-    between parts show up here.
+    """`init(key, frozen, batch, warm=None) -> DistillState`: the first state of one student.
 
-    `given` may have variables of the `student` and of the `objective`, all or some: these start
-    with its values.
+    The batch gives shapes; parts that do not fit together fail here. Arguments: see
+    `kd.step.make_step`. `warm` may hold variables of the `student` and of the `objective`, all or
+    some, which replace the initial ones.
     """
 
-    def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch, given: PyTree = None) -> DistillState:
-        given = given or {}
+    def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch, warm: PyTree = None) -> DistillState:
+        warm = warm or {}
         _, k_student, k_objective, k_augment = jax.random.split(key, 4)
         batch = {**augment(k_augment, batch), "key": k_augment}
         variables = student.init(
             {"params": k_student, "dropout": k_student}, batch["image"], train=False
         )
-        variables = take_over(variables, given.get("student", {}))
+        variables = take_over(variables, warm.get("student", {}))
         variables = inherit(variables, frozen["teacher"])
         mutable = teacher.init(variables)
         view = View(
@@ -112,15 +107,16 @@ def make_init(
             step=jnp.zeros((), jnp.int32),
             teacher_variables=jax.lax.stop_gradient(frozen["teacher"]),
         )
-        own = objective.init({"params": k_objective, "objective": k_objective}, view)
-        own = take_over(own, given.get("objective", {}))
-        (student_params, student_stats), (own_params, own_stats) = (_split(variables), _split(own))
-        params = {"student": student_params, "objective": own_params}
+        memory = objective.init({"params": k_objective, "objective": k_objective}, view)
+        memory = take_over(memory, warm.get("objective", {}))
+        student_params, student_stats = _split(variables)
+        objective_params, objective_stats = _split(memory)
+        params = {"student": student_params, "objective": objective_params}
         return DistillState(
             step=jnp.zeros((), jnp.int32),
-            key=own_key(key),
+            key=state_key(key),
             params=params,
-            stats={"student": student_stats, "objective": own_stats},
+            stats={"student": student_stats, "objective": objective_stats},
             opt=tx.init(params),
             teacher=mutable,
         )

@@ -1,8 +1,7 @@
-"""The heart: one function that computes augmentation, teacher outputs, the student's gradient and
-its update.
+"""The train step: augmentation, teacher outputs, the student's gradient and its update, in one.
 
-Nothing here reads a config or touches a file. `jit`, `vmap` over seeds, loops and sharding are
-applied by the caller:
+It reads no config and touches no file. The caller applies `jit`, `vmap` over seeds, loops and
+sharding:
 
     step = jax.jit(make_step(student, objective, teacher, optax.sgd(0.1)), donate_argnums=0)
     state = make_init(student, objective, teacher, optax.sgd(0.1))(jax.random.key(0), frozen, batch)
@@ -37,8 +36,7 @@ def make_step(
     split: Callable[[Batch], Batch] = lambda batch: batch,
     axis_name: str | None = None,
 ) -> Step:
-    """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, for one
-    `jax.jit`.
+    """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, to be jitted.
 
     Args:
       student: Flax module, `apply(variables, image, train=...) -> Outputs`.
@@ -46,18 +44,18 @@ def make_step(
         `kd.objective.Weighted`.
       teacher: see `kd.types.Teacher`.
       tx: optimizer of the student's and the objective's parameters.
-      augment: `augment(key, batch) -> batch`, before both networks: they see the same view by
-        construction.
-      split: sharding constraint on what the student sees, where its examples are split further than
-        the teacher's.
+      augment: `augment(key, batch) -> batch`, applied before both networks, so that teacher and
+        student see the same view.
+      split: sharding constraint on the student's batch, where it is split further than the
+        teacher's.
       axis_name: under `jax.pmap` or `jax.shard_map`, the mapped axis over which the batch is split.
-        The student's BatchNorm then takes its moments over the axis, the objective sees the whole
-        batch, gathered over it, so that methods which compare examples or remember them are the
-        same, and the gradient is averaged over it.
+        BatchNorm then takes its moments over the axis, the objective gets the full batch, gathered
+        over the axis (methods that compare or remember examples depend on it), and the gradient is
+        averaged over the axis.
 
-    `frozen = {"teacher": weights, "tables": facts}` is an argument so that weights are not baked
-    into the program as constants. Metrics are scalars: `loss`, each term by its name, `accuracy` of
-    the student on the batch, `grad_norm`.
+    `frozen = {"teacher": weights, "tables": tables}` is an argument: closed over, weights would
+    become constants of the program. Metrics are scalars: `loss`, each term by its name, `accuracy`
+    of the student on the batch, `grad_norm`.
     """
 
     def step(
@@ -66,12 +64,12 @@ def make_step(
         k_student, k_objective, k_teacher = jax.random.split(
             jax.random.fold_in(state.key, state.step), 3
         )
-        if axis_name:  # other units are dropped for the examples of another device
+        if axis_name:  # each device draws its own dropout masks
             k_student = jax.random.fold_in(k_student, jax.lax.axis_index(axis_name))
         batch = {**augment(state.key, batch), "key": k_teacher}
         target = jax.lax.stop_gradient(teacher.apply(frozen["teacher"], state.teacher, batch))
         batch = split(batch)
-        everyone = partial(_gather, axis_name)
+        gather = partial(_gather, axis_name)
 
         def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple]:
             with _moments_over(axis_name):
@@ -83,20 +81,24 @@ def make_step(
                     mutable=list(state.stats["student"]),
                 )
             view = View(
-                everyone(outputs),
-                everyone(target),
-                everyone(batch),
+                gather(outputs),
+                gather(target),
+                gather(batch),
                 frozen["tables"],
                 state.step,
                 jax.lax.stop_gradient(frozen["teacher"]),
             )
-            (loss, terms), own_stats = objective.apply(
+            (loss, terms), objective_stats = objective.apply(
                 {"params": params["objective"], **state.stats["objective"]},
                 view,
                 rngs={"objective": k_objective},
                 mutable=list(state.stats["objective"]),
             )
-            return loss, ({"student": student_stats, "objective": own_stats}, terms, outputs.logits)
+            return loss, (
+                {"student": student_stats, "objective": objective_stats},
+                terms,
+                outputs.logits,
+            )
 
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (stats, terms, logits)), grads = gradient(state.params)
@@ -133,8 +135,9 @@ def _moments_over(axis_name: str | None) -> AbstractContextManager:
 
 
 def _gather(axis_name: str | None, tree: Any) -> Any:
-    """Outputs or a batch of all devices on each, examples in their order. Raises InputError where
-    it knows no axis of examples.
+    """Outputs or a batch, gathered from all devices in the order of the examples.
+
+    Raises InputError for outputs whose axis of examples is unknown.
     """
     if axis_name is None or tree is None:
         return tree

@@ -19,7 +19,7 @@ from kd.data.augment import make_augment
 from kd.devices.mesh import everywhere, make_mesh
 from kd.devices.vectorize import over
 from kd.errors import InputError
-from kd.init import own_key
+from kd.init import state_key
 from kd.models.mlp import MLP
 from kd.runs.workdir import Workdir
 from kd.teachers import codec
@@ -84,7 +84,7 @@ def test_answers_are_what_the_live_teacher_says_about_each_view(small_config):
             }
             own = {"logits": jnp.asarray(stored["logits"][seed])}
             found = teacher.apply(own, (), batch).logits
-            live = each(variables, (), repeating(own_key(key), batch))
+            live = each(variables, (), repeating(state_key(key), batch))
             np.testing.assert_allclose(found, live, atol=1e-5)
             said[seed, epoch] = np.asarray(found)
     assert np.array_equal(said[0, 1], said[0, 3])

@@ -31,7 +31,7 @@ from kd.objectives.sp import SP
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.tables import derived
-from kd.train.alternating import in_turns
+from kd.train.alternating import alternate
 from kd.types import Outputs, View
 
 CLASSES, B = 4, 6
@@ -72,7 +72,7 @@ def mutual_learning(student, tx, mutual_weight=1.0):
     build = student, objective, teachers.none(), tx
     frozen = {"teacher": (), "tables": {}}
     state = jax.jit(make_init(*build))(jax.random.key(0), frozen, batch())
-    step = jax.jit(in_turns(make_step(*build), student, teachers.none()))
+    step = jax.jit(alternate(make_step(*build), student, teachers.none()))
     return state, lambda state: step(state, frozen, batch())
 
 

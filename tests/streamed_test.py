@@ -29,7 +29,7 @@ from kd.runs.workdir import Workdir
 from kd.train.placement import check_streamed
 from kd.train.plan import Plan
 from kd.train.result import VARYING
-from kd.train.streaming import Batches, Evaluated, Parts, Steps, shuffled
+from kd.train.streaming import Batches, Evaluated, EvaluationBatches, TrainingBatches, shuffled
 from kd.types import Outputs
 
 ROOT = Path(__file__).parents[1]
@@ -157,7 +157,7 @@ def test_draws_depend_on_seed_epoch_and_index():
 def test_every_batch_holds_what_its_step_says(mocked):
     pictures = small().train.image
     plan = Plan(22, 8, 2, 16)
-    steps = Steps(pictures, (5, 6), plan)
+    steps = TrainingBatches(pictures, (5, 6), plan)
     assert [steps[i].shape[1] for i in range(3)] == [8, 8, 6] and len(steps) == 6
     order = shuffled(6, 1, 22)
     expected = pictures.cropped(order[8:16], 6, 1)
@@ -176,7 +176,7 @@ def test_evaluation_counts_each_picture_once(mocked, size):
     expected = split.image.centered(range(13)).mean((1, 2))
     assert logits.shape == (1, 13, 3)
     np.testing.assert_allclose(logits[0], expected, rtol=1e-5)
-    assert len(Parts(split.image, 5)) == 3
+    assert len(EvaluationBatches(split.image, 5)) == 3
 
 
 CONFIG = """
@@ -282,8 +282,8 @@ def test_a_process_decodes_what_its_devices_see(mocked):
     """
     pictures = small().train.image
     plan = Plan(22, 8, 2, 16)
-    own = Steps(pictures, (5, 6), plan, seen={8: ((4, 6), (6, 8)), 6: ((0, 6),)})
-    whole = Steps(pictures, (5, 6), plan)
+    own = TrainingBatches(pictures, (5, 6), plan, local={8: ((4, 6), (6, 8)), 6: ((0, 6),)})
+    whole = TrainingBatches(pictures, (5, 6), plan)
     np.testing.assert_array_equal(own[3], whole[3][:, 4:])
     np.testing.assert_array_equal(own[5], whole[5])
 
@@ -300,7 +300,7 @@ def test_devices_see_their_part_of_a_batch(mocked, size):
     first = 0 if size == 8 else 16
     found = batches.pictures(1, first)
     batches.close()
-    expected = Steps(pictures, (5, 6), plan)[3 + first // 8]
+    expected = TrainingBatches(pictures, (5, 6), plan)[3 + first // 8]
     np.testing.assert_array_equal(found, expected)
     assert {s.data.shape[1] for s in found.addressable_shards} == {2 if size == 8 else 6}
 
@@ -313,7 +313,7 @@ def test_decoding_processes_change_no_pixel(mocked):
     plan = Plan(22, 8, 2, 16)
     given = {}
     for workers in (0, 2):
-        steps = Steps(small(workers).train.image, (0,), plan)
+        steps = TrainingBatches(small(workers).train.image, (0,), plan)
         pipeline = _pipeline(steps, 2)
         given[workers] = list(pipeline)
         pipeline.close()

@@ -29,7 +29,7 @@ class Cohort(nn.Module):
       num_classes: c.
       size: k, how many.
       alternate: whether the peers are updated one after the other on each batch, see
-        `kd.train.alternating.in_turns`.
+        `kd.train.alternating.alternate`.
 
     Returns:
       Outputs with a leading axis of peers: logits [k, b, c], the member's features [k, b, ...].

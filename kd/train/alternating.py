@@ -12,16 +12,15 @@ from kd.step import Step
 from kd.types import Batch, DistillState, PyTree, Teacher
 
 
-def in_turns(step: Step, model: nn.Module, teacher: Teacher) -> Step:
-    """`step` itself, or for a student with `alternate` the update of its peers one after the other
-    on the same batch.
+def alternate(step: Step, model: nn.Module, teacher: Teacher) -> Step:
+    """The step of a cohort with `alternate`: its peers are updated one after the other.
 
     Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018. https://arxiv.org/abs/1706.00384,
-    Algorithm 1: a peer learns from what those before it say after their updates. In each turn all
-    peers are evaluated anew, and of the updated state what belongs to one peer is kept: its
-    parameters, statistics and optimizer state. What they share (the count of updates, so the
-    learning rate; the objective's own parameters and memory) moves once, with the last. Metrics are
-    means over the turns.
+    Algorithm 1: a peer learns from the peers before it after their updates on the same batch. Each
+    turn evaluates all peers and keeps the update of one: its parameters, statistics and optimizer
+    state. What the peers share (the step and so the learning rate; the objective's parameters and
+    memory) is updated once, in the last turn. Metrics are means over the turns. Any other student's
+    step is returned as it is.
     """
     if not getattr(model, "alternate", False):
         return step
@@ -44,9 +43,7 @@ def in_turns(step: Step, model: nn.Module, teacher: Teacher) -> Step:
 def _merged(
     model: nn.Module, old: DistillState, new: DistillState, peer: int, last: bool
 ) -> DistillState:
-    """`old` with what belongs to one peer out of `new`, and with what all share where this turn is
-    the last.
-    """
+    """`old` with one peer's part of `new`, and in the last turn with the shared part of `new`."""
 
     def leaf(path: tuple[Any, ...], before: jax.Array, after: jax.Array) -> jax.Array:
         keys = [str(e.key) for e in path if isinstance(e, jax.tree_util.DictKey)]

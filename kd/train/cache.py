@@ -29,7 +29,7 @@ from kd.data.augment import make_augment
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.init import own_key
+from kd.init import state_key
 from kd.runs.progress import Progress
 from kd.teachers.codec import encode
 from kd.train.program import seed_keys
@@ -134,7 +134,7 @@ def make_epoch_logits(
     def batch(variables: PyTree, images: Any, key: Any, epoch: Any, first: Any) -> Any:
         index = jnp.minimum(first + jnp.arange(size), n - 1)
         examples = {"image": images[index], "index": index, "epoch": epoch}
-        logits = apply(variables, (), augment(own_key(key), examples))
+        logits = apply(variables, (), augment(state_key(key), examples))
         return encode(logits, precision(config))
 
     def epoch_logits(key: jax.Array, epoch: int) -> dict[str, np.ndarray]:

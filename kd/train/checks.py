@@ -63,8 +63,8 @@ def shape_errors(what: str) -> Generator[None]:
 
 
 def check_views(config: ConfigDict) -> None:
-    """Raises InputError where a term looks at two views of each image and the config shows one, or
-    the other way round.
+    """Raises InputError if a term needs two views of each image and the config has one, or vice
+    versa.
     """
     needed = build.needs(config)
     two = [term for term, need in needed.items() if "batch.views" in need]
@@ -88,13 +88,11 @@ def check_views(config: ConfigDict) -> None:
 
 
 def check_length(config: ConfigDict) -> None:
-    """Raises InputError where a run ends before what a term's objective names as its
-    `least_epochs`.
-    """
+    """Raises InputError if a run is shorter than the `least_epochs` of an objective."""
     for term, section in config.objective.to_dict().items():
         maker = registry.find("kd.objectives", section["name"])
-        made = registry.make(maker, build.settings_of(section, "weight"), f"objective.{term}")
-        least = getattr(made, "least_epochs", 0)
+        objective = registry.make(maker, build.settings_of(section, "weight"), f"objective.{term}")
+        least = getattr(objective, "least_epochs", 0)
         if config.epochs < least:
             raise InputError(
                 f"config.objective.{term}: {section['name']} changes over the epochs and is done "
@@ -104,8 +102,9 @@ def check_length(config: ConfigDict) -> None:
 
 
 def check_batches(config: ConfigDict, plan: Plan) -> None:
-    """Raises InputError where a term's objective cannot take the short last batch of an epoch, by
-    its `one_size` or `least_batch`.
+    """Raises InputError if an objective cannot take the short last batch of an epoch.
+
+    It says so by its attributes `one_size` and `least_batch`.
     """
     last = plan.batch_sizes[-1]
     rows = 2 * last if config.second_view else last

@@ -1,6 +1,4 @@
-"""How the updates of a run use its devices: which part of a batch, or which seeds, each of them
-takes, and what compiles it.
-"""
+"""Device placement: sharding of batches or seeds, and jit, pmap or shard_map."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,26 +14,32 @@ from kd.devices import pmap
 from kd.errors import InputError
 from kd.types import Batch
 
-type Place = Callable[[Batch], Batch]
+type Constraint = Callable[[Batch], Batch]
+"""Puts a sharding constraint on a batch."""
 
 
-def _whole(batch: Batch) -> Batch:
+def _unconstrained(batch: Batch) -> Batch:
     return batch
 
 
-class Tactic(NamedTuple):
-    """What `make_step`, `make_update` and `make_updates` are given for batches of one size."""
+class Placement(NamedTuple):
+    """How batches of one size are compiled and sharded.
+
+    The constraints are those of `make_update` (a batch as it is read), of the augmentation's result
+    and of `make_step` (what the student sees).
+    """
 
     compile: Callable[[Callable], Callable]
-    place: Place = _whole  # of a batch as it is read
-    seen: Place = _whole  # of a batch after augmentation
-    split: Place = _whole  # of what the student sees
+    read: Constraint = _unconstrained
+    augmented: Constraint = _unconstrained
+    student: Constraint = _unconstrained
     axis_name: str | None = None
 
 
 def make_mesh(config: ConfigDict) -> Mesh:
-    """The devices of a run. Raises InputError where they do not fit together, or the batch or the
-    seeds do not divide.
+    """The devices of a run.
+
+    Raises InputError if they do not fit together, or the batch or the seeds do not divide.
     """
     devices = config.devices
     teacher, data, seeds = devices.teacher, devices.data, devices.seeds
@@ -67,9 +71,7 @@ def make_mesh(config: ConfigDict) -> Mesh:
 
 
 def check_streamed(config: ConfigDict) -> None:
-    """Raises InputError where pictures that are decoded as they are needed would have to be sent to
-    shares of the work.
-    """
+    """Raises InputError for a placement that streamed pictures do not support."""
     devices = config.devices
     if devices.seeds > 1 or devices.transform == "pmap":
         raise InputError(
@@ -79,33 +81,33 @@ def check_streamed(config: ConfigDict) -> None:
 
 
 def spreads(config: ConfigDict) -> bool:
-    """Whether members of an ensemble are spread over the devices; else each device runs all of
-    them.
-    """
+    """True if members of an ensemble are spread over devices; else every device runs all."""
     return config.devices.transform == "jit" and config.devices.seeds == 1
 
 
-def choose(config: ConfigDict, mesh: Mesh, batch_size: int, spread: bool, paired: bool) -> Tactic:
-    """The tactic for batches of `batch_size`.
+def choose(
+    config: ConfigDict, mesh: Mesh, batch_size: int, spread: bool, per_student: bool
+) -> Placement:
+    """The placement of batches of `batch_size`.
 
     Args:
       config: `devices` is read.
       mesh: from `make_mesh`.
       batch_size: of the full batches, or of the short one.
       spread: whether an ensemble is spread over the devices.
-      paired: whether each student has a teacher of its own.
+      per_student: whether each student has its own teacher weights or logits.
     """
     if config.devices.seeds > 1:
-        return Tactic(_over_seeds(mesh, paired))
+        return Placement(_over_seeds(mesh, per_student))
     divides = batch_size % mesh.size == 0
     if config.devices.transform == "pmap" and divides:
-        own = pmap.own_share(mesh, batch_size)
-        return Tactic(pmap.compiled(mesh), own, axis_name=pmap.AXIS)
-    # What an ensemble sees is split over "data" alone; without one, all see what the student sees.
+        local = pmap.own_share(mesh, batch_size)
+        return Placement(pmap.compiled(mesh), local, axis_name=pmap.AXIS)
+    # An ensemble's batch is split over "data" alone; without an ensemble, as the student's.
     axes = ("data",) if spread else sharding.ALL
-    seen = sharding.split_batch(mesh, batch_size, axes)
-    split = sharding.split_batch(mesh, batch_size)
-    return Tactic(sharding.compiled(mesh), seen, seen, split)
+    teacher = sharding.split_batch(mesh, batch_size, axes)
+    student = sharding.split_batch(mesh, batch_size)
+    return Placement(sharding.compiled(mesh), teacher, teacher, student)
 
 
 def _seed_axis(mesh: Mesh) -> Mesh:
@@ -113,28 +115,25 @@ def _seed_axis(mesh: Mesh) -> Mesh:
 
 
 def place_of_states(config: ConfigDict, mesh: Mesh) -> NamedSharding:
-    """Where the states of the students are: on all devices, or with their seeds."""
+    """Sharding of the students' states: replicated, or split over the seeds."""
     if config.devices.seeds > 1:
         return NamedSharding(_seed_axis(mesh), P("seed"))
     return sharding.everywhere(mesh)
 
 
-def _over_seeds(mesh: Mesh, paired: bool) -> Callable[[Callable], Callable]:
-    """`compile(f)` of an update that each device runs for its own seeds, with nothing to tell one
-    another.
-    """
-    frozen = {"teacher": P("seed") if paired else P(), "tables": P()}
+def _over_seeds(mesh: Mesh, per_student: bool) -> Callable[[Callable], Callable]:
+    """`compile(f)` of an update that each device runs for its own seeds, without communication."""
+    frozen = {"teacher": P("seed") if per_student else P(), "tables": P()}
 
     def compile(f: Callable) -> Callable:
-        def updates(states: Any, given: Any, data: Any, order: Any, *numbers: Any):
+        def updates(states: Any, weights: Any, data: Any, order: Any, *numbers: Any):
             return jax.shard_map(
                 f,
                 mesh=_seed_axis(mesh),
                 in_specs=(P("seed"), frozen, P(), P("seed"), *[P()] * len(numbers)),
                 out_specs=P("seed"),
-                # a loop over updates begins with logs that are the same everywhere
-                check_vma=False,
-            )(states, given, data, order, *numbers)
+                check_vma=False,  # the loop over updates starts with replicated logs
+            )(states, weights, data, order, *numbers)
 
         return jax.jit(updates, donate_argnums=0)
 
@@ -142,8 +141,8 @@ def _over_seeds(mesh: Mesh, paired: bool) -> Callable[[Callable], Callable]:
 
 
 def spread_students(config: ConfigDict, mesh: Mesh) -> Callable | None:
-    """`each(variables [s, ...], (), batch)` by each device for its own seeds, where they are shared
-    out.
+    """Evaluates each device's own seeds, `f(variables [s, ...], (), batch)`; None without seeds
+    split over devices.
     """
     if config.devices.seeds == 1:
         return None

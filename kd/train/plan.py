@@ -1,4 +1,4 @@
-"""The grid of dispatches of a run: epochs, batches, and which updates go together."""
+"""The grid of dispatches of a run: epochs, batches, and which steps share a dispatch."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,23 +8,19 @@ from kd.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One dispatch: `count` updates of `batch_size` examples from place `start` of the epoch's
-    order.
-    """
+    """One dispatch: `count` steps of `batch_size` examples from position `start` of the epoch."""
 
     epoch: int
     start: int
     count: int
     batch_size: int
-    step: int  # updates done before it
+    step: int  # steps before this dispatch
     ends_epoch: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The grid of dispatches, a function of the config alone: a resumed run goes on at one of its
-    points.
-    """
+    """The dispatches of a run, a function of its config alone, so that a resumed run continues."""
 
     examples: int
     batch_size: int
@@ -46,7 +42,7 @@ class Plan:
 
     @property
     def tail(self) -> int:
-        """Examples in the short last batch, 0 where there is none."""
+        """Examples in the short last batch, or 0."""
         return 0 if self.drop_last else self.examples % self.batch_size
 
     @property
@@ -59,16 +55,16 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Updates in the whole run."""
+        """Steps of the run."""
         return self.epochs * self.steps_per_epoch
 
     @property
     def batch_sizes(self) -> list[int]:
-        """The shapes that occur, each of which is one program."""
+        """The batch sizes that occur, each compiled to one program."""
         return [size for size in (self.batch_size * bool(self.full), self.tail) if size]
 
     def calls(self, step: int) -> Iterator[Call]:
-        """The dispatches that are left after `step` updates."""
+        """The dispatches that remain after `step` steps."""
         for epoch in range(step // self.steps_per_epoch, self.epochs):
             base = epoch * self.steps_per_epoch
             for first in range(0, self.full, self.steps_per_call):

@@ -1,4 +1,4 @@
-"""A trace of a few updates of a run, for xprof, TensorBoard or Perfetto."""
+"""A trace of a few steps of a run, for xprof, TensorBoard or Perfetto."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -8,20 +8,18 @@ import jax
 
 
 class Profile:
-    """Traces `updates` after the first dispatch of each program, which compiles, until enough of
-    them were seen.
+    """Context that traces a number of steps, after the first dispatch of each program has compiled.
 
-    Context; a run that ends before gets a shorter trace. The trace lies in
-    `directory/plugins/profile/<time>`.
+    A shorter run gets a shorter trace. It is written to `directory/plugins/profile/<time>`.
     """
 
-    def __init__(self, directory: os.PathLike | str, updates: int):
-        self._directory, self._left = os.fspath(directory), updates
+    def __init__(self, directory: os.PathLike | str, steps: int):
+        self._directory, self._left = os.fspath(directory), steps
         self._warm: set[int] = set()
         self._on = False
 
     def watch(self, updates: Mapping[int, Callable]) -> Mapping[int, Callable]:
-        """The same functions, watched; those given where nothing is to be traced."""
+        """The same functions, traced; unchanged if nothing is to be traced."""
         if self._left <= 0:
             return updates
         return {size: self._watched(size, f) for size, f in updates.items()}

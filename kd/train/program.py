@@ -1,15 +1,14 @@
-"""The compiled programs of a run: updates of all seeds at once, on data that lives on the device.
+"""The compiled programs of a run: steps of all seeds at once, on data that lives on the device.
 
-Everything that varies between dispatches (the first update, how many, the epoch, the order of the
-examples) is an argument, so that there is one program for each batch shape, whatever the number of
-updates. Every update runs through the same program, so that where a run was cut and resumed cannot
-be seen in its weights.
+Everything that varies between dispatches (first step, number of steps, epoch, order of examples) is
+an argument, so there is one program for each batch size. Every step runs through the same program,
+so the weights do not depend on where a run was interrupted.
 
-Many updates make one dispatch, in a loop on the device whose length is dynamic. It is no
-`lax.scan`: a scan of another length, for the tail of an epoch, would be another program, and XLA
-unrolls a scan of length one into code whose last bit differs. On a CPU, convolutions do not go into
-such loops: XLA has no fast code for their gradients there. An update of a small CNN, batch 32, on
-two cores: 49 ms alone, 465 ms within a loop. Those are dispatched one by one.
+Many steps make one dispatch, in a loop on the device of dynamic length. It is not `lax.scan`: a
+scan of another length, for the end of an epoch, would be another program, and XLA unrolls a scan of
+length one into code that rounds differently. On a CPU, convolutions are not put into loops, since
+XLA has no fast code for their gradients there (a step of a small CNN, batch 32, on two cores: 49 ms
+alone, 465 ms within a loop); these steps are dispatched one by one.
 """
 
 from collections.abc import Callable
@@ -30,7 +29,7 @@ type Update = Callable[..., tuple[DistillState, dict[str, Array]]]
 
 
 def seed_keys(seed: int, seeds: int) -> Key[Array, " s"]:
-    """Keys of `seeds` students, [s]: student i of a run equals a run alone with seed + i."""
+    """Keys [s] of `seeds` students: student i equals the only student of a run with seed + i."""
     return jax.vmap(jax.random.key)(jnp.arange(seed, seed + seeds))
 
 
@@ -39,7 +38,7 @@ def make_order(num_examples: int) -> Callable[[Array, Array], Int[Array, "s n"]]
 
     def order(keys: Key[Array, " s"], epoch: Array) -> Int[Array, "s n"]:
         def one(key: PRNGKeyArray) -> Array:
-            # A name of its own, so that no other use of the seed's key draws the same numbers.
+            # Domain separation: no other use of the seed's key draws the same numbers.
             key = jax.random.fold_in(jax.random.fold_in(key, 0x0D3), epoch)
             return jax.random.permutation(key, num_examples).astype(jnp.int32)
 
@@ -52,23 +51,21 @@ def make_update(
     step: Step,
     batch_size: int,
     how: str = "vmap",
-    paired: bool = False,
+    per_student: bool = False,
     place: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Update:
-    """`update(states, frozen, data, order, epoch, first) -> (states, metrics)`: one update of every
-    seed.
+    """`update(states, frozen, data, order, epoch, first) -> (states, metrics)`: all seeds' step.
 
     Args:
-      step: one update of one student, see `kd.step.make_step`.
+      step: of one student, see `kd.step.make_step`.
       batch_size: examples in the batch.
       how: over seeds, see `kd.devices.vectorize.over`.
-      paired: whether the teacher's weights, too, have a leading axis of seeds: one teacher for each
-        student.
+      per_student: whether the teacher's weights have a leading axis [s], one teacher per student.
       place: sharding constraint on the batch.
 
     The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image":
-    [n, ...], "label": [n]}`, or with `pictures` [s, b, ...], each seed's images of this batch, in
-    place of `image`; order int [s, n]; epoch and the place in `order` of the first example, int [].
+    [n, ...], "label": [n]}`, or `pictures` [s, b, ...], each seed's images of this batch, in place
+    of `image`; order int [s, n]; epoch and the position in `order` of the first example, int [].
     The metrics are [s].
     """
 
@@ -82,9 +79,9 @@ def make_update(
     ) -> tuple[DistillState, dict[str, Array]]:
         pictures = data.get("pictures")
 
-        def one(state: DistillState, teacher: PyTree, index: Array, own: Any) -> Any:
+        def update_seed(state: DistillState, teacher: PyTree, index: Array, streamed: Any) -> Any:
             batch = {
-                "image": data["image"][index] if own is None else own,
+                "image": data["image"][index] if streamed is None else streamed,
                 "label": data["label"][index],
                 "index": index,
                 "epoch": epoch,
@@ -94,8 +91,8 @@ def make_update(
 
         start = (jnp.zeros((), jnp.int32), first)
         index = jax.lax.dynamic_slice(order, start, (order.shape[0], batch_size))
-        each = 0 if paired else None, 0, None if pictures is None else 0
-        return over(one, how, (0, *each))(states, frozen["teacher"], index, pictures)
+        axes = (0, 0 if per_student else None, 0, None if pictures is None else 0)
+        return over(update_seed, how, axes)(states, frozen["teacher"], index, pictures)
 
     return update
 
@@ -113,21 +110,21 @@ def make_updates(
     compile: Callable[[Callable], Callable] = on_one_device,
     pictures: Callable[[int, int], Array] | None = None,
 ) -> Callable[..., tuple[DistillState, Logs]]:
-    """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled; it
-    donates the states.
+    """`updates(states, frozen, data, order, epoch, start, count) -> (states, logs)`, compiled.
 
     Args:
       update: from `make_update`.
-      batch_size: examples in each update.
-      capacity: most updates in one call.
-      loop: `device`, one dispatch for all, or `host`, a dispatch for each.
+      batch_size: examples in each step.
+      capacity: most steps in one call.
+      loop: `device`, one dispatch for all steps, or `host`, a dispatch for each.
       compile: on several devices see `kd.devices.mesh.compiled` and `kd.devices.pmap.compiled`. It
         donates the states.
       pictures: for loop `host`, where images are not on the device: `pictures(epoch, first) -> [s,
         b, ...]`, those of the batch.
 
-    `start` is the place in `order` of the first example, `count` the number of updates. The logs
-    are {metric: [s, u]} with u = capacity or count, of which the first `count` columns are filled.
+    It donates the states. `start` is the position in `order` of the first example, `count` the
+    number of steps. The logs are {metric: [s, u]} with u = capacity or count, of which the first
+    `count` columns are filled.
     """
     if loop == "host":
         return _OneByOne(compile(update), batch_size, pictures)
@@ -159,10 +156,9 @@ def make_updates(
 
 
 def trace(updates: Callable, states: PyTree, frozen: PyTree, data: PyTree, order: Any) -> None:
-    """Traces the updates of `make_updates` on shapes, with nothing computed; what it raises is what
-    the first call would.
+    """Traces the updates of `make_updates` on shapes, and raises what the first call would.
 
-    `data` has `pictures` [s, b, ...], too, where they come from outside.
+    `data` has `pictures` [s, b, ...] if they are streamed.
     """
     number = jax.ShapeDtypeStruct((), jnp.int32)
     if isinstance(updates, _OneByOne):
@@ -172,7 +168,7 @@ def trace(updates: Callable, states: PyTree, frozen: PyTree, data: PyTree, order
 
 
 class _OneByOne:
-    """`updates` of `make_updates`, a dispatch for each."""
+    """`updates` of `make_updates` with a dispatch for each step."""
 
     def __init__(self, update: Any, batch_size: int, pictures: Callable | None):
         self.update, self._batch_size = update, batch_size
@@ -192,8 +188,7 @@ class _OneByOne:
         for i in range(int(count)):
             first = start + i * self._batch_size
             if self._pictures is not None:
-                shown = self._pictures(int(epoch), int(first))
-                data = {**data, "pictures": shown}
+                data = {**data, "pictures": self._pictures(int(epoch), int(first))}
             states, metrics = self.update(states, frozen, data, order, epoch, first)
             columns.append(metrics)
         return states, {
@@ -201,5 +196,5 @@ class _OneByOne:
         }
 
     def _cache_size(self) -> int:
-        """Programs compiled, as a compiled function tells."""
+        """Number of compiled programs, as jax's compiled functions report it."""
         return self.update._cache_size()

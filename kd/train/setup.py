@@ -22,7 +22,7 @@ from kd.runs.environment import git_commit
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.train import placement
-from kd.train.alternating import in_turns
+from kd.train.alternating import alternate
 from kd.train.checks import shape_errors
 from kd.train.evaluation import Evaluation, make_evaluation
 from kd.train.parts import Parts, make_parts, make_plan
@@ -193,13 +193,13 @@ def _make_updates(
         parts.objective,
         teacher.teacher,
         parts.optimizer,
-        _then(parts.augment, place.seen),
-        split=place.split,
+        _then(parts.augment, place.augmented),
+        split=place.student,
         axis_name=place.axis_name,
     )
     step = precision.training(step, config.precision)
-    step = in_turns(step, parts.student, teacher.teacher)
-    update = make_update(step, size, how, teacher.per_student, place.place)
+    step = alternate(step, parts.student, teacher.teacher)
+    update = make_update(step, size, how, teacher.per_student, place.read)
     return make_updates(update, size, plan.steps_per_call, loop, place.compile, pictures)
 
 

@@ -1,10 +1,8 @@
-"""Batches of pictures that are decoded as they are needed, by processes of Grain's, in an order
-that a resume cannot change.
+"""Streamed pictures: batches decoded by Grain's worker processes, resumable at any step.
 
-What a batch holds is a function of the step alone, so that the state of this pipeline is the step:
-it is opened wherever a run goes on. An element of the pipeline is a batch, which one of Grain's
-processes decodes; where several processes run one program, each of them decodes what its own
-devices see of it.
+The content of a batch is a function of the step alone, so the pipeline's only state is the step: a
+resumed run opens it at its own. An element of the pipeline is a batch, decoded by one worker. When
+several processes run one program, each decodes only the part of a batch that its devices use.
 """
 
 import dataclasses
@@ -25,36 +23,36 @@ from kd.train.plan import Plan
 
 @lru_cache(maxsize=32)
 def shuffled(seed: int, epoch: int, n: int) -> Int[np.ndarray, " n"]:
-    """The order of the examples in an epoch, int32. Raw numbers of a bit generator, whose stream
-    never changes (NEP 19).
+    """The order of the examples in an epoch, int32 [n].
+
+    It sorts raw numbers of a bit generator, whose stream never changes (NEP 19).
     """
     key = np.array([seed, 2**63 + epoch], np.uint64)
     raw = np.random.Philox(key=key).random_raw(n)
     return np.argsort(raw, kind="stable").astype(np.int32)
 
 
-type Stretches = tuple[tuple[int, int], ...]
-"""Examples of a batch, (first, one behind the last) of each stretch, in their order."""
+type Ranges = tuple[tuple[int, int], ...]
+"""Ranges (start, stop) of the examples of a batch, in order."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Steps:
-    """The batches of a run by their step, uint8 [s, b, h, w, 3]; random access.
+class TrainingBatches:
+    """Random access to the training batches of a run by step, uint8 [s, b, h, w, 3].
 
     Attributes:
       pictures: the split.
       seeds: s.
       plan: of the run.
-      window: epochs after which what is cropped repeats; 0: never.
-      seen: batch size -> what this process sees of such a batch, b examples; where it is not named,
-        all.
+      window: epochs after which the crops repeat; 0: never.
+      local: batch size -> the ranges of such a batch that this process decodes; default: all.
     """
 
     pictures: Pictures
     seeds: tuple[int, ...]
     plan: Plan
     window: int = 0
-    seen: Mapping[int, Stretches] = dataclasses.field(default_factory=dict)
+    local: Mapping[int, Ranges] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.plan.steps
@@ -66,18 +64,16 @@ class Steps:
         for seed in self.seeds:
             order = shuffled(seed, epoch, len(self.pictures))
             chosen = order[first : first + self.plan.batch_size]
-            stretches = self.seen.get(len(chosen), ((0, len(chosen)),))
-            chosen = np.concatenate([chosen[a:b] for a, b in stretches])
+            ranges = self.local.get(len(chosen), ((0, len(chosen)),))
+            chosen = np.concatenate([chosen[start:stop] for start, stop in ranges])
             view = epoch % self.window if self.window else epoch
             batch.append(self.pictures.cropped(chosen, seed, view))
         return np.stack(batch)
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
-    """A split, `size` images at a time as evaluation sees them, uint8 [size, h, w, 3], the last
-    filled up with the last image.
-    """
+class EvaluationBatches:
+    """Random access to the evaluated images, uint8 [size, h, w, 3]; the last batch is padded."""
 
     pictures: Pictures
     size: int
@@ -89,20 +85,20 @@ class Parts:
         first = index * self.size
         last = min(first + self.size, len(self.pictures))
         images = self.pictures.centered(range(first, last))
-        filling = np.repeat(images[-1:], self.size - len(images), axis=0)
-        return np.concatenate([images, filling])
+        padding = np.repeat(images[-1:], self.size - len(images), axis=0)
+        return np.concatenate([images, padding])
 
 
 class Batches:
-    """Training images for the loop, and the order in which they come.
+    """Streamed training images and their order, for `kd.train.loop`.
 
     Args:
       pictures: the split.
       seeds: of the students.
       plan: of the run.
-      place: of what is whole on each device.
-      split: batch size -> where pictures [s, b, h, w, 3] of such a batch go.
-      window: see `Steps`.
+      replicated: sharding that puts an array on every device.
+      split: batch size -> sharding of the pictures [s, b, h, w, 3] of such a batch.
+      window: see `TrainingBatches`.
     """
 
     def __init__(
@@ -110,118 +106,116 @@ class Batches:
         pictures: Pictures,
         seeds: Sequence[int],
         plan: Plan,
-        place: Sharding,
+        replicated: Sharding,
         split: Callable[[int], NamedSharding],
         window: int = 0,
     ):
         self._split = {size: split(size) for size in plan.batch_sizes}
         shape = lambda size: (len(seeds), size, *pictures.shape[1:])
-        seen = {n: _seen(where, shape(n)) for n, where in self._split.items()}
-        self._steps = Steps(pictures, tuple(seeds), plan, window, seen)
-        self._place = place
+        local = {n: _local_ranges(sharding, shape(n)) for n, sharding in self._split.items()}
+        self._batches = TrainingBatches(pictures, tuple(seeds), plan, window, local)
+        self._replicated = replicated
         self._iterator: Any = None
         self._next = 0
 
     def order(self, epoch: Array) -> Int[Array, "s n"]:
-        """Each seed's order of the examples in that epoch."""
-        steps = self._steps
-        n = len(steps.pictures)
-        orders = [shuffled(seed, int(epoch), n) for seed in steps.seeds]
-        return put(np.stack(orders), self._place)
+        """Each seed's order of the examples in an epoch."""
+        n = len(self._batches.pictures)
+        orders = [shuffled(seed, int(epoch), n) for seed in self._batches.seeds]
+        return put(np.stack(orders), self._replicated)
 
     def pictures(self, epoch: int, first: int) -> UInt8[Array, "s b h w 3"]:
-        """What each seed's student sees at place `first` of the epoch's order. Raises RunError for
-        a damaged picture.
+        """The batch of every seed that starts at position `first` of the epoch's order.
+
+        Raises RunError for a damaged picture.
         """
-        plan = self._steps.plan
+        plan = self._batches.plan
         step = epoch * plan.steps_per_epoch + first // plan.batch_size
         if self._iterator is None or step != self._next:
             self.close()
-            self._iterator = _pipeline(self._steps, step)
+            self._iterator = _pipeline(self._batches, step)
         batch = next(self._iterator)
         self._next = step + 1
-        size = min(plan.batch_size, len(self._steps.pictures) - first)
-        return _joined(batch, self._steps.seen[size], self._split[size], size)
+        size = min(plan.batch_size, len(self._batches.pictures) - first)
+        return _assemble(batch, self._batches.local[size], self._split[size], size)
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Stops the workers."""
         if self._iterator is not None:
             self._iterator.close()
         self._iterator = None
 
 
 class Evaluated:
-    """A split's images for `kd.train.program.make_logits`."""
+    """Streamed images of a split, for `kd.predict.make_logits`."""
 
-    def __init__(self, pictures: Pictures, place: Sharding):
-        self._pictures, self._place = pictures, place
+    def __init__(self, pictures: Pictures, replicated: Sharding):
+        self._pictures, self._replicated = pictures, replicated
         self.shape = pictures.shape
 
     def batches(self, size: int) -> Iterator[UInt8[Array, "b h w 3"]]:
-        """All images, `size` at a time, the last batch filled up with the last image. Raises
-        RunError as `Batches.pictures`.
+        """All images, `size` at a time, the last batch padded with the last image.
+
+        Raises RunError for a damaged picture.
         """
-        parts = Parts(self._pictures, size)
-        pipeline = _pipeline(parts, 0)
+        pipeline = _pipeline(EvaluationBatches(self._pictures, size), 0)
         try:
             for batch in pipeline:
-                yield put(batch, self._place)
+                yield put(batch, self._replicated)
         finally:
             pipeline.close()
 
 
-def _seen(where: NamedSharding, shape: tuple[int, ...]) -> Stretches:
-    """What devices of this process see of axis 1."""
-    indices = where.addressable_devices_indices_map(shape).values()
+def _local_ranges(sharding: NamedSharding, shape: tuple[int, ...]) -> Ranges:
+    """The ranges of axis 1 that devices of this process hold."""
+    indices = sharding.addressable_devices_indices_map(shape).values()
     axis = [index[1].indices(shape[1]) for index in indices if index is not None]
     return tuple(sorted({(first, last) for first, last, _ in axis}))
 
 
-def _joined(
-    own: UInt8[np.ndarray, "s o h w 3"], stretches: Stretches, where: NamedSharding, size: int
+def _assemble(
+    decoded: UInt8[np.ndarray, "s o h w 3"], ranges: Ranges, sharding: NamedSharding, size: int
 ) -> UInt8[Array, "s b h w 3"]:
-    """The batch of all processes, from the stretches that this one has decoded."""
-    starts = np.cumsum([0, *(last - first for first, last in stretches)])
-    at = dict(zip(stretches, starts, strict=False))
+    """The global batch, from the ranges that this process has decoded."""
+    offsets = np.cumsum([0, *(stop - start for start, stop in ranges)])
+    offset_of = dict(zip(ranges, offsets, strict=False))
 
-    def part(index: tuple[slice, ...] | None) -> np.ndarray:
-        first, last, _ = (index or (slice(None),) * 2)[1].indices(size)
-        start = at[first, last]
-        return own[:, start : start + last - first]
+    def shard(index: tuple[slice, ...] | None) -> np.ndarray:
+        start, stop, _ = (index or (slice(None),) * 2)[1].indices(size)
+        offset = offset_of[start, stop]
+        return decoded[:, offset : offset + stop - start]
 
-    shape = (own.shape[0], size, *own.shape[2:])
-    return jax.make_array_from_callback(shape, where, part)
+    shape = (decoded.shape[0], size, *decoded.shape[2:])
+    return jax.make_array_from_callback(shape, sharding, shard)
 
 
-def _pipeline(elements: Steps | Parts, start: int) -> Any:
-    """Iterator over elements from `start`, decoded ahead by as many processes as the pictures ask
-    for, else by threads.
-    """
+def _pipeline(batches: TrainingBatches | EvaluationBatches, start: int) -> Any:
+    """Iterator over batches from `start`, decoded ahead by worker processes, or by threads."""
     import grain.python as grain
 
-    workers = elements.pictures.workers
-    left: Any = grain.MapDataset.source(elements)[start:]  # pyrefly: ignore
+    workers = batches.pictures.workers
+    remaining: Any = grain.MapDataset.source(batches)[start:]  # pyrefly: ignore
     threads = grain.ReadOptions(num_threads=1 if workers else 2, prefetch_buffer_size=2)
-    pipeline = left.to_iter_dataset(threads)
+    pipeline = remaining.to_iter_dataset(threads)
     if workers:
         from absl import flags
 
-        if not flags.FLAGS.is_parsed():  # Grain asks its flags; we have no command line of absl's
+        if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which kd does not parse
             flags.FLAGS.mark_as_parsed()
         processes = grain.MultiprocessingOptions(
-            num_workers=min(workers, len(left)), per_worker_buffer_size=2
+            num_workers=min(workers, len(remaining)), per_worker_buffer_size=2
         )
         pipeline = pipeline.mp_prefetch(processes)
-    return _Told(iter(pipeline))
+    return _OneLineErrors(iter(pipeline))
 
 
-class _Told:
-    """The iterator, whose errors are a RunError of one line."""
+class _OneLineErrors:
+    """An iterator whose errors become a RunError of one line."""
 
     def __init__(self, inner: Any):
         self._inner = inner
 
-    def __iter__(self) -> "_Told":
+    def __iter__(self) -> "_OneLineErrors":
         return self
 
     def __next__(self) -> Any:
@@ -231,8 +225,8 @@ class _Told:
             raise
         except Exception as error:
             lines = [line for line in str(error).splitlines() if "decoded" in line]
-            told = lines[-1] if lines else f"{type(error).__name__}: {error}"
-            raise RunError(f"the input pipeline failed: {told.strip()}") from error
+            reason = lines[-1] if lines else f"{type(error).__name__}: {error}"
+            raise RunError(f"the input pipeline failed: {reason.strip()}") from error
 
     def close(self) -> None:
         self._inner.close()

@@ -1,8 +1,7 @@
-"""What students start from: a finished run, such as the first of a method's two, whose variables
-they take over by name.
+"""Warm start: students that begin with the variables of a finished run (`config.init`).
 
-A path is that of the optimizer's masks: `student/conv1/kernel`,
-`objective/terms_ft/encoder/conv1/kernel`.
+Methods of two stages are two runs: the second starts from the first. Variables are matched by path,
+as in the optimizer's masks: `student/conv1/kernel`, `objective/terms_ft/encoder/conv1/kernel`.
 """
 
 import re
@@ -32,7 +31,7 @@ type Flat = dict[tuple[str, ...], Any]
 
 
 class Start(NamedTuple):
-    """What `kd.step.make_init` is given, stacked over seeds, and what a run records of it."""
+    """Initial variables for `kd.init.make_init`, stacked over seeds, and their record."""
 
     variables: Mapping[str, PyTree] = {}
     origin: dict[str, Any] | None = None
@@ -41,16 +40,15 @@ class Start(NamedTuple):
 def check(
     config: ConfigDict, student: PyTree, image: jax.ShapeDtypeStruct, num_classes: int
 ) -> None:
-    """Raises InputError for what can be told before any run is trained: no first run, or one of
-    another network.
+    """Raises InputError for a missing first run, or one of another network, before any training.
 
     Args:
       config: of the run, spelled out.
-      student: shapes of its student's variables.
-      image: what the student sees.
+      student: shapes of the student's variables.
+      image: the student's input.
       num_classes: of the data.
     """
-    for term in _waiting(config):
+    for term in _second_stage_terms(config):
         if not (config.init.run or config.init.config):
             raise InputError(
                 f"config.objective.{term}: {config.objective[term].name} is the second of two "
@@ -67,8 +65,8 @@ def check(
         first = build.spell_out(configs.load(config.init.config))
         model = build.make_model(first.student.to_dict(), num_classes)
         init = lambda x: model.init(jax.random.key(0), x, train=False)
-        theirs = jax.eval_shape(init, image)
-        _common("student", student, theirs, config.init.take, config.init.config)
+        stored_shapes = jax.eval_shape(init, image)
+        _shared("student", student, stored_shapes, config.init.take, config.init.config)
 
 
 def make_start(
@@ -78,21 +76,21 @@ def make_start(
     shapes: DistillState,
     place: Sharding,
 ) -> Start:
-    """Variables from the finished run in `workdir`; none where that is None.
+    """Variables from the finished run in `workdir`; none if that is None.
 
-    Student i starts from network i of as many, or all from the only one. Of the student all is
-    taken over that `config.init.take` finds, of the objective what both have.
+    Student i starts from network i, or all students from the only network. Of the student all
+    variables that `config.init.take` matches are loaded, of the objective those that both have.
 
     Args:
       config: of the new run.
-      workdir: of the first.
+      workdir: of the finished run.
       dataset: of the new run.
       shapes: of the new run's states, stacked over seeds.
-      place: where the arrays go.
+      place: sharding of the loaded arrays.
 
     Raises:
-      InputError: another network, nothing in common, other data, or networks that are neither one
-        nor as many as seeds.
+      InputError: another network, no shared variables, other data, or a number of networks that is
+        neither one nor the number of seeds.
     """
     if workdir is None:
         return Start()
@@ -104,24 +102,24 @@ def make_start(
             f"config.init: {workdir} has {count} networks and config.seeds is {seeds}: expected "
             "one network, or one for each seed."
         )
-    theirs = stored(workdir.checkpoints)
-    like, named = {}, set()
+    metadata = stored(workdir.checkpoints)
+    like, terms = {}, set()
     for side in ("student", "objective"):
-        ours = {"params": shapes.params[side], **shapes.stats[side]}
-        ours, kept = (jax.tree.map(_one, tree) for tree in (ours, theirs[side]))
-        common = _common(side, ours, kept, take, workdir)
-        named |= {path[1] for path in common if side == "objective"}
-        if common:
+        new = {"params": shapes.params[side], **shapes.stats[side]}
+        new, old = (jax.tree.map(_unstacked, tree) for tree in (new, metadata[side]))
+        shared = _shared(side, new, old, take, workdir)
+        terms |= {path[1] for path in shared if side == "objective"}
+        if shared:
             like[side] = flax.traverse_util.unflatten_dict(
                 {
                     path: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype, sharding=place)
-                    for path, leaf in common.items()
+                    for path, leaf in shared.items()
                 }
             )
-    lacking = [term for term in _waiting(config) if f"terms_{term}" not in named]
-    if lacking:
+    missing = [term for term in _second_stage_terms(config) if f"terms_{term}" not in terms]
+    if missing:
         raise InputError(
-            f"config.objective.{lacking[0]} starts from what its first run has learnt, and "
+            f"config.objective.{missing[0]} starts from what its first run has learnt, and "
             f"{workdir} has nothing of that "
             f"name{f' that config.init.take = {take!r} finds' if take else ''}. Give that run in "
             "config.init."
@@ -138,47 +136,43 @@ def make_start(
     return Start(variables, origin)
 
 
-def _waiting(config: ConfigDict) -> list[str]:
+def _second_stage_terms(config: ConfigDict) -> list[str]:
     """Terms whose objectives declare that they start from another run."""
     return [term for term, needs in build.needs(config).items() if "init" in needs]
 
 
-def _one(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The shape of one network, of stacked ones."""
+def _unstacked(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The shape of one network's array, from that of stacked networks."""
     return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
 
-def _common(side: str, ours: PyTree, theirs: PyTree, take: str, where: Workdir | str) -> Flat:
-    """What is taken over: leaves of `ours` that `take` finds and that are in `theirs`. Of a
-    student, all must be.
+def _shared(side: str, new: PyTree, old: PyTree, take: str, source: Workdir | str) -> Flat:
+    """Leaves of `new` that `take` matches and that `old` has too.
 
-    But for what a quantized student sees of its ranges: one that starts from a student in floating
-    point has yet to see them.
+    All matching leaves of a student must be in both, but for the observed ranges of a quantized
+    student, which a student in floating point does not have.
 
     Raises:
-      InputError: shapes differ; or one of the two students has what the other lacks.
+      InputError: shapes differ, or one of the two students lacks an array of the other.
     """
-    ours, theirs = (_found(side, tree, take) for tree in (ours, theirs))
-    both = ours.keys() & theirs.keys()
-    wrong = {path for path in both if ours[path].shape != theirs[path].shape}
+    new, old = (_matching(side, tree, take) for tree in (new, old))
+    both = new.keys() & old.keys()
+    wrong = {path for path in both if new[path].shape != old[path].shape}
     if side == "student":
-        alone = ours.keys() ^ theirs.keys()
-        wrong |= {path for path in alone if path[0] != COLLECTION}
+        wrong |= {path for path in new.keys() ^ old.keys() if path[0] != COLLECTION}
     if wrong:
         path = min(wrong)
-        here, there = (
-            list(tree[path].shape) if path in tree else "absent" for tree in (ours, theirs)
-        )
+        here, there = (list(tree[path].shape) if path in tree else "absent" for tree in (new, old))
         raise InputError(
-            f"config.init: {where} has another {side}: {_name(side, path)} is {here} here and "
+            f"config.init: {source} has another {side}: {_name(side, path)} is {here} here and "
             f"{there} there{f', and {len(wrong) - 1} more differ' if len(wrong) > 1 else ''}. Give "
             "a run of the same network, or name in config.init.take, a regular expression, what "
             "both have."
         )
-    return {path: leaf for path, leaf in ours.items() if path in both}
+    return {path: leaf for path, leaf in new.items() if path in both}
 
 
-def _found(side: str, variables: PyTree, take: str) -> Flat:
+def _matching(side: str, variables: PyTree, take: str) -> Flat:
     flat = flax.traverse_util.flatten_dict(variables)
     return {path: x for path, x in flat.items() if re.search(take, _name(side, path))}
 
