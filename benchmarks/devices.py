@@ -54,21 +54,24 @@ def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
     big = build.make_model(problem.teacher, problem.num_classes)
     small = build.make_model(problem.student, problem.num_classes)
     how = "unroll" if "CNN" in problem.teacher["name"] else "vmap"
-    taught = teachers.ensemble(big, "probs", how, sharding.spread(mesh))
+    taught = teachers.ensemble(big, "probs", how, sharding.shard_members(mesh))
     objective = Weighted({"ce": CE(), "kd": KD(4.0)}, {"ce": 0.1, "kd": 0.9})
     made = small, objective, taught, optax.sgd(0.05, momentum=0.9)
     example = batch(problem)
     keys = jax.random.split(jax.random.key(0), MEMBERS)
     weights = jax.jit(jax.vmap(lambda key: big.init(key, example["image"])))(keys)
-    frozen = {"teacher": sharding.put(weights, sharding.members(mesh, MEMBERS)), "tables": {}}
-    everywhere = sharding.everywhere(mesh)
-    example = sharding.put(example, everywhere)
+    frozen = {
+        "teacher": sharding.to_devices(weights, sharding.member_sharding(mesh, MEMBERS)),
+        "tables": {},
+    }
+    everywhere = sharding.replicated(mesh)
+    example = sharding.to_devices(example, everywhere)
     init = jax.jit(make_init(*made), out_shardings=everywhere)
     state = init(jax.random.key(0), frozen, example)
     seen = sharding.split_batch(mesh, problem.batch_size, ("data",))
     augment = lambda key, given: seen(given)
     split = sharding.split_batch(mesh, problem.batch_size)
-    update = sharding.compiled(mesh)(make_step(*made, augment, split=split))
+    update = sharding.compiler(mesh)(make_step(*made, augment, split=split))
 
     def call() -> Any:
         nonlocal state

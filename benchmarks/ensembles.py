@@ -13,7 +13,7 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Made, Row
 from benchmarks.timer import ratio
 from kd import build, teachers
-from kd.devices.vectorize import HOW
+from kd.devices.vectorize import METHODS
 
 TITLE = "forward of an ensemble by each way of going over it, over unroll; batch 64"
 REPEATS = 15
@@ -41,7 +41,7 @@ def _make(section: Mapping[str, Any], members: int, size: int) -> Made:
         compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
         return partial(compiled, weights, image)
 
-    return Made({how: way(how) for how in HOW}, {})
+    return Made({how: way(how) for how in METHODS}, {})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

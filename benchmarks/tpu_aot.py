@@ -83,7 +83,7 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
     examples = NamedSharding(mesh, P("data"))
     image = (case.batch, case.size, case.size, 3)
     array = lambda shape, dtype, where: jax.ShapeDtypeStruct(shape, dtype, sharding=where)
-    whole = sharding.everywhere(mesh)
+    whole = sharding.replicated(mesh)
     batch = {
         "image": array(image, jnp.uint8, examples),
         "label": array(image[:1], jnp.int32, examples),
@@ -96,7 +96,7 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
         jax.eval_shape(lambda: jax.random.split(jax.random.key(0), MEMBERS)),
     )
     of = lambda where: lambda x: array(x.shape, x.dtype, where)
-    apart = sharding.members(mesh, MEMBERS)
+    apart = sharding.member_sharding(mesh, MEMBERS)
     frozen = {"teacher": jax.tree.map(of(apart), members), "tables": {}}
     augment = make_augment("crop(4)|flip", (0.5,) * 3, (0.25,) * 3)
     seen = sharding.split_batch(mesh, case.batch, ("data",))
@@ -107,12 +107,12 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
     step = make_step(
         small,
         objective,
-        teachers.ensemble(big, "probs", case.how, sharding.spread(mesh)),
+        teachers.ensemble(big, "probs", case.how, sharding.shard_members(mesh)),
         tx,
         lambda key, batch: seen(augment(key, batch)),
         sharding.split_batch(mesh, case.batch),
     )
-    compiled = sharding.compiled(mesh)(step)
+    compiled = sharding.compiler(mesh)(step)
     return compiled.lower(jax.tree.map(of(whole), state), frozen, batch)
 
 

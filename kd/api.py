@@ -143,7 +143,7 @@ def run(
         changes = "".join(f"--{key}={value}" for key, value in overrides.items())
         base = configs.default_workdir(str(config), runs)
         workdir = configs.default_workdir(base.name + changes, runs) if changes else base
-    compilation.keep_programs(spelled.compilation_cache)
+    compilation.configure_cache(spelled.compilation_cache)
     run_all(spelled, Workdir(workdir), runs)
     return Run(workdir)
 

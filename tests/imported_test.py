@@ -138,7 +138,8 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     """The set is prepared between two of the same command; a run with this teacher would come to
     the same.
     """
-    from kd.train.run import ensure, teachers_of
+    from kd.train.run import finished
+    from kd.train.sources import sources_of
 
     checkpoint, out = tmp_path / "resnet8.safetensors", tmp_path / "teacher"
     write_safetensors(checkpoint, weights)
@@ -152,7 +153,7 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     c = config.load("configs/digits.py:role=labels,seeds=1")
     c.teacher.name, c.teacher.run = "frozen", str(out)
     with pytest.raises(InputError, match="cifar10 is not prepared"):
-        ensure(teachers_of(c, tmp_path)[0], tmp_path)
+        finished(sources_of(c, tmp_path).teachers[0], tmp_path)
 
     r = np.random.RandomState(0)
     arrays = {
@@ -163,8 +164,8 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
         for split, n in (("train", 20), ("test", 10))
     }
     prepare.write("cifar10", tmp_path / "tfds", arrays)
-    there = ensure(teachers_of(c, tmp_path)[0], tmp_path)
-    assert there.read("result.json")["examples"] == 10
+    teacher = finished(sources_of(c, tmp_path).teachers[0], tmp_path)
+    assert teacher.read("result.json")["examples"] == 10
     assert main(command) == 2  # it is finished: left alone
     assert "exists already" in capsys.readouterr().err
 

@@ -11,7 +11,7 @@ import pytest
 from kd import teachers
 from kd.data.augment import make_augment
 from kd.devices import mesh as sharding
-from kd.devices.vectorize import pick
+from kd.devices.vectorize import tree_index
 from kd.init import make_init
 from kd.models.cnn import CNN
 from kd.models.mlp import MLP
@@ -54,7 +54,7 @@ class Machine:
         self.frozen = {"teacher": weights, "tables": {}}
         self.data = data()
         if mesh:
-            everywhere = sharding.everywhere(mesh)
+            everywhere = sharding.replicated(mesh)
             self.frozen, self.data = jax.device_put((self.frozen, self.data), everywhere)
         self.init_one = make_init(student, objective, teacher, tx, augment)
         step = make_step(student, objective, teacher, tx, augment)
@@ -106,7 +106,7 @@ def whole(machine):
 def test_seeds_together_equal_seeds_alone(machine, whole):
     for i in range(SEEDS):
         alone, logs = machine.run(seed_keys(5 + i, 1))
-        mine = pick(whole[0], slice(i, i + 1))
+        mine = tree_index(whole[0], slice(i, i + 1))
         assert_close(mine, alone, 1e-6)
         assert_close({k: v[i : i + 1] for k, v in whole[1].items()}, logs, 1e-5)
 
@@ -151,9 +151,9 @@ def test_paired_students_learn_each_from_their_own_teacher():
     together, _ = machine.run(seed_keys(5, SEEDS))
     members = machine.frozen["teacher"]
     for i in (0, 2):
-        machine.frozen = {"teacher": pick(members, slice(i, i + 1)), "tables": {}}
+        machine.frozen = {"teacher": tree_index(members, slice(i, i + 1)), "tables": {}}
         alone, _ = machine.run(seed_keys(5 + i, 1))
-        assert_close(pick(together, slice(i, i + 1)), alone, 1e-6)
+        assert_close(tree_index(together, slice(i, i + 1)), alone, 1e-6)
 
 
 @pytest.mark.slow
@@ -183,6 +183,6 @@ def test_logits_of_a_split_do_not_depend_on_the_batch(size):
     evaluate = make_eval(model, make_augment("", (0.5,), (0.5,)))
     weights = jax.vmap(lambda k: model.init(k, jnp.zeros((1, 6, 6, 1))))(seed_keys(0, 2))
     found = make_logits(evaluate, size)(weights, images)
-    one = pick(weights, 1)
+    one = tree_index(weights, 1)
     image = (images.astype(jnp.float32) / 255 - 0.5) / 0.5
     np.testing.assert_allclose(found[1], model.apply(one, image).logits, atol=1e-5)

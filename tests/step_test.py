@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from kd import teachers
-from kd.devices.vectorize import pick
+from kd.devices.vectorize import tree_index
 from kd.init import make_init
 from kd.models.mlp import MLP
 from kd.objective import PerTeacher, Weighted
@@ -182,7 +182,7 @@ def test_an_objective_trains_its_own_parameters_and_keeps_its_own_memory():
 
 def test_evaluation_is_the_network_in_evaluation_mode():
     model = MLP(CLASSES, (16,), dropout=0.5)
-    weights = pick(members(model), 0)
+    weights = tree_index(members(model), 0)
     outputs = make_eval(model)(weights, batch())
     assert isinstance(outputs, Outputs)
     np.testing.assert_array_equal(

@@ -293,8 +293,8 @@ def test_devices_see_their_part_of_a_batch(mocked, size):
     """On four devices, each with two pictures of a batch of 8, and all with the whole one of 6."""
     mesh = sharding.make_mesh(2, 2)
     plan = Plan(22, 8, 2, 16)
-    place = sharding.everywhere(mesh)
-    split = partial(sharding.pictures, mesh)
+    place = sharding.replicated(mesh)
+    split = partial(sharding.image_sharding, mesh)
     pictures = small().train.image
     batches = Batches(pictures, (5, 6), plan, place, split)
     first = 0 if size == 8 else 16

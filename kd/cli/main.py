@@ -300,7 +300,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
 
     given = options.coordinator, options.processes, options.process
     processes.join(*given, detect=options.distributed)
-    compilation.keep_programs(config.compilation_cache)
+    compilation.configure_cache(config.compilation_cache)
 
     try:
         with stopped_by_signal():
@@ -364,7 +364,7 @@ def _report(options: argparse.Namespace, rest: list[str]) -> int:
     if not options.stored:
         from kd.devices import compilation
 
-        compilation.keep_programs("default")
+        compilation.configure_cache("default")
     given = options.out, options.runs, not options.stored, options.images
     print(write.write(options.run, *given))
     return 0

@@ -68,7 +68,7 @@ def export(options: Options) -> dict[str, Any]:
             f"--calibration {options.calibration}: the student of {source.workdir} was trained on "
             "eight bits and brings its ranges. Leave it out."
         )
-    compilation.keep_programs(source.config["compilation_cache"])
+    compilation.configure_cache(source.config["compilation_cache"])
     with directory.whole(options.folder) as folder:
         make = _archive if options.format == "stablehlo" else _deployed
         content, figures = make(source, options, folder)

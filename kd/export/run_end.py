@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from kd.config import ConfigDict
 from kd.data.base import Dataset
-from kd.devices.vectorize import pick
+from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.export import interpreter, litert
 from kd.export.source import Source, pixels
@@ -58,7 +58,7 @@ def evaluate(config: ConfigDict, dataset: Dataset, student: nn.Module, variables
     contents, logits = {}, []
     for i in range(config.seeds):
         seed = config.seed + i
-        source = _source(config, dataset, student, pick(variables, i), seed)
+        source = _source(config, dataset, student, tree_index(variables, i), seed)
         content = litert.integers(source).content
         outputs = interpreter.run(content, litert.inputs(source, content, image))
         contents[f"seed{seed}.tflite"] = content

@@ -16,7 +16,7 @@ from kd.config.teachers import ALL
 from kd.data.augment import make_normalize
 from kd.data.base import Dataset, Split
 from kd.data.pictures import Pictures
-from kd.devices.vectorize import pick
+from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.metrics.scores import accuracy
 from kd.predict import make_logits
@@ -96,7 +96,7 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
         config,
         result,
         trained.model,
-        pick(trained.variables, 0),
+        tree_index(trained.variables, 0),
         result["seeds"][at // peers],
         why,
         dataset,

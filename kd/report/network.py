@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from kd.data.augment import make_normalize
-from kd.devices.vectorize import pick
+from kd.devices.vectorize import tree_index
 from kd.features import stage_names
 from kd.runs.networks import Trained
 from kd.step import make_eval
@@ -64,5 +64,5 @@ def load_net(trained: Trained) -> Net:
     evaluate = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
     apply = jax.jit(lambda v, image: evaluate(v, {"image": image}))
     logits_of = jax.jit(lambda v, image: evaluate(v, {"image": image}).logits)
-    weights = [pick(trained.variables, i) for i in range(len(trained.members))]
+    weights = [tree_index(trained.variables, i) for i in range(len(trained.members))]
     return Net(apply, logits_of, weights, result["macs"])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kd.devices.vectorize import over, pick
+from kd.devices.vectorize import map_stacked, tree_index
 from kd.teachers import reduction
 from kd.teachers.frozen_network import frozen
 from kd.types import Batch, Outputs, PyTree, Teacher
@@ -20,9 +20,9 @@ class Group(NamedTuple):
 
     Attributes:
       member: the architecture, or a teacher of one network such as `cached()`.
-      how: vmap, map or unroll over the members, see `kd.devices.vectorize.over`.
+      how: vmap, map or unroll over the members, see `kd.devices.vectorize.map_stacked`.
       spread: runs `apply(stack, state, batch) -> outputs [m, b, ...]` on several devices, see
-        `kd.devices.mesh.spread`.
+        `kd.devices.mesh.shard_members`.
     """
 
     member: nn.Module | Teacher
@@ -39,7 +39,7 @@ class Group(NamedTuple):
     @property
     def apply_all(self) -> Callable[[PyTree, PyTree, Batch], Outputs]:
         """`apply(stack, state, batch) -> outputs [m, b, ...]` of all members."""
-        apply = over(self.apply_one, self.how, (0, None, None))
+        apply = map_stacked(self.apply_one, self.how, (0, None, None))
         return self.spread(apply) if self.spread else apply
 
 
@@ -111,7 +111,7 @@ def _drawn(
     place = jnp.concatenate([jnp.arange(size) for size in sizes])
 
     def branch(group: Group, stack: PyTree) -> Callable[[Array], Array]:
-        one = lambda i: group.apply_one(pick(stack, i), state, batch).logits
+        one = lambda i: group.apply_one(tree_index(stack, i), state, batch).logits
         return lambda i: one(i).astype(jnp.float32)
 
     branches = [branch(*pair) for pair in zip(groups, stacks, strict=True)]

@@ -13,7 +13,7 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.devices import precision
-from kd.devices.mesh import everywhere, put
+from kd.devices.mesh import replicated, to_devices
 from kd.metrics import scores
 from kd.metrics.reference import per_student
 from kd.predict import make_logits
@@ -79,9 +79,9 @@ def make_evaluation(
 ) -> Evaluation:
     """Puts the evaluated images on the devices and computes the teacher's logits on them.
 
-    `how` says how to go over the seeds, see `kd.devices.vectorize.over`.
+    `how` says how to go over the seeds, see `kd.devices.vectorize.map_stacked`.
     """
-    place = everywhere(mesh)
+    place = replicated(mesh)
     normalize = make_normalize(dataset.mean, dataset.std)
     splits = {"test": dataset.test, "validation": dataset.validation}
     images = {name: _put(split.image, place) for name, split in splits.items() if split}
@@ -100,7 +100,7 @@ def _put(image: np.ndarray | Pictures, place: Sharding) -> jax.Array | Evaluated
     """A split's images on the devices, or an object that decodes images from files when needed."""
     if isinstance(image, Pictures):
         return Evaluated(image, place)
-    return put(image, place)
+    return to_devices(image, place)
 
 
 def _reference(

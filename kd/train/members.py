@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding
 from kd.build import make_data
 from kd.config import ConfigDict
 from kd.config.teachers import Members, groups_of, known_size, member_weights
-from kd.devices.mesh import everywhere, members, spread
+from kd.devices.mesh import member_sharding, replicated, shard_members
 from kd.errors import InputError
 from kd.runs.networks import check_fit, workdirs_of_teachers
 from kd.runs.workdir import Workdir
@@ -70,13 +70,13 @@ def place_members(
                 f"config.devices.teacher = {teacher_devices}: each student here has one teacher, "
                 "which cannot be split. Use config.devices.data."
             )
-        return everywhere(mesh), None
+        return replicated(mesh), None
     for group, size in zip(groups, sizes, strict=True):
-        members(mesh, size, group.where)  # raises where they do not divide
-    place = members(mesh, teacher_devices)
+        member_sharding(mesh, size, group.where)  # raises where they do not divide
+    place = member_sharding(mesh, teacher_devices)
     # A drawn member is evaluated by all devices. Where members are on different devices, all are
     # evaluated and one is taken.
     draws_alone = reduction.find(config.teacher.reduce).draws and teacher_devices == 1
     if draws_alone or not placement.spreads(config):
         return place, None
-    return place, spread(mesh)
+    return place, shard_members(mesh)

@@ -17,8 +17,8 @@ from kd.config import ConfigDict
 from kd.config.teachers import groups_of, member_weights
 from kd.data.base import Dataset
 from kd.devices import precision
-from kd.devices.mesh import everywhere, put
-from kd.devices.vectorize import fastest, over, pick
+from kd.devices.mesh import replicated, to_devices
+from kd.devices.vectorize import fastest_method, map_stacked, tree_index
 from kd.runs.lineage import WEIGHTS, weights_of
 from kd.runs.networks import check_fit, load_networks, weights_hash
 from kd.runs.workdir import Workdir
@@ -35,7 +35,7 @@ class Stack(NamedTuple):
     model: nn.Module
     variables: PyTree  # [m, ...]
     how: str  # over the members
-    spread: Callable | None = None  # over devices, see `kd.devices.mesh.spread`
+    spread: Callable | None = None  # over devices, see `kd.devices.mesh.shard_members`
 
 
 class RunTeacher(NamedTuple):
@@ -101,12 +101,12 @@ def _load(
     config: ConfigDict, workdirs: Sequence[Workdir], dataset: Dataset, mesh: Mesh
 ) -> RunTeacher:
     """The teacher of the networks of finished runs."""
-    section, replicated = config.teacher, everywhere(mesh)
+    section, on_all = config.teacher, replicated(mesh)
     groups = groups_of(section)
     trained = []
     for group, workdir in zip(groups, workdirs, strict=True):
         check_fit(workdir.read("result.json"), dataset, f"the teacher in {workdir}")
-        trained.append(load_networks(workdir, replicated, group))
+        trained.append(load_networks(workdir, on_all, group))
     sizes = [len(networks.members) for networks in trained]
     check_sizes(config, workdirs[0], sizes)
     weights = member_weights(groups, sizes)
@@ -122,7 +122,7 @@ def _load(
             }
         )
         how = _how(section.how, networks.model, networks.variables, dataset)
-        variables = put(networks.variables, place)
+        variables = to_devices(networks.variables, place)
         stacks.append(Stack(networks.model, variables, how, spread))
     if section.cache:
         frozen = _cached(config, stacks, records, dataset, place, mesh)
@@ -147,7 +147,7 @@ def _load(
         return run_teacher
     if sum(sizes) == 1:
         first = (slice(None), 0) if run_teacher.per_student else 0
-        return run_teacher._replace(frozen=pick(frozen[0], first))
+        return run_teacher._replace(frozen=tree_index(frozen[0], first))
     if reduction.find(section.reduce).lifts:
         run_teacher = run_teacher._replace(lifted_weights=_by_group(weights, sizes))
     if len(stacks) == 1:
@@ -166,7 +166,7 @@ def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:
         return how
     image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
     forward = lambda v, x: model.apply(v, x, train=False)
-    return fastest(forward, pick(stacked, 0), image)
+    return fastest_method(forward, tree_index(stacked, 0), image)
 
 
 def _by_group(weights: Sequence[float], sizes: Sequence[int]) -> tuple[Sequence[float] | None, ...]:
@@ -207,10 +207,10 @@ def _cached(
     for stack, record, name in zip(stacks, records, cache.names(len(stacks)), strict=True):
         evaluate = precision.evaluation(make_eval(stack.model), config.precision)
         logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
-        apply = over(logits, stack.how, (0, None, None))
+        apply = map_stacked(logits, stack.how, (0, None, None))
         apply = stack.spread(apply) if stack.spread else apply
         epoch_logits = cache.make_epoch_logits(
-            apply, stack.variables, config, dataset, everywhere(mesh)
+            apply, stack.variables, config, dataset, replicated(mesh)
         )
         facts = cache.facts(config, record["weights"], data)
         run = Workdir(record["run"]).path
@@ -221,4 +221,4 @@ def _cached(
             caches = [jax.tree.map(lambda x: x[i, i], caches[0])]
         else:
             place = NamedSharding(mesh, P(None, *place.spec))
-    return put(caches, place)
+    return to_devices(caches, place)
