@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import flax.linen as nn
 import numpy as np
 import optax
 from etils import epath
@@ -144,7 +143,7 @@ def run(
         changes = "".join(f"--{key}={value}" for key, value in overrides.items())
         base = configs.default_workdir(str(config), runs)
         workdir = configs.default_workdir(base.name + changes, runs) if changes else base
-    compilation.keep_programs(spelled.compilation_cache)
+    compilation.configure_cache(spelled.compilation_cache)
     run_all(spelled, Workdir(workdir), runs)
     return Run(workdir)
 
@@ -192,7 +191,7 @@ class _Memory:
 def distill(
     *,
     teacher: Any,
-    student: nn.Module,
+    student: Any,
     data: Any,
     test: Any = None,
     objective: Any = None,

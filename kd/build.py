@@ -13,6 +13,7 @@ from kd.config import ConfigDict, override, teachers
 from kd.data import load
 from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError, unknown
+from kd.models.contract import check_maker
 from kd.models.peers import peers
 from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.quantize.student import Quantized
@@ -163,6 +164,7 @@ def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
       num_classes: of the data.
     """
     maker = registry.find("kd.models", section["name"])
+    check_maker(maker, section["name"])
     settings = {**settings_of(section, *STUDENT), "num_classes": num_classes}
     net = registry.make(maker, settings, f"student {section['name']}")
     if not section.get("quantize"):

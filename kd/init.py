@@ -10,7 +10,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from kd.errors import InputError
-from kd.types import Augment, Batch, DistillState, Outputs, PyTree, Teacher, View, as_given
+from kd.types import Augment, Batch, DistillState, Outputs, PyTree, Teacher, View, no_augmentation
 
 COLLECTION = "inherited"
 """Collection of a student's variables whose arrays are the teacher's parameters of equal path."""
@@ -80,7 +80,7 @@ def make_init(
     objective: nn.Module,
     teacher: Teacher,
     tx: optax.GradientTransformation,
-    augment: Augment = as_given,
+    augment: Augment = no_augmentation,
 ) -> Callable[..., DistillState]:
     """`init(key, frozen, batch, warm=None) -> DistillState`: the first state of one student.
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from kd.data.augment import make_normalize
 from kd.devices import precision
-from kd.devices.vectorize import over, pick
+from kd.devices.vectorize import map_stacked, tree_index
 from kd.errors import InputError
 from kd.step import make_eval
 from kd.types import Batch, PyTree
@@ -31,7 +31,7 @@ class Networks:
       mean, std: per channel, by which images are normalised (uint8 images are scaled by 1 / 255
         first).
       class_names: in the order of the labels, or empty.
-      how: vmap, map or unroll over the networks; see `kd.devices.vectorize.over`.
+      how: vmap, map or unroll over the networks; see `kd.devices.vectorize.map_stacked`.
       policy: precision of the training, see `kd.devices.precision`.
     """
 
@@ -51,7 +51,9 @@ class Networks:
     def __getitem__(self, index: int | slice) -> "Networks":
         """One of the networks, or some: still stacked, [1, ...] or [k, ...]."""
         chosen = np.arange(len(self))[index]
-        return dataclasses.replace(self, variables=pick(self.variables, np.atleast_1d(chosen)))
+        return dataclasses.replace(
+            self, variables=tree_index(self.variables, np.atleast_1d(chosen))
+        )
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.shape))
@@ -101,12 +103,12 @@ def make_logits(
     Args:
       evaluate: `evaluate(variables, batch) -> Outputs` of one network.
       batch_size: images at a time.
-      how: over networks, see `kd.devices.vectorize.over`.
+      how: over networks, see `kd.devices.vectorize.map_stacked`.
       place: sharding of the logits before they are fetched; None leaves it to the compiler.
-      spread: distributes the networks over devices, see `kd.devices.mesh.spread`.
+      spread: distributes the networks over devices, see `kd.devices.mesh.shard_members`.
     """
     logits_of = lambda weights, _, batch: evaluate(weights, batch).logits
-    evaluate_all = over(logits_of, how, (0, None, None))
+    evaluate_all = map_stacked(logits_of, how, (0, None, None))
     evaluate_all = spread(evaluate_all) if spread else evaluate_all
 
     @partial(jax.jit, static_argnums=3, out_shardings=place)

@@ -1,11 +1,12 @@
-"""Names to objects. The file system is the registry: `crd.CRD` among objectives is the class CRD in
-kd/objectives/crd.py.
+"""Names to objects. The file system is the registry: among objectives, `crd.CRD` is the class `CRD`
+in kd/objectives/crd.py.
 
-A name may also be a dotted path to anything importable from the working directory, such as
-`my_project.losses.Mine`.
+A name may also be the dotted path of anything that can be imported from the working directory, such
+as `my_project.losses.Mine`. Adding a thing is therefore adding a file, to kd or beside a config.
 """
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -20,52 +21,76 @@ from kd.errors import InputError, unknown
 from kd.values import of_type
 
 
-def _modules(package: str) -> list[str]:
+@functools.cache
+def files(package: str) -> tuple[str, ...]:
+    """Names of the modules in a package, without importing them, sorted."""
     path = importlib.import_module(package).__path__
-    return sorted(m.name for m in pkgutil.iter_modules(path))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(path)))
 
 
-def _public(module: Any) -> list[str]:
-    """Classes and functions that the module defines itself and shows.
-
-    Of an objective's file, the classes alone; of a model's, what can be built from `num_classes`
-    and nothing else.
-    """
-    keep: Callable[[Any], bool] = lambda value: True
-    if module.__name__.startswith("kd.objectives."):
-        keep = inspect.isclass
-    elif module.__name__.startswith("kd.models."):
-        keep = _is_network
+def known(package: str) -> list[str]:
+    """All names in `package` that a config may use without further settings: `file.Thing`."""
     return [
-        name
+        f"{file}.{name}"
+        for file in files(package)
+        for name, value in _public(importlib.import_module(f"{package}.{file}")).items()
+        if not package.startswith("kd.models") or _required(value) <= {"num_classes"}
+    ]
+
+
+def exported(package: str) -> dict[str, Any]:
+    """All public objects of a package's files by their bare names, for `package.Thing`.
+
+    It imports every file of the package. Of two objects of one name the first file's is returned; a
+    test keeps names unique.
+    """
+    objects: dict[str, Any] = {}
+    for file in files(package):
+        objects = _public(importlib.import_module(f"{package}.{file}")) | objects
+    return objects
+
+
+def _public(module: Any) -> dict[str, Any]:
+    """The callables that a module defines (not those it imports) under a public name.
+
+    In kd/objectives only classes count, in kd/models only networks.
+    """
+    is_wanted: Callable[[Any], bool] = lambda value: True
+    if module.__name__.startswith("kd.objectives."):
+        is_wanted = inspect.isclass
+    elif module.__name__.startswith("kd.models."):
+        is_wanted = _is_network
+    return {
+        name: value
         for name, value in vars(module).items()
         if not name.startswith("_")
         and callable(value)
         and (isinstance(value, partial) or getattr(value, "__module__", None) == module.__name__)
-        and keep(value)
-    ]
+        and is_wanted(value)
+    }
 
 
 def _is_network(maker: Callable) -> bool:
+    """Whether a callable makes a network: a class with a setting `num_classes`, or a function that
+    requires nothing else (which tells it from helpers, such as `layers.head`).
+    """
+    if "num_classes" not in inspect.signature(maker).parameters:
+        return False
+    is_class = inspect.isclass(maker.func if isinstance(maker, partial) else maker)
+    return is_class or _required(maker) <= {"num_classes"}
+
+
+def _required(maker: Callable) -> set[str]:
+    """Names of the parameters without a default."""
     parameters = inspect.signature(maker).parameters
-    needed = {k for k, p in parameters.items() if p.default is p.empty}
-    return "num_classes" in parameters and needed <= {"num_classes"}
+    return {name for name, p in parameters.items() if p.default is p.empty}
 
 
-def known(package: str) -> list[str]:
-    """All names in `package`: `file.Thing` for each callable that a file defines."""
-    return [
-        f"{file}.{name}"
-        for file in _modules(package)
-        for name in _public(importlib.import_module(f"{package}.{file}"))
-    ]
-
-
-def _files(package: str, attribute: str) -> list[str]:
+def _files_with(package: str, attribute: str) -> list[str]:
     """Files of `package` that define `attribute`."""
     return [
         file
-        for file in _modules(package)
+        for file in files(package)
         if hasattr(importlib.import_module(f"{package}.{file}"), attribute)
     ]
 
@@ -75,42 +100,48 @@ def find(package: str, name: str, attribute: str | None = None) -> Callable:
 
     Args:
       package: where kd keeps this kind of thing, such as `kd.models`.
-      name: `file.Thing`, or `file` alone where `attribute` says which thing of a file is meant.
-      attribute: name looked up where `name` is a file of `package`.
+      name: `file.Thing`, or only `file` where `attribute` says which thing of a file is meant.
+      attribute: the name to take from a file of `package` where `name` is only `file`.
 
     Raises:
-      InputError: no such thing; it says what exists and the nearest name.
+      InputError: there is no such thing; the message lists the known and the nearest names.
     """
     kind = package.rpartition(".")[2].rstrip("s").replace("data", "data set")
     _require_text(kind, name)
-    file, _, rest = name.partition(".")
-    if file in _modules(package) and (rest or attribute):
+    file, _, thing = name.partition(".")
+    if file in files(package) and (thing or attribute):
         module = importlib.import_module(f"{package}.{file}")
-        found = getattr(module, rest or str(attribute), None)
-        if callable(found):
-            return found
+        value = getattr(module, thing or str(attribute), None)
+        if callable(value):
+            return value
     elif "." in name:
         return _by_path(kind, name)
-    raise unknown(kind, name, _files(package, attribute) if attribute else known(package))
+    raise unknown(kind, name, _files_with(package, attribute) if attribute else known(package))
 
 
-def find_in(file: str, kind: str, name: str, returns: Any) -> Callable:
-    """The function called `name` among those of one file that return `returns`, or by dotted
-    path.
+def find_in(module: str, kind: str, name: str, returns: Any) -> Callable:
+    """The function called `name`, from one module of kd or by dotted path.
+
+    Args:
+      module: such as `kd.optim`.
+      kind: what the thing is called in messages.
+      name: name of a function in the module, or a dotted path.
+      returns: only functions of the module with this return annotation count.
+
+    Raises:
+      InputError: there is no such function; the message lists the known and the nearest names.
     """
     _require_text(kind, name)
-    module = importlib.import_module(file)
-    made_here = {
-        n: f
-        for n in _public(module)
-        if inspect.isfunction(f := getattr(module, n))
-        and inspect.signature(f).return_annotation is returns
+    functions = {
+        key: value
+        for key, value in _public(importlib.import_module(module)).items()
+        if inspect.isfunction(value) and inspect.signature(value).return_annotation is returns
     }
-    if name in made_here:
-        return made_here[name]
+    if name in functions:
+        return functions[name]
     if "." in name:
         return _by_path(kind, name)
-    raise unknown(kind, name, made_here)
+    raise unknown(kind, name, functions)
 
 
 def _require_text(kind: str, name: Any) -> None:
@@ -119,15 +150,18 @@ def _require_text(kind: str, name: Any) -> None:
 
 
 def _by_path(kind: str, name: str) -> Callable:
+    """The callable with this dotted path, imported from the working directory or an installed
+    package. Raises InputError.
+    """
     path, _, last = name.rpartition(".")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    directory = str(Path.cwd())
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
     top = path.partition(".")[0]
     if importlib.util.find_spec(top) is None:
         raise InputError(
             f"unknown {kind} {name!r}: kd has no file {top!r} for it, and no module {top!r} can be "
-            f"imported from {here}."
+            f"imported from {directory}."
         )
     try:
         module = importlib.import_module(path)
@@ -135,21 +169,29 @@ def _by_path(kind: str, name: str) -> Callable:
         raise InputError(
             f"{kind} {name!r}: importing {path} fails: {type(error).__name__}: {error}."
         ) from error
-    found = getattr(module, last, None)
-    if not callable(found):
+    value = getattr(module, last, None)
+    if not callable(value):
         raise unknown(f"name in {path}", last, _public(module))
-    return found
+    return value
 
 
 def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
-    """`maker(**kwargs)`, where a keyword that it does not take is an InputError that lists those it
-    takes.
+    """`maker(**kwargs)`.
+
+    Args:
+      maker: a class or function.
+      kwargs: its keyword arguments.
+      what: name of the thing in messages.
+
+    Raises:
+      InputError: a keyword that the maker does not take (the message lists those it takes), or one
+        that it requires and does not get.
     """
-    known = _keywords(maker)
-    if known is not None:
+    keywords = keywords_of(maker)
+    if keywords is not None:
         for key in kwargs:
-            if key not in known:
-                raise unknown(f"setting of {what}", key, known)
+            if key not in keywords:
+                raise unknown(f"setting of {what}", key, keywords)
     try:
         inspect.signature(maker).bind(**kwargs)
     except TypeError as error:
@@ -157,48 +199,52 @@ def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
     return maker(**kwargs)
 
 
-def settings(maker: Callable, given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """`given` over the defaults of the maker's keywords that are plain data: what a config leaves
-    out, spelled out.
+def settings(maker: Callable, options: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """All settings of a maker that are plain data: `options`, and the defaults of the others.
+
+    Args:
+      maker: a class or function.
+      options: keyword arguments that a config sets.
+      what: name of the config's section in messages.
 
     Raises:
       InputError: a keyword that the maker does not take, or a value of another type than its
         default's.
     """
-    known = _keywords(maker)
-    spelled = dict(given)
-    for key, value in given.items():
-        if known is not None and key not in known:
-            raise unknown(f"setting of {what}", key, known)
-        spelled[key] = of_type(f"{what}.{key}", _default(maker, key), value)
-    for key in known or ():
-        if key not in given and _is_plain(maker, key):
-            spelled[key] = _default(maker, key)
-    return spelled
+    keywords = keywords_of(maker)
+    filled = dict(options)
+    for key, value in options.items():
+        if keywords is not None and key not in keywords:
+            raise unknown(f"setting of {what}", key, keywords)
+        filled[key] = of_type(f"{what}.{key}", _default(maker, key), value)
+    for key in keywords or ():
+        if key not in options and _has_plain_default(maker, key):
+            filled[key] = _default(maker, key)
+    return filled
 
 
 def _default(maker: Callable, key: str) -> Any:
-    """Default of a keyword, None where it has none."""
+    """Default of a keyword; None if it has none."""
     parameter = inspect.signature(maker).parameters.get(key)
     if parameter is None or parameter.default is parameter.empty:
         return None
     return parameter.default
 
 
-def _is_plain(maker: Callable, key: str) -> bool:
-    """Whether a keyword has a default, and it is data that a config can hold."""
-    parameter = inspect.signature(maker).parameters[key]
+def _has_plain_default(maker: Callable, key: str) -> bool:
+    """Whether a keyword has a default that a config can hold."""
+    default = inspect.signature(maker).parameters[key].default
     plain = bool | int | float | str | tuple | None
-    return parameter.default is not parameter.empty and isinstance(parameter.default, plain)
+    return default is not inspect.Parameter.empty and isinstance(default, plain)
 
 
-def _keywords(maker: Callable) -> list[str] | None:
-    """Keywords of a callable; None where it takes any. Flax adds `parent` and `name`, which are not
-    a user's.
+def keywords_of(maker: Callable) -> list[str] | None:
+    """Keywords of a callable, without the `parent` and `name` that Flax adds to its modules; None
+    if it takes any keyword.
     """
     parameters = inspect.signature(maker).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    made = maker.func if isinstance(maker, partial) else maker
-    flax_own = {"parent", "name"} if dataclasses.is_dataclass(made) else set()
-    return [p.name for p in parameters if p.name not in flax_own]
+    target = maker.func if isinstance(maker, partial) else maker
+    hidden = {"parent", "name"} if dataclasses.is_dataclass(target) else set()
+    return [p.name for p in parameters if p.name not in hidden]

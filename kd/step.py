@@ -10,7 +10,6 @@ sharding:
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -21,8 +20,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from kd.devices import pmap
 from kd.errors import InputError
-from kd.types import Augment, Batch, DistillState, Mixture, Outputs, PyTree, Teacher, View, as_given
+from kd.types import (
+    Augment,
+    Batch,
+    DistillState,
+    Mixture,
+    Outputs,
+    PyTree,
+    Teacher,
+    View,
+    no_augmentation,
+)
 
 type Step = Callable[[DistillState, PyTree, Batch], tuple[DistillState, dict[str, Array]]]
 
@@ -32,7 +42,7 @@ def make_step(
     objective: nn.Module,
     teacher: Teacher,
     tx: optax.GradientTransformation,
-    augment: Augment = as_given,
+    augment: Augment = no_augmentation,
     split: Callable[[Batch], Batch] = lambda batch: batch,
     axis_name: str | None = None,
 ) -> Step:
@@ -72,7 +82,7 @@ def make_step(
         gather = partial(_gather, axis_name)
 
         def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple]:
-            with _moments_over(axis_name):
+            with pmap.shared_moments(axis_name):
                 outputs, student_stats = student.apply(
                     {"params": params["student"], **state.stats["student"]},
                     batch["image"],
@@ -116,24 +126,6 @@ def make_step(
     return step
 
 
-def _moments_over(axis_name: str | None) -> AbstractContextManager:
-    """Context in which modules with moments of a batch (ours, Flax's BatchNorm) average them over
-    the axis.
-    """
-    if axis_name is None:
-        return nullcontext()
-
-    def intercept(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-        module = context.module
-        # LayerNorm and its kin have an `axis_name`, too, and no running moments: their means are of
-        # one example.
-        if hasattr(module, "momentum") and getattr(module, "axis_name", "") is None:
-            object.__setattr__(module, "axis_name", axis_name)
-        return method(*args, **kwargs)
-
-    return nn.intercept_methods(intercept)
-
-
 def _gather(axis_name: str | None, tree: Any) -> Any:
     """Outputs or a batch, gathered from all devices in the order of the examples.
 
@@ -158,7 +150,9 @@ def _gather(axis_name: str | None, tree: Any) -> Any:
     return jax.tree.map(lambda x: gather(x) if x.ndim > axis else x, tree)
 
 
-def make_eval(model: nn.Module, augment: Augment = as_given) -> Callable[[PyTree, Batch], Outputs]:
+def make_eval(
+    model: nn.Module, augment: Augment = no_augmentation
+) -> Callable[[PyTree, Batch], Outputs]:
     """`evaluate(variables, batch) -> Outputs` of a network in evaluation mode."""
 
     def evaluate(variables: PyTree, batch: Batch) -> Outputs:

@@ -1,7 +1,7 @@
-"""The vocabulary of `kd`: what models, teachers, objectives and the step hand to one another.
+"""The types that networks, teachers, objectives and the step exchange.
 
-Axes, the same letters everywhere: b batch, c classes, m teachers, k peers or negatives, h w d
-features, n training images.
+Axes have the same letters everywhere: b batch, c classes, m members of an ensemble, k peers or
+negatives, s seeds, h w d height, width and channels of features, n training images.
 """
 
 from collections.abc import Callable
@@ -16,59 +16,69 @@ from jaxtyping import Array, Float, Int
 from kd.errors import InputError, unknown
 
 type PyTree = Any
+"""A nested structure of arrays."""
 
 type Leaf = Any
-"""An array, where a dataclass is a pytree: transformations put shapes, shardings and axes in its
-place, so that its fields cannot be checked as arrays. Functions can, and are.
+"""An array in a dataclass that is a pytree. Transformations replace it by shapes, shardings or
+axes, so its fields cannot be type-checked as arrays; arguments of functions are.
 """
 
 type Batch = dict[str, Any]
-"""A minibatch. `image` [b, ...], `label` int [b], `index` int [b] (place in the training set),
-`epoch` int [], from 0, and `key` [] of this update, for a teacher that draws.
+"""A minibatch, a dict of arrays:
 
-Where each image is shown twice, `views` int [b] says which of the two a row is, 0 or 1.
+- `image` [b, h, w, c] or series [b, t, c]: raw before augmentation, then normalised float32;
+- `label` int [b];
+- `index` int [b]: the place of each example in the training set;
+- `epoch` int [], from 0;
+- `key` []: a random key of this update, for a teacher that draws members; added by the step;
+- `views` int [b]: which of its image's two augmented views a row is, 0 or 1; only with two views.
 """
 
 
 @struct.dataclass
 class Outputs:
-    """What one model says about a batch.
+    """The outputs of a network on a batch.
 
-    `features` maps the name of a stage (`stem`, `stage1`, ..., `pooled`) to its activation, [b, h,
-    w, d] or [b, d]. What further heads a model has stands there too, under a name of its own.
-    Models returned stacked (an ensemble that is not reduced, a cohort of students) have one more
-    leading axis on every array.
+    Outputs of several networks (an ensemble that is not reduced, a cohort) are stacked: every array
+    has one more leading axis, [m, b, ...] or [k, b, ...].
+
+    Attributes:
+      logits: float [b, c].
+      features: activations by the name of their stage (`stem`, `stage1`, ..., `pooled`), [b, h, w,
+        d] or [b, d], and outputs of further heads, each under a name of its own.
     """
 
     logits: Leaf  # float [..., b, c]
     features: dict[str, Leaf] = struct.field(default_factory=dict)
 
     def feature(self, name: str) -> Array:
-        """The activation called `name`. Raises InputError that lists the existing ones."""
+        """The activation called `name`. Raises InputError, which lists the existing ones."""
         if name not in self.features:
             raise unknown("feature", name, self.features)
         return self.features[name]
 
     def at(self, temperature: float) -> Float[Array, "... b c"]:
-        """The logits to soften at `temperature`. For one model they are the same at every
-        temperature.
-        """
+        """The logits to soften at `temperature`: for one network the same at every temperature."""
         del temperature
         return self.logits
 
 
 @struct.dataclass
 class Mixture:
-    """An ensemble whose prediction is the weighted mean of its members' probabilities, each
-    example's own or the same for all.
+    """The outputs of an ensemble that predicts the weighted mean of its members' probabilities.
 
-    The mean of softened probabilities depends on the temperature, so the objective asks for it:
+    The mean of softened probabilities depends on the temperature, so the objective passes it in:
     softmax(at(T) / T) is exactly sum_m w_m softmax(z_m / T), the soft target of Hinton et al.
     (2015, https://arxiv.org/abs/1503.02531, section 3).
+
+    Attributes:
+      members: logits of the members, float [m, b, c].
+      weights: float [m], or [m, b] if they differ by example; their sum over m is one.
+      features: always empty; see `feature`.
     """
 
     members: Leaf  # float [m, b, c]
-    weights: Leaf  # float [m] or [m, b], of sum one over m
+    weights: Leaf  # float [m] or [m, b]
     features: dict[str, Leaf] = struct.field(default_factory=dict)
 
     @property
@@ -83,24 +93,27 @@ class Mixture:
         return temperature * jax.nn.logsumexp(log_p, axis=0, b=weights[..., None])
 
     def feature(self, name: str) -> Array:
-        """Features of different networks have no common axes, so a mean of them means nothing."""
+        """Raises InputError: features of different networks have no common axes to average over."""
         raise unknown("feature of an averaged ensemble (use teacher.reduce = 'each')", name, ())
 
 
 @struct.dataclass
 class View:
-    """Everything that an objective may look at, and nothing else.
+    """Everything that an objective may look at.
 
     Attributes:
-      student: outputs of the student on the batch, in training mode.
-      teacher: outputs of the teacher on the same batch, without gradient; None where there is no
-        teacher. Teachers that count on their own are stacked, [m, b, ...], those of several
-        architectures a tuple of such: see `kd.objective`.
+      student: outputs of the student on the batch, in training mode; of a cohort stacked, [k, b,
+        ...].
+      teacher: outputs of the teacher on the same batch, without gradient: `Outputs` of one network
+        or of an average of logits, `Mixture` of an average of probabilities; with
+        `teacher.reduce = "each"` stacked `Outputs` [m, b, ...], or a tuple of them, one for each
+        architecture (see `kd.objective`). None if there is no teacher.
       batch: the minibatch after augmentation, as both networks saw it.
-      tables: facts of the whole training set, such as `order`, `start` and `count` of its classes.
+      tables: facts about the training set: `order` int [n], `start` and `count` int [c] of its
+        classes (`kd.data.base.class_tables`).
       step: update counter, int [], from 0.
-      teacher_variables: the teacher's weights, for methods that reuse its classifier or BatchNorm;
-        without gradient.
+      teacher_variables: the teacher's weights, without gradient, for methods that reuse its
+        classifier or BatchNorm.
     """
 
     student: Outputs
@@ -111,30 +124,34 @@ class View:
     teacher_variables: PyTree = None
 
     def target(self, temperature: float) -> Float[Array, "... b c"]:
-        """The teacher's logits to soften at `temperature`. Raises InputError where there is no
-        teacher.
+        """The teacher's logits to soften at `temperature`, [b, c], or [m, b, c] of stacked members.
+
+        Raises:
+          InputError: there is no teacher, or a tuple of architectures, which have no one target.
         """
         if self.teacher is None:
             raise InputError(
-                "this objective learns from a teacher and the run has none. "
-                "Name one in config.teacher, or take the term out of config.objective."
+                "this objective needs a teacher and the run has none. Name one in config.teacher, "
+                "or remove the term from config.objective."
             )
         if isinstance(self.teacher, tuple):
             raise InputError(
-                "teachers of several architectures side by side have no one target: lift the "
-                "objective with kd.objective.PerGroup."
+                "members of several architectures that are not averaged have no single target: "
+                "wrap the objective in kd.objective.PerGroup."
             )
         return self.teacher.at(temperature)
 
     def members(self) -> Mixture:
-        """The members of the ensemble that teaches. Raises InputError where their mean is not what
-        the objective is given.
+        """The members of the teacher's ensemble, with their weights.
+
+        Raises:
+          InputError: the teacher is no ensemble that averages probabilities.
         """
         if isinstance(self.teacher, Mixture):
             return self.teacher
         raise InputError(
-            "this objective learns from each member of an ensemble at once: give config.teacher "
-            "several members and leave teacher.reduce at 'probs'."
+            "this objective needs all members of an ensemble at once: give config.teacher several "
+            "members and leave teacher.reduce at 'probs'."
         )
 
     @property
@@ -154,12 +171,15 @@ def _unchanged(state: PyTree, student: PyTree) -> PyTree:
 
 
 class Teacher(NamedTuple):
-    """Three pure functions.
+    """A teacher as three pure functions.
 
-    `apply(frozen, state, batch)` gives the target outputs, or None. `frozen` are weights that never
-    change: an argument of the compiled step, never donated, never saved. `state` are weights that
-    do (an EMA of the student): `init(student)` makes them, `update(state, student)` follows each
-    update of the student; they live in `DistillState`.
+    Attributes:
+      apply: `apply(frozen, state, batch) -> outputs`, or None for no teacher. `frozen` are the
+        weights that never change: an argument of the compiled step, never donated, never saved.
+        `state` are those that do, such as an EMA of the student.
+      init: `init(student) -> state`, from the student's variables.
+      update: `update(state, student) -> state`, called after each update of the student. The state
+        is kept in `DistillState.teacher`.
     """
 
     apply: Callable[[PyTree, PyTree, Batch], Outputs | Mixture | tuple[Outputs, ...] | None]
@@ -169,11 +189,18 @@ class Teacher(NamedTuple):
 
 @struct.dataclass
 class DistillState:
-    """All that training changes, and so all that a checkpoint holds.
+    """Everything that training changes, and so everything that a checkpoint holds.
 
-    `params` and `stats` have two entries, `student` and `objective`: what the optimizer sees, and
-    what changes without a gradient (BatchNorm statistics, memory banks). The states of several
-    seeds are one, each array with a leading axis [s].
+    The states of several seeds are one `DistillState` whose arrays have a leading axis [s].
+
+    Attributes:
+      step: number of updates so far, int [].
+      key: random key of the seed, []; it never changes, the step folds `step` into it.
+      params: what the optimizer updates, `{"student": ..., "objective": ...}`.
+      stats: what changes without a gradient (BatchNorm statistics, memory banks),
+        `{"student": {collection: ...}, "objective": {collection: ...}}`.
+      opt: state of the optimizer.
+      teacher: state of the teacher, see `Teacher`.
     """
 
     step: Leaf  # int []
@@ -185,14 +212,15 @@ class DistillState:
 
     @property
     def student(self) -> PyTree:
-        """Variables of the student, as `student.apply` takes them."""
+        """Variables of the student, as `student.apply` takes them: `{"params": ..., ...}`."""
         return {"params": self.params["student"], **self.stats["student"]}
 
 
 type Augment = Callable[[Any, Batch], Batch]
+"""`augment(key, batch) -> batch`: augments and normalises `image`; see `kd.data.augment`."""
 
 
-def as_given(key: Any, batch: Batch) -> Batch:
-    """The batch: no augmentation."""
+def no_augmentation(key: Any, batch: Batch) -> Batch:
+    """Returns the batch unchanged: its images are normalised already."""
     del key
     return batch

@@ -1,9 +1,6 @@
 """Values of a config held to the type of their default."""
 
-from collections.abc import Mapping
 from typing import Any
-
-from ml_collections import ConfigDict
 
 from kd.errors import InputError
 
@@ -20,7 +17,7 @@ def of_type(key: str, standard: Any, value: Any) -> Any:
         if standard and len({type(v) for v in standard}) == 1:
             return tuple(of_type(key, standard[0], v) for v in value)
         return tuple(value)
-    if isinstance(standard, Mapping | ConfigDict) and isinstance(value, Mapping | ConfigDict):
+    if hasattr(standard, "items") and hasattr(value, "items"):  # ConfigDict is no Mapping
         return value
     if type(value) is not type(standard):
         raise wrong_type(key, standard, value)
@@ -28,5 +25,5 @@ def of_type(key: str, standard: Any, value: Any) -> Any:
 
 
 def wrong_type(key: str, standard: Any, value: Any) -> InputError:
-    expected = "a dict" if isinstance(standard, ConfigDict) else type(standard).__name__
+    expected = "a dict" if hasattr(standard, "items") else type(standard).__name__
     return InputError(f"config.{key}: expected {expected}, got {value!r} ({type(value).__name__}).")

@@ -16,8 +16,8 @@ from kd import build
 from kd import config as configs
 from kd.cli.main import main
 from kd.data.augment import make_augment
-from kd.devices.mesh import everywhere, make_mesh
-from kd.devices.vectorize import over
+from kd.devices.mesh import make_mesh, replicated
+from kd.devices.vectorize import map_stacked
 from kd.errors import InputError
 from kd.init import state_key
 from kd.models.mlp import MLP
@@ -66,8 +66,8 @@ def test_answers_are_what_the_live_teacher_says_about_each_view(small_config):
     image = jnp.zeros((1, 8, 8, 1))
     variables = jax.vmap(lambda k: model.init(k, image))(seed_keys(7, 2))
     logits = lambda v, _, batch: model.apply(v, batch["image"]).logits
-    each = over(logits, "vmap", (0, None, None))
-    ask = cache.make_ask(each, variables, config, dataset, everywhere(make_mesh()))
+    each = map_stacked(logits, "vmap", (0, None, None))
+    ask = cache.make_ask(each, variables, config, dataset, replicated(make_mesh()))
     stored = cache.answers(ask, config, {}, epath.Path("unused"), "")
     assert stored["logits"].shape == (2, 2, 2, 100, 10)
     moments = dataset.mean, dataset.std

@@ -29,7 +29,7 @@ def states(mesh=None):
     init = make_init(
         model, Weighted({"ce": CE()}, {"ce": 1.0}), ensemble.frozen(teacher), optax.adam(0.1)
     )
-    place = sharding.everywhere(mesh) if mesh else None
+    place = sharding.replicated(mesh) if mesh else None
     start = jax.jit(jax.vmap(init, (0, None, None)), out_shardings=place)
     return start(seed_keys(0, 2), frozen, batch)
 
@@ -56,7 +56,7 @@ def saved(tmp_path):
 def test_a_state_comes_back_bit_for_bit_onto_another_number_of_devices(saved):
     directory, state = saved
     for shape in ((1, 1), (2, 4)):
-        place = sharding.everywhere(sharding.make_mesh(*shape))
+        place = sharding.replicated(sharding.make_mesh(*shape))
         like = jax.tree.map(
             lambda x, place=place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state
         )

@@ -30,7 +30,8 @@ from kd.objectives.nkd import NKD
 from kd.objectives.sp import SP
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.tables import derived
+from kd.tables.evaluate import evaluate
+from kd.tables.metric_call import parse
 from kd.teachers import ensemble
 from kd.train.alternating import alternate
 from kd.types import Outputs, View
@@ -187,12 +188,12 @@ def test_a_table_may_ask_for_a_peer_or_for_both_together():
     logits = [[sure, wrong], [wrong, barely], [sure, barely], [wrong, sure]]
     label, k = np.array([0, 0]), np.array(2)
     predictions = {"logits": np.array(logits), "label": label, "peers": k}
-    of = lambda text: derived.evaluate(derived.parse(text), predictions)
+    of = lambda text: evaluate(parse(text), predictions)
     assert of("accuracy(peer=0)") == [50, 100] and of("accuracy(peer=1)") == [50, 50]
     assert of("accuracy") == [50, 75] and of("errors") == [1, 0.5]
     assert of("accuracy(together=True)") == [50, 100]
     with pytest.raises(InputError, match="a peer is a number"):
-        derived.parse("accuracy(peer=-1)")
+        parse("accuracy(peer=-1)")
 
 
 COHORT = """
@@ -220,7 +221,7 @@ def test_peers_are_networks_of_the_run(small_config, small_data, capsys):
     assert [cost["parameters"] for cost in result["peers"]] == sizes
     right = 100 * (stored["logits"].argmax(-1) == stored["label"]).mean(-1)
     assert result["final"]["accuracy"] == pytest.approx(list(right / 100))
-    of = lambda text: derived.evaluate(derived.parse(text), stored)
+    of = lambda text: evaluate(parse(text), stored)
     assert of("accuracy(peer=1)") == pytest.approx([right[1], right[3]])
     assert of("accuracy") == pytest.approx([right[:2].mean(), right[2:].mean()])
     with pytest.raises(InputError, match="no peer 2"):

@@ -32,7 +32,7 @@ def as_it_was():
 
 
 def test_programs_are_kept_in_the_directory_that_is_named(tmp_path: Path):
-    compilation.keep_programs(str(tmp_path / "here"))
+    compilation.configure_cache(str(tmp_path / "here"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.jit(lambda x: x * 3.0 + 1.5)(jnp.ones(7)).block_until_ready()
     assert list((tmp_path / "here").glob("*-cache"))
@@ -41,11 +41,11 @@ def test_programs_are_kept_in_the_directory_that_is_named(tmp_path: Path):
 def test_the_default_is_the_environments_and_else_the_users(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     given = jax.config.jax_compilation_cache_dir  # pyrefly: ignore
-    compilation.keep_programs("default")
+    compilation.configure_cache("default")
     assert jax.config.jax_compilation_cache_dir == given  # pyrefly: ignore
-    compilation.keep_programs("none")
+    compilation.configure_cache("none")
     assert jax.config.jax_compilation_cache_dir is None  # pyrefly: ignore
-    compilation.keep_programs("default")
+    compilation.configure_cache("default")
     assert (tmp_path / "kd/xla").is_dir()
     assert Path(jax.config.jax_compilation_cache_dir) == tmp_path / "kd/xla"  # pyrefly: ignore
 
@@ -53,10 +53,10 @@ def test_the_default_is_the_environments_and_else_the_users(tmp_path, monkeypatc
 def test_a_directory_that_cannot_be_is_refused_and_a_read_only_home_is_not(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"config\.compilation_cache: .*'none'"):
-        compilation.keep_programs(str(tmp_path / "file/below"))
-    compilation.keep_programs("none")
+        compilation.configure_cache(str(tmp_path / "file/below"))
+    compilation.configure_cache("none")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    compilation.keep_programs("default")
+    compilation.configure_cache("default")
     assert jax.config.jax_compilation_cache_dir is None  # pyrefly: ignore
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd.data.augment import crop, cutout, flip, make_augment, make_normalize, noise, scale
+from kd.data.augment import make_augment, make_normalize
+from kd.data.augmentations import crop, cutout, flip, noise, scale
 from kd.errors import InputError
 
 RANDOM = np.random.RandomState(0)
@@ -151,6 +152,7 @@ def test_a_users_own_operation_by_dotted_path(tmp_path, monkeypatch, key):
         "def invert(key, image, top=255):\n    return top - image\n"
         "def smaller(key, image):\n    return image[1:]\n"
         "def broken(key, image):\n    raise KeyError('nothing')\n"
+        "def keyless(image):\n    return image\n"
     )
     monkeypatch.chdir(tmp_path)
     batch = batch_of([0, 1])
@@ -162,6 +164,12 @@ def test_a_users_own_operation_by_dotted_path(tmp_path, monkeypatch, key):
         make_augment("own_ops.smaller", MEAN, STD, example)
     with pytest.raises(InputError, match=r"fails on examples of uint8 .*nothing"):
         make_augment("own_ops.broken", MEAN, STD, example)
+    with pytest.raises(
+        InputError, match=r"keyless\(key, image, ...\), not own_ops.keyless\(image\)"
+    ):
+        make_augment("own_ops.keyless", MEAN, STD, example)
+    with pytest.raises(InputError, match=r"own_ops.invert.top: expected int, got 0.5"):
+        make_augment("crop(1)|own_ops.invert(0.5)", MEAN, STD, example)
 
 
 @pytest.mark.parametrize(

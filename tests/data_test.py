@@ -164,7 +164,7 @@ BAD_ARRAYS = {
     "gap": (dict(y_train=LABEL * 5), {}, "without gaps"),
     "few labels": (dict(y_train=LABEL[:5]), {}, "12 images need labels of shape"),
     "one-hot": (dict(y_train=np.eye(3, dtype=int)[LABEL]), {}, "need labels of shape"),
-    "empty": (dict(x_test=np.zeros((0, 5, 4), np.uint8)), {}, "not one example"),
+    "empty": (dict(x_test=np.zeros((0, 5, 4), np.uint8)), {}, "it has no examples"),
     "one class": (dict(y_train=LABEL * 0, y_test=LABEL[:6] * 0), {}, "two classes"),
     "new class": (dict(y_train=LABEL % 2), dict(num_classes=3), "train lacks.*2"),
     "names": ({}, dict(class_names=["a", "b", "c", "d"], num_classes=3), "4 class nam"),

@@ -178,7 +178,7 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
         (
             "runs/small-teacher",
             ["--config.devices.teacher=2"],
-            "the 1 members of config.teacher.groups[1] do not divide",
+            "the 1 members of config.teacher.groups[1] cannot be split evenly",
         ),
         ("other", [], "other was trained with num_classes 7"),
     ):

@@ -2,7 +2,10 @@
 stand.
 """
 
+import importlib
 import json
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 from golden.models import torch_weights
 
+import kd.models
 from kd import registry
 from kd.errors import InputError
 from kd.models import cost, initializers
@@ -98,7 +102,50 @@ def test_the_list_of_models_is_the_zoo():
     assert set(ZOO) <= listed
     files = {name.partition(".")[0] for name in ZOO}
     assert {name for name in listed if name.partition(".")[0] in files} == set(ZOO)
-    assert not {"norm", "init", "layers", "residual"} & {n.split(".")[0] for n in listed}
+    helpers = {
+        "adapted",
+        "contract",
+        "cost",
+        "initializers",
+        "layers",
+        "norm",
+        "peers",
+        "residual",
+        "wrapped",
+    }
+    assert helpers < set(registry.files("kd.models"))
+    assert not helpers & {n.split(".")[0] for n in listed}
+
+
+def test_every_network_is_an_attribute_of_the_package():
+    """Whatever was imported before: a submodule of the same name would replace a network."""
+    files = registry.files("kd.models")
+    modules = {file: importlib.import_module(f"kd.models.{file}") for file in files}
+    public = registry.exported("kd.models")
+    for name in registry.known("kd.models"):
+        file, _, bare = name.partition(".")
+        assert public[bare] is getattr(modules[file], bare), f"{bare} is not unique"
+    assert {"CNN", "Cohort", "Hydra", "SimKD", "VGG", "WideResNet", "resnet8x4"} <= set(public)
+    assert not {"BasicBlock", "BatchNorm", "Conv", "Norm", "count", "head"} & set(public)
+    assert not set(public) & set(files)
+    assert {*public, *files} <= set(dir(kd.models))
+    for name in public:
+        assert getattr(kd.models, name) is public[name]
+    for file in files:
+        assert getattr(kd.models, file) is modules[file]
+    with pytest.raises(AttributeError, match=r"'kd\.models' has no attribute 'resnet9'"):
+        kd.models.resnet9  # noqa: B018
+
+
+def test_the_package_is_imported_without_jax():
+    code = (
+        "import sys, kd.models\nassert 'jax' not in sys.modules\n"
+        "from kd.models import errors_of_nothing"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ImportError: cannot import name 'errors_of_nothing'" in done.stderr
+    code = "import sys, kd.models\nkd.models.mlp\nassert 'kd.models.vgg' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from kd.data import pixels
-from kd.data.augment import make_augment, rand_augment
+from kd.data.augment import make_augment
+from kd.data.augmentations import rand_augment
 from kd.errors import InputError
 
 H, W = 24, 20
@@ -87,5 +88,5 @@ def test_each_image_gets_operations_of_its_own():
 def test_what_rand_augment_does_not_take_is_refused():
     with pytest.raises(InputError, match="uint8"):
         rand_augment(jax.random.key(0), jnp.ones((4, 4, 3)))
-    with pytest.raises(InputError, match="covered share"):
+    with pytest.raises(InputError, match="covered fraction"):
         rand_augment(jax.random.key(0), jnp.asarray(IMAGE), covered=2.0)

@@ -284,7 +284,7 @@ def test_arrays_of_cifar_must_have_its_counts(tmp_path):
 def test_names_and_sources_that_do_not_exist(tmp_path):
     with pytest.raises(InputError, match="Did you mean 'mnist'"):
         prepare.run(["minst"], None, str(tmp_path))
-    with pytest.raises(InputError, match="digits needs no preparing"):
+    with pytest.raises(InputError, match="digits needs no preparation"):
         prepare.run(["digits"], None, str(tmp_path))
     with pytest.raises(InputError, match="name one or more"):
         prepare.run([], None, str(tmp_path))

@@ -1,5 +1,6 @@
-"""Four updates of the CIFAR-100 recipe against the same in NumPy, gradients by hand: what PyTorch's
-SGD and BatchNorm do.
+"""Four updates of the CIFAR-100 recipe equal those of a NumPy reference with PyTorch's semantics.
+
+The reference writes out the gradients by hand, and SGD and BatchNorm as PyTorch has them.
 """
 
 import flax.linen as nn
@@ -33,7 +34,7 @@ class Net(nn.Module):
 
 
 def drawn(seed):
-    """Variables of a Net on five inputs, none of them at its usual start."""
+    """Random variables of a Net with five inputs, none of them at its usual initial value."""
     r = np.random.default_rng(seed)
     normal = lambda *shape: r.normal(size=shape)
     return {
@@ -102,8 +103,10 @@ def test_four_updates_are_those_of_the_reference():
     parts = Net(), objective, ensemble.frozen(Net()), tx
     single = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
     frozen = {"teacher": single(teacher), "tables": {}}
-    given = [{"image": jnp.asarray(x, jnp.float32), "label": jnp.asarray(y)} for x, y in batches]
-    state = make_init(*parts)(jax.random.key(0), frozen, given[0])
+    device_batches = [
+        {"image": jnp.asarray(x, jnp.float32), "label": jnp.asarray(y)} for x, y in batches
+    ]
+    state = make_init(*parts)(jax.random.key(0), frozen, device_batches[0])
     start = single(v)
     state = state.replace(
         params={**state.params, "student": start["params"]},
@@ -112,11 +115,11 @@ def test_four_updates_are_those_of_the_reference():
     step = jax.jit(make_step(*parts))
 
     speed = jax.tree.map(np.zeros_like, v["params"])
-    for place, ((x, label), batch) in enumerate(zip(batches, given, strict=True)):
+    for update, ((x, label), batch) in enumerate(zip(batches, device_batches, strict=True)):
         loss, grads, stats = gradient(v, x, label, evaluate(teacher, x))
-        rate = RATE * (0.1 if place // 2 >= SHRINK else 1.0)
-        # Coupled decay, of biases and BatchNorm too, before the momentum; the rate after it:
-        # torch.optim.SGD.
+        rate = RATE * (0.1 if update // 2 >= SHRINK else 1.0)
+        # torch.optim.SGD: weight decay, of biases and BatchNorm too, is added to the gradient
+        # before the momentum; the learning rate multiplies after it.
         speed = jax.tree.map(
             lambda u, g, w: MOMENTUM * u + g + DECAY * w, speed, grads, v["params"]
         )

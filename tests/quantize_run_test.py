@@ -16,7 +16,7 @@ import pytest
 from kd.cli.main import main
 from kd.export import fake_quant, graph, interpreter
 from kd.export.converter import convert
-from kd.export.lower import Lowered, no_places
+from kd.export.lower import Lowered, no_locations
 from kd.init import make_init
 from kd.metrics import scores
 from kd.models.cnn import CNN
@@ -124,7 +124,7 @@ def lowered(student, variables, example):
     export = jax.export.export(
         jax.jit(network), platforms=["cpu"], disabled_checks=fake_quant.CHECKS
     )
-    with no_places():
+    with no_locations():
         return convert(Lowered(export(example).mlir_module(), scales=True))
 
 
@@ -233,7 +233,7 @@ def test_a_batch_that_is_split_under_pmap_moves_the_ranges_as_a_whole_one(config
 def test_colour_has_its_normalisation_in_front():
     """Means and deviations of their own for each channel, which no single scale can hold."""
     from kd.data.base import Dataset, Split
-    from kd.export import litert
+    from kd.export import tflite
     from kd.export.source import Source, logits
 
     rng = np.random.default_rng(0)
@@ -254,8 +254,8 @@ def test_colour_has_its_normalisation_in_front():
     moved = jax.jit(see)(variables)
     config = {"student": {"quantize": "int8"}, "eval_batch_size": 100}
     source = Source(Workdir(""), config, {}, student, {**variables, **moved}, 0, "", dataset)
-    content = litert.integers(source).content
-    outputs = interpreter.run(content, litert.inputs(source, content, split.image))
+    content = tflite.integers(source).content
+    outputs = interpreter.run(content, tflite.inputs(source, content, split.image))
     step = graph.ends(content)[1].scale
-    error = np.abs(litert.as_logits(content, outputs) - logits(source, split.image))
+    error = np.abs(tflite.as_logits(content, outputs) - logits(source, split.image))
     assert error.max() < 3 * step and error.mean() < step

@@ -62,16 +62,16 @@ def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1, ho
     config = ConfigDict({"devices": section, "seeds": seeds, "batch_size": BATCH})
     mesh = placement.make_mesh(config)
     several = members > 1 and placement.spreads(config)
-    spread = sharding.spread(mesh) if several else None
+    spread = sharding.shard_members(mesh) if several else None
     given, data = frozen(members), {"image": jnp.asarray(IMAGE), "label": jnp.asarray(LABEL)}
     first = {k: v[:BATCH] for k, v in data.items()}
     first |= {"index": jnp.arange(BATCH), "epoch": jnp.int32(0)}
     init = make_init(*parts(members, term, None, reduce))
     state = jax.jit(jax.vmap(lambda k: init(k, given, first)))(seed_keys(5, seeds))
-    place = sharding.everywhere(mesh)
+    place = sharding.replicated(mesh)
     tables, data = jax.device_put((given["tables"], data), place)
     state = jax.device_put(state, placement.place_of_states(config, mesh))
-    apart = sharding.members(mesh, members) if several else place
+    apart = sharding.member_sharding(mesh, members) if several else place
     given = {"teacher": jax.device_put(given["teacher"], apart), "tables": tables}
     way = placement.choose(config, mesh, size, several, False)
     seen = lambda key, batch: way.seen(AUGMENT(key, batch))
@@ -227,7 +227,7 @@ def test_seeds_on_devices_of_their_own_tell_one_another_nothing():
 @pytest.mark.parametrize(
     ("devices", "words"),
     [
-        (mesh(4, 4), "needs 16 devices, here are 8"),
+        (mesh(4, 4), "needs 16 devices, this machine has 8"),
         (mesh(0, 1), "teacher=0"),
         (mesh(1, 3), "batch_size = 16"),
         ({"seeds": 4}, "config.seeds = 6"),
@@ -244,7 +244,7 @@ def test_what_does_not_divide_is_refused(devices, words):
 
 def test_members_that_do_not_divide_are_refused():
     with pytest.raises(InputError, match="6 members"):
-        sharding.members(sharding.make_mesh(4, 2), 6)
+        sharding.member_sharding(sharding.make_mesh(4, 2), 6)
 
 
 def test_a_teacher_whose_examples_have_no_known_axis_is_refused_under_pmap():

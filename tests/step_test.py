@@ -1,4 +1,4 @@
-"""The step: its first values, what it leaves alone, and its use from plain arguments."""
+"""The compiled step, made from plain arguments: values by hand, gradients, statistics."""
 
 import flax.linen as nn
 import jax
@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from kd.devices.vectorize import pick
+from kd.devices.vectorize import tree_index
 from kd.init import make_init
 from kd.models.mlp import MLP
 from kd.objective import PerTeacher, Weighted
@@ -84,7 +84,7 @@ def test_a_linear_student_takes_the_step_of_softmax_regression():
 GOLDEN = {"loss": 0.4868, "ce": 1.4865, "kd": 0.3757, "grad_norm": 0.7319}
 
 
-def test_the_first_step_is_what_it_was():
+def test_the_first_step_has_its_golden_values():
     """Values of the first step of a small ensemble run, written down once.
 
     A mismatch means that initialisation, the split of keys, the order of operations or a loss has
@@ -101,7 +101,7 @@ def test_the_first_step_is_what_it_was():
     assert found == pytest.approx(GOLDEN, abs=2e-4), found
 
 
-def test_the_teacher_is_neither_changed_nor_followed_by_the_gradient():
+def test_the_teacher_does_not_change_and_gets_no_gradient():
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
     before = jax.device_get(frozen)
@@ -123,10 +123,8 @@ def test_the_teacher_is_neither_changed_nor_followed_by_the_gradient():
     assert not held & {id(leaf) for leaf in jax.tree.leaves(frozen)}
 
 
-def test_at_temperature_one_the_mean_of_probabilities_teaches_as_the_members_do():
-    """KL to a mean of distributions and the mean of KLs differ by a constant, so the students stay
-    equal.
-    """
+def test_at_temperature_one_reducing_by_probs_equals_each_member():
+    """KL to the mean of distributions and the mean of KLs differ by a constant: equal gradients."""
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
     together = parts(both(KD(1.0)), ensemble.ensemble(model, "probs"))
@@ -157,7 +155,7 @@ def test_two_temperatures_in_one_loss_get_two_targets():
 
 
 class Regressor(nn.Module):
-    """An objective with a parameter, statistics and randomness of its own."""
+    """An objective with parameters, statistics and randomness."""
 
     @nn.compact
     def __call__(self, view):
@@ -168,7 +166,7 @@ class Regressor(nn.Module):
         return (nn.Dense(2)(view.student.feature("pooled")) ** 2).mean(-1) + 0 * noise
 
 
-def test_an_objective_trains_its_own_parameters_and_keeps_its_own_memory():
+def test_parameters_of_an_objective_train_and_its_statistics_are_kept():
     init, step = parts(Weighted({"r": Regressor()}, {"r": 1.0}), ensemble.none())
     frozen = {"teacher": (), "tables": {}}
     first = init(jax.random.key(0), frozen, batch())
@@ -180,9 +178,9 @@ def test_an_objective_trains_its_own_parameters_and_keeps_its_own_memory():
     assert moved["objective"]["terms_r"]["Dense_0"]["kernel"] > 0
 
 
-def test_evaluation_is_the_network_in_evaluation_mode():
+def test_make_eval_applies_the_network_in_evaluation_mode():
     model = MLP(CLASSES, (16,), dropout=0.5)
-    weights = pick(members(model), 0)
+    weights = tree_index(members(model), 0)
     outputs = make_eval(model)(weights, batch())
     assert isinstance(outputs, Outputs)
     np.testing.assert_array_equal(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd.devices.vectorize import fastest, loops_are_slow, over, pick
+from kd.devices.vectorize import fastest_method, loops_are_slow, map_stacked, tree_index
 from kd.errors import InputError
 from kd.models.cnn import CNN
 from kd.models.mlp import MLP
@@ -59,7 +59,7 @@ def test_vmap_map_and_unroll_agree(network, reduce):
 
 def test_each_returns_the_members_and_logits_their_mean(network):
     model, weights, batch = network
-    alone = [ensemble.frozen(model).apply(pick(weights, i), (), batch) for i in range(3)]
+    alone = [ensemble.frozen(model).apply(tree_index(weights, i), (), batch) for i in range(3)]
     each = ensemble.ensemble(model, "each").apply(weights, (), batch)
     stacked = np.stack([a.logits for a in alone])
     np.testing.assert_allclose(each.logits, stacked, atol=1e-5)
@@ -79,25 +79,25 @@ def test_an_average_has_no_features(network):
 
 def test_convolutions_are_unrolled_on_a_cpu_and_dense_layers_vmapped(network):
     model, weights, batch = network
-    one = pick(weights, 0)
+    one = tree_index(weights, 0)
     forward = lambda v, x: model.apply(v, x, train=False)
-    assert fastest(forward, one, batch["image"]) == "unroll"
-    assert fastest(jax.jit(forward), one, batch["image"]) == "unroll"
+    assert fastest_method(forward, one, batch["image"]) == "unroll"
+    assert fastest_method(jax.jit(forward), one, batch["image"]) == "unroll"
     dense = MLP(3)
     v = dense.init(jax.random.key(0), batch["image"])
-    assert fastest(lambda v, x: dense.apply(v, x), v, batch["image"]) == "vmap"
+    assert fastest_method(lambda v, x: dense.apply(v, x), v, batch["image"]) == "vmap"
 
 
 def test_attention_is_unrolled_and_may_stand_in_loops():
     attention = nn.MultiHeadAttention(2)
     x = jnp.ones((2, 3, 4))
     v = jax.eval_shape(attention.init, jax.random.key(0), x)
-    assert fastest(attention.apply, v, x) == "unroll"
+    assert fastest_method(attention.apply, v, x) == "unroll"
     assert not loops_are_slow(attention.apply, v, x)
 
 
 @pytest.mark.parametrize("how", ["vmap", "map", "unroll"])
 def test_over_keeps_shared_arguments_whole(how):
-    scaled = over(lambda a, b, c: a * b + c, how, (0, None, 0))
+    scaled = map_stacked(lambda a, b, c: a * b + c, how, (0, None, 0))
     a, c = jnp.arange(3.0), jnp.ones(3)
     np.testing.assert_allclose(scaled(a, jnp.float32(2.0), c), [1, 3, 5])

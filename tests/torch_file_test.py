@@ -223,10 +223,13 @@ def test_truncated_files_are_refused(tmp_path, name):
         refused(path)
 
 
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.campaign) for seed in range(1, 21))]
+)
 @pytest.mark.parametrize("name", READABLE)
-def test_whatever_bytes_change_the_reader_refuses_or_reads(tmp_path, name):
+def test_whatever_bytes_change_the_reader_refuses_or_reads(tmp_path, name, seed):
     data = np.frombuffer((FIXTURES / name).read_bytes(), np.uint8)
-    rng, path = np.random.default_rng(0), tmp_path / name
+    rng, path = np.random.default_rng(seed), tmp_path / name
     outcomes = set()
     for _ in range(150):
         changed = data.copy()

@@ -1,4 +1,8 @@
-"""Data sets, one file each, and what is done to their examples."""
+"""Data sets, one file each, and the augmentation of their examples.
+
+Adding a data set is adding a file with a function `load(...) -> kd.data.base.Dataset`, here or in a
+project of one's own.
+"""
 
 import functools
 import json
@@ -11,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def load(name: str, /, **settings: Any) -> "Dataset":
-    """The data set called `name`, checked.
+    """Loads the data set called `name`, and checks it.
 
     Args:
-      name: a file beside this one (`digits`, `mnist`, ...), or a dotted path to a function that
+      name: a file of this package (`digits`, `mnist`, ...), or the dotted path of a function that
         returns a `kd.data.base.Dataset`, importable from the working directory, such as
-        `my_project.data.load_mine`.
-      settings: keyword arguments of its `load` (or of that function).
+        `my_project.data.load`.
+      **settings: keyword arguments of the file's `load`, or of that function.
 
     Raises:
-      InputError: no such data set or setting, or the data are not fit for use; one message each.
+      InputError: there is no such data set or setting, or the data cannot be used.
     """
     return _load(name, json.dumps(settings, sort_keys=True))
 
 
-@functools.lru_cache(maxsize=2)  # a run and its teacher mostly share their data
+@functools.lru_cache(maxsize=2)  # a run and its teacher usually have the same data
 def _load(name: str, settings: str) -> "Dataset":
     from kd.data.check import check
 

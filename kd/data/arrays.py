@@ -1,4 +1,4 @@
-"""A user's own examples, from one `.npz` file of NumPy arrays."""
+"""Data sets from one `.npz` file of NumPy arrays."""
 
 import zipfile
 import zlib
@@ -11,7 +11,7 @@ from kd.data.base import Dataset, Split, channel_moments
 from kd.data.check import check
 from kd.errors import InputError
 
-# The spelling of Keras' mnist.npz, of kd itself, and of MedMNIST.
+# Names of the arrays in Keras' mnist.npz, in kd's own files, and in MedMNIST.
 SPELLINGS = (
     ("x_train", "y_train", "x_test", "y_test"),
     ("image_train", "label_train", "image_test", "label_test"),
@@ -27,14 +27,14 @@ def load(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Dataset:
-    """The data set in the file `path`.
+    """Loads the data set in the file `path`.
 
     Args:
       path: `.npz` with arrays x_train, y_train, x_test, y_test (or image_train, label_train, ... or
         train_images, train_labels, ...). Images are [n, h, w] or [n, h, w, c], uint8 or floating
         point; series are floating point [n, t, c]. Labels are integers [n] (or [n, 1]) from 0.
       kind: "image" or "series", for arrays of rank 3; by default integers are images [n, h, w] and
-        floats series [n, t, c].
+        floats are series [n, t, c].
       num_classes: default: the number of class names, or else the largest training label plus one.
       class_names: names of the classes, in the order of the labels.
       mean: per channel, subtracted from the pixels (those of uint8 images first scaled to [0, 1]).
@@ -69,18 +69,20 @@ def load(
 
 
 def existing(path: str) -> Path:
-    """The path, home expanded. Raises InputError where nothing is there."""
+    """The path with `~` expanded. Raises InputError if it does not exist."""
     if not isinstance(path, str | Path) or not str(path):
         raise InputError(f"path must name a file or directory, not {path!r}.")
-    found = Path(path).expanduser()
-    if not found.exists():
-        raise InputError(f"there is no {found} (looked for from {Path.cwd()}).")
-    return found
+    expanded = Path(path).expanduser()
+    if not expanded.exists():
+        raise InputError(f"there is no {expanded} (looked for from {Path.cwd()}).")
+    return expanded
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of a `.npz`. Raises InputError where it is damaged, or holds Python objects, which
-    could run code.
+    """All arrays of a `.npz` file, by name.
+
+    Raises:
+      InputError: the file is damaged, or holds Python objects, which could run code.
     """
     if file.is_dir():
         raise InputError(f"{file} is a directory; expected a .npz file.")
@@ -119,21 +121,32 @@ def dataset_of(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Dataset:
-    """A checked data set of two splits, with what was not given taken from train: see `load` for
-    the defaults.
+    """A checked data set of two splits; missing facts are computed from the training split.
+
+    Args:
+      train: training split.
+      test: test split.
+      what: name of the data in messages.
+      num_classes: see `load`, as for the others.
+      class_names: names of the classes.
+      mean: per channel.
+      std: per channel.
+
+    Raises:
+      InputError: the splits do not fit together, or cannot be used.
     """
     if num_classes is None and class_names:
         num_classes = len(class_names)
     if num_classes is None:
         num_classes = _count_classes(train.label, what)
     channels = train.image.shape[-1]
-    usual = ((0.0,) * channels, (1.0,) * channels)
+    defaults = ((0.0,) * channels, (1.0,) * channels)
     if train.image.dtype == np.uint8 and train.image.size and None in (mean, std):
-        usual = channel_moments(np.asarray(train.image))
+        defaults = channel_moments(np.asarray(train.image))
     try:
         mean, std = (
-            default if given is None else tuple(float(v) for v in given)
-            for given, default in zip((mean, std), usual, strict=True)
+            default if values is None else tuple(float(v) for v in values)
+            for values, default in zip((mean, std), defaults, strict=True)
         )
     except (TypeError, ValueError):
         raise InputError(
@@ -145,19 +158,19 @@ def dataset_of(
 
 def _count_classes(label: np.ndarray, what: str) -> int:
     if label.dtype.kind not in "iu" or not label.size:
-        return 2  # `check` says what is wrong with such labels
+        return 2  # `check` reports what is wrong with such labels
     present = np.unique(label)
     if present[0] == 0 and present[-1] >= len(present):
         raise InputError(
             f"{what}: labels go up to {present[-1]}, but only {len(present)} different ones occur "
-            "in train. Number the classes 0, 1, ... without gaps, or say num_classes."
+            "in train. Number the classes 0, 1, ... without gaps, or set num_classes."
         )
     return int(present[-1]) + 1
 
 
 def _images(image: np.ndarray, kind: str | None, what: str) -> np.ndarray:
-    """[n, h, w, c] or [n, t, c], of uint8 or float32."""
-    given = image
+    """Images [n, h, w, c] or series [n, t, c], uint8 or float32."""
+    shape = image.shape
     if image.dtype.kind in "iub" and image.dtype != np.uint8:
         if image.size and (image.min() < 0 or image.max() > 255):
             raise InputError(
@@ -172,9 +185,7 @@ def _images(image: np.ndarray, kind: str | None, what: str) -> np.ndarray:
         image = image[..., None]
     if image.ndim != 4 or kind == "series":
         wanted = "[n, t, c]" if kind == "series" else "[n, h, w] or [n, h, w, c]"
-        raise InputError(
-            f"{what} must be {wanted}, not {list(given.shape)}. Reshape it before saving."
-        )
+        raise InputError(f"{what} must be {wanted}, not {list(shape)}. Reshape it before saving.")
     return image
 
 

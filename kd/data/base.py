@@ -1,6 +1,4 @@
-"""What every data set is: two splits of plain arrays, and facts of the training split that
-objectives may ask for.
-"""
+"""Data sets: two splits of plain arrays, how they are divided, and facts about the classes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,11 +10,12 @@ from kd.errors import InputError
 
 
 class Split(NamedTuple):
-    """Examples in a fixed order; an example's place is its `index`.
+    """Examples in a fixed order; the place of an example is its `index`.
 
-    `image` is uint8 [n, h, w, c] (scaled by 1 / 255 before `mean` and `std`), or float32 of any
-    shape [n, ...], such as [n, t, c] series, taken as it is; or pictures that are decoded as they
-    are needed. `label` is int32 [n].
+    Attributes:
+      image: uint8 [n, h, w, c], scaled by 1 / 255 before `mean` and `std`; or float32 [n, ..., c],
+        such as series [n, t, c], which is not scaled; or `Pictures`, decoded when needed.
+      label: int32 [n].
     """
 
     image: np.ndarray | Pictures
@@ -24,10 +23,16 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Two splits; `mean` and `std` per channel, in the unit that the scaled image has; names of the
-    classes.
+    """A data set: its splits, and facts about them.
 
-    `validation`, where there is one, is a part of the training images that is kept to choose from.
+    Attributes:
+      train: training split.
+      test: test split.
+      num_classes: number of classes, c.
+      mean: per channel, in the unit of the scaled image.
+      std: likewise.
+      class_names: names of the classes, or ().
+      validation: a part of the training images that is kept for model selection, or None.
     """
 
     train: Split
@@ -40,15 +45,15 @@ class Dataset(NamedTuple):
 
 
 def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-    """Where the examples of each class are, in O(n) memory.
+    """Index of the examples of each class, in O(n) memory.
 
     Args:
       label: int [n].
       num_classes: c.
 
     Returns:
-      `order` int32 [n], the indices sorted by class; `start` and `count` int32 [c], each class's
-      run within `order`.
+      `order` int32 [n], the indices sorted by class; `start` and `count` int32 [c]: class k has the
+      `count[k]` entries of `order` from `start[k]` on.
     """
     count = np.bincount(label, minlength=num_classes)
     return {
@@ -62,62 +67,61 @@ def channel_moments(image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, 
     """Mean and standard deviation of each channel of uint8 pixels [..., c] scaled to [0, 1], to
     four decimals.
 
-    They come from exact counts of the 256 values. A channel that never changes gets 1 / 255, so
-    that dividing stays safe.
+    They are computed from exact counts of the 256 values. A constant channel gets the deviation
+    1 / 255, so that it can be divided by.
     """
     value = np.arange(256) / 255
     mean, std = [], []
     for channel in range(image.shape[-1]):
-        share = np.bincount(image[..., channel].ravel(), minlength=256)
-        share = share / share.sum()
-        center = float(share @ value)
+        frequency = np.bincount(image[..., channel].ravel(), minlength=256)
+        frequency = frequency / frequency.sum()
+        center = float(frequency @ value)
         mean.append(round(center, 4))
-        spread = float(np.sqrt(share @ (value - center) ** 2))
-        std.append(round(max(spread, 1 / 255), 4))
+        deviation = float(np.sqrt(frequency @ (value - center) ** 2))
+        std.append(round(max(deviation, 1 / 255), 4))
     return tuple(mean), tuple(std)
 
 
 def stratified(label: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """A fixed random part of the examples in which each class has its share.
+    """A random choice of examples with the class frequencies of all, always the same for a seed.
 
     Args:
       label: int [n].
-      size: examples to choose; classes get size * count / n each, what rounding leaves going to the
-        largest remainders (the lower class first). No class is emptied.
-      seed: of `numpy.random.RandomState`, whose stream is frozen (NEP 19), so that the choice never
-        changes.
+      size: number of examples to choose. A class with `count` examples gets size * count / n of
+        them; what rounding leaves over goes to the largest remainders, the lower class first. Every
+        class keeps at least one example that is not chosen.
+      seed: of `numpy.random.RandomState`, whose stream is frozen (NEP 19).
 
     Returns:
-      bool [n], true where chosen; it may choose fewer than `size` where classes of one example
-      stand in the way.
+      bool [n], true where chosen; fewer than `size` if classes have too few examples.
     """
     random = np.random.RandomState(seed)
     count = np.bincount(label)
-    share = size * count / len(label)
-    take = np.floor(share).astype(int)
-    rest = np.argsort(take - share, kind="stable")[: size - take.sum()]
-    take[rest] += 1
+    quota = size * count / len(label)
+    take = np.floor(quota).astype(int)
+    largest_remainders = np.argsort(take - quota, kind="stable")[: size - take.sum()]
+    take[largest_remainders] += 1
     chosen = np.zeros(len(label), bool)
     for k in range(len(count)):
-        among = random.permutation(np.flatnonzero(label == k))
-        chosen[among[: min(take[k], max(count[k] - 1, 0))]] = True
+        members = random.permutation(np.flatnonzero(label == k))
+        chosen[members[: min(take[k], max(count[k] - 1, 0))]] = True
     return chosen
 
 
 def divide(
     image: np.ndarray | Pictures, label: np.ndarray, chosen: np.ndarray
 ) -> tuple[Split, Split]:
-    """(train, test): `test` holds the chosen examples; both keep the order."""
+    """Splits (train, test): `test` has the chosen examples; both keep their order."""
     return (Split(image[~chosen], label[~chosen]), Split(image[chosen], label[chosen]))
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
-    """The data set of choices: a stratified part of train becomes the evaluation split, and the
-    test set is out of reach.
+    """The data set for model selection: a stratified part of train replaces the test split.
 
     Args:
-      fraction: part of the training set that is held out, between 0 and 1.
-      seed: chooses the part; see `stratified`.
+      dataset: the data set.
+      fraction: fraction of the training set that is held out, between 0 and 1.
+      seed: of the choice; see `stratified`.
 
     Raises:
       InputError: the fraction leaves one of the two splits empty.
@@ -128,26 +132,25 @@ def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     if not chosen.any():
         raise InputError(
             f"holding out {fraction!r} of {len(label)} training examples leaves a split empty. "
-            "Give a fraction between 0 and 1 that is worth an example or more."
+            "Give a fraction between 0 and 1 that makes at least one example."
         )
     train, test = divide(dataset.train.image, label, chosen)
     return dataset._replace(train=train, test=test)
 
 
 def keep_validation(dataset: Dataset, fraction: float) -> Dataset:
-    """The data set with a stratified part of train as `validation`, and its test set as it was.
+    """The data set with a stratified part of train as `validation`, and an unchanged test split.
     Raises as `hold_out`.
     """
-    kept = hold_out(dataset, fraction, seed=1)
-    return kept._replace(test=dataset.test, validation=kept.test)
+    divided = hold_out(dataset, fraction, seed=1)
+    return divided._replace(test=dataset.test, validation=divided.test)
 
 
 def keep_classes(dataset: Dataset, classes: Sequence[int]) -> Dataset:
-    """The data set without the training images of other classes; other splits, and the number of
-    classes, stay.
+    """The data set with only these classes in train; other splits and `num_classes` are unchanged.
 
-    The transfer sets of Hinton, Vinyals, Dean (2015, https://arxiv.org/abs/1503.02531, section 3)
-    are made so.
+    These are the transfer sets of Hinton, Vinyals, Dean (2015, https://arxiv.org/abs/1503.02531,
+    section 3).
 
     Raises:
       InputError: a class that has no training images.

@@ -1,4 +1,4 @@
-"""Whether a data set, embedded or a user's own, keeps the promises that training relies on."""
+"""The check of a data set, kd's own or a user's, before training relies on it."""
 
 from typing import Any
 
@@ -10,12 +10,16 @@ from kd.errors import InputError
 
 
 def check(dataset: Any, what: str = "the data") -> Dataset:
-    """The data set, after making sure that it keeps the promises of `Split` and `Dataset`.
+    """Checks that a data set is as `Split` and `Dataset` describe, and returns it.
 
-    Labels of any integer type come back as int32 and float64 images as float32.
+    Labels of any integer type are returned as int32, floating-point images as float32.
+
+    Args:
+      dataset: the data set.
+      what: its name in messages.
 
     Raises:
-      InputError: what is wrong, and where.
+      InputError: the message says which split and what is wrong.
     """
     if not isinstance(dataset, Dataset):
         raise InputError(f"{what} must be a kd.data.base.Dataset, not {type(dataset).__name__}.")
@@ -45,7 +49,7 @@ def _split(split: Any, what: str) -> Split:
     image = split[0] if streamed else np.asarray(split[0])
     label = np.asarray(split[1])
     if not image.shape or not len(image):
-        raise InputError(f"{what}: there is not one example.")
+        raise InputError(f"{what}: it has no examples.")
     if image.dtype.kind == "f":
         image = np.ascontiguousarray(image, np.float32)
         if not np.isfinite(image).all():

@@ -7,8 +7,8 @@ https://www.cs.toronto.edu/~kriz/cifar.html
 from kd.data import tfds
 from kd.data.base import Dataset
 
-# Of the training pixels. Much code divides by (0.2023, 0.1994, 0.2010), the mean of each image's
-# own deviation.
+# Of all training pixels. Much code divides by (0.2023, 0.1994, 0.2010), the mean of the deviations
+# within single images.
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 CLASS_NAMES = (

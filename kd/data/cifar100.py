@@ -10,8 +10,8 @@ import numpy as np
 from kd.data import tfds
 from kd.data.base import Dataset
 
-# As RepDistiller and its descendants have them (0.4867 and 0.4408, where the training pixels give
-# 0.4865 and 0.4409).
+# The numbers of RepDistiller and the repositories built on it; the training pixels give 0.4865 and
+# 0.4409 for 0.4867 and 0.4408.
 MEAN = (0.5071, 0.4867, 0.4408)
 STD = (0.2675, 0.2565, 0.2761)
 
@@ -49,7 +49,7 @@ def load(data_dir: str | None = None) -> Dataset:
 
 def coarse(label: np.ndarray) -> np.ndarray:
     """The coarse class, 0 to 19, of each fine one, [n] -> [n]."""
-    of = {
-        fine: place for place, names in enumerate(SUPERCLASSES.values()) for fine in names.split()
+    coarse_of = {
+        fine: number for number, names in enumerate(SUPERCLASSES.values()) for fine in names.split()
     }
-    return np.array([of[name] for name in CLASS_NAMES], np.uint8)[label]
+    return np.array([coarse_of[name] for name in CLASS_NAMES], np.uint8)[label]

@@ -1,8 +1,9 @@
-"""What ImageNet's recipe cuts out of a picture: a random piece of it in training, its middle in
-evaluation.
+"""The crops of ImageNet's recipe: random in training, central in evaluation.
 
-What is drawn depends on (seed, epoch, index) alone: neither on the batch nor on which process
-decodes the picture.
+A random crop depends only on (seed, epoch, index), not on the batch or on the process that decodes
+the picture. Pillow does the cropping and resizing; the choice of the box is written here because
+libraries draw it from a generator's state. Pillow's `resize(box=...)` would save the copy of the
+crop, but also reads pixels outside the box.
 """
 
 import math
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 type Box = tuple[int, int, int, int]
-"""Left, upper, right and lower edge in pixels, as Pillow has them."""
+"""Left, upper, right and lower edge in pixels, as in Pillow."""
 
 BILINEAR = 2
-"""Of `PIL.Image.Resampling`, whose import is left to where pictures are decoded."""
+"""`PIL.Image.Resampling.BILINEAR`; Pillow is imported only where pictures are decoded."""
 
 TRIES = 10
 
 
 def uniforms(seed: int, epoch: int, index: int, n: int) -> list[float]:
-    """n numbers in [0, 1). The raw stream of a bit generator never changes (NEP 19), what NumPy
-    makes of it may.
+    """n uniform numbers in [0, 1), always the same for (seed, epoch, index).
+
+    They equal `numpy.random.Generator(Philox(key)).random(n)` today; but only the raw stream of a
+    bit generator is guaranteed never to change (NEP 19).
     """
     key = np.array([seed, epoch * 2**40 + index], np.uint64)
     raw = np.random.Philox(key=key).random_raw(n)
@@ -42,26 +45,26 @@ def random_box(
     """A box of random area, aspect ratio and place.
 
     Szegedy et al. Going Deeper with Convolutions. CVPR 2015. https://arxiv.org/abs/1409.4842,
-    section 6; the ten tries and what follows them are torchvision's `RandomResizedCrop`.
+    section 6; the ten tries and the fallback are those of torchvision's `RandomResizedCrop`.
 
     Args:
-      numbers: 2 * TRIES + 2 uniform ones.
+      numbers: 2 * TRIES + 2 uniform numbers.
       height: of the picture, in pixels.
       width: likewise.
-      scale: least and largest share of the picture's area.
+      scale: least and largest fraction of the picture's area.
       ratio: least and largest width / height; its logarithm is uniform.
     """
     draw: Iterator[float] = iter(numbers)
     between = lambda low, high: low + (high - low) * next(draw)
     for _ in range(TRIES):
         area = height * width * between(*scale)
-        shape = math.exp(between(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        aspect = math.exp(between(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             top = int(numbers[-2] * (height - h + 1))
             left = int(numbers[-1] * (width - w + 1))
             return left, top, left + w, top + h
-    # Nothing fitted: the middle, in the admitted ratio that is nearest to the picture's.
+    # No box fitted: the middle, with the allowed ratio nearest to the picture's.
     w, h = width, height
     if width / height < ratio[0]:
         h = max(1, round(width / ratio[0]))
@@ -78,8 +81,14 @@ def random_resized_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> np.ndarray:
-    """`random_box` of the picture for key (seed, epoch, index), resized to uint8 [size, size, 3]
-    (bilinear, antialiased).
+    """A random box of the picture, resized (bilinear, antialiased) to uint8 [size, size, 3].
+
+    Args:
+      picture: any size and mode.
+      key: (seed, epoch, index), of which all randomness is a function.
+      size: side of the result, in pixels.
+      scale: see `random_box`.
+      ratio: see `random_box`.
     """
     numbers = uniforms(*key, 2 * TRIES + 2)
     box = random_box(numbers, picture.height, picture.width, scale, ratio)
@@ -87,7 +96,7 @@ def random_resized_crop(
 
 
 def center_crop(picture: "Image", resize: int, size: int) -> np.ndarray:
-    """The shorter side resized to `resize` pixels, then the middle square of side `size`: uint8
+    """The central square of side `size`, after resizing the shorter side to `resize` pixels: uint8
     [size, size, 3].
     """
     short = min(picture.size)

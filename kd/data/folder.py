@@ -1,4 +1,4 @@
-"""A user's own pictures: one folder for each class."""
+"""Data sets of picture files, one folder per class."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ PICTURES = [
     ".tif",
     ".tiff",
     ".webp",
-]  # other files are passed over
+]  # other files are ignored
 
 
 def load(
@@ -35,24 +35,22 @@ def load(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Dataset:
-    """The pictures below `path`, uint8 [n, h, w, channels]; classes are the names of the folders,
-    sorted.
+    """Loads the pictures below `path`, uint8 [n, h, w, channels]; classes are the folders, sorted.
 
     Args:
-      path: directory with `train/` and `test/`, each with one folder a class; or with the folders
-        of the classes alone, of whose pictures a stratified random part is then held out as the
-        test split.
-      size: height and width, or one number for both. A picture is cut at its centre to this ratio,
-        then resized (bicubic).
+      path: directory with `train/` and `test/`, each with one folder per class; or with only the
+        folders of the classes, in which case a stratified random part becomes the test split.
+      size: height and width, or one number for both. A picture is cropped at its centre to this
+        ratio, then resized (bicubic).
       channels: 3 for colour, 1 for grey.
-      test_fraction: part that is held out where there are no `train/` and `test/`.
-      seed: chooses that part.
+      test_fraction: fraction for the test split where there are no `train/` and `test/`.
+      seed: of the random choice.
       mean: per channel, of pixels scaled to [0, 1]. Default: that of the training pictures.
       std: likewise.
 
     Raises:
-      InputError: nothing there, fewer than two classes, classes of test that train lacks, a picture
-        that cannot be read.
+      InputError: the directory does not exist, there are fewer than two classes, test has classes
+        that train lacks, or a picture cannot be read.
     """
     root = existing(path)
     height, width = _sides(size)
@@ -61,11 +59,11 @@ def load(
     read = partial(_read, size=(height, width), channels=channels)
     if (root / "train").is_dir() and (root / "test").is_dir():
         names = _folders(root / "train")
-        strange = sorted(set(_folders(root / "test")) - set(names))
-        if strange:
+        unseen = sorted(set(_folders(root / "test")) - set(names))
+        if unseen:
             raise InputError(
                 f"{root / 'test'} has classes that train lacks, so they cannot be learned: "
-                f"{', '.join(strange)}."
+                f"{', '.join(unseen)}."
             )
         train, test = (_load_split(root / s, names, read) for s in ("train", "test"))
     else:
@@ -97,10 +95,10 @@ def _folders(root: Path) -> list[str]:
 def _load_split(root: Path, names: Sequence[str], read) -> Split:
     files, labels = [], []
     for label, name in enumerate(names):
-        here = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in PICTURES)
-        files += here
-        labels += [label] * len(here)
-        if not here and root.name != "test":
+        pictures = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in PICTURES)
+        files += pictures
+        labels += [label] * len(pictures)
+        if not pictures and root.name != "test":
             raise InputError(f"{root / name} holds no picture (looked for {' '.join(PICTURES)}).")
     if not files:
         raise InputError(f"{root} holds no picture.")
@@ -115,13 +113,13 @@ def _held_out(everything: Split, fraction: float, seed: int, root: Path) -> tupl
     if not chosen.any():
         raise InputError(
             f"{root}: test_fraction {fraction!r} of {len(everything.label)} pictures leaves a "
-            "split empty. Give a fraction between 0 and 1 that is worth a picture or more."
+            "split empty. Give a fraction between 0 and 1 that makes at least one picture."
         )
     return divide(everything.image, everything.label, chosen)
 
 
 def _read(file: Path, size: tuple[int, int], channels: int) -> np.ndarray:
-    """uint8 [h, w, channels]. Raises InputError that names the file."""
+    """Pixels uint8 [h, w, channels]. Raises InputError, which names the file."""
     from PIL import Image, ImageOps
 
     height, width = size

@@ -2,9 +2,9 @@
 validation images.
 
 Russakovsky et al. ImageNet Large Scale Visual Recognition Challenge. IJCV 2015.
-https://arxiv.org/abs/1409.0575 The validation images are what all papers test on: they are `test`
-here. The set is prepared by TFDS itself, from the archives that image-net.org gives after
-registration, as array_record.
+https://arxiv.org/abs/1409.0575 All papers test on the validation images: they are `test` here. TFDS
+itself prepares the set, as array_record, from the archives that image-net.org offers after
+registration.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,11 @@
-"""Many small PNG pictures of one shape at once: three times as fast as one by one, where decoding
-is what loading costs.
+"""PNG of many small pictures of one shape, as `kd prepare` writes them and TFDS stores them.
+
+Pillow decodes everything but the plainest case, which is what `kd prepare` writes: rows without a
+filter. Those are one inflate and a reshape, whereas Pillow's overhead per picture is most of the
+time to load a small data set: the 60,000 images of MNIST take 0.6 s of a core here and 5 s with
+Pillow, as many of 32 x 32 x 3 0.7 s and 5.5 s, with equal pixels (measured in turns). Rows with
+filters, as TFDS's own builder writes them, are left to Pillow: undoing them in NumPy saved 6 s for
+60,000 images, for fifty more lines.
 
 W3C. Portable Network Graphics (PNG) Specification, https://www.w3.org/TR/png-3/; sections in
 parentheses below.
@@ -17,7 +23,11 @@ COLOUR = {1: 0, 3: 2}  # channels: colour type (11.2.1)
 
 
 def encode(image: np.ndarray) -> bytes:
-    """The PNG of uint8 [h, w, c] with c = 1 or 3, rows unfiltered."""
+    """The PNG of uint8 [h, w, c] with c = 1 or 3, rows unfiltered.
+
+    Pillow has no switch for unfiltered rows; with its filters files are a quarter smaller, and slow
+    to read as above.
+    """
     h, w, c = image.shape
     rows = np.zeros((h, 1 + w * c), np.uint8)  # each row begins with its filter, 0
     rows[:, 1:] = image.reshape(h, w * c)
@@ -30,8 +40,7 @@ def encode(image: np.ndarray) -> bytes:
 
 
 def decode(pictures: Sequence[bytes]) -> np.ndarray:
-    """uint8 [n, h, w, c] of pictures of one shape: PNG of 8 bits, grey or RGB, and by Pillow
-    whatever else it reads.
+    """Pixels uint8 [n, h, w, c] of pictures of one shape, PNG or whatever else Pillow reads.
 
     Raises:
       ValueError, OSError or zlib.error: a picture is damaged, or they differ in shape.
@@ -42,11 +51,17 @@ def decode(pictures: Sequence[bytes]) -> np.ndarray:
         return _by_pillow(pictures)
     w, h = struct.unpack(">II", head[16:24])
     c = 1 if head[25] == 0 else 3
-    data = [zlib.decompress(_compressed(p)) for p in pictures]
-    if any(len(d) != h * (1 + w * c) for d in data):
-        raise ValueError("a PNG picture has too few or too many bytes")
-    rows = np.frombuffer(b"".join(data), np.uint8).reshape(-1, h, 1 + w * c)
-    return _unfilter(rows[..., 0], rows[..., 1:].reshape(-1, h, w, c))
+    stride = 1 + w * c  # each row begins with its filter (9.2)
+    rows = np.empty((len(pictures), h * stride), np.uint8)
+    for i, picture in enumerate(pictures):
+        data = zlib.decompress(_compressed(picture))
+        if any(data[::stride]):
+            return _by_pillow(pictures)
+        if len(data) != h * stride:
+            raise ValueError("a PNG picture has too few or too many bytes")
+        rows[i] = np.frombuffer(data, np.uint8)
+    unfiltered = rows.reshape(-1, h, stride)[..., 1:]
+    return np.ascontiguousarray(unfiltered).reshape(-1, h, w, c)
 
 
 def _by_pillow(pictures: Sequence[bytes]) -> np.ndarray:
@@ -65,56 +80,3 @@ def _compressed(picture: bytes) -> bytes:
             parts.append(picture[at + 8 : at + 8 + length])
         at += 12 + length
     return b"".join(parts)
-
-
-def _unfilter(kind: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Pixels of filtered rows [n, h, w, c]; `kind` [n, h] is each row's filter (9.2). All pictures
-    advance together.
-    """
-    n, h, w, c = rows.shape
-    out = np.empty((n, h, w, c), np.uint8)
-    above = np.zeros((n, w, c), np.uint8)
-    for y in range(h):
-        for k in np.unique(kind[:, y]):
-            of = np.flatnonzero(kind[:, y] == k)
-            x, up = rows[of, y], above[of]
-            if k == 0:
-                out[of, y] = x
-            elif k == 1:
-                out[of, y] = np.cumsum(x, axis=1, dtype=np.uint8)
-            elif k == 2:
-                out[of, y] = x + up
-            elif k in (3, 4):
-                out[of, y] = _by_neighbours(_average if k == 3 else _paeth, x, up)
-            else:
-                raise ValueError(f"a PNG row has the unknown filter {k}")
-        above = out[:, y]
-    return out
-
-
-def _by_neighbours(predict, x: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """Adds what `predict` says from the pixels to the left, above and above to the left, from left
-    to right.
-    """
-    x = np.ascontiguousarray(x.transpose(1, 0, 2)).astype(np.int16)
-    up = np.ascontiguousarray(up.transpose(1, 0, 2)).astype(np.int16)
-    left = corner = np.zeros_like(x[0])
-    for i in range(len(x)):
-        x[i] = left = (x[i] + predict(left, up[i], corner)) & 255
-        corner = up[i]
-    return x.transpose(1, 0, 2)
-
-
-def _average(left: np.ndarray, up: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    del corner
-    return (left + up) >> 1
-
-
-def _paeth(left: np.ndarray, up: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """Whichever neighbour is nearest to left + up - corner; ties go to left, then up (9.4)."""
-    to_left, to_up = np.abs(up - corner), np.abs(left - corner)
-    to_corner = np.abs(left + up - 2 * corner)
-    # Products in place of np.where, which is thirty times slower on conditions without a pattern.
-    other = corner + (to_up <= to_corner) * (up - corner)
-    nearest = (to_left <= to_up) & (to_left <= to_corner)
-    return other + nearest * (left - other)

@@ -1,8 +1,7 @@
-"""Writes data sets where TensorFlow Datasets looks for them, without TensorFlow: what `kd prepare`
-runs.
+"""Writes data sets where TensorFlow Datasets looks for them, without TensorFlow (`kd prepare`).
 
-The set is then what TFDS's own builder would have written (same version, features, keys and order),
-as array_record, so that the stock `tfds.data_source(NAME, split=...)` reads it.
+The result is what TFDS's own builder would write (same version, features, keys and order), as
+array_record, so that `tfds.data_source(NAME, split=...)` reads it.
 """
 
 import contextlib
@@ -26,12 +25,12 @@ BUILDERS = {
     "cifar100": "cifar.Cifar100",
 }
 
-# Where Debian's package dataset-fashion-mnist puts the files.
+# Where Debian's package dataset-fashion-mnist installs the files.
 DEBIAN = {"fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
 
 
 def run(names: Sequence[str], source: str | None = None, data_dir: str | None = None) -> None:
-    """Prepares each set in turn; see `prepare`."""
+    """Prepares several sets, one after the other; see `prepare`. Raises InputError."""
     if not names:
         raise InputError(f"name one or more data sets: {', '.join(BUILDERS)}.")
     for name in names:
@@ -43,21 +42,19 @@ def run(names: Sequence[str], source: str | None = None, data_dir: str | None = 
 def prepare(
     name: str, source: str | Path | None = None, data_dir: str | Path | None = None
 ) -> Path:
-    """The directory of the prepared set; one that is there is left alone.
+    """Prepares a data set and returns its directory; an existing one is left alone.
 
     Args:
       name: mnist, fashion_mnist, cifar10 or cifar100.
       source: directory with the published files (the archives of CIFAR; of the others the idx
         files, gzipped or not) or NAME.npz with x_train, y_train, x_test, y_test; or that file
-        itself. For fashion_mnist, Debian's package where it is installed is looked into next.
-        Default: the network, from TFDS's URLs. Archives must have the SHA-256 that TFDS registers,
-        idx files and arrays of MNIST and Fashion-MNIST that of the published bytes; arrays of CIFAR
-        must have its class counts and means.
-      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else
+        itself. For fashion_mnist, Debian's package is tried next. Default: download from TFDS's
+        URLs. Archives must have the SHA-256 that TFDS registers; idx files and arrays of MNIST and
+        Fashion-MNIST that of the published bytes; arrays of CIFAR its class counts and means.
+      data_dir: directory of prepared sets. Default: the environment variable TFDS_DATA_DIR, or else
         ~/tensorflow_datasets.
 
-    A run that is killed leaves nothing that looks prepared: the directory gets its name at the very
-    end.
+    An interrupted run leaves nothing that looks prepared: the directory is renamed at the end.
 
     Raises:
       InputError: an unknown set, no usable files in `source`, wrong checksums, no network.
@@ -82,8 +79,13 @@ def prepare(
 def write(
     name: str, data_dir: str | Path | None, arrays: Arrays | None = None, manual: Path | None = None
 ) -> Path:
-    """Writes `arrays` as TFDS's set of this name; without them, what its archives hold (from
-    `manual`, else downloaded).
+    """Writes a data set in TFDS's format and returns its directory.
+
+    Args:
+      name: as in `prepare`.
+      data_dir: as in `prepare`.
+      arrays: the examples. None: read them from the set's archives.
+      manual: directory of the archives. None: download them.
     """
     import tensorflow_datasets
     from tensorflow_datasets.core.download import DownloadConfig
@@ -95,24 +97,27 @@ def write(
     )
 
     def split_generators(self: Any, downloads: Any) -> dict[str, Iterator]:
-        found = arrays or _from_archives(name, self.url_infos, downloads, manual)
+        content = arrays or _from_archives(name, self.url_infos, downloads, manual)
         if name in published.CIFAR:
             self.info.features["label"].names = published.SETS[name].CLASS_NAMES
         if name == "cifar100":
             coarse = published.cifar100.SUPERCLASSES
             self.info.features["coarse_label"].names = list(coarse)
         _say(
-            f"{name}: writing {' + '.join(str(len(s['label'])) for s in found.values())} images ..."
+            f"{name}: writing {' + '.join(str(len(s['label'])) for s in content.values())} images "
+            "..."
         )
-        return {split: _examples(name, split, found[split]) for split in found}
+        return {split: _examples(name, split, content[split]) for split in content}
 
-    # The stock builder and its checksums, but for what it needs TensorFlow for: to read archives
-    # and to encode images.
-    own = dict(_split_generators=split_generators, pkg_dir_path=None, url_infos=base.url_infos)
+    # TFDS's builder and its checksums, without the parts that need TensorFlow: reading archives and
+    # encoding images.
+    overrides = dict(
+        _split_generators=split_generators, pkg_dir_path=None, url_infos=base.url_infos
+    )
     tensorflow_datasets.disable_progress_bar()
     with _as_input_error(name), contextlib.redirect_stdout(io.StringIO()):
         with skip_registration():
-            builder = type(base.__name__, (base,), own)(
+            builder = type(base.__name__, (base,), overrides)(
                 data_dir=tfds.root(data_dir), file_format="array_record"
             )
         builder.download_and_prepare(
@@ -126,15 +131,13 @@ def write(
 
 def _known(name: str) -> None:
     if name in ("digits", "arrays", "folder"):
-        raise InputError(f"the data set {name} needs no preparing: use it as it is.")
+        raise InputError(f"the data set {name} needs no preparation.")
     if name not in BUILDERS:
         raise unknown("data set to prepare", name, BUILDERS)
 
 
 def _local_files(name: str, source: str | Path | None) -> list[Path]:
-    """The set's files in `source`, else in Debian's package; empty where the network is to give
-    them.
-    """
+    """The set's files in `source` or in Debian's package; empty if they must be downloaded."""
     places = [Path(source).expanduser()] if source is not None else []
     for place in places:
         if not place.exists():
@@ -150,9 +153,7 @@ def _local_files(name: str, source: str | Path | None) -> list[Path]:
 def _from_archives(
     name: str, url_infos: dict[str, Any], downloads: Any, manual: Path | None
 ) -> Arrays:
-    """Arrays of the archives that TFDS's download manager fetched and checked by size and
-    SHA-256.
-    """
+    """Arrays of the archives that TFDS downloads and checks by size and SHA-256."""
     urls = {info.filename: url for url, info in url_infos.items()}
     if manual is None:
         first = next(iter(urls.values()))
@@ -165,7 +166,7 @@ def _from_archives(
 
 
 def _reach(name: str, url: str) -> None:
-    """Fails within seconds where there is no network; TFDS would try again for minutes."""
+    """Fails within seconds if the URL cannot be reached; TFDS would retry for minutes."""
     import requests
 
     try:
@@ -181,9 +182,9 @@ def _reach(name: str, url: str) -> None:
 def _examples(
     name: str, split: str, data: dict[str, np.ndarray]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Examples under the stock builder's keys, which decide their order on disk."""
+    """Examples with the keys of TFDS's builder, which determine their order on disk."""
     for i, image in enumerate(data["image"]):
-        # An open file is stored as it is, where an array would be encoded with TensorFlow.
+        # TFDS stores an open file unchanged; an array it would encode with TensorFlow.
         picture = io.BytesIO(png.encode(image))
         example: dict[str, Any] = {"image": picture, "label": int(data["label"][i])}
         if name in published.CIFAR:
@@ -202,7 +203,7 @@ def _as_input_error(name: str) -> Iterator[None]:
     try:
         yield
     except NonMatchingChecksumError as error:
-        raise InputError(f"{name}: {error} Get the file anew.") from error
+        raise InputError(f"{name}: {error} Download the file again.") from error
     except (DownloadError, requests.RequestException) as error:
         raise InputError(f"{name}: the download failed: {error}") from error
     except OSError as error:

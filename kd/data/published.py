@@ -1,6 +1,4 @@
-"""Files of MNIST, Fashion-MNIST and CIFAR as their authors publish them, to arrays; and how to know
-that they are the real ones.
-"""
+"""Reads MNIST, Fashion-MNIST and CIFAR from their published files, and verifies them."""
 
 import gzip
 import hashlib
@@ -25,9 +23,9 @@ IDX = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
-# SHA-256 of each file of IDX once uncompressed. TFDS registers those of the .gz files, which also
-# cover the name and the date in the gzip header, so that a copy that was merely packed again would
-# not be recognised. A test ties the two together.
+# SHA-256 of each file of IDX, uncompressed. TFDS registers those of the .gz files, which include
+# the name and the date in the gzip header, so that a recompressed copy would not be recognised. A
+# test checks that both belong to the same content.
 CONTENT = {
     "mnist": {
         "train-images-idx3-ubyte": (
@@ -68,30 +66,28 @@ SETS = {"mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10, "cif
 
 
 def files(name: str, source: Path) -> list[Path]:
-    """Files that hold the whole set, in directory `source` or `source` itself: the archive, four
-    idx files, or a `.npz`.
+    """The files of a set: the archive, four idx files, or a `.npz`, in directory `source` or
+    `source` itself. Empty if they are not complete.
     """
     names = [*_archive(name), f"{name}.npz"]
     if source.is_file():
         return [source] if source.suffix == ".npz" or source.name in names else []
     if name in CONTENT:
         idx = [_idx_file(source, file) for file in CONTENT[name]]
-        found = [file for file in idx if file]
-        if len(found) == len(idx):
-            return found
+        existing = [file for file in idx if file]
+        if len(existing) == len(idx):
+            return existing
     return [source / file for file in names if (source / file).is_file()][:1]
 
 
 def wanted(name: str) -> str:
-    """What `files` looks for, in words."""
+    """The names that `files` looks for, for messages."""
     idx = [f"{file}[.gz]" for file in CONTENT.get(name, ())]
     return f"{', '.join(idx or _archive(name))}, or {name}.npz"
 
 
 def read(name: str, files: list[Path]) -> Arrays:
-    """Arrays of what `files` found, idx files or a `.npz`. Raises InputError where one is
-    damaged.
-    """
+    """Arrays of the idx files or the `.npz` from `files`. Raises InputError if one is damaged."""
     if len(files) == 1:
         return read_keras(name, files[0])
     return read_idx(dict(zip(CONTENT[name], files, strict=True)))
@@ -108,8 +104,8 @@ def _idx_file(source: Path, name: str) -> Path | None:
 
 
 def read_idx(files: Mapping[str, Path]) -> Arrays:
-    """Arrays of the four idx files, plain or gzipped, by their names in `IDX`. Raises InputError
-    for a damaged one.
+    """Arrays of the four idx files, plain or gzipped, by their names in `IDX`. Raises InputError if
+    one is damaged.
     """
     return {
         split: {"image": _idx(files[image])[..., None], "label": _idx(files[label])}
@@ -133,7 +129,7 @@ def _idx(file: Path) -> np.ndarray:
 
 
 def read_cifar(name: str, archive: Path) -> Arrays:
-    """Arrays of cifar-10-binary.tar.gz or cifar-100-binary.tar.gz. Raises InputError where it is
+    """Arrays of cifar-10-binary.tar.gz or cifar-100-binary.tar.gz. Raises InputError if it is
     damaged.
     """
     keys = ["coarse_label", "label"] if name == "cifar100" else ["label"]
@@ -157,19 +153,19 @@ def read_cifar(name: str, archive: Path) -> Arrays:
 
 
 def read_keras(name: str, file: Path) -> Arrays:
-    """Arrays of a `.npz` with x_train, y_train, x_test and y_test, as Keras ships MNIST."""
-    given = read_npz(file)
+    """Arrays of a `.npz` with x_train, y_train, x_test and y_test, as Keras distributes MNIST."""
+    stored = read_npz(file)
     arrays = {}
     for split in ("train", "test"):
-        if f"x_{split}" not in given or f"y_{split}" not in given:
+        if f"x_{split}" not in stored or f"y_{split}" not in stored:
             raise InputError(
                 f"{file} must hold x_train, y_train, x_test and y_test; it holds "
-                f"{', '.join(given)}."
+                f"{', '.join(stored)}."
             )
-        image, label = (given[f"{k}_{split}"] for k in "xy")
+        image, label = (stored[f"{k}_{split}"] for k in "xy")
         for array in (image, label):
             if not np.array_equal(array, array.astype(np.uint8)):
-                raise InputError(f"{file}: pixels and labels must be whole, 0 to 255.")
+                raise InputError(f"{file}: pixels and labels must be integers, 0 to 255.")
         image, label = image.astype(np.uint8), label.astype(np.uint8).reshape(-1)
         image = image[..., None] if image.ndim == 3 else image
         arrays[split] = {"image": image, "label": label}
@@ -179,12 +175,14 @@ def read_keras(name: str, file: Path) -> Arrays:
 
 
 def identify(name: str, arrays: Arrays) -> str | None:
-    """How we know that the arrays are the published ones, in words; None where all that could be
-    checked was their statistics.
+    """Verifies that arrays are the published ones.
+
+    Returns:
+      How they were verified, in words; None if only their statistics could be checked.
 
     Raises:
-      InputError: they are not: other bytes, or for CIFAR another number of images a class or other
-        means of the channels.
+      InputError: they are not: other bytes, or for CIFAR another number of images per class or
+        other means of the channels.
     """
     if name in CONTENT:
         for split, (image, label) in IDX.items():
@@ -192,7 +190,7 @@ def identify(name: str, arrays: Arrays) -> str | None:
                 if idx_digest(arrays[split][key]) != CONTENT[name][file]:
                     raise InputError(
                         f"the {key}s of {split} are not those of {name} as published (SHA-256 of "
-                        f"{file}): damaged or other data. For data of your own use the data set "
+                        f"{file}): damaged or other data. For your own data use the data set "
                         "`arrays`."
                     )
         return "byte for byte as published, by SHA-256"
@@ -201,7 +199,7 @@ def identify(name: str, arrays: Arrays) -> str | None:
 
 
 def idx_digest(array: np.ndarray) -> str:
-    """SHA-256 of the idx file that would hold this array, uint8 [n] or [n, h, w, 1]."""
+    """SHA-256 of the idx file with the content of this array, uint8 [n] or [n, h, w, 1]."""
     array = np.ascontiguousarray(array[..., 0] if array.ndim == 4 else array)
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     return hashlib.sha256(header + array.tobytes()).hexdigest()
@@ -221,6 +219,6 @@ def _check_statistics(name: str, arrays: Arrays) -> None:
     mean = arrays["train"]["image"].mean((0, 1, 2)) / 255
     if np.abs(mean - SETS[name].MEAN).max() > 5e-4:
         raise InputError(
-            f"{name}: the channels' means are {mean.round(4).tolist()}, those published "
-            f"{list(SETS[name].MEAN)}."
+            f"{name}: the channels' means are {mean.round(4).tolist()}, those of the published "
+            f"data {list(SETS[name].MEAN)}."
         )

@@ -1,6 +1,4 @@
-"""Sets of TensorFlow Datasets that are too large for memory: pictures are decoded when they are
-needed, as the epochs go by.
-"""
+"""Data sets of TFDS that are too large for memory: pictures are decoded when they are needed."""
 
 import hashlib
 import os
@@ -16,7 +14,7 @@ from kd.data.pictures import Pictures, example
 from kd.data.tfds import prepared, root
 from kd.errors import InputError, MissingData, unknown
 
-# ImageNet's, which most sets of photographs are given.
+# Of ImageNet; they are customary for photographs.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -33,28 +31,27 @@ def load(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
 ) -> Dataset:
-    """The prepared set called `dataset`, its features `image` and `label`, as uint8 [n, size, size,
-    3].
+    """Opens a prepared set with the features `image` and `label`, as uint8 [n, size, size, 3].
 
-    Training sees random resized crops, evaluation the middle (`kd.data.crop`). Labels are read
-    once, which reads every record, and then kept in `$XDG_CACHE_HOME/kd` (default ~/.cache/kd).
+    Training sees random resized crops, evaluation central crops (`kd.data.crop`). Labels are read
+    once, which reads every record, and then cached in `$XDG_CACHE_HOME/kd` (default ~/.cache/kd).
 
     Args:
       dataset: name at TFDS, such as "imagenet2012", prepared as array_record.
-      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else
+      data_dir: directory of prepared sets. Default: the environment variable TFDS_DATA_DIR, or else
         ~/tensorflow_datasets.
       train: name of the training split.
       test: name of the test split.
-      size: side of the images that the network sees, in pixels.
-      resize: shorter side before evaluation cuts out the middle, at least `size`.
-      scale: least and largest share of a picture's area that training cuts out.
-      workers: processes that decode; 0: threads. It changes no pixel.
+      size: side of the images, in pixels.
+      resize: length of the shorter side before evaluation crops the middle, at least `size`.
+      scale: least and largest fraction of a picture's area that training crops.
+      workers: number of decoding processes; 0: threads. It changes no pixel.
       mean: per channel, of pixels scaled to [0, 1].
       std: likewise.
 
     Raises:
-      MissingData: the set is not prepared; the network is never touched.
-      InputError: it is not prepared as array_record, or damaged; sizes that cannot be.
+      MissingData: the set is not prepared; nothing is downloaded.
+      InputError: it is not prepared as array_record, or damaged; or a setting is out of range.
     """
     _check(size, resize, scale, workers)
     where = prepared(dataset, data_dir)
@@ -72,14 +69,14 @@ def load(
         if feature not in features:
             raise unknown(f"feature of {dataset}", feature, features)
 
-    made = (where / "dataset_info.json").stat().st_mtime_ns
+    prepared_at = (where / "dataset_info.json").stat().st_mtime_ns
 
     def split(name: str) -> Split:
         source, origin = _source(builder, name)
         low, high = scale
         places = np.arange(len(source))
         image = Pictures(source, places, size, resize, (low, high), workers, origin)
-        return Split(image, _labels(source, origin, made))  # pyrefly: ignore
+        return Split(image, _labels(source, origin, prepared_at))  # pyrefly: ignore
 
     return Dataset(
         split(train),
@@ -98,15 +95,15 @@ def _check(size: int, resize: int, scale: Sequence[float], workers: int) -> None
         )
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
         raise InputError(
-            "config.data.scale: expected the least and the largest share of the area, in (0, 1], "
-            f"got {scale!r}."
+            "config.data.scale: expected the least and the largest fraction of the area, in "
+            f"(0, 1], got {scale!r}."
         )
     if workers < 0:
         raise InputError(f"config.data.workers: expected 0 or more, got {workers}.")
 
 
 def _source(builder: Any, split: str) -> tuple[Any, str]:
-    """Records of a split, and what they are in words."""
+    """The records of a split, and a description of them, as in `Pictures.origin`."""
     from tensorflow_datasets.core.decode import DeserializeMethod
 
     if split not in builder.info.splits:
@@ -115,13 +112,13 @@ def _source(builder: Any, split: str) -> tuple[Any, str]:
         source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
     except NotImplementedError:
         raise InputError(
-            f"{builder.data_dir} was prepared in a format that gives no random access. Prepare it "
+            f"{builder.data_dir} was prepared in a format without random access. Prepare it "
             f"with TFDS as array_record: `tfds build {builder.name} --file_format=array_record "
             "--data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
         ) from None
     except Exception as error:  # array_record raises bare exceptions
         raise InputError(
-            f"{builder.data_dir}, {split}, is damaged: {error}. Prepare it anew."
+            f"{builder.data_dir}, {split}, is damaged: {error}. Prepare it again."
         ) from error
     info = builder.info.splits[split]
     return (
@@ -130,19 +127,22 @@ def _source(builder: Any, split: str) -> tuple[Any, str]:
     )
 
 
-def _labels(source: Any, origin: str, made: int) -> np.ndarray:
-    """Labels of all records, int32 [n]; read once and kept.
+def _labels(source: Any, origin: str, prepared_at: int) -> np.ndarray:
+    """Labels of all records, int32 [n]; read once, then cached in a file.
 
-    `made` is when the set was prepared, ns: one with corrected labels may have the old one's name,
-    examples and bytes.
+    Args:
+      source: records.
+      origin: description of the records, part of the cache's key.
+      prepared_at: when the set was prepared, in ns, the other part: a set with corrected labels may
+        have the same name and the same numbers of examples and bytes.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd"
-    key = hashlib.sha256(f"{origin}, {made}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{origin}, {prepared_at}".encode()).hexdigest()[:16]
     file = cache / f"labels-{key}.npy"
     try:
-        kept = np.load(file)
-        if kept.shape == (len(source),):
-            return kept
+        cached = np.load(file)
+        if cached.shape == (len(source),):
+            return cached
     except (OSError, ValueError):
         pass
     label = lambda i: example(source[i])["label"].int64_list.value[0]
@@ -150,12 +150,12 @@ def _labels(source: Any, origin: str, made: int) -> np.ndarray:
         with ThreadPoolExecutor() as pool:
             labels = np.fromiter(pool.map(label, range(len(source))), np.int32)
     except Exception as error:
-        raise InputError(f"{origin}: damaged: {error}. Prepare it anew.") from error
+        raise InputError(f"{origin}: damaged: {error}. Prepare it again.") from error
     try:
         cache.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}.npy")
         np.save(part, labels)
         part.replace(file)
     except OSError:
-        pass  # where nothing can be kept they are read again next time
+        pass  # without a cache they are read again next time
     return labels

@@ -1,7 +1,7 @@
-"""Data sets of TensorFlow Datasets, read without TensorFlow and, once prepared, without a network.
+"""Data sets of TensorFlow Datasets (TFDS), read without TensorFlow and without downloads.
 
-https://www.tensorflow.org/datasets. `kd prepare NAME` writes the usual ones; any other set of
-images and labels that was prepared as array_record can be named too.
+https://www.tensorflow.org/datasets. `kd prepare NAME` prepares the usual ones; any other set of
+images and labels that was prepared as array_record can be loaded, too.
 """
 
 import os
@@ -27,22 +27,21 @@ def load(
     std: Sequence[float] | None = None,
     class_names: Sequence[str] = (),
 ) -> Dataset:
-    """The prepared set called `dataset`, its features `image` and `label`, decoded whole, in TFDS's
-    order.
+    """Loads a prepared set with the features `image` and `label` into memory, in TFDS's order.
 
     Args:
       dataset: name at TFDS, such as "kmnist".
-      data_dir: where prepared sets lie. Default: the environment variable TFDS_DATA_DIR, else
+      data_dir: directory of prepared sets. Default: the environment variable TFDS_DATA_DIR, or else
         ~/tensorflow_datasets.
       train: name of the training split.
       test: name of the test split.
       mean: per channel, of pixels scaled to [0, 1]. Default: that of the training images.
       std: likewise.
-      class_names: default: those that TFDS knows.
+      class_names: default: those in TFDS's description of the set.
 
     Raises:
-      InputError: the set is not prepared (the network is never touched), or not as array_record, or
-        damaged.
+      MissingData: the set is not prepared; nothing is downloaded.
+      InputError: it is not prepared as array_record, or damaged.
     """
     where = directory(dataset, data_dir)
     import tensorflow_datasets as tfds
@@ -64,7 +63,7 @@ def load(
 
 
 def root(data_dir: str | Path | None) -> Path:
-    """The directory of prepared sets, by TFDS's own rule."""
+    """The directory of prepared sets, by the rule of TFDS."""
     if not isinstance(data_dir, str | Path | None):
         raise InputError(f"data_dir must name a directory, not {data_dir!r}.")
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
@@ -72,28 +71,31 @@ def root(data_dir: str | Path | None) -> Path:
 
 
 def prepared(name: str, data_dir: str | Path | None) -> Path | None:
-    """The directory of the newest prepared version of a set; None where there is none."""
+    """The directory of the newest prepared version of a set; None if there is none."""
     versions = {}
     for info in (root(data_dir) / name).glob("*/dataset_info.json"):
-        # A set being written has a name such as incomplete.A1B2C3_3.0.1.
+        # A set that is being written has a name such as incomplete.A1B2C3_3.0.1.
         if re.fullmatch(r"\d+\.\d+\.\d+", info.parent.name):
             versions[tuple(map(int, info.parent.name.split(".")))] = info.parent
     return versions[max(versions)] if versions else None
 
 
 def directory(name: str, data_dir: str | Path | None) -> Path:
-    """`prepared`, or MissingData that says what to do. TFDS itself would try the network for
-    minutes.
+    """The directory of the newest prepared version of a set.
+
+    Raises:
+      MissingData: there is none; the message says what to do. TFDS itself would try to download for
+        minutes.
     """
-    found = prepared(name, data_dir)
-    if found is None:
+    path = prepared(name, data_dir)
+    if path is None:
         option = f" --data_dir {data_dir}" if data_dir else ""
         raise MissingData(
             f"the data set {name} is not prepared in {root(data_dir)}. Run `kd prepare "
-            f"{name}{option}`, or say where it lies: data_dir of the data set, or the environment "
+            f"{name}{option}`, or set its directory: data_dir of the data set, or the environment "
             "variable TFDS_DATA_DIR."
         )
-    return found
+    return path
 
 
 def _read(builder, split: str) -> Split:
@@ -114,7 +116,7 @@ def _read(builder, split: str) -> Split:
     except NotImplementedError:
         raise InputError(
             f"{builder.data_dir} was prepared in a format that cannot be read without TensorFlow. "
-            f"Prepare it anew elsewhere: `kd prepare {builder.name} --data_dir DIR`, and set "
+            f"Prepare it again elsewhere: `kd prepare {builder.name} --data_dir DIR`, and set "
             "TFDS_DATA_DIR or data_dir to DIR."
         ) from None
     except Exception as error:  # array_record and protobuf raise bare exceptions

@@ -1,1 +1,1 @@
-"""Many networks on many devices: meshes, pmap, processes, precision, compiled programs."""
+"""Many networks on many devices: meshes, pmap, processes, precision, the compilation cache."""

@@ -1,6 +1,4 @@
-"""Compiled programs kept on disk between runs: the second run of a kind starts without waiting for
-XLA.
-"""
+"""The cache of compiled programs on disk: the second run of a kind does not wait for XLA."""
 
 import os
 from pathlib import Path
@@ -11,25 +9,23 @@ from jax.experimental.compilation_cache import compilation_cache
 from kd.errors import InputError
 
 MAX_BYTES = 2 * 1024**3
-"""Size of the directory beyond which the programs that were not used for the longest time are
-removed.
-"""
+"""Size limit of the directory; beyond it, the least recently used programs are removed."""
 
 
 def default_directory() -> Path:
-    """`kd/xla` where this system keeps what can be made again."""
+    """`kd/xla` in the user's cache directory (`$XDG_CACHE_HOME`, default ~/.cache)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd/xla"
 
 
-def keep_programs(directory: str) -> None:
-    """Has jax keep what it compiles, and look there before it does.
+def configure_cache(directory: str) -> None:
+    """Makes jax store compiled programs, and look for them before it compiles.
 
     Args:
-      directory: where. `default` leaves a directory that the environment gave jax
-        (JAX_COMPILATION_CACHE_DIR) and is `default_directory()` else; `none` turns it off.
+      directory: a path; `default` for the directory in JAX_COMPILATION_CACHE_DIR, or else
+        `default_directory()`; `none` for no cache.
 
     Raises:
-      InputError: a directory that cannot be made.
+      InputError: the directory cannot be created.
     """
     if directory == "none":
         _set(None)
@@ -39,22 +35,22 @@ def keep_programs(directory: str) -> None:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"config.compilation_cache: {path} cannot be made ({error.strerror}). Name another "
-                "directory, or 'none'."
+                f"config.compilation_cache: {path} cannot be created ({error.strerror}). Name "
+                "another directory, or 'none'."
             ) from error
         _set(path)
     elif jax.config.jax_compilation_cache_dir is None:  # pyrefly: ignore
         path = default_directory()
         try:
             path.mkdir(parents=True, exist_ok=True)
-        except OSError:  # a read-only home: nothing is kept, and nothing else changes
+        except OSError:  # a read-only home: no cache, and nothing else changes
             return
         _set(path)
 
 
 def _set(path: Path | None) -> None:
     jax.config.update("jax_compilation_cache_dir", path and os.fspath(path))
-    # A program of a tenth of a second is worth a file: a run has dozens of them.
+    # Programs that compile in a tenth of a second are worth storing: a run has dozens of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
-    compilation_cache.reset_cache()  # jax opens it once; this lets it open another
+    compilation_cache.reset_cache()  # jax opens its cache once; this makes it open the new one

@@ -1,10 +1,10 @@
-"""Where arrays live: the mesh of devices ("teacher", "data"), and how batches and members of an
-ensemble are split over it.
+"""The mesh of devices ("teacher", "data"), and how batches and ensembles are split over it.
 
-The members of an ensemble are spread over "teacher", what they look at over "data": device (i, j)
-runs its share of the members on its share of the batch. Then the outputs change hands (`spread`),
+The members of an ensemble are split over the axis "teacher", the batch over "data": device (i, j)
+evaluates its members on its part of the batch. Then the devices exchange outputs (`shard_members`),
 and the student trains data-parallel on all devices. All of it is one compiled program. One device
-is the mesh (1, 1). Under `jit` BatchNorm's mean over a split batch is the mean over the whole.
+is the mesh (1, 1). Under `jit`, BatchNorm's mean over a split batch is the mean over the full
+batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,169 +19,180 @@ from kd.errors import InputError
 from kd.types import Batch, PyTree
 
 ALL = ("data", "teacher")
-"""Both axes, in the order in which examples are split over them: a split over "data", split on over
-"teacher".
+"""Both axes, in the order in which examples are split over them: first over "data", each part then
+over "teacher".
 """
 
-type Each = Callable[[PyTree, PyTree, Batch], Any]
-"""`each(weights [m, ...], state, batch) -> outputs`, whose arrays are [m, b, ...]."""
+type MembersApply = Callable[[PyTree, PyTree, Batch], Any]
+"""`apply(weights [m, ...], state, batch) -> outputs`, whose arrays are [m, b, ...]."""
 
 
 def make_mesh(teacher: int = 1, data: int = 1) -> Mesh:
-    """A mesh ("teacher", "data") of the first teacher * data devices. Raises InputError where there
-    are fewer.
+    """The mesh ("teacher", "data") of the first teacher * data devices.
+
+    Args:
+      teacher: parts that the members of an ensemble are split into.
+      data: parts that a batch is split into for the teacher.
+
+    Raises:
+      InputError: there are fewer devices, or several processes whose devices would not all take
+        part.
     """
     devices = jax.devices()
     if teacher < 1 or data < 1 or teacher * data > len(devices):
         raise InputError(
             f"config.devices: a mesh of teacher={teacher} x data={data} needs {teacher * data} "
-            f"devices, here are {len(devices)} ({devices[0].platform})."
+            f"devices, this machine has {len(devices)} ({devices[0].platform})."
         )
     if jax.process_count() > 1 and teacher * data != len(devices):
         raise InputError(
             f"config.devices: {jax.process_count()} processes have {len(devices)} devices, all of "
-            f"which must take part: teacher={teacher} x data={data} is {teacher * data}."
+            f"which must be used: teacher={teacher} x data={data} is {teacher * data}."
         )
     return mesh_of(devices[: teacher * data], teacher)
 
 
 def mesh_of(devices: Sequence[Any], teacher: int) -> Mesh:
-    """The mesh of these devices, `teacher` times as many as there are parts of a batch.
+    """The mesh ("teacher", "data") of these devices, with `teacher` devices on the first axis.
 
-    Members are side by side, so that their outputs change hands within a process; so each process
-    has one stretch of a batch.
+    Devices along "teacher" are neighbours, so that outputs are exchanged within a process and each
+    process holds one contiguous part of a batch.
     """
     grid = np.asarray(devices).reshape(-1, teacher).T
     return Mesh(grid, ("teacher", "data"), axis_types=(AxisType.Auto,) * 2)
 
 
-def everywhere(mesh: Mesh) -> NamedSharding:
-    """A copy on each device."""
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array with a full copy on each device."""
     return NamedSharding(mesh, P())
 
 
-def put(tree: PyTree, where: Sharding) -> PyTree:
-    """The arrays of a tree, of NumPy or JAX, on the devices, also where some belong to other
-    processes, which have equal ones.
+def to_devices(tree: PyTree, sharding: Sharding) -> PyTree:
+    """Puts the arrays of a tree, of NumPy or JAX, on the devices of a sharding.
+
+    Devices may belong to other processes; all processes must call this with equal arrays.
     """
 
-    def one(x: Any) -> jax.Array:
+    def put(x: Any) -> jax.Array:
         if isinstance(x, jax.Array) and not x.is_fully_addressable:
-            return jax.jit(lambda x: x, out_shardings=where)(x)
+            return jax.jit(lambda x: x, out_shardings=sharding)(x)
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(one(jax.random.key_data(x)))
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)))
         host = np.asarray(x)
-        return jax.make_array_from_callback(host.shape, where, lambda part: host[part])
+        return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
 
-    if where.is_fully_addressable:
-        return jax.device_put(tree, where)
-    return jax.tree.map(one, tree)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(put, tree)
 
 
-def fetch(x: Any) -> np.ndarray:
-    """An array on the host, whole, also where other processes have parts of it."""
+def to_host(x: Any) -> np.ndarray:
+    """The full array as NumPy, even if other processes hold parts of it."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         if isinstance(x.sharding, NamedSharding) and not x.is_fully_replicated:
-            whole = NamedSharding(x.sharding.mesh, P())
-            x = jax.jit(lambda x: x, out_shardings=whole)(x)
+            full_copies = NamedSharding(x.sharding.mesh, P())
+            x = jax.jit(lambda x: x, out_shardings=full_copies)(x)
         return np.asarray(x.addressable_data(0))
     return np.asarray(jax.device_get(x))
 
 
-def members(mesh: Mesh, count: int, whose: str = "the teacher") -> NamedSharding:
-    """Arrays [m, ...] of `count` members, each with its own part of the devices. Raises InputError
-    where they do not divide.
+def member_sharding(mesh: Mesh, count: int, whose: str = "the teacher") -> NamedSharding:
+    """The sharding of arrays [m, ...] of `count` members, split over "teacher".
+
+    Raises:
+      InputError: the members cannot be split evenly; `whose` says in the message whose they are.
     """
     teacher = mesh.shape["teacher"]
     if count % teacher:
         raise InputError(
-            f"config.devices.teacher = {teacher}: the {count} members of {whose} do not divide "
-            f"among as many. Expected a divisor of {count}."
+            f"config.devices.teacher = {teacher}: the {count} members of {whose} cannot be split "
+            f"evenly over {teacher} devices. Expected a divisor of {count}."
         )
     return NamedSharding(mesh, P("teacher"))
 
 
 def check_batch(mesh: Mesh, batch_size: int) -> None:
-    """Raises InputError where a batch does not divide among the devices."""
+    """Raises InputError if a batch cannot be split evenly over the devices."""
     if batch_size % mesh.size:
         teacher, data = mesh.shape["teacher"], mesh.shape["data"]
         raise InputError(
-            f"config.batch_size = {batch_size} does not divide among the {mesh.size} devices of "
-            f"config.devices (teacher={teacher} x data={data}). Expected a multiple of {mesh.size}."
+            f"config.batch_size = {batch_size} cannot be split evenly over the {mesh.size} devices "
+            f"of config.devices (teacher={teacher} x data={data}). Expected a multiple of "
+            f"{mesh.size}."
         )
 
 
-def compiled(mesh: Mesh) -> Callable[[Callable], jax.stages.Wrapped]:
-    """`compile(f)`: `f(states, *rest)` jitted, its results whole on each device; it donates the
-    states.
-    """
-    return lambda f: jax.jit(f, donate_argnums=0, out_shardings=everywhere(mesh))
+def compiler(mesh: Mesh) -> Callable[[Callable], jax.stages.Wrapped]:
+    """Makes `compile(f)`: `f(states, *rest)` jitted, with replicated results; donates `states`."""
+    return lambda f: jax.jit(f, donate_argnums=0, out_shardings=replicated(mesh))
 
 
 def split_batch(
     mesh: Mesh, batch_size: int, axes: tuple[str, ...] = ALL
 ) -> Callable[[Batch], Batch]:
-    """A constraint that splits the examples of a batch over these axes, by default over all
-    devices.
+    """Makes a function that constrains the examples of a batch to be split over these axes, by
+    default over all devices.
 
-    A short last batch that does not divide stays whole on each device, with the same result.
+    A short last batch that cannot be split evenly is replicated, with the same result.
     """
     if batch_size % mesh.size:
         return lambda batch: batch
     examples = NamedSharding(mesh, P(axes))
 
-    def place(batch: Batch) -> Batch:
+    def constrain(batch: Batch) -> Batch:
         return {
             name: value if value.ndim == 0 else jax.lax.with_sharding_constraint(value, examples)
             for name, value in batch.items()
         }
 
-    return place
+    return constrain
 
 
-def pictures(mesh: Mesh, batch_size: int) -> NamedSharding:
-    """Where pictures [s, b, h, w, c] that come from outside go: each device has its own of a batch
-    that divides, else all.
+def image_sharding(mesh: Mesh, batch_size: int) -> NamedSharding:
+    """The sharding of streamed images [s, b, h, w, c]: examples are split over all devices, or
+    replicated if they cannot be split evenly.
     """
     divides = batch_size % mesh.size == 0
     return NamedSharding(mesh, P(None, ALL) if divides else P())
 
 
-def spread(mesh: Mesh) -> Callable[[Each], Each]:
-    """`each` on all devices: members over "teacher", examples over "data", then examples over both
-    and members together.
+def shard_members(mesh: Mesh) -> Callable[[MembersApply], MembersApply]:
+    """Makes a transformation that evaluates an ensemble on all devices of the mesh.
 
-    The exchange is an all-to-all over "teacher", after which a device has every member's outputs
-    for its own examples: the least that a reduction can do with whose temperature, weights or
-    losses only the objective knows. With a member a device it moves as many bytes as a
-    reduce-scatter of probabilities would; and logits can be averaged as log probabilities, of which
-    none is too small for a float, as a probability at T = 1 may be. A batch that does not divide
-    among the devices is not split, and its outputs stay where their members are.
+    Members are split over "teacher" and examples over "data" during evaluation; afterwards each
+    device holds the outputs of all members for its own examples, which are split over both axes.
+
+    The exchange is an all-to-all over "teacher". It is the cheapest that is possible, since only
+    the objective knows the temperature, weights or losses of the reduction. With one member per
+    device it moves as many bytes as a reduce-scatter of probabilities would; and logits can be
+    averaged as log probabilities, which do not underflow as a probability at T = 1 may. A batch
+    that cannot be split evenly over the devices is not split, and its outputs stay split over
+    "teacher".
     """
 
-    def on_all(each: Each) -> Each:
-        def apply(weights: PyTree, state: PyTree, batch: Batch) -> Any:
+    def distribute(apply: MembersApply) -> MembersApply:
+        def on_all_devices(weights: PyTree, state: PyTree, batch: Batch) -> Any:
             split = batch["image"].shape[0] % mesh.size == 0
             examples = {
                 name: P("data") if split and value.ndim else P() for name, value in batch.items()
             }
 
-            def local(weights: PyTree, state: PyTree, batch: Batch) -> Any:
-                outputs = each(weights, state, batch)
+            def on_one_device(weights: PyTree, state: PyTree, batch: Batch) -> Any:
+                outputs = apply(weights, state, batch)
                 return jax.tree.map(_exchange, outputs) if split else outputs
 
             return jax.shard_map(
-                local,
+                on_one_device,
                 mesh=mesh,
                 in_specs=(P("teacher"), P(), examples),
                 out_specs=P(None, ALL) if split else P("teacher"),
             )(weights, state, batch)
 
-        return apply
+        return on_all_devices
 
-    return (lambda each: each) if mesh.size == 1 else on_all
+    return (lambda apply: apply) if mesh.size == 1 else distribute
 
 
 def _exchange(x: jax.Array) -> jax.Array:
-    """[m / t, b / d, ...] of some members to [m, b / (d t), ...] of all, on each device."""
+    """Some members' outputs [m / t, b / d, ...] to all members' [m, b / (d t), ...], per device."""
     return jax.lax.all_to_all(x, "teacher", split_axis=1, concat_axis=0, tiled=True)

@@ -1,4 +1,6 @@
-"""What a step multiplies in. Weights, optimizer, losses and evaluation are float32 whatever it is.
+"""The precision of matrix products and convolutions in training.
+
+Weights, optimizer, losses and evaluation are float32 under every policy.
 
 | `config.precision` | networks | their products |
 |---|---|---|
@@ -20,41 +22,41 @@ from kd.errors import InputError
 POLICIES = ("default", "float32", "tf32", "bfloat16")
 
 _PRODUCTS = {"float32": "float32", "tf32": "tensorfloat32"}
-"""jax's name of what float32 numbers are multiplied in; where it has none, jax's default."""
+"""jax's name of the precision of float32 products; policies that are not here use its default."""
 
 
 def network(net: nn.Module, policy: str) -> nn.Module:
-    """The network as a step computes it: the same variables, activations in bfloat16 where the
-    policy says so.
+    """The network as a training step computes it: with bfloat16 activations under that policy, and
+    the same variables.
 
     Raises:
-      InputError: it should compute in bfloat16 and has no attribute `dtype`.
+      InputError: the policy is bfloat16 and the network has no attribute `dtype`.
     """
     if policy != "bfloat16":
         return net
     if not hasattr(net, "dtype"):
         raise InputError(
-            f"config.precision = 'bfloat16': {type(net).__name__} has no attribute `dtype`, so "
-            "that it cannot be told. Give it one, as the networks in kd/models have it, or choose "
-            "default, float32 or tf32."
+            f"config.precision = 'bfloat16': {type(net).__name__} has no attribute `dtype`, by "
+            "which a network learns its precision. Add one, as the networks in kd/models have, or "
+            "choose default, float32 or tf32."
         )
     return net.clone(dtype="bfloat16")
 
 
 def training(function: Callable, policy: str) -> Callable:
-    """A step whose float32 products are as the policy says."""
+    """The training step `function` with the policy's precision of float32 products."""
     return _under(function, policy)
 
 
 def evaluation(function: Callable, policy: str) -> Callable:
-    """A network's evaluation: float32 under every policy but the default, so that numbers can be
-    compared.
+    """The evaluation `function` with float32 products under every policy but `default`, so that
+    results can be compared.
     """
     return function if policy == "default" else _under(function, "float32")
 
 
 def _under(function: Callable, policy: str) -> Callable:
-    """The precision is read while jax traces, so the context stands within what is traced."""
+    """jax reads the precision while it traces, so the context is inside the traced function."""
 
     def traced(*arguments: Any) -> Any:
         with _products(policy):

@@ -1,9 +1,8 @@
-"""Several processes that run one program on all their devices: joining them, what they agree on,
-and which of them writes.
+"""Several processes that run one program on all their devices: joining, agreeing, writing.
 
-Every process runs the same command and reads the same files; process 0 alone writes those of the
-run directory, but for the checkpoints, to which each writes its own part. One process is the same
-code, with nothing to agree on.
+Every process runs the same command and reads the same files. Only process 0 writes files of the run
+directory, except for checkpoints, to which each process writes its part. A single process runs the
+same code.
 """
 
 import os
@@ -19,7 +18,7 @@ VARIABLES = {
     "processes": "JAX_NUM_PROCESSES",
     "process": "JAX_PROCESS_ID",
 }
-"""What stands in the environment where a flag is not given."""
+"""Environment variables that replace missing flags."""
 
 
 def join(
@@ -29,57 +28,59 @@ def join(
     detect: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> bool:
-    """Joins the other processes, before anything is computed. Returns whether there are any to
-    join.
+    """Joins the other processes; to be called before anything is computed.
 
     Args:
       coordinator: `host:port` of process 0, the same for all.
       processes: how many there are.
       process: which of them this is, from 0.
-      detect: ask the cluster (a TPU slice, SLURM, Kubernetes) for what is not given.
+      detect: whether the cluster (a TPU slice, SLURM, Kubernetes) is asked for missing values.
       environment: where `VARIABLES` are looked up.
 
+    Returns:
+      Whether this is one of several processes.
+
     Raises:
-      InputError: some of the three are missing or do not fit together.
-      RunError: the others do not come.
+      InputError: some of the three values are missing or do not fit together.
+      RunError: the other processes do not connect.
     """
-    given: dict[str, int | str | None] = {
+    options: dict[str, int | str | None] = {
         "coordinator": coordinator,
         "processes": processes,
         "process": process,
     }
     for name, variable in VARIABLES.items():
-        if given[name] is None:
-            given[name] = environment.get(variable) or None
-    if not detect and all(value is None for value in given.values()):
+        if options[name] is None:
+            options[name] = environment.get(variable) or None
+    if not detect and all(value is None for value in options.values()):
         return False
-    missing = [name for name, value in given.items() if value is None]
+    missing = [name for name, value in options.items() if value is None]
     if missing and not detect:
         raise InputError(
             f"several processes: {', '.join(missing)} not given. Give --{' --'.join(missing)}, or "
             f"set {', '.join(VARIABLES[name] for name in missing)}; on a TPU slice or under SLURM, "
-            "--distributed finds them."
+            "--distributed detects them."
         )
-    count, index = _number(given, "processes"), _number(given, "process")
+    count, index = _number(options, "processes"), _number(options, "process")
     if count is not None and index is not None and not 0 <= index < count:
         raise InputError(f"--process {index} of --processes {count}: expected 0 to {count - 1}.")
-    address = None if given["coordinator"] is None else str(given["coordinator"])
+    address = None if options["coordinator"] is None else str(options["coordinator"])
     if address is not None and not address.rpartition(":")[2].isdecimal():
         raise InputError(f"--coordinator {address}: expected host:port.")
     try:
         jax.distributed.initialize(address, count, index)
     except ValueError as error:
         raise InputError(
-            f"--distributed: no cluster found that says who takes part ({error}). Give "
-            "--coordinator, --processes and --process."
+            f"--distributed: no cluster was detected ({error}). Give --coordinator, --processes "
+            "and --process."
         ) from error
     except RuntimeError as error:
-        raise RunError(f"the other processes did not come: {error}") from error
+        raise RunError(f"the other processes did not connect: {error}") from error
     return True
 
 
-def _number(given: Mapping[str, str | int | None], name: str) -> int | None:
-    value = given[name]
+def _number(options: Mapping[str, str | int | None], name: str) -> int | None:
+    value = options[name]
     try:
         return None if value is None else int(value)
     except ValueError:
@@ -87,30 +88,30 @@ def _number(given: Mapping[str, str | int | None], name: str) -> int | None:
 
 
 def is_writer() -> bool:
-    """Whether this process writes what there is one of."""
+    """Whether this process writes the files that exist once per run."""
     return jax.process_index() == 0
 
 
 def any_of(*flags: bool) -> list[bool]:
-    """For each flag, whether it is raised in any process. All must ask, and wait for one
-    another.
+    """For each flag, whether it is true in any process. All processes must call it; they wait for
+    one another.
     """
     if jax.process_count() == 1:
         return list(flags)
     from jax.experimental import multihost_utils
 
-    everyones = multihost_utils.process_allgather(np.asarray(flags, np.int32))
-    return [bool(flag) for flag in np.asarray(everyones).any(axis=0)]
+    flags_of_all = multihost_utils.process_allgather(np.asarray(flags, np.int32))
+    return [bool(flag) for flag in np.asarray(flags_of_all).any(axis=0)]
 
 
 def write(act: Callable[[], object]) -> None:
-    """`act` by process 0; the others go on when it is done. Its InputError is everyone's."""
+    """Calls `act` in process 0, while the others wait. Its InputError is raised in all of them."""
     refusal = None
     if is_writer():
         try:
             act()
         except InputError as error:
             refusal = error
-    (refused,) = any_of(refusal is not None)
-    if refused:
-        raise refusal or InputError("process 0 refuses the run, and says why.")
+    (failed,) = any_of(refusal is not None)
+    if failed:
+        raise refusal or InputError("process 0 refuses the run; its message says why.")

@@ -1,4 +1,4 @@
-"""One function over many networks: the three ways, and which is fastest where."""
+"""One function over several networks: vmap, map or unroll, and which is fastest where."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,18 +8,18 @@ import jax.numpy as jnp
 
 from kd.types import PyTree
 
-HOW = ("vmap", "map", "unroll")
+METHODS = ("vmap", "map", "unroll")
 
 
-def over(function: Callable, how: str, axes: tuple[int | None, ...]) -> Callable:
-    """`function` over the leading axis of the arguments whose entry in `axes` is 0, results
-    stacked.
+def map_stacked(function: Callable, how: str, axes: tuple[int | None, ...]) -> Callable:
+    """Maps `function` over the leading axis of its stacked arguments; results are stacked.
 
     Args:
       function: pure function of pytrees.
       how: `vmap` (one batched program), `map` (one after the other in a loop of the program) or
-        `unroll` (the same, written out: longer to compile). The results are equal up to rounding.
-      axes: per argument 0, or None where all calls get the same.
+        `unroll` (the loop written out; it takes longer to compile). Results are equal up to
+        rounding.
+      axes: one entry per argument: 0 if it is stacked, None if all calls get the same.
     """
     if how == "vmap":
         return jax.vmap(function, axes)
@@ -27,36 +27,41 @@ def over(function: Callable, how: str, axes: tuple[int | None, ...]) -> Callable
     def split(arguments: tuple) -> list:
         return [a for a, axis in zip(arguments, axes, strict=True) if axis == 0]
 
-    def join(mapped: list, arguments: tuple) -> list:
-        rest = iter(mapped)
+    def join(entries: list, arguments: tuple) -> list:
+        rest = iter(entries)
         return [next(rest) if axis == 0 else a for a, axis in zip(arguments, axes, strict=True)]
 
     def mapped(*arguments: Any) -> Any:
-        one = lambda picked: function(*join(picked, arguments))
+        call = lambda entries: function(*join(entries, arguments))
         if how == "map":
-            return jax.lax.map(one, split(arguments))
+            return jax.lax.map(call, split(arguments))
         size = jax.tree.leaves(split(arguments))[0].shape[0]
-        results = [one(pick(split(arguments), i)) for i in range(size)]
+        results = [call(tree_index(split(arguments), i)) for i in range(size)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
     return mapped
 
 
-def pick(tree: PyTree, index: Any) -> PyTree:
-    """Entry `index` (an int, a slice, a list) of the leading axis of every array of a tree."""
+def tree_index(tree: PyTree, index: Any) -> PyTree:
+    """Indexes the leading axis of every array of a tree, by an int, a slice or a list."""
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def fastest(function: Callable, *arguments: Any) -> str:
-    """`unroll` on a CPU where `function` convolves or attends, else `vmap`.
+def fastest_method(function: Callable, *arguments: Any) -> str:
+    """The fastest of METHODS for `function` on this backend: `unroll` or `vmap`.
 
-    Over weights, vmap turns a convolution into a grouped one, for which XLA's CPU backend has no
-    fast kernel, and inside the loop of `map` it has none for gradients. An update of two small
-    CNNs, batch 32, on two cores: unroll 61 ms, vmap 191 ms, map 860 ms. Products of matrices that
-    are in batches already, as attention has them, gain nothing from a further axis: vmap takes half
-    as long again as unroll, and more, for the forward of two to eight transformers, and is no
-    faster for their updates. Plain dense layers become one larger product. docs/performance.md has
-    the tables.
+    It is `unroll` on a CPU if `function` has convolutions or attention, else `vmap`.
+
+    With weights that differ, vmap turns a convolution into a grouped one, for which XLA's CPU
+    backend has no fast kernel, and inside the loop of `map` it has none for gradients. An update of
+    two small CNNs, batch 32, on two cores: unroll 61 ms, vmap 191 ms, map 860 ms. Batched matrix
+    products, as in attention, gain nothing from a further batch axis: vmap takes at least 1.5 times
+    as long as unroll for the forward pass of two to eight transformers, and is no faster for their
+    updates. Plain dense layers become one larger product. docs/performance.md has the tables.
+
+    Args:
+      function: of one network, not stacked.
+      *arguments: its arguments; only their shapes matter.
     """
     if jax.default_backend() != "cpu":
         return "vmap"
@@ -65,8 +70,8 @@ def fastest(function: Callable, *arguments: Any) -> str:
 
 
 def loops_are_slow(function: Callable, *arguments: Any) -> bool:
-    """Whether `function` convolves and runs on a CPU, where convolutions want no loop around them
-    in the program.
+    """Whether `function` has convolutions and runs on a CPU, where XLA has no fast kernels for them
+    inside a loop.
     """
     if jax.default_backend() != "cpu":
         return False
@@ -78,7 +83,7 @@ def _convolves(equation: Any) -> bool:
 
 
 def _attends(equation: Any) -> bool:
-    """Whether it is a product of matrices in batches."""
+    """Whether an equation is a batched matrix product."""
     if equation.primitive.name != "dot_general":
         return False
     _, (batch, _) = equation.params["dimension_numbers"]
@@ -86,7 +91,7 @@ def _attends(equation: Any) -> bool:
 
 
 def _any(jaxpr: Any, test: Callable[[Any], bool]) -> bool:
-    """Whether some equation of the program, or of one within it, passes the test."""
+    """Whether any equation of a program, or of a program inside it, passes the test."""
     for equation in jaxpr.eqns:
         if test(equation):
             return True

@@ -1,5 +1,12 @@
-"""Intervals for differences between classifiers on the same test images, by the paired
-bootstrap.
+"""Paired bootstrap intervals for differences between classifiers.
+
+Why not `scipy.stats.bootstrap` (SciPy 1.18, measured with five seeds a side): it resamples one
+axis. Over examples alone its interval on 10,000 examples is [3.66, 4.37] points where that over
+examples and seeds is [3.53, 4.48]. Examples and seeds can be resampled jointly by passing it three
+samples of indices; that gives the same interval but for Monte Carlo error, [3.55, 4.49], in the
+same time (1.6 s against 1.8 s; on 360 examples 0.09 s against 0.08 s). So it would save ten lines
+and add a trick, and every interval that is published would move in its last digits, for other
+random draws.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Small convolutional networks for images and for series: what fits into a microcontroller."""
+"""Small convolutional networks for images and series, of the size of a microcontroller."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from kd.types import Outputs
 
 
 class CNN(nn.Module):
-    """Convolution 3, BatchNorm, ReLU per stage, the resolution halved from the second on; global
-    mean, linear head.
+    """Stages of convolution, BatchNorm and ReLU; then the mean over places and a linear head.
 
-    Images [b, h, w, c] get 3 x 3 convolutions, series [b, t, c] get convolutions of 3 steps.
+    Each stage but the first halves the resolution. Images [b, h, w, c] get 3 x 3 convolutions,
+    series [b, t, c] convolutions of 3 steps.
 
     Attributes:
       num_classes: size of the output.

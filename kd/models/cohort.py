@@ -1,7 +1,6 @@
-"""Several students as one module, for objectives in which they learn from one another; see
-`kd.objectives.mutual`.
+"""Cohorts: several students as one module that learn from one another (`kd.objectives.mutual`).
 
-What such a module is, to what trains it and reads it back, says `kd.models.peers`.
+`kd.models.peers` describes how training and evaluation use such a module.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +18,15 @@ from kd.types import Outputs, PyTree
 
 
 class Cohort(nn.Module):
-    """`size` students of one architecture, each with its own weights, by `vmap` over them.
+    """Students of one architecture, each with its own weights, evaluated by `vmap`.
 
-    On a CPU, where `vmap` over the weights of a convolution is slow, `MixedCohort` of equal members
-    is the same, quicker.
+    On a CPU, where `vmap` over the weights of a convolution is slow, a `MixedCohort` of equal
+    members is the same and faster.
 
     Attributes:
       member: section of a network, such as `{"name": "cnn.CNN", "widths": (8, 16)}`.
       num_classes: c.
-      size: k, how many.
+      size: k, number of peers.
       alternate: whether the peers are updated one after the other on each batch, see
         `kd.train.alternating.alternate`.
 
@@ -54,25 +53,24 @@ class Cohort(nn.Module):
         return lifted(member, image)
 
     def peers(self) -> tuple[nn.Module, ...]:
-        """The networks on their own."""
+        """The peers as separate networks."""
         return (_peer(self.member, self.num_classes, parent=None),) * self.size
 
     def variables_of(self, variables: PyTree, peer: int) -> PyTree:
-        """Variables of one of them, out of the cohort's."""
+        """Variables of one peer, out of the cohort's."""
         return {
             name: jax.tree.map(lambda x: x[peer], tree["member"])
             for name, tree in variables.items()
         }
 
     def take(self, path: tuple[str, ...], old: Array, new: Array, peer: int) -> Array:
-        """The leaf `old` of the cohort's variables with what belongs to one peer out of `new`."""
+        """The leaf `old` of the cohort's variables, with the entry of one peer from `new`."""
         del path
         return old.at[peer].set(new[peer])
 
 
 class MixedCohort(nn.Module):
-    """Students of several architectures, or of one without `vmap`. What they have in common are
-    their logits.
+    """Students of several architectures, or of one without `vmap`. Only their logits are stacked.
 
     Attributes:
       members: sections of networks.
@@ -97,27 +95,27 @@ class MixedCohort(nn.Module):
         return Outputs(jnp.stack([net(image, train).logits for net in nets]))
 
     def peers(self) -> tuple[nn.Module, ...]:
-        """The networks on their own."""
+        """The peers as separate networks."""
         make = lambda section: _peer(section, self.num_classes, parent=None)
         return tuple(make(section) for section in self.members)
 
     def variables_of(self, variables: PyTree, peer: int) -> PyTree:
-        """Variables of one of them, out of the cohort's."""
+        """Variables of one peer, out of the cohort's."""
         name = f"member{peer}"
         return {kind: tree[name] for kind, tree in variables.items() if name in tree}
 
     def take(self, path: tuple[str, ...], old: Array, new: Array, peer: int) -> Array:
-        """The leaf `old` of the cohort's variables, or `new` where it belongs to this peer."""
+        """The leaf of the cohort's variables: `new` if it belongs to this peer, else `old`."""
         return new if f"member{peer}" in path else old
 
 
 def _peer(section: Mapping[str, Any], num_classes: int, **flax: Any) -> nn.Module:
     name = section.get("name", "")
     if name.partition(".")[0] == "cohort":
-        raise InputError(f"config.student: a cohort has networks as peers, not {name}.")
+        raise InputError(f"config.student: the peers of a cohort must be networks, not {name}.")
     return make(section, num_classes, "peer", **flax)
 
 
 def _check(size: int) -> None:
     if size < 2:
-        raise InputError(f"config.student: a cohort has two peers or more, not {size}.")
+        raise InputError(f"config.student: a cohort needs two peers or more, not {size}.")

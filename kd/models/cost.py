@@ -1,4 +1,4 @@
-"""What a computation costs before it runs: multiply-accumulates, parameters, bytes."""
+"""The cost of a network, from shapes alone: multiply-accumulates, parameters, bytes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,44 +12,36 @@ from kd.types import PyTree
 
 
 def macs(fn: Callable, *args: Any) -> int:
-    """Multiply-accumulates of the convolutions and matrix products in `fn(*args)`; all else counts
-    nothing.
+    """Multiply-accumulates of the convolutions and matrix products in `fn(*args)`.
 
     Args:
       fn: function of arrays.
-      *args: arrays, or trees of them; `jax.ShapeDtypeStruct` in their place will do, since nothing
-        is computed.
+      *args: arrays, `jax.ShapeDtypeStruct`, or trees of them; nothing is computed.
 
     Returns:
-      The count for the whole batch that `args` hold, as counters for PyTorch have it: kernel taps
-        on padding count, and
-      those on the zeros that a stride's gradient inserts do not. Divided by the batch, it is what
-        papers call
-      "FLOPs" of a network (half of its floating-point operations). A loop counts all of its turns,
-        a `cond` its dearest branch.
+      The count for the full batch in `args`, by the rules of counters for PyTorch: kernel taps on
+      padding count, taps on the zeros that the gradient of a stride inserts do not. Divided by the
+      batch size it is what papers call "FLOPs" of a network (half of its floating-point
+      operations). A loop counts every iteration, a `cond` its most expensive branch.
 
     Raises:
-      InputError: a `while` loop contains products: nothing says how often it turns.
+      InputError: a `while` loop contains products, and the number of its iterations is unknown.
     """
     return _macs(jax.make_jaxpr(fn)(*args).jaxpr)
 
 
 def count(tree: PyTree) -> int:
-    """Numbers in a tree of arrays (or of their shapes), such as the parameters of
-    `variables["params"]`.
-    """
+    """The number of entries in a tree of arrays or shapes, such as `variables["params"]`."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def parameters(variables: PyTree) -> int:
-    """Numbers in a network that were learned: its `params` and, where it has some, layers
-    `inherited` from its teacher.
-    """
+    """The number of learned parameters: `params` and, if any, layers `inherited` from a teacher."""
     return sum(count(variables.get(name, ())) for name in ("params", "inherited"))
 
 
 def nbytes(tree: PyTree) -> int:
-    """Bytes of a tree of arrays (or of their shapes)."""
+    """The bytes of a tree of arrays or shapes."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
@@ -72,16 +64,16 @@ def _equation(eqn: Any) -> int:
     inner = sum(_macs(jaxpr) for jaxpr in _inner(params))
     if name == "while" and inner:
         raise InputError(
-            "the cost of a while loop with matrix products in it is not known before it runs. "
-            "Count its body, or write the loop as jax.lax.scan."
+            "the cost of a while loop with matrix products is not known before it runs. Count its "
+            "body, or write the loop as jax.lax.scan."
         )
-    turns = params["length"] if name == "scan" else 1
+    iterations = params["length"] if name == "scan" else 1
     devices = params["mesh"].size if name == "shard_map" else 1
-    return inner * turns * devices
+    return inner * iterations * devices
 
 
 def _inner(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    """The programs among an operation's parameters: of jit, scan, remat, custom derivatives, ..."""
+    """The programs inside an operation: the body of jit, scan, remat, custom derivatives, ..."""
     for value in params.values():
         if isinstance(value, core.ClosedJaxpr):
             yield value.jaxpr

@@ -1,4 +1,4 @@
-"""A student with a head for each member of the ensemble that teaches it."""
+"""A student with one head per member of its teacher's ensemble."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,18 +18,17 @@ HEADS = "heads"
 
 
 class Hydra(nn.Module):
-    """The body of a network, and on its `pooled` feature a linear head for each of m teachers; it
-    predicts their heads' mean.
+    """The body of a network with m linear heads on its `pooled` feature; it predicts their mean.
 
     Tran et al. Hydra: Preserving Ensemble Diversity for Model Distillation. 2020.
-    https://arxiv.org/abs/2001.04694, section 3. The authors train one head on the ensemble's mean
-    first and start the others from it; here all begin at once.
+    https://arxiv.org/abs/2001.04694, section 3. The authors first train one head on the ensemble's
+    mean and initialise the others from it; here all heads are trained from the start.
 
     Attributes:
-      student: section of a network, such as `{"name": "cnn.CNN"}`, with its settings; its own
-        classifier is left out.
+      student: section of a network, such as `{"name": "cnn.CNN"}`, with its settings; its
+        classifier is removed.
       num_classes: c.
-      heads: m, as many as the ensemble has members.
+      heads: m, the number of the ensemble's members.
       dtype: of the body; parameters, statistics, heads and logits stay float32.
 
     Features: the body's, and `heads` [b, m, c]. The logits are log mean_m softmax(head_m).
@@ -44,8 +43,8 @@ class Hydra(nn.Module):
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
         if self.heads < 1:
             raise InputError(f"student.heads: expected 1 or more, got {self.heads}.")
-        told = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
-        body = make({**self.student, **told}, self.num_classes, "student", name="student")
+        precision = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
+        body = make({**self.student, **precision}, self.num_classes, "student", name="student")
         with nn.intercept_methods(without(body, "head")):
             outputs = body(image, train)
         x = outputs.feature("pooled").astype(jnp.float32)

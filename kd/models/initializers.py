@@ -1,9 +1,9 @@
-"""Initial weights as PyTorch has them, and one of Keras's, for Flax kernels [kh, kw, in / groups,
-out] and [in, out].
+"""PyTorch's weight initializers, and one of Keras, for Flax kernels [kh, kw, in / groups, out] and
+[in, out].
 
-Numbers are drawn as a vector and then shaped. They are the same numbers, but XLA takes seconds to
-compile a draw of [3, 3, 16, 16] for a CPU (2.5 s against 0.2 s; 380 s for all of resnet110), since
-it works out a place in four dimensions for each.
+Numbers are drawn as a vector and then reshaped. The numbers are the same, but XLA takes seconds to
+compile a draw of [3, 3, 16, 16] for a CPU (2.5 s against 0.2 s; 380 s for all of resnet110),
+because it computes a four-dimensional index for each.
 """
 
 import math
@@ -19,8 +19,7 @@ from jaxtyping import Array, PRNGKeyArray
 def kaiming_normal(
     key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike = jnp.float32
 ) -> Array:
-    """Normal with variance 2 / fan_out, not truncated; fan_out counts all filters, in however many
-    groups they stand.
+    """Normal with variance 2 / fan_out, not truncated; fan_out counts the filters of all groups.
 
     He, Zhang, Ren, Sun. Delving Deep into Rectifiers. ICCV 2015. https://arxiv.org/abs/1502.01852,
     Eq. 14.
@@ -30,10 +29,10 @@ def kaiming_normal(
 
 
 def he_normal(key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-    """Normal with variance 2 / fan_in, truncated at two deviations: what Keras calls he_normal."""
+    """Normal with variance 2 / fan_in, truncated at two deviations, as `he_normal` of Keras."""
     fan_in = math.prod(shape[:-1])
     drawn = jax.random.truncated_normal(key, -2, 2, (math.prod(shape),), dtype)
-    # A normal cut there has a deviation of 0.8796.
+    # The standard deviation of a standard normal truncated at two is 0.8796.
     return math.sqrt(2 / fan_in) / 0.87962566 * drawn.reshape(shape)
 
 
@@ -45,7 +44,7 @@ def normal_001(key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike = jnp.f
 def default_kernel(
     key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike = jnp.float32
 ) -> Array:
-    """Uniform on +-1 / sqrt(fan_in): what a PyTorch layer has unless its network says otherwise.
+    """Uniform on +-1 / sqrt(fan_in), the default of PyTorch's layers.
 
     PyTorch writes it kaiming_uniform_(weight, a=sqrt(5)).
     """

@@ -1,6 +1,4 @@
-"""What the convolutional networks share: PyTorch's padding, the classifier, and the check of what
-they are given.
-"""
+"""Layers that the convolutional networks share, and the check of their input."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,7 +10,7 @@ from jaxtyping import Array, Float, Shaped
 from kd.errors import InputError
 from kd.models import initializers
 
-# Any rank and type, so that `check_image` can tell what is wrong with it.
+# Any rank and type, so that `check_image` can say what is wrong with it.
 type Image = Shaped[Array | np.ndarray, "b ..."]
 
 
@@ -29,7 +27,8 @@ def conv(
 ) -> nn.Conv:
     """A square convolution with `kernel // 2` zeros on every side.
 
-    JAX's "SAME" pads a stride of 2 on the right and below alone, which is another function.
+    This is PyTorch's padding. With stride 2, JAX's "SAME" pads only on the right and below, which
+    is a different function.
     """
     return nn.Conv(
         features,
@@ -45,7 +44,7 @@ def conv(
 
 
 def pool(x: Float[Array, "b h w d"]) -> Float[Array, "b d"]:
-    """Mean over the map, float32."""
+    """Mean over height and width, float32."""
     return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
 
 
@@ -55,42 +54,42 @@ def head(
     kernel_init: Initializer = initializers.default_kernel,
     bias_init: Initializer | None = None,
 ) -> nn.Dense:
-    """The classifier: float32, called `head` in every network."""
+    """The linear classifier: float32, called `head` in every network."""
     bias_init = initializers.default_bias(fan_in) if bias_init is None else bias_init
     return nn.Dense(num_classes, kernel_init=kernel_init, bias_init=bias_init, name="head")
 
 
 def check_image(net: nn.Module, image: Image, stem: str, smallest: int) -> None:
-    """Raises InputError unless `image` is something that `net` can look at.
+    """Raises InputError unless `net` can take `image`.
 
     Args:
       net: the network, within its `__call__`.
       image: float [b, h, w, c].
       stem: name of the first convolution, whose weights say how many channels there must be.
-      smallest: height and width that leave a last map of 2 x 2. On a single pixel, 3 x 3 kernels
-        would see padding in eight places of nine.
+      smallest: least height and width for which the last map is 2 x 2. On a single pixel, 3 x 3
+        kernels would see padding in eight places of nine.
     """
-    who = type(net).__name__
+    name = type(net).__name__
     if image.ndim != 4:
         raise InputError(
-            f"{who} takes images [batch, height, width, channels], not an array of shape "
+            f"{name} takes images [batch, height, width, channels], not an array of shape "
             f"{image.shape}. mlp.MLP takes inputs of any shape."
         )
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise InputError(
-            f"{who} takes normalised floating images, not {image.dtype}: divide by 255, take off "
-            "the mean, divide by the deviation."
+            f"{name} takes normalised floating images, not {image.dtype}: divide by 255, subtract "
+            "the mean, divide by the standard deviation."
         )
     height, width, channels = image.shape[1:]
     if min(height, width) < smallest:
         raise InputError(
-            f"{who} needs images of at least {smallest} x {smallest}, these are {height} x "
+            f"{name} needs images of at least {smallest} x {smallest}, these are {height} x "
             f"{width}: its strides would leave a map of less than 2 x 2. Take a network with fewer "
             "strides, or larger images."
         )
     weights = net.variables.get("params", {}).get(stem)
     if weights is not None and weights["kernel"].shape[2] != channels:
         raise InputError(
-            f"the weights of this {who} are for images of {weights['kernel'].shape[2]} channels, "
+            f"the weights of this {name} are for images of {weights['kernel'].shape[2]} channels, "
             f"these have {channels}."
         )

@@ -15,8 +15,8 @@ type Map = Float[Array, "b _ _ _"]
 
 
 class _Inverted(nn.Module):
-    """1 x 1 to six times (or `expand`) the channels, 3 x 3 depthwise, 1 x 1 to `features` without
-    ReLU.
+    """1 x 1 convolution to `expand` times the channels, 3 x 3 depthwise, 1 x 1 to `features`
+    without ReLU.
     """
 
     features: int
@@ -40,11 +40,12 @@ class _Inverted(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Sandler et al. MobileNetV2. CVPR 2018. https://arxiv.org/abs/1801.04381, table 2, as the
-    CIFAR zoo has it.
+    """Sandler et al. MobileNetV2. CVPR 2018. https://arxiv.org/abs/1801.04381, table 2, in the
+    variant of the CIFAR tables.
 
     Half the channels without rounding to eights, ReLU in place of ReLU6, no dropout. The stem has
-    stride 2 although images are 32 x 32, so the last map is 2 x 2: by far the cheapest of the zoo.
+    stride 2 although images are 32 x 32, so the last map is 2 x 2; it is by far the cheapest of
+    these networks.
 
     Attributes:
       num_classes: c.

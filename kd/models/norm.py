@@ -1,4 +1,4 @@
-"""Batch normalisation with PyTorch's arithmetic, on which every published CIFAR number stands."""
+"""Batch normalisation with PyTorch's arithmetic, which all published CIFAR numbers use."""
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from kd.errors import InputError
 
-# Weights that were read from a file are NumPy's.
+# Weights that were read from a file are NumPy arrays.
 type Vector = Float[Array | np.ndarray, " d"]
 
 
@@ -19,17 +19,18 @@ class BatchNorm(nn.Module):
     Ioffe, Szegedy. Batch Normalization. ICML 2015. https://arxiv.org/abs/1502.03167, Algorithms 1
     and 2.
 
-    In training, mean and var are those of the batch, var with n in its denominator; the running
-    variance follows the estimate with n - 1, as in the paper and in PyTorch (Flax's own keeps n).
-    In evaluation the running ones are used. Statistics are float32 whatever the type of x.
+    In training, mean and var are those of the batch, var divided by n; the running variance
+    averages the estimate divided by n - 1, as in the paper and in PyTorch (Flax's BatchNorm divides
+    by n). In evaluation the running statistics are used. Statistics are float32 for every type of
+    x.
 
     Attributes:
-      momentum: what the running statistics keep of themselves at each update; PyTorch's momentum is
-        1 minus this.
+      momentum: weight of the old value in each update of the running statistics; 1 minus PyTorch's
+        momentum.
       epsilon: added to the variance.
       dtype: type of the output.
-      axis_name: under `jax.pmap`, the mapped axis over which moments are averaged too. Not needed
-        under `jax.jit`, where the batch is the whole batch however it is sharded.
+      axis_name: under `jax.pmap`, the mapped axis over which moments are averaged, too. Not needed
+        under `jax.jit`, where moments are those of the full batch however it is sharded.
 
     Variables: `params` scale and bias, `batch_stats` mean and var, all float32 [d].
     """
@@ -41,8 +42,10 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *n d"], train: bool = False) -> Array:
-        """Normalised x, of its shape. Raises InputError in training on a single value per channel:
-        it has no variance.
+        """x normalised, of the same shape.
+
+        Raises:
+          InputError: in training, a single value per channel, which has no variance.
         """
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
@@ -60,10 +63,10 @@ class BatchNorm(nn.Module):
     def _moments(
         self, x: Array, shift: Vector
     ) -> tuple[Float[Array, " d"], Float[Array, " d"], int]:
-        """Mean, variance and the number of values that they are of.
+        """Mean, variance and number of values per channel.
 
-        One pass over x, E[(x - s)^2] - E[x - s]^2; with the running mean as s, nothing of size
-        mean^2 has to cancel.
+        One pass over x, E[(x - s)^2] - E[x - s]^2; with the running mean as the shift s, no terms
+        of size mean^2 have to cancel.
         """
         n, shift = x.size // x.shape[-1], jnp.asarray(shift)
         centred = x.astype(jnp.float32) - _last(shift, x)
@@ -86,5 +89,5 @@ class BatchNorm(nn.Module):
 
 
 def _last(vector: Vector, x: Array) -> Array:
-    """A vector [d] with the rank of x [..., d]."""
+    """A vector [d] reshaped to the rank of x [..., d], for broadcasting."""
     return jnp.asarray(vector).reshape((1,) * (x.ndim - 1) + vector.shape)

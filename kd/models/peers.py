@@ -1,8 +1,7 @@
-"""A student that is several networks: what each of them is on its own, and updates that take them
-in turn.
+"""The networks of a student: the peers of a cohort, or the one network that it is.
 
-A module says that it is by the methods `peers`, `variables_of` and `take`, as those of
-`kd.models.cohort` do. Everything else is one network, its own only peer.
+A module is a cohort if it has the methods `peers`, `variables_of` and `take`, as those of
+`kd.models.cohort`. Any other module is one network, its own only peer.
 """
 
 from collections.abc import Sequence
@@ -17,24 +16,25 @@ from kd.types import PyTree
 
 
 def peers(model: nn.Module) -> tuple[nn.Module, ...]:
-    """The networks of a student."""
+    """The networks of a student, [k]."""
     return cast(Any, model).peers() if hasattr(model, "peers") else (model,)
 
 
 def variables_of(model: nn.Module, variables: PyTree, peer: int) -> PyTree:
-    """Variables of one of its networks, out of the student's. Works on shapes under
-    `jax.eval_shape`.
-    """
+    """Variables of one peer, out of the student's. Works on shapes under `jax.eval_shape`."""
     if not hasattr(model, "peers"):
         return variables
     return cast(Any, model).variables_of(variables, peer)
 
 
 def stacked(model: nn.Module, variables: PyTree, chosen: Sequence[int]) -> PyTree:
-    """Variables of the chosen networks of a run, stacked [m, ...], out of those of its students,
-    stacked over seeds.
+    """Variables of chosen networks of a run, stacked [m, ...].
 
-    Network i is peer i modulo k of student i // k. All must be of one architecture.
+    Args:
+      model: the student.
+      variables: those of the students of all seeds, stacked [s, ...].
+      chosen: m numbers of networks of one architecture. Network i is peer i modulo k of seed i //
+        k.
     """
     k = len(peers(model))
     if k == 1:

@@ -1,6 +1,4 @@
-"""Residual networks: the two blocks and the network, of which resnet_cifar.py and resnet.py name
-the members.
-"""
+"""The residual network and its two blocks; resnet_cifar.py and resnet.py define its variants."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,7 +16,7 @@ type Map = Float[Array, "b _ _ _"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions, `features` channels. Returns the output after and before the last
+    """Two 3 x 3 convolutions of `features` channels. Returns the output after and before the last
     ReLU.
     """
 
@@ -40,8 +38,8 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions, the stride on the 3 x 3 (v1.5); 4 `features` channels
-    come out.
+    """1 x 1, 3 x 3 and 1 x 1 convolutions, the stride on the 3 x 3 (v1.5), to 4 `features`
+    channels. Returns as `BasicBlock`.
     """
 
     features: int
@@ -64,8 +62,8 @@ class Bottleneck(nn.Module):
 
 
 def _join(block: BasicBlock | Bottleneck, x: Map, y: Map, train: bool) -> tuple[Map, Map]:
-    """x + y after and before ReLU; x through a 1 x 1 convolution and BatchNorm where its shape
-    differs (option B).
+    """x + y after and before ReLU; if shapes differ, x is projected by a 1 x 1 convolution and
+    BatchNorm (option B).
     """
     if x.shape != y.shape:
         x = layers.conv(y.shape[-1], 1, block.stride, dtype=block.dtype, name="downsample_conv")(x)
@@ -80,11 +78,11 @@ class ResNet(nn.Module):
 
     Attributes:
       block: BasicBlock or Bottleneck.
-      blocks: how many in each stage; every stage but the first halves the map.
+      blocks: number of blocks in each stage; every stage but the first halves the map.
       widths: `features` of each stage's blocks.
       stem: channels of the first convolution.
-      imagenet: whether the stem is 7 x 7 with stride 2 and a max pool with stride 2, in place of 3
-        x 3.
+      imagenet: whether the stem is 7 x 7 with stride 2 and a max pool with stride 2, instead of
+        3 x 3.
       num_classes: c.
       dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.
       axis_name: see `BatchNorm`.

@@ -1,4 +1,4 @@
-"""Residual networks for ImageNet: torchvision's, with the stride of a bottleneck on its 3 x 3
+"""Residual networks for ImageNet, as in torchvision: a bottleneck has its stride on the 3 x 3
 convolution (v1.5).
 """
 

@@ -1,4 +1,4 @@
-"""Residual networks for 32 x 32 images, as the tables of distillation on CIFAR-100 have them."""
+"""Residual networks for 32 x 32 images, those of the distillation tables on CIFAR-100."""
 
 from functools import partial
 
@@ -6,9 +6,7 @@ from kd.models.residual import BasicBlock, Bottleneck, ResNet
 
 
 def _plain(depth: int, stem: int, *widths: int) -> partial[ResNet]:
-    """He et al., section 4.2: three stages of (depth - 2) / 6 blocks, but option B for the
-    shortcuts.
-    """
+    """He et al., section 4.2: three stages of (depth - 2) / 6 blocks; shortcuts are option B."""
     return partial(ResNet, BasicBlock, ((depth - 2) // 6,) * 3, widths, stem, False)
 
 

@@ -1,4 +1,4 @@
-"""The residual network that MLPerf Tiny measures microcontrollers with."""
+"""The residual network of MLPerf Tiny, a benchmark of microcontrollers."""
 
 from functools import partial
 
@@ -15,13 +15,14 @@ Norm = partial(BatchNorm, momentum=0.99, epsilon=1e-3)
 
 
 class ResNet8(nn.Module):
-    """Three stages of one residual block, of 16, 32 and 64 channels, on 32 x 32 images: 78,666
-    numbers, 12.5 M MACs.
+    """Three stages of one residual block with 16, 32 and 64 channels, for 32 x 32 images.
+
+    It has 78,666 parameters and 12.5 M MACs.
 
     Banbury et al. MLPerf Tiny Benchmark. NeurIPS Datasets and Benchmarks 2021.
     https://arxiv.org/abs/2106.07597, image classification; the network is the repository's
     `resnet_v1_eembc`. It is not `resnet_cifar.resnet8`: as in Keras, convolutions have biases
-    before BatchNorm, zeros for a stride of 2 stand right and below alone, and a shortcut that
+    before BatchNorm, a stride of 2 pads zeros only on the right and below, and a shortcut that
     changes the shape is a 1 x 1 convolution without BatchNorm.
 
     Attributes:
@@ -52,7 +53,7 @@ class ResNet8(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut; their sum before its ReLU."""
+    """Two 3 x 3 convolutions and a shortcut. Returns their sum, before its ReLU."""
 
     width: int
     stride: int

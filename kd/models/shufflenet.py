@@ -23,8 +23,10 @@ def shuffle(x: Float[Array, "b h w d"], groups: int) -> Float[Array, "b h w d"]:
 
 
 class _UnitV1(nn.Module):
-    """Zhang et al., figure 2 b and c. With stride 2 the pooled input fills the first of `features`
-    channels' last places.
+    """Zhang et al., figure 2 b and c. Returns the output after and before its last ReLU.
+
+    With stride 2 the pooled input is concatenated behind the convolutions' output, to `features`
+    channels together.
     """
 
     features: int
@@ -38,7 +40,7 @@ class _UnitV1(nn.Module):
         norm = partial(BatchNorm, dtype=self.dtype, axis_name=self.axis_name)
         features = self.features - (x.shape[-1] if self.stride == 2 else 0)
         middle = features // 4
-        groups = 1 if x.shape[-1] == 24 else 3  # the stem is too thin for groups
+        groups = 1 if x.shape[-1] == 24 else 3  # the stem has too few channels for groups
         y = conv(middle, 1, groups=groups, name="conv1")(x)
         y = shuffle(nn.relu(norm(name="bn1")(y, train)), groups)
         y = conv(middle, 3, self.stride, groups=middle, name="conv2")(y)
@@ -57,7 +59,7 @@ class ShuffleV1(nn.Module):
     """Zhang et al. ShuffleNet. CVPR 2018. https://arxiv.org/abs/1707.01083, table 1, three groups,
     4, 8 and 4 units.
 
-    Its depthwise convolutions have a ReLU behind them, which the paper leaves out.
+    Its depthwise convolutions are followed by a ReLU, which the paper omits.
 
     Attributes:
       num_classes: c.
@@ -92,7 +94,7 @@ class ShuffleV1(nn.Module):
 
 
 class _DownV2(nn.Module):
-    """Ma et al., figure 3 d: two branches with stride 2, side by side and shuffled."""
+    """Ma et al., figure 3 d: two branches with stride 2, concatenated and shuffled."""
 
     features: int
     dtype: DTypeLike
@@ -117,8 +119,8 @@ class _DownV2(nn.Module):
 
 
 class _UnitV2(nn.Module):
-    """Ma et al., figure 3 c: half of the channels pass through. Returns the output, and the last
-    BatchNorm's unshuffled.
+    """Ma et al., figure 3 c: half of the channels pass through. Returns the output, and its
+    channels before the shuffle and the last ReLU.
     """
 
     dtype: DTypeLike
@@ -150,8 +152,8 @@ class ShuffleV2(nn.Module):
 
     Features: `stem`; `stage1` to `stage3` with 116, 232, 464 channels, the shuffled outputs of
     each; `pooled` [b, 1024]. `stage1_pre` to `stage3_pre` are before the last ReLU and before the
-    shuffle, so their channels stand in another order: the half that passed through, then that of
-    the last unit's `bn3`.
+    shuffle, so their channels are in another order: the half that passed through, then that of the
+    last unit's `bn3`.
     """
 
     num_classes: int = 100

@@ -1,4 +1,4 @@
-"""A student that is deployed with a projector and the teacher's classifier in place of its own."""
+"""A student with a projector and its teacher's classifier instead of its own classifier."""
 
 import json
 from collections.abc import Mapping
@@ -20,21 +20,20 @@ from kd.types import Outputs
 
 
 class SimKD(nn.Module):
-    """The student's last map through a bottleneck to the teacher's width, its mean, the teacher's
-    classifier.
+    """The student's last map, projected to the teacher's width, then the teacher's classifier.
 
     Chen, Mei, Zhang, Wang, Feng, Chen. Knowledge Distillation with the Reused Teacher Classifier.
     CVPR 2022. https://arxiv.org/abs/2203.14001, section 3.2 and Fig. 2. The bottleneck is 1 x 1, 3
     x 3, 1 x 1, each with BatchNorm and ReLU. A map larger than the teacher's is pooled to its size
     first, as in the public code.
 
-    The student's own classifier is left out, and with it its parameters. What a student has between
-    its last stage and its mean (the last 1 x 1 convolution of MobileNetV2 and ShuffleNetV2) is not
-    used, but is counted.
+    The student's classifier is removed with its parameters. Layers between its last stage and its
+    mean (the last 1 x 1 convolution of MobileNetV2 and ShuffleNetV2) are not used, but are counted.
 
     Attributes:
       student: section of a network, such as `{"name": "wrn.wrn_16_2"}`, with its settings.
-      teacher: the same of the teacher, whose last map and classifier give shapes.
+      teacher: section of the teacher's network; it gives the shapes of the projector and
+        classifier.
       num_classes: c.
       factor: by which the bottleneck is narrower than the teacher's map.
       dtype: of the student and the bottleneck; parameters, statistics, `pooled` and logits stay
@@ -57,9 +56,8 @@ class SimKD(nn.Module):
             raise InputError(f"student.factor: expected 1 or more, got {self.factor}.")
         section = json.dumps(dict(self.teacher), sort_keys=True)
         height, width, channels = _shape(section, self.num_classes, image.shape[1:])
-        told = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
-        own = {**self.student, **told}
-        body = make(own, self.num_classes, "student", name="student")
+        precision = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
+        body = make({**self.student, **precision}, self.num_classes, "student", name="student")
         with nn.intercept_methods(without(body, "head")):
             outputs = body(image, train)
         x = final_map(outputs)
@@ -91,19 +89,19 @@ class _Inherited(nn.Module):
 
 @lru_cache
 def _shape(section: str, num_classes: int, image: tuple[int, ...]) -> tuple[int, ...]:
-    """Height, width and channels of the map that the teacher's classifier reads the mean of."""
+    """Height, width and channels of the map whose mean the teacher's classifier reads."""
     net = make(json.loads(section), num_classes, "teacher", parent=None)
 
-    def look(x: Array) -> tuple[Array, Array]:
+    def last_features(x: Array) -> tuple[Array, Array]:
         outputs = net.init_with_output(jax.random.key(0), x)[0]
         return final_map(outputs), outputs.feature("pooled")
 
     example = jax.ShapeDtypeStruct((1, *image), jnp.float32)
-    last, pooled = jax.eval_shape(look, example)
+    last, pooled = jax.eval_shape(last_features, example)
     if last.shape[-1] != pooled.shape[-1]:
         raise InputError(
-            f"the classifier of teacher {section} reads {pooled.shape[-1]} channels, its last "
-            f"stage has {last.shape[-1]}: it shows no map of which the classifier reads the mean. "
-            "Take a ResNet, a WRN or a VGG as the teacher."
+            f"the classifier of teacher {section} reads {pooled.shape[-1]} channels, but its "
+            f"last stage has {last.shape[-1]}: SimKD needs the map whose mean the classifier "
+            "reads. Use a ResNet, a WRN or a VGG as the teacher."
         )
     return last.shape[1:]

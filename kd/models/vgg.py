@@ -1,4 +1,4 @@
-"""VGG with BatchNorm and one linear layer, for 32 x 32 images (or 64 x 64)."""
+"""VGG with BatchNorm and one linear layer, for images of 32 x 32 or 64 x 64."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +17,7 @@ class VGG(nn.Module):
     https://arxiv.org/abs/1409.1556, table 1.
 
     Attributes:
-      blocks: how many 3 x 3 convolutions each of the five blocks has. A 2 x 2 max pool follows each
+      blocks: number of 3 x 3 convolutions in each of the five blocks. A 2 x 2 max pool follows each
         of the first three, and the fourth where images are 64 x 64 or more.
       num_classes: c.
       dtype: of the computation; parameters, statistics, `pooled` and logits stay float32.

@@ -1,4 +1,4 @@
-"""A network inside another: made from its section of a config, and without one of its layers."""
+"""A network as a part of another: built from its section, or without one of its layers."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -10,8 +10,13 @@ from kd import registry
 
 
 def make(section: Mapping[str, Any], num_classes: int, role: str, **flax: Any) -> nn.Module:
-    """The network of a section, a child of the module being called, or on its own with
-    parent=None.
+    """The network of a section of a config.
+
+    Args:
+      section: `name` and settings, such as `{"name": "cnn.CNN", "widths": (8, 16)}`.
+      num_classes: c.
+      role: what the network is, in messages.
+      **flax: `name` of the network as a child of the module being called, or `parent=None`.
     """
     name = section.get("name", "")
     settings = {k: v for k, v in section.items() if k != "name"}
@@ -20,8 +25,8 @@ def make(section: Mapping[str, Any], num_classes: int, role: str, **flax: Any) -
 
 
 def without(net: nn.Module, layer: str) -> Any:
-    """An interceptor that passes by the child `layer` of a network: it has no parameters, and gives
-    what it is given.
+    """An interceptor that replaces the child `layer` of a network by the identity, without
+    parameters.
     """
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:

@@ -15,8 +15,8 @@ type Map = Float[Array, "b _ _ _"]
 
 
 class _Block(nn.Module):
-    """BatchNorm and ReLU before each of two 3 x 3 convolutions. Returns its output, and the first
-    BatchNorm's.
+    """BatchNorm and ReLU before each of two 3 x 3 convolutions. Returns its output, and that of its
+    first BatchNorm.
     """
 
     features: int

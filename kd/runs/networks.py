@@ -100,7 +100,7 @@ def fingerprint(variables: PyTree) -> str:
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
-        array = leaf.identity if isinstance(leaf, Pictures) else mesh.fetch(leaf)
+        array = leaf.identity if isinstance(leaf, Pictures) else mesh.to_host(leaf)
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 

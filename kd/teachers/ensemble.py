@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kd.devices.vectorize import over, pick
+from kd.devices.vectorize import map_stacked, tree_index
 from kd.errors import unknown
 from kd.teachers.codec import decode
 from kd.teachers.reduction import REDUCE, reduce_members
@@ -90,9 +90,9 @@ class Group(NamedTuple):
 
     Attributes:
       member: the architecture, or a teacher of one such as `cached()`.
-      how: vmap, map or unroll over the members, see `kd.devices.vectorize.over`.
+      how: vmap, map or unroll over the members, see `kd.devices.vectorize.map_stacked`.
       spread: makes `each(weights, state, batch) -> outputs [m, b, ...]` run on several devices, see
-        `kd.devices.mesh.spread`.
+        `kd.devices.mesh.shard_members`.
     """
 
     member: nn.Module | Teacher
@@ -109,7 +109,7 @@ class Group(NamedTuple):
     @property
     def each(self) -> Callable[[PyTree, PyTree, Batch], Outputs]:
         """`each(stack, state, batch) -> outputs [m, b, ...]` of all members."""
-        each = over(self.one, self.how, (0, None, None))
+        each = map_stacked(self.one, self.how, (0, None, None))
         return self.spread(each) if self.spread else each
 
 
@@ -174,7 +174,7 @@ def _drawn(
     place = jnp.concatenate([jnp.arange(size) for size in sizes])
 
     def branch(group: Group, stack: PyTree) -> Callable[[Array], Array]:
-        one = lambda i: group.one(pick(stack, i), state, batch).logits
+        one = lambda i: group.one(tree_index(stack, i), state, batch).logits
         return lambda i: one(i).astype(jnp.float32)
 
     branches = [branch(*pair) for pair in zip(groups, stacks, strict=True)]

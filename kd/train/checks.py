@@ -12,6 +12,7 @@ from kd.data.pictures import Pictures
 from kd.devices import precision
 from kd.errors import InputError
 from kd.export import requirements
+from kd.models.contract import check_outputs
 from kd.train import placement, warm_start
 from kd.train.parts import augmentation, make_plan
 from kd.train.plan import Plan
@@ -36,9 +37,10 @@ def dry_run(config: ConfigDict) -> None:
         f"config.student {config.student.to_dict()} cannot be built for images "
         f"{list(image.shape[1:])}"
     ):
-        init = lambda x: student.init(jax.random.key(0), x, train=False)
-        variables = jax.eval_shape(init, image)
+        init = lambda x: student.init_with_output(jax.random.key(0), x, train=False)
+        outputs, variables = jax.eval_shape(init, image)
         jax.eval_shape(optimizer.init, variables["params"])
+    check_outputs(outputs, image.shape[0], dataset.num_classes, config.student.name)
     warm_start.check(config, variables, image, dataset.num_classes)
     if config.export:
         requirements.require("tflite", f"config.export = {config.export!r}")

@@ -68,7 +68,7 @@ def make_evaluation(
     """Puts the images on the devices and asks the teacher about those that are evaluated; `how` is
     the way over the seeds.
     """
-    place = sharding.everywhere(mesh)
+    place = sharding.replicated(mesh)
     normalize = make_normalize(dataset.mean, dataset.std)
     splits = {"test": dataset.test, "validation": dataset.validation}
     images = {name: _put(split.image, place) for name, split in splits.items() if split}
@@ -87,7 +87,7 @@ def _put(image: np.ndarray | Pictures, place: Sharding) -> jax.Array | Evaluated
     """A split's images on the devices, or what decodes pictures as they are asked for."""
     if isinstance(image, Pictures):
         return Evaluated(image, place)
-    return sharding.put(image, place)
+    return sharding.to_devices(image, place)
 
 
 def _target(

@@ -14,7 +14,7 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset, Split
 from kd.data.check import check
 from kd.devices import precision
-from kd.devices.vectorize import fastest, pick
+from kd.devices.vectorize import fastest_method, tree_index
 from kd.errors import InputError
 from kd.models.adapted import adapt
 from kd.objective import PerTeacher, Weighted
@@ -131,11 +131,11 @@ def _ensemble(networks: Networks, dataset: Dataset, config: ConfigDict, reduce: 
     model = precision.network(networks.model, config.precision)
     image = jnp.zeros((1, *networks.shape), jnp.float32)
     forward = lambda v, x: networks.model.apply(v, x, train=False)
-    how = fastest(forward, pick(networks.variables, 0), image)
+    how = fastest_method(forward, tree_index(networks.variables, 0), image)
     groups = (Members(networks.model, networks.variables, how),)
     weights = (1 / len(networks),) * len(networks)
     if len(networks) == 1:
-        only = pick(networks.variables, 0)
+        only = tree_index(networks.variables, 0)
         return Taught(teachers.frozen(model), only, groups, weights)
     ensemble = teachers.ensemble(model, reduce, how, None, weights)
     each = (None,) if reduce == "each" else ()

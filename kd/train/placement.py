@@ -101,13 +101,13 @@ def choose(
         return Placement(_over_seeds(mesh, per_student))
     divides = batch_size % mesh.size == 0
     if config.devices.transform == "pmap" and divides:
-        local = pmap.own_share(mesh, batch_size)
-        return Placement(pmap.compiled(mesh), local, axis_name=pmap.AXIS)
+        local = pmap.local_batch(mesh, batch_size)
+        return Placement(pmap.compiler(mesh), local, axis_name=pmap.AXIS)
     # An ensemble's batch is split over "data" alone; without an ensemble, as the student's.
     axes = ("data",) if spread else sharding.ALL
     teacher = sharding.split_batch(mesh, batch_size, axes)
     student = sharding.split_batch(mesh, batch_size)
-    return Placement(sharding.compiled(mesh), teacher, teacher, student)
+    return Placement(sharding.compiler(mesh), teacher, teacher, student)
 
 
 def _seed_axis(mesh: Mesh) -> Mesh:
@@ -118,7 +118,7 @@ def place_of_states(config: ConfigDict, mesh: Mesh) -> NamedSharding:
     """Sharding of the students' states: replicated, or split over the seeds."""
     if config.devices.seeds > 1:
         return NamedSharding(_seed_axis(mesh), P("seed"))
-    return sharding.everywhere(mesh)
+    return sharding.replicated(mesh)
 
 
 def _over_seeds(mesh: Mesh, per_student: bool) -> Callable[[Callable], Callable]:

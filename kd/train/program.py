@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PRNGKeyArray
 
-from kd.devices.vectorize import over
+from kd.devices.vectorize import map_stacked
 from kd.step import Step
 from kd.types import Batch, DistillState, PyTree
 
@@ -59,7 +59,7 @@ def make_update(
     Args:
       step: of one student, see `kd.step.make_step`.
       batch_size: examples in the batch.
-      how: over seeds, see `kd.devices.vectorize.over`.
+      how: over seeds, see `kd.devices.vectorize.map_stacked`.
       per_student: whether the teacher's weights have a leading axis [s], one teacher per student.
       place: sharding constraint on the batch.
 
@@ -92,7 +92,7 @@ def make_update(
         start = (jnp.zeros((), jnp.int32), first)
         index = jax.lax.dynamic_slice(order, start, (order.shape[0], batch_size))
         axes = (0, 0 if per_student else None, 0, None if pictures is None else 0)
-        return over(update_seed, how, axes)(states, frozen["teacher"], index, pictures)
+        return map_stacked(update_seed, how, axes)(states, frozen["teacher"], index, pictures)
 
     return update
 
@@ -117,7 +117,7 @@ def make_updates(
       batch_size: examples in each step.
       capacity: most steps in one call.
       loop: `device`, one dispatch for all steps, or `host`, a dispatch for each.
-      compile: on several devices see `kd.devices.mesh.compiled` and `kd.devices.pmap.compiled`. It
+      compile: on several devices see `kd.devices.mesh.compiler` and `kd.devices.pmap.compiler`. It
         donates the states.
       pictures: for loop `host`, where images are not on the device: `pictures(epoch, first) -> [s,
         b, ...]`, those of the batch.

@@ -16,7 +16,7 @@ from kd.data.base import Dataset, class_tables
 from kd.data.pictures import Pictures
 from kd.devices import mesh as sharding
 from kd.devices import precision
-from kd.devices.vectorize import fastest, loops_are_slow, pick
+from kd.devices.vectorize import fastest_method, loops_are_slow, tree_index
 from kd.init import make_init
 from kd.runs.environment import git_commit
 from kd.runs.workdir import Workdir
@@ -87,7 +87,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
       InputError: parts do not fit together.
     """
     dataset, teacher = parts.dataset, parts.teacher
-    replicated = sharding.everywhere(mesh)
+    replicated = sharding.replicated(mesh)
     state_sharding = placement.place_of_states(config, mesh)
     plan = make_plan(config, dataset)
     inputs = _put_inputs(config, parts, plan, mesh)
@@ -116,7 +116,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
             inputs.keys,
             inputs.frozen,
             inputs.first_examples,
-            sharding.put(warm.variables, state_sharding),
+            sharding.to_devices(warm.variables, state_sharding),
         ),
         shapes=shapes,
         order=inputs.order,
@@ -141,11 +141,11 @@ class _Inputs(NamedTuple):
 
 def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _Inputs:
     """Puts the training set on the devices, or starts the decoding of its pictures."""
-    replicated = sharding.everywhere(mesh)
+    replicated = sharding.replicated(mesh)
     image, label = parts.dataset.train
     tables = class_tables(label, parts.dataset.num_classes)
     keys = seed_keys(config.seed, config.seeds)
-    tables, label, keys = sharding.put((tables, label, keys), replicated)
+    tables, label, keys = sharding.to_devices((tables, label, keys), replicated)
     frozen = {"teacher": parts.teacher.weights, "tables": tables}
     if isinstance(image, Pictures):
         batches = Batches(
@@ -153,11 +153,11 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
             range(config.seed, config.seed + config.seeds),
             plan,
             replicated,
-            partial(sharding.pictures, mesh),
+            partial(sharding.image_sharding, mesh),
             config.teacher.cache_window,
         )
         # As with any other data set, the first examples set the initial statistics.
-        first = sharding.put(image.centered(range(plan.batch_sizes[0])), replicated)
+        first = sharding.to_devices(image.centered(range(plan.batch_sizes[0])), replicated)
         first_examples = {"image": first, "label": label}
         return _Inputs(
             keys,
@@ -168,7 +168,7 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
             batches.pictures,
             batches.close,
         )
-    data = {"image": sharding.put(image, replicated), "label": label}
+    data = {"image": sharding.to_devices(image, replicated), "label": label}
     order = jax.jit(
         make_order(plan.examples), out_shardings=placement.place_of_states(config, mesh)
     )
@@ -269,7 +269,7 @@ def _fastest_loops(
     forward = lambda v, x: student.apply(v, x, train=False)
     how, loop = config.seeds_how, config.loop
     if how == "auto":
-        how = fastest(forward, variables, image)
+        how = fastest_method(forward, variables, image)
     if isinstance(dataset.train.image, Pictures):
         return how, "host"
     if loop == "auto":
@@ -285,7 +285,7 @@ def _teachers_convolve(teacher: Taught, image: jax.ShapeDtypeStruct) -> bool:
 
     def slow(group: Members) -> bool:
         forward = lambda v, x: group.model.apply(v, x, train=False)
-        member = jax.eval_shape(lambda members: pick(members, 0), group.variables)
+        member = jax.eval_shape(lambda members: tree_index(members, 0), group.variables)
         return loops_are_slow(forward, member, image)
 
     return any(slow(group) for group in teacher.groups)

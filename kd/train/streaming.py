@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, Sharding
 from jaxtyping import Array, Int, UInt8
 
 from kd.data.pictures import Pictures
-from kd.devices.mesh import put
+from kd.devices.mesh import to_devices
 from kd.errors import RunError
 from kd.train.plan import Plan
 
@@ -122,7 +122,7 @@ class Batches:
         """Each seed's order of the examples in an epoch."""
         n = len(self._batches.pictures)
         orders = [shuffled(seed, int(epoch), n) for seed in self._batches.seeds]
-        return put(np.stack(orders), self._replicated)
+        return to_devices(np.stack(orders), self._replicated)
 
     def pictures(self, epoch: int, first: int) -> UInt8[Array, "s b h w 3"]:
         """The batch of every seed that starts at position `first` of the epoch's order.
@@ -161,7 +161,7 @@ class Evaluated:
         pipeline = _pipeline(EvaluationBatches(self._pictures, size), 0)
         try:
             for batch in pipeline:
-                yield put(batch, self._replicated)
+                yield to_devices(batch, self._replicated)
         finally:
             pipeline.close()
 

@@ -19,7 +19,7 @@ from kd.config.teachers import Group, groups_of, known_size, shares
 from kd.data.base import Dataset
 from kd.devices import mesh as sharding
 from kd.devices import precision
-from kd.devices.vectorize import fastest, over, pick
+from kd.devices.vectorize import fastest_method, map_stacked, tree_index
 from kd.errors import InputError
 from kd.runs.lineage import WEIGHTS, weights_of
 from kd.runs.networks import check_fit, fingerprint, load_trained, workdirs_of_teachers
@@ -36,7 +36,7 @@ class Members(NamedTuple):
     model: nn.Module
     variables: PyTree  # [m, ...]
     how: str  # over the members
-    spread: Callable | None = None  # them over devices, see `kd.devices.mesh.spread`
+    spread: Callable | None = None  # them over devices, see `kd.devices.mesh.shard_members`
 
 
 class Taught(NamedTuple):
@@ -68,7 +68,7 @@ def make_teacher(
       InputError: members that do not exist or do not divide among devices, pairs that do not match
         the seeds, other classes, inputs or normalisation than the data's, weights that do not fit.
     """
-    section, place = config.teacher, sharding.everywhere(mesh)
+    section, place = config.teacher, sharding.replicated(mesh)
     if section.name == "ema":
         student = make_model(config.student.to_dict(), dataset.num_classes)
         network = precision.network(student, config.precision)
@@ -97,7 +97,7 @@ def make_teacher(
             }
         )
         how = _how(section.how, trained.model, stacked, dataset)
-        stacked = sharding.put(stacked, apart)
+        stacked = sharding.to_devices(stacked, apart)
         groups.append(Members(trained.model, stacked, how, spread))
     networks = [precision.network(group.model, config.precision) for group in groups]
     singles = [ensemble.frozen(network) for network in networks]
@@ -110,7 +110,7 @@ def make_teacher(
             weights = [_one_each(config, weights[0])]
         elif apiece:
             apart = NamedSharding(mesh, P(None, *apart.spec))
-        weights = sharding.put(weights, apart)
+        weights = sharding.to_devices(weights, apart)
     origin = _origin(records, counts)
     taught = Taught(
         singles[0],
@@ -124,7 +124,7 @@ def make_teacher(
         return taught._replace(paired=True)
     if sum(sizes) == 1:
         first = (slice(None), 0) if apiece else 0
-        return taught._replace(weights=pick(weights[0], first))
+        return taught._replace(weights=tree_index(weights[0], first))
     made = [
         ensemble.Group(single, group.how, spread)
         for single, group in zip(singles, groups, strict=True)
@@ -167,14 +167,14 @@ def _places(
                 f"config.devices.teacher = {teacher}: each student here has one teacher, which is "
                 "not divided. Use config.devices.data."
             )
-        return sharding.everywhere(mesh), None
+        return sharding.replicated(mesh), None
     for group, size in zip(named, sizes, strict=True):
-        sharding.members(mesh, size, group.where)  # refuses
-    apart = sharding.members(mesh, teacher)
+        sharding.member_sharding(mesh, size, group.where)  # refuses
+    apart = sharding.member_sharding(mesh, teacher)
     # One member that is drawn is run by all devices; where members have devices of their own, all
     # are run and one is taken.
     alone = config.teacher.reduce == "random" and teacher == 1
-    spread = sharding.spread(mesh) if placement.spreads(config) and not alone else None
+    spread = sharding.shard_members(mesh) if placement.spreads(config) and not alone else None
     return apart, spread
 
 
@@ -184,7 +184,7 @@ def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:
         return how
     image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
     forward = lambda v, x: model.apply(v, x, train=False)
-    return fastest(forward, pick(stacked, 0), image)
+    return fastest_method(forward, tree_index(stacked, 0), image)
 
 
 def _by_group(counts: Sequence[float], sizes: Sequence[int]) -> tuple[Sequence[float] | None, ...]:
@@ -221,7 +221,7 @@ def _answers(
     for group, record, name in zip(groups, records, cache.names(len(groups)), strict=True):
         evaluate = precision.evaluation(make_eval(group.model), config.precision)
         logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
-        each = over(logits, group.how, (0, None, None))
+        each = map_stacked(logits, group.how, (0, None, None))
         each = group.spread(each) if group.spread else each
         ask = cache.make_ask(each, group.variables, config, dataset, place)
         made = cache.facts(config, record["weights"], data)

@@ -17,7 +17,7 @@ from kd import build
 from kd import config as configs
 from kd.config import ConfigDict
 from kd.data.base import Dataset
-from kd.devices.vectorize import pick
+from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.quantize.student import COLLECTION
 from kd.runs.checkpoint import load_some, stored
@@ -132,7 +132,7 @@ def make_start(
     variables = load_some(workdir.checkpoints, like)
     origin = {"run": str(workdir), "weights": fingerprint(variables), WEIGHTS: weights_of(workdir)}
     if count < seeds:
-        variables = pick(variables, jnp.zeros(seeds, jnp.int32))
+        variables = tree_index(variables, jnp.zeros(seeds, jnp.int32))
     return Start(variables, origin)
 
 
