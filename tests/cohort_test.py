@@ -154,7 +154,7 @@ def test_what_compares_examples_is_not_for_a_cohort(term):
         teacher = Outputs(jnp.ones(shape), {"stage1": jnp.ones(shape)})
         student = Outputs(jnp.ones((2, B, CLASSES)), {"stage1": jnp.ones((2, B, 3))})
         view = View(student, teacher, batch(), {}, jnp.int32(0))
-        with pytest.raises(InputError, match=r"config\.objective\.own does not say"):
+        with pytest.raises(InputError, match=r"config\.objective\.own gives no loss"):
             Weighted({"own": term}, {"own": 1.0}).apply({}, view)
 
 
