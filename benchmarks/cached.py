@@ -9,7 +9,7 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
-from kd.teachers import ensemble
+from kd import teachers
 from kd.teachers.codec import encode
 
 TITLE = "step of KD with cached logits of the teacher over the live teacher"
@@ -32,7 +32,7 @@ def cases(toy: bool) -> Sequence[Case]:
 def _make(problem: Problem) -> Prepared:
     """The cache has one epoch of augmentation; w epochs take w times its memory, and equal time."""
     logits = jnp.zeros((1, problem.examples, problem.num_classes))
-    cached = ensemble.cached(problem.num_classes)
+    cached = teachers.cached(problem.num_classes)
     steps = {"live": step_of("kd", problem)}
     for precision in PRECISIONS:
         stored = encode(logits, precision)

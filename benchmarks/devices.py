@@ -15,14 +15,13 @@ from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import Problem, batch
 from benchmarks.timer import ratio
 from benchmarks.worker import Worker
-from kd import build
+from kd import build, teachers
 from kd.devices import mesh as sharding
 from kd.init import make_init
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.step import make_step
-from kd.teachers import ensemble
 
 TITLE = (
     "a step on several simulated devices over one on a single, on the same cores: processor time"
@@ -54,7 +53,7 @@ def step(problem: Problem, rows: int, columns: int) -> Callable[[], Any]:
     big = build.make_model(problem.teacher, problem.num_classes)
     small = build.make_model(problem.student, problem.num_classes)
     how = "unroll" if "CNN" in problem.teacher["name"] else "vmap"
-    teacher = ensemble.ensemble(big, "probs", how, sharding.shard_members(mesh))
+    teacher = teachers.ensemble(big, "probs", how, sharding.shard_members(mesh))
     objective = Weighted({"ce": CE(), "kd": KD(4.0)}, {"ce": 0.1, "kd": 0.9})
     parts = small, objective, teacher, optax.sgd(0.05, momentum=0.9)
     example = batch(problem)

@@ -13,9 +13,8 @@ import numpy as np
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
-from kd import build
+from kd import build, teachers
 from kd.devices.vectorize import METHODS
-from kd.teachers import ensemble
 
 TITLE = "forward of an ensemble by each way of going over it, over unroll; batch 64"
 REPEATS = 15
@@ -39,7 +38,7 @@ def _make(section: Mapping[str, Any], members: int, size: int) -> Prepared:
     weights = jax.jit(jax.vmap(lambda key: net.init(key, image)))(keys)
 
     def forward(how: str) -> Any:
-        apply = ensemble.ensemble(net, "probs", how).apply
+        apply = teachers.ensemble(net, "probs", how).apply
         compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
         return partial(compiled, weights, image)
 

@@ -13,8 +13,7 @@ from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import Problem, Stepper, step_of
 from benchmarks.timer import ratio
-from kd import build
-from kd.teachers import ensemble
+from kd import build, teachers
 
 TITLE = "step of a small CNN taught by one of its kind, as one thing grows"
 REPEATS = 15
@@ -52,7 +51,7 @@ def _step(net: Mapping[str, Any], kind: str, size: int) -> Stepper:
         big = build.make_model(net, CLASSES)
         init = lambda key: big.init(key, jax.numpy.zeros((1, *SHAPE)))
         weights = jax.jit(jax.vmap(init))(jax.random.split(jax.random.key(0), size))
-        return step_of("kd", problem, ensemble.ensemble(big, how="unroll"), weights)
+        return step_of("kd", problem, teachers.ensemble(big, how="unroll"), weights)
     return step_of("crd", problem._replace(examples=size))
 
 

@@ -11,13 +11,12 @@ import optax
 from ml_collections import ConfigDict
 
 from configs.common import deployed, method
-from kd import build
+from kd import build, teachers
 from kd import config as configs
 from kd.data.base import class_tables
 from kd.devices import precision
 from kd.init import make_init
 from kd.step import make_step
-from kd.teachers import ensemble
 from kd.types import PyTree, Teacher
 
 
@@ -121,7 +120,7 @@ def step_of(
     key = jax.random.key(0, impl="unsafe_rbg")
     if teacher is None:
         teacher, weights = (
-            ensemble.frozen(precision.network(big, policy)),
+            teachers.frozen(precision.network(big, policy)),
             quickly(big.init)(key, example["image"]),
         )
     frozen = {

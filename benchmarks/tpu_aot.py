@@ -30,6 +30,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from kd import teachers
 from kd.data.augment import make_augment
 from kd.devices import mesh as sharding
 from kd.init import make_init
@@ -38,7 +39,6 @@ from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.step import make_step
-from kd.teachers import ensemble
 
 TOPOLOGY, MEMBERS, TEACHER = "v5e:2x4", 8, 4
 HBM, FLOPS, BANDWIDTH, ICI = 16e9, 197e12, 819e9, 200e9
@@ -99,14 +99,14 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
     frozen = {"teacher": jax.tree.map(on(spread_out), members), "tables": {}}
     augment = make_augment("crop(4)|flip", (0.5,) * 3, (0.25,) * 3)
     seen = sharding.split_batch(mesh, case.batch, ("data",))
-    plain = small, objective, ensemble.ensemble(big, "probs", case.how), tx, augment
+    plain = small, objective, teachers.ensemble(big, "probs", case.how), tx, augment
     state = jax.eval_shape(
         make_init(*plain), jax.eval_shape(lambda: jax.random.key(0)), frozen, batch
     )
     step = make_step(
         small,
         objective,
-        ensemble.ensemble(big, "probs", case.how, sharding.shard_members(mesh)),
+        teachers.ensemble(big, "probs", case.how, sharding.shard_members(mesh)),
         tx,
         lambda key, batch: seen(augment(key, batch)),
         sharding.split_batch(mesh, case.batch),

@@ -25,7 +25,8 @@ from benchmarks.timer import ratio
 from kd import config
 from kd.build import spell_out
 from kd.runs.checkpoint import Checkpoints
-from kd.runs.record import Progress, Record
+from kd.runs.progress import Progress
+from kd.runs.record import Record
 from kd.runs.workdir import Workdir
 from kd.train.loop import train
 from kd.train.setup import Setup, prepare

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from kd import build
+from kd import build, teachers
 from kd.cli.main import main
 from kd.config import ConfigDict
 from kd.data.base import Dataset, Split
@@ -32,7 +32,6 @@ from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.tables.evaluate import evaluate
 from kd.tables.metric_call import parse
-from kd.teachers import ensemble
 from kd.train.alternating import alternate
 from kd.types import Outputs, View
 
@@ -71,10 +70,10 @@ def test_each_peer_learns_from_the_mean_over_the_others():
 
 def mutual_learning(student, tx, mutual_weight=1.0):
     objective = Weighted({"ce": CE(), "mutual": Mutual()}, {"ce": 1.0, "mutual": mutual_weight})
-    build = student, objective, ensemble.none(), tx
+    build = student, objective, teachers.none(), tx
     frozen = {"teacher": (), "tables": {}}
     state = jax.jit(make_init(*build))(jax.random.key(0), frozen, batch())
-    step = jax.jit(alternate(make_step(*build), student, ensemble.none()))
+    step = jax.jit(alternate(make_step(*build), student, teachers.none()))
     return state, lambda state: step(state, frozen, batch())
 
 
@@ -129,7 +128,7 @@ def test_without_mutual_learning_a_peer_is_a_student_of_its_own():
     for _ in range(2):
         state, _ = step(state)
     for i, variables in enumerate(start):
-        alone = MLP(CLASSES, (5,)), Weighted({"ce": CE()}, {"ce": 1.0}), ensemble.none()
+        alone = MLP(CLASSES, (5,)), Weighted({"ce": CE()}, {"ce": 1.0}), teachers.none()
         init = make_init(*alone, optax.sgd(0.5))
         frozen = {"teacher": (), "tables": {}}
         own = jax.jit(init)(jax.random.key(0), frozen, batch())
@@ -155,7 +154,7 @@ def test_what_compares_examples_is_not_for_a_cohort(term):
         teacher = Outputs(jnp.ones(shape), {"stage1": jnp.ones(shape)})
         student = Outputs(jnp.ones((2, B, CLASSES)), {"stage1": jnp.ones((2, B, 3))})
         view = View(student, teacher, batch(), {}, jnp.int32(0))
-        with pytest.raises(InputError, match=r"config\.objective\.own does not say"):
+        with pytest.raises(InputError, match=r"config\.objective\.own gives no loss"):
             Weighted({"own": term}, {"own": 1.0}).apply({}, view)
 
 

@@ -15,7 +15,7 @@ from kd.cli.main import main
 from kd.data import prepare
 from kd.errors import InputError
 from kd.models.resnet_cifar import resnet8 as net
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 from kd.train.run import run
 from kd.weights import convert
@@ -69,7 +69,7 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
     result = Workdir(out).read("result.json")
     assert result["imported"]["sha256"] == convert.sha256(checkpoint)
 
-    trained = load_trained(Workdir(out))
+    trained = load_networks(Workdir(out))
     expected = convert.from_torch("resnet8", weights)
     jax.tree.map(
         lambda got, want: np.testing.assert_array_equal(got[0], want), trained.variables, expected

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.data.augment import make_augment
 from kd.devices import mesh as sharding
 from kd.devices.vectorize import tree_index
@@ -17,7 +18,6 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.predict import make_logits
 from kd.step import make_eval, make_step
-from kd.teachers import ensemble
 from kd.train.program import make_order, make_update, make_updates, seed_keys
 
 N, BATCH, CLASSES, SEEDS = 24, 8, 4, 3
@@ -46,7 +46,7 @@ class Machine:
         objective = Weighted({"ce": CE(), "kd": KD(2.0)}, {"ce": 0.5, "kd": 0.5})
         images = jnp.zeros((1, 6, 6, 1))
         weights = jax.vmap(lambda k: model.init(k, images))(seed_keys(100, SEEDS))
-        teacher = ensemble.frozen(model) if paired else ensemble.ensemble(model)
+        teacher = teachers.frozen(model) if paired else teachers.ensemble(model)
         tx = optax.sgd(0.1, 0.9)
         self.paired = paired
         self.frozen = {"teacher": weights, "tables": {}}

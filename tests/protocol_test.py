@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kd import teachers
 from kd.init import make_init
 from kd.models.norm import BatchNorm
 from kd.objective import Weighted
@@ -15,7 +16,6 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.optim import make_optimizer, make_schedule
 from kd.step import make_step
-from kd.teachers import ensemble
 from kd.types import Outputs
 
 RATE, MOMENTUM, DECAY, T, EPS, KEEP = 0.05, 0.9, 5e-4, 4.0, 1e-5, 0.9
@@ -100,7 +100,7 @@ def test_four_updates_are_those_of_the_reference():
         make_schedule(dict(name="piecewise", epochs=(SHRINK,), factor=0.1), 2, 2),
     )
     objective = Weighted({"ce": CE(), "kd": KD(T)}, {"ce": 0.1, "kd": 0.9})
-    parts = Net(), objective, ensemble.frozen(Net()), tx
+    parts = Net(), objective, teachers.frozen(Net()), tx
     single = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
     frozen = {"teacher": single(teacher), "tables": {}}
     device_batches = [

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.cli.main import main
 from kd.export import fake_quant, graph, interpreter
 from kd.export.converter import convert
@@ -24,11 +25,10 @@ from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.quantize.student import Quantized
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.record import Record
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.teachers import ensemble
 
 OWN = """
     if arg == "int8":
@@ -72,7 +72,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, monkeypatch):
         assert main([*COMMAND, "--workdir", str(run)]) == 0
     logits = [run.predictions()["logits"] for run in (cut, whole)]
     np.testing.assert_array_equal(*logits)
-    seen = [load_trained(run).variables["quant_stats"] for run in (cut, whole)]
+    seen = [load_networks(run).variables["quant_stats"] for run in (cut, whole)]
     jax.tree.map(np.testing.assert_array_equal, *seen)
     np.testing.assert_array_equal(seen[0]["updates"], [12, 12])
     # It began where the teacher ended, and its logits are on grids of 256 points.
@@ -88,7 +88,7 @@ def test_seeds_together_equal_each_alone():
     parts = (
         Quantized(MLP(3, (8,))),
         Weighted({"ce": CE()}, {"ce": 1.0}),
-        ensemble.none(),
+        teachers.none(),
         optax.sgd(0.1),
     )
     frozen = {"teacher": (), "tables": {}}
@@ -222,7 +222,7 @@ def test_a_batch_that_is_split_under_pmap_moves_the_ranges_as_a_whole_one(config
     ):
         drop = "--config.drop_last=true"
         assert main([*COMMAND, drop, "--workdir", name, *own]) == 0
-    one, eight = (load_trained(Workdir(n)).variables for n in ("one", "eight"))
+    one, eight = (load_networks(Workdir(n)).variables for n in ("one", "eight"))
     ranges = [v["quant_stats"]["ranges"] for v in (one, eight)]
     np.testing.assert_allclose(*ranges, atol=1e-4)
     logits = [Workdir(n).predictions()["logits"] for n in ("one", "eight")]

@@ -15,7 +15,7 @@ import pytest
 from conftest import SMALL_CONFIG
 
 from kd.cli.main import main
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.record import Record, read_rows
 from kd.runs.workdir import Workdir
 from kd.train.result import VARYING
@@ -33,7 +33,7 @@ def assert_same(a, b):
     assert rows[0] == rows[1]
     np.testing.assert_array_equal(a.predictions()["logits"], b.predictions()["logits"])
     jax.tree.map(
-        np.testing.assert_array_equal, load_trained(a).variables, load_trained(b).variables
+        np.testing.assert_array_equal, load_networks(a).variables, load_networks(b).variables
     )
 
 

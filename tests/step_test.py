@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.devices.vectorize import tree_index
 from kd.init import make_init
 from kd.models.mlp import MLP
@@ -14,7 +15,6 @@ from kd.objective import PerTeacher, Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.step import make_eval, make_step
-from kd.teachers import ensemble
 from kd.types import Outputs
 
 CLASSES, MEMBERS = 5, 3
@@ -53,7 +53,7 @@ def test_a_linear_student_takes_the_step_of_softmax_regression():
     student, teacher = MLP(CLASSES, ()), MLP(CLASSES, ())
     weights = teacher.init(jax.random.key(5), batch()["image"])
     frozen = {"teacher": weights, "tables": {}}
-    args = (student, both(KD(temperature)), ensemble.frozen(teacher), optax.sgd(rate))
+    args = (student, both(KD(temperature)), teachers.frozen(teacher), optax.sgd(rate))
     state = make_init(*args)(jax.random.key(0), frozen, batch())
     new, metrics = jax.jit(make_step(*args))(state, frozen, batch())
 
@@ -94,7 +94,7 @@ def test_the_first_step_has_its_golden_values():
     """
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
-    init, step = parts(both(KD(2.0)), ensemble.ensemble(model))
+    init, step = parts(both(KD(2.0)), teachers.ensemble(model))
     state = init(jax.random.key(0), frozen, batch())
     _, metrics = step(state, frozen, batch())
     found = {name: round(float(metrics[name]), 4) for name in GOLDEN}
@@ -105,7 +105,7 @@ def test_the_teacher_does_not_change_and_gets_no_gradient():
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
     before = jax.device_get(frozen)
-    args = (MLP(CLASSES, (4,)), both(KD(2.0)), ensemble.ensemble(model), optax.sgd(0.5))
+    args = (MLP(CLASSES, (4,)), both(KD(2.0)), teachers.ensemble(model), optax.sgd(0.5))
     state = make_init(*args)(jax.random.key(0), frozen, batch())
     step = make_step(*args)
 
@@ -127,8 +127,8 @@ def test_at_temperature_one_reducing_by_probs_equals_each_member():
     """KL to the mean of distributions and the mean of KLs differ by a constant: equal gradients."""
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
-    together = parts(both(KD(1.0)), ensemble.ensemble(model, "probs"))
-    each = parts(both(PerTeacher(KD(1.0))), ensemble.ensemble(model, "each"))
+    together = parts(both(KD(1.0)), teachers.ensemble(model, "probs"))
+    each = parts(both(PerTeacher(KD(1.0))), teachers.ensemble(model, "each"))
     finals = []
     for init, step in (together, each):
         state = init(jax.random.key(0), frozen, batch())
@@ -142,7 +142,7 @@ def test_two_temperatures_in_one_loss_get_two_targets():
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
     objective = Weighted({"a": KD(1.0), "b": KD(20.0)}, {"a": 1.0, "b": 1.0})
-    init, step = parts(objective, ensemble.ensemble(model))
+    init, step = parts(objective, teachers.ensemble(model))
     _, metrics = step(init(jax.random.key(0), frozen, batch()), frozen, batch())
     z = jax.vmap(lambda w: model.apply(w, batch()["image"]).logits)(frozen["teacher"])
     state = init(jax.random.key(0), frozen, batch())
@@ -167,7 +167,7 @@ class Regressor(nn.Module):
 
 
 def test_parameters_of_an_objective_train_and_its_statistics_are_kept():
-    init, step = parts(Weighted({"r": Regressor()}, {"r": 1.0}), ensemble.none())
+    init, step = parts(Weighted({"r": Regressor()}, {"r": 1.0}), teachers.none())
     frozen = {"teacher": (), "tables": {}}
     first = init(jax.random.key(0), frozen, batch())
     state, _ = step(first, frozen, batch())

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.cli.main import main
 from kd.init import make_init
 from kd.models.mlp import MLP
@@ -19,7 +20,6 @@ from kd.objectives.tfkd import VirtualTeacher
 from kd.optim import make_schedule
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.teachers import ensemble
 from kd.types import Outputs, View
 
 CLASSES = 3
@@ -83,7 +83,7 @@ def test_the_mean_teacher_follows_its_student(decay, keep):
     """After update t it keeps min(decay, 1 - 1 / (t + 1)) of itself: at first it is the plain mean
     of all weights so far.
     """
-    student, teacher = MLP(CLASSES, ()), ensemble.ema(MLP(CLASSES, ()), decay)
+    student, teacher = MLP(CLASSES, ()), teachers.ema(MLP(CLASSES, ()), decay)
     objective = Weighted({"ce": CE(), "kd": KD(1.0)}, {"ce": 1.0, "kd": 1.0})
     parts = student, objective, teacher, optax.sgd(0.5)
     frozen = {"teacher": (), "tables": {}}

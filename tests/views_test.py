@@ -12,6 +12,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from kd import teachers
 from kd.cli import main
 from kd.data.augment import make_augment
 from kd.init import make_init
@@ -21,7 +22,6 @@ from kd.objectives.mlkd import MLKD
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.teachers import ensemble
 
 B = 16
 UNIT = (0.0,), (1.0,)
@@ -66,7 +66,7 @@ def test_student_and_teacher_see_both_views_in_one_step(key):
     """
     net = MLP(3, widths=(5,))
     weights = net.init(key, jnp.zeros((1, 6, 6, 1)))
-    parts = net, Weighted({"apart": Apart()}, {"apart": 1.0}), ensemble.frozen(net)
+    parts = net, Weighted({"apart": Apart()}, {"apart": 1.0}), teachers.frozen(net)
     parts = *parts, optax.sgd(0.1), BOTH
     frozen = {"teacher": weights, "tables": {}}
     state = jit(make_init(*parts))(key, frozen, BATCH, {"student": weights})
@@ -79,7 +79,7 @@ def test_eight_devices_equal_one(key):
     net = MLP(3, widths=(5,))
     frozen = {"teacher": net.init(key, jnp.zeros((1, 6, 6, 1))), "tables": {}}
     term = Weighted({"mlkd": MLKD()}, {"mlkd": 1.0})
-    parts = net, term, ensemble.frozen(net), optax.sgd(0.1), BOTH
+    parts = net, term, teachers.frozen(net), optax.sgd(0.1), BOTH
     state = make_init(*parts)(jax.random.key(1), frozen, BATCH)
     step = jax.jit(make_step(*parts))
     alone = step(state, frozen, BATCH)

@@ -10,7 +10,7 @@ import pytest
 from configs.common import FIRST as FIRST_OF
 from kd.cli import main
 from kd.runs.checkpoint import load_some, stored
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 
@@ -51,7 +51,7 @@ def test_only_variables_that_match_take_are_copied(labels):
     """With the head alone the logits differ, and the head is that of the initial run."""
     take = "--config.init.take=^student/head/"
     assert kd("--config", labels, STILL, take) == 0
-    first, second = (load_trained(run).variables["params"] for run in (FIRST, SECOND))
+    first, second = (load_networks(run).variables["params"] for run in (FIRST, SECOND))
     np.testing.assert_array_equal(first["head"]["kernel"], second["head"]["kernel"])
     assert np.any(first["layer1"]["kernel"] != second["layer1"]["kernel"])
 
@@ -158,7 +158,7 @@ def test_methods_of_two_runs_end_to_end(name, tmp_path, small_data, monkeypatch)
     assert kd("--config", f"two.py:{name}", *still) == 0
     first, second = Workdir(f"runs/two-{FIRST_OF[name]}"), Workdir("still")
     assert first.read("result.json")["epochs"] == 1
-    ours, theirs = (load_trained(run).variables["params"] for run in (second, first))
+    ours, theirs = (load_networks(run).variables["params"] for run in (second, first))
     same = {
         k: np.array_equal(ours[k]["kernel"], theirs[k]["kernel"])
         for k in ours

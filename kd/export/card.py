@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd.export import formats
+from kd.teachers import kind
 
 
 def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -88,8 +89,8 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
 def _teachers(teacher: Mapping[str, Any] | None, name: str | None) -> list[str]:
     """A line for each teacher's run; without one, a line for the kind of teacher, `name`."""
     if teacher is None:
-        ema = "the mean of the student's own weights over its updates"
-        return [f"teacher: {ema}" if name == "ema" else "no run as a teacher"]
+        description = kind.describe(name) if name else ""
+        return [f"teacher: {description}" if description else "no run as a teacher"]
     lines = []
     for group in teacher["groups"]:
         line = f"teacher: {group['run']}, members {group['members']}"

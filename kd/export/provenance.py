@@ -66,7 +66,7 @@ def teacher(result: dict[str, Any]) -> dict[str, Any] | None:
     one.
     """
     groups = [
-        group._asdict() | {"accuracy": _accuracy(group)} for group in recorded(result["teacher"])
+        group.to_json() | {"accuracy": _accuracy(group)} for group in recorded(result["teacher"])
     ]
     return {"groups": groups} if groups else None
 

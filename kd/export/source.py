@@ -18,7 +18,7 @@ from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.metrics.scores import accuracy
 from kd.predict import make_logits
-from kd.runs.networks import fingerprint, load_trained
+from kd.runs.networks import load_networks, weights_hash
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.types import PyTree
@@ -77,11 +77,11 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
     cpu = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
     result = workdir.read("result.json")
     index, why = _choose(workdir, result, seed, peer)
-    trained = load_trained(workdir, cpu, ALL._replace(members=str(index)))
+    trained = load_networks(workdir, cpu, ALL._replace(members=str(index)))
     peers = len(result.get("peers", [1]))
     config = build.as_today(config)
     dataset = build.make_data(ConfigDict(config))
-    if fingerprint(dataset.test) != result["evaluated"]:
+    if weights_hash(dataset.test) != result["evaluated"]:
         raise InputError(
             f"{workdir} was evaluated on other {result['split']} examples than config.data gives "
             "here. Restore the data, or train again."
@@ -102,7 +102,7 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
 def _choose(
     workdir: Workdir, result: dict[str, Any], seed: int | None, peer: int | None = None
 ) -> tuple[int, str]:
-    """Index of the chosen network, in the order of `kd.runs.networks.load_trained`, and why."""
+    """Index of the chosen network, in the order of `kd.runs.networks.load_networks`, and why."""
     seeds, k = result["seeds"], len(result.get("peers", [1]))
     if seed is not None and seed not in seeds:
         raise InputError(f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}.")

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kd.metrics import scores
-from kd.metrics.reference import lost
+from kd.metrics.reference import accuracy_loss
 
 
 class ClassRow(NamedTuple):
@@ -66,7 +66,7 @@ def per_class(
                 kl=float(scores.kl(student, teacher).mean()),
             )
             if draws:
-                loss = lost(student, teacher, labels, draws=draws)
+                loss = accuracy_loss(student, teacher, labels, draws=draws)
                 row = row._replace(loss_95=(loss.low, loss.high))
         rows.append(row)
     return rows

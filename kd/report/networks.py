@@ -9,7 +9,7 @@ import numpy as np
 
 from kd.build import make_data, spell_out
 from kd.config import ConfigDict, complete
-from kd.config.teachers import ALL, Group
+from kd.config.teachers import ALL, Members
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError, MissingData
@@ -17,7 +17,7 @@ from kd.report.capacity import Capacity, capacity
 from kd.report.network import Network, load_network
 from kd.report.run import Run
 from kd.report.similarity import centred_gram
-from kd.runs.networks import fingerprint, load_trained
+from kd.runs.networks import load_networks, weights_hash
 from kd.runs.workdir import Workdir
 
 BUDGET = 1e12
@@ -125,7 +125,7 @@ def load(run: Run, images: int | None = None) -> Networks:
     # In cohorts the first peers, for others may be of another architecture.
     peers = len(run.result.get("peers", [1]))
     first = [i * peers for i in range(len(run.result["seeds"]))]
-    networks = {"student": load_network(load_trained(run.workdir, group=_members(first)))}
+    networks = {"student": load_network(load_networks(run.workdir, group=_members(first)))}
     if len(run.teachers) == 1:  # sections compare with one architecture
         networks["teacher"] = _teacher(run)
     return Networks(dataset, networks, images)
@@ -140,7 +140,7 @@ def load_data(run: Run) -> Dataset:
         dataset = make_data(config)
     except MissingData as error:
         raise MissingData(f"{error} `--stored` reports stored predictions only.") from None
-    if fingerprint(dataset.test) != run.result.get("evaluated"):
+    if weights_hash(dataset.test) != run.result.get("evaluated"):
         raise InputError(
             f"{run.workdir} was evaluated on other images than data set {config.data.name} has on "
             "this machine now. `--stored` reports stored predictions only."
@@ -150,8 +150,8 @@ def load_data(run: Run) -> Dataset:
 
 def _teacher(run: Run) -> Network:
     origin: dict[str, Any] = run.result["teacher"]
-    trained = load_trained(Workdir(origin["run"]), group=_members(origin["members"]))
-    if fingerprint(trained.variables) != origin["weights"]:
+    trained = load_networks(Workdir(origin["run"]), group=_members(origin["members"]))
+    if weights_hash(trained.variables) != origin["weights"]:
         raise InputError(
             f"the weights in {origin['run']} are not those that {run.workdir} learned from. "
             "`--stored` reports stored predictions only."
@@ -159,5 +159,5 @@ def _teacher(run: Run) -> Network:
     return load_network(trained)
 
 
-def _members(members: Sequence[int]) -> Group:
+def _members(members: Sequence[int]) -> Members:
     return ALL._replace(members=",".join(map(str, members)))

@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kd.config.teachers import recorded
+from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
-from kd.metrics.reference import beside, of_members
+from kd.metrics.reference import per_student
 from kd.runs.workdir import Workdir
+from kd.teachers.reduction import reference_logits
 
 COSTS = ("parameters", "bytes", "macs")
 
@@ -23,8 +24,8 @@ class Teacher(NamedTuple):
     def costs(self) -> list[dict[str, int]]:
         """Costs of each member; in a run of cohorts, of the peer that the member is."""
         peers = self.result.get("peers") or [self.result]
-        of_members = [peers[i % len(peers)] for i in self.members]
-        return [{k: cost[k] for k in COSTS} for cost in of_members]
+        costs = [peers[i % len(peers)] for i in self.members]
+        return [{k: cost[k] for k in COSTS} for cost in costs]
 
 
 class Run(NamedTuple):
@@ -83,10 +84,11 @@ class Run(NamedTuple):
         return {k: sum(cost[k] for cost in costs[: self.teacher_size]) for k in COSTS}
 
     def reduce(self, members: np.ndarray) -> np.ndarray:
-        """The target of all members' logits [m, n, c]; see `kd.metrics.reference.of_members`."""
-        groups = recorded(self.result["teacher"])
-        weights = [weight for group in groups for weight in group.shares]
-        return of_members(members, weights, self.config.get("teacher", {}))
+        """The reference of all members' logits [m, n, c]; see `kd.teachers.reduction`."""
+        weights = recorded_weights(self.result["teacher"])
+        section = self.config.get("teacher", {})
+        paired = section.get("members") == "paired"
+        return reference_logits(members, weights, section.get("reduce", "probs"), paired)
 
 
 def read(workdir: Workdir, root: str = "runs") -> Run:
@@ -123,7 +125,7 @@ def read(workdir: Workdir, root: str = "runs") -> Run:
             )
         teachers.append(Teacher(source, result, group.members))
         logits.append(arrays["logits"][np.asarray(group.members)])
-    target = beside(run.reduce(np.concatenate(logits)), len(run.logits))
+    target = per_student(run.reduce(np.concatenate(logits)), len(run.logits))
     return run._replace(teachers=tuple(teachers), target=target)
 
 

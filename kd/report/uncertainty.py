@@ -28,7 +28,8 @@ from kd.metrics.uncertainty import (
     rank_correlation,
 )
 from kd.predict import make_logits
-from kd.runs.networks import Trained, load_trained
+from kd.runs.networks import Trained, load_networks
+from kd.runs.text_table import mean_std, text_table
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.types import Batch, Outputs, PyTree
@@ -90,7 +91,7 @@ def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
         ensemble = {name: _ensemble(groups, image) for name, image in images.items()}
         reference = ensemble["familiar"].uncertainty.mutual
         networks[f"ensemble of {count}"] = _figures([ensemble], test.label, None)
-    trained, dirichlet = load_trained(workdir), _is_dirichlet(config)
+    trained, dirichlet = load_networks(workdir), _is_dirichlet(config)
     by_set = {name: _students(trained, image, dirichlet) for name, image in images.items()}
     students = [dict(zip(by_set, seed, strict=True)) for seed in zip(*by_set.values(), strict=True)]
     networks["student"] = _figures(students, test.label, reference)
@@ -125,9 +126,9 @@ def _ensemble(groups: Sequence[Recorded], images: np.ndarray) -> Prediction:
     logits = []
     for group in groups:
         members = ALL._replace(members=",".join(map(str, group.members)))
-        trained = load_trained(Workdir(group.run), group=members)
+        trained = load_networks(Workdir(group.run), group=members)
         logits.append(_logits(trained, images)[:, 0])
-    weights = [weight for group in groups for weight in group.shares]
+    weights = [weight for group in groups for weight in group.weights]
     stacked = np.concatenate(logits)
     mean = scores.mean_probs(stacked, weights)
     return Prediction(mean, of_members(stacked, weights), True)
@@ -189,31 +190,16 @@ def table(content: Mapping[str, Any]) -> str:
     grid = [["", *(heading for heading, _, _ in HEADINGS.values())]]
     for name, figures in content["networks"].items():
         cells = [
-            _spread(unit * np.array(figures.get(key, [])), digits)
+            mean_std(unit * np.array(figures.get(key, [])), digits)
             for key, (_, unit, digits) in HEADINGS.items()
         ]
         grid.append([name, *cells])
-    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-    lines = [
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
-        ).rstrip()
-        for line in grid
-    ]
     head = (
         f"Familiar: test images of {content['familiar']}; foreign: of {content['foreign']}. "
         "Entropies of familiar images in nats, mean ± std over seeds; AUROC of foreign images "
         "being more uncertain."
     )
-    return "\n".join([head, "", *lines])
-
-
-def _spread(values: np.ndarray, digits: int) -> str:
-    if not len(values):
-        return ""
-    text = f"{values.mean():.{digits}f}"
-    return text + (f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else "")
+    return "\n".join([head, "", *text_table(grid)])
 
 
 def write(run: str, foreign: Mapping[str, Any]) -> str:

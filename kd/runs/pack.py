@@ -8,7 +8,7 @@ from flax import traverse_util
 
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 from kd.types import PyTree
 from kd.weights import convert, safetensors
@@ -56,7 +56,7 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
             f"{workdir} was trained on eight bits, and its ranges have no PyTorch names: without "
             "them it would be another network. `kd export --format litert --int8` writes all of it."
         )
-    trained = load_trained(workdir)
+    trained = load_networks(workdir)
     count = len(trained.result["seeds"])
     if not 0 <= member < count:
         raise InputError(f"--member {member}: {workdir} has members 0 to {count - 1}.")

@@ -45,7 +45,7 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
     Raises:
       InputError: no such file, or its content is not an experiment; says which row and what to do.
     """
-    content = config.ask(reference, "get_experiment", "experiment")
+    content = config.call_file(reference, "get_experiment", "experiment")
     if not isinstance(content, Mapping):
         raise InputError(
             f"{reference}: get_experiment returned {type(content).__name__}, expected dict."

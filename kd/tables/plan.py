@@ -12,7 +12,7 @@ from typing import Any
 
 import kd.config
 from kd.config import ConfigDict, identity
-from kd.config.teachers import groups_of, spelled
+from kd.config.teachers import complete_groups, groups_of
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
 from kd.tables.metric_call import parse
@@ -172,7 +172,7 @@ def _check_owner(workdir: Workdir, config: ConfigDict) -> None:
     if not (workdir.path / "config.json").exists():
         return
     expected = ConfigDict(config.to_dict())
-    expected.teacher = spelled(config.teacher)  # its groups are lists, which `_flat` does not open
+    expected.teacher = complete_groups(config.teacher)  # lists, which `_flat` keeps
     ours, defaults = _flat(expected), _flat(kd.config.default())
     stored = dict(kd.config.leaves(identity.identity(workdir.read("config.json"))))
     # A stored config includes the default settings of the objects that it names. An object that

@@ -9,7 +9,7 @@ from kd.config import default_workdir
 from kd.config.teachers import recorded
 from kd.errors import InputError
 from kd.metrics import scores
-from kd.metrics.reference import lost
+from kd.metrics.reference import accuracy_loss
 from kd.report import format, significance
 from kd.report.blocks import Block, Grid, Note, Table
 from kd.report.run import Run, same_examples
@@ -69,7 +69,7 @@ def _against(logits: np.ndarray, label: np.ndarray, target: np.ndarray) -> dict[
     return {
         "accuracy": _mean(teacher_right),
         "interval_95": list(interval),
-        "loss": lost(logits, target, label)._asdict(),
+        "loss": accuracy_loss(logits, target, label)._asdict(),
         "mcnemar_p": [significance.mcnemar(*pair) for pair in pairs],
         "agreement": _mean(scores.agreement(logits, target)),
         "kl": _mean(scores.kl(logits, target)),

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from kd.config.teachers import recorded
+from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics import scores
-from kd.metrics.reference import of_members
 from kd.runs.workdir import Workdir
 from kd.tables.metric import PerRun, StoredRun
+from kd.teachers.reduction import reference_logits
 
 
 def teacher_accuracy(run: StoredRun) -> list[float]:
@@ -25,8 +25,9 @@ def teacher_accuracy(run: StoredRun) -> list[float]:
         if not groups:
             raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
         members = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]
-        weights = [weight for g in groups for weight in g.shares]
-        logits = of_members(np.concatenate(members), weights, run.config.teacher)
+        section, weights = run.config.teacher, recorded_weights(run.result["teacher"])
+        paired = section.members == "paired"
+        logits = reference_logits(np.concatenate(members), weights, section.reduce, paired)
         logits = logits if logits.ndim == 3 else logits[None]
     return [100 * float(v) for v in scores.accuracy(logits, predictions["label"])]
 
