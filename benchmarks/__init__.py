@@ -1,3 +1,1 @@
-"""Speed, measured side by side: every result is a ratio of things that were timed in turn, in one
-process.
-"""
+"""Benchmarks of speed: each result is a ratio of times that were measured in alternation."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures what is missing, prints tables, writes JSON."""
+"""Runs `python -m benchmarks`: measures what is missing, prints tables, writes JSON."""
 
 import argparse
 import importlib
@@ -13,7 +13,7 @@ from kd.errors import InputError, unknown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, or 2 where the input is at fault."""
+    """Runs the command and returns its exit status: 0, or 2 for invalid input."""
     options = _parser().parse_args(arguments)
     try:
         if options.into:
@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=(
-            "Measures what is missing of each benchmark, things timed in turn, and prints its "
-            "table. The same command goes on where it was cut off."
+            "Measures what is missing of each benchmark and prints its table. The same command "
+            "resumes an interrupted one."
         ),
         allow_abbrev=False,
     )
@@ -60,13 +60,13 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         default=record.RESULTS,
-        help="where the JSON lies (default: benchmarks/results)",
+        help="directory of the JSON files (default: benchmarks/results)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=0, help="rounds (default: each benchmark's own)"
+        "--repeats", type=int, default=0, help="rounds (default: that of each benchmark)"
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases with it")
-    parser.add_argument("--toy", action="store_true", help="tiny sizes: shows it works")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only cases that contain TEXT")
+    parser.add_argument("--toy", action="store_true", help="tiny sizes, to show that it works")
     parser.add_argument("--print", dest="print_only", action="store_true", help="measure nothing")
     parser.add_argument(
         "--into",

@@ -1,9 +1,8 @@
-"""The step of KD by what gives a process its memory: XLA asks for a step's large blocks anew each
-time.
+"""The step of KD with several memory allocators.
 
-glibc takes large blocks from the kernel and gives them back. jemalloc and tcmalloc, put before the
-process by LD_PRELOAD, keep them, and so does glibc when it is told to; jemalloc asks for huge pages
-as well.
+XLA allocates a step's large blocks again in every step. glibc requests large blocks from the kernel
+and returns them. jemalloc and tcmalloc, loaded into the process by LD_PRELOAD, keep them, and so
+does glibc with the right settings; jemalloc also requests huge pages.
 """
 
 import ctypes.util
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.seeds import together
 from benchmarks.steps import CIFAR, Problem, Stepper, step_of
 from benchmarks.timer import ratio
@@ -37,43 +36,43 @@ SETTINGS = {
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pair at batch 64, and five students in one program."""
+    """The reference pair with batches of 64, and five students in one program."""
     nets, size, seeds = (TOYS, 8, 2) if toy else (KINDS, 64, 5)
-    of = lambda net: Problem(net, net, size, SHAPE, CLASSES, 512)
-    problems = {f"{kind}, {seeds} seeds": (of(nets[kind]), seeds) for kind in ("CNN", "MLP")}
+    problem = lambda net: Problem(net, net, size, SHAPE, CLASSES, 512)
+    problems = {f"{kind}, {seeds} seeds": (problem(nets[kind]), seeds) for kind in ("CNN", "MLP")}
     if not toy:
         problems["wrn_40_2 to wrn_16_2"] = CIFAR, 1
-    return [Case(name, partial(_make, *made)) for name, made in problems.items()]
+    return [Case(name, partial(_make, *arguments)) for name, arguments in problems.items()]
 
 
 def step(problem: Problem, seeds: int) -> Stepper:
-    """What a process of its own times."""
-    alone = step_of("kd", problem)
+    """The step that is timed, in a process of its own."""
+    single = step_of("kd", problem)
     how = "unroll" if "CNN" in problem.student["name"] else "vmap"
-    return together(alone, seeds, how) if seeds > 1 else alone
+    return together(single, seeds, how) if seeds > 1 else single
 
 
 def environments() -> dict[str, Mapping[str, str]]:
-    """SETTINGS with the libraries' own names, of those that are installed."""
-    found: dict[str, Mapping[str, str]] = {}
+    """SETTINGS of the installed allocators, with the paths of their libraries."""
+    settings: dict[str, Mapping[str, str]] = {}
     for name, setting in SETTINGS.items():
         if name not in LIBRARIES:
-            found[name] = setting
+            settings[name] = setting
         elif library := ctypes.util.find_library(LIBRARIES[name]):
-            found[name] = {"LD_PRELOAD": library, **setting}
-    return found
+            settings[name] = {"LD_PRELOAD": library, **setting}
+    return settings
 
 
-def _make(problem: Problem, seeds: int) -> Made:
+def _make(problem: Problem, seeds: int) -> Prepared:
     parts = {
         name: Worker(step, problem, seeds, environment=environment)
         for name, environment in environments().items()
     }
-    return Made(dict(parts), {"cores": os.cpu_count()})
+    return Prepared(dict(parts), {"cores": os.cpu_count()})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Processor time over glibc's, as median [smallest, largest] of the rounds."""
+    """CPU time divided by that with glibc, as median [smallest, largest] of the rounds."""
     names = [name for name in SETTINGS if name != "glibc"]
     lines = [["pair", *names]]
     for row in rows:

@@ -1,6 +1,4 @@
-"""A step of KD with a teacher that was asked before, its answers stored in several ways, over one
-with the live teacher.
-"""
+"""A step of KD with cached logits of the teacher, divided by one with the teacher itself."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,10 +6,10 @@ from functools import partial
 import jax.numpy as jnp
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
-from kd.teachers import ensemble
+from kd import teachers
 from kd.teachers.codec import encode
 
 TITLE = "step of KD with cached logits of the teacher over the live teacher"
@@ -20,7 +18,7 @@ PRECISIONS = ("float32", "float16", "top16")
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pair at batch 64, and pairs of one kind each."""
+    """The reference pair with batches of 64, and one pair of each kind of network."""
     size = 8 if toy else 64
     pairs = {
         f"{kind} to the same": Problem(net, net, size, SHAPE, CLASSES, 512)
@@ -31,24 +29,20 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, problem)) for name, problem in pairs.items()]
 
 
-def _make(problem: Problem) -> Made:
-    """The stored answers are of one epoch of augmentation: a window of w takes w times their
-    memory, and the same time.
-    """
+def _make(problem: Problem) -> Prepared:
+    """The cache has one epoch of augmentation; w epochs take w times its memory, and equal time."""
     logits = jnp.zeros((1, problem.examples, problem.num_classes))
-    cached = ensemble.cached(problem.num_classes)
+    cached = teachers.cached(problem.num_classes)
     steps = {"live": step_of("kd", problem)}
     for precision in PRECISIONS:
         stored = encode(logits, precision)
         steps[precision] = step_of("kd", problem, cached, stored)
     facts = {"memory": {name: step.memory for name, step in steps.items()}}
-    return Made(dict(steps), facts)
+    return Prepared(dict(steps), facts)
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Times as median [smallest, largest] of the rounds; memory of the program and its arguments,
-    answers included.
-    """
+    """Times as median [smallest, largest] of the rounds; memory includes the cache."""
     head = ["pair"]
     for precision in PRECISIONS:
         head += [f"time, {precision}", f"memory, {precision}"]

@@ -1,8 +1,7 @@
-"""The step of KD under each precision, and the time that its convolutions take by themselves: what
-no step can be faster than.
+"""The step of KD by precision, and its convolutions alone: the lower bound of the step's time.
 
-The convolutions are those of the traced step, forward and backward, each with its own shapes and
-padding, in one program that does nothing else.
+The convolutions are those of the traced step, forward and backward, with their shapes and padding,
+in a program of their own.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Problem, Stepper, step_of
 from benchmarks.timer import ratio
 
@@ -31,16 +30,14 @@ PAIRS = {
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Both reference pairs at batch 64. TF32 is float32 where the device has no such thing, as a
-    CPU.
-    """
+    """Both reference pairs with batches of 64. TF32 is left out on CPUs, which do not have it."""
     pairs: Mapping[str, Problem] = {"toy": TOY} if toy else PAIRS
     cpu = jax.default_backend() == "cpu"
     policies = tuple(p for p in POLICIES if not (cpu and p == "tf32"))
     return [Case(name, partial(_make, problem, policies)) for name, problem in pairs.items()]
 
 
-def _make(problem: Problem, policies: Sequence[str]) -> Made:
+def _make(problem: Problem, policies: Sequence[str]) -> Prepared:
     parts: dict[str, Callable[[], Any]] = {}
     operations = 0.0
     for policy in policies:
@@ -48,47 +45,43 @@ def _make(problem: Problem, policies: Sequence[str]) -> Made:
         alone, operations = convolutions(step)
         parts |= {policy: step, f"{policy}, convolutions": alone}
     facts = {"operations": operations, "batch": problem.batch_size}
-    return Made(parts, {**facts, "platform": jax.default_backend()})
+    return Prepared(parts, {**facts, "platform": jax.default_backend()})
 
 
 def convolutions(step: Stepper) -> tuple[Callable[[], Any], float]:
-    """A program of the step's convolutions alone, and how many multiplications and additions they
-    are.
-    """
+    """A program of the step's convolutions, and its number of multiplications and additions."""
     traced = jax.make_jaxpr(step.step)(step.state, step.frozen, step.batch).jaxpr
-    found = list(_found(traced))
+    equations = list(_convolutions_in(traced))
     rng = np.random.default_rng(0)
     large: dict[Any, jax.Array] = {}
 
     def operands(equation: Any) -> tuple[jax.Array, jax.Array]:
-        """The smaller one is each equation's own, so that the compiler does not take two for
-        one.
-        """
+        """Random operands. The smaller one is new for each equation, so that none is merged."""
         shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in equation.invars]
         draw = lambda s: jnp.asarray(rng.standard_normal(s.shape, np.float32), s.dtype)
-        own = min((0, 1), key=lambda i: shapes[i].size)
-        other = shapes[1 - own]
+        smaller = min((0, 1), key=lambda i: shapes[i].size)
+        other = shapes[1 - smaller]
         key = other.shape, str(other.dtype)
         if key not in large:
             large[key] = draw(other)
-        pair = {own: draw(shapes[own]), 1 - own: large[key]}
+        pair = {smaller: draw(shapes[smaller]), 1 - smaller: large[key]}
         return pair[0], pair[1]
 
-    given = [operands(equation) for equation in found]
+    arguments = [operands(equation) for equation in equations]
 
-    def program(given: list[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
+    def program(arguments: list[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
         return [
             jax.lax.conv_general_dilated_p.bind(*pair, **equation.params)
-            for pair, equation in zip(given, found, strict=True)
+            for pair, equation in zip(arguments, equations, strict=True)
         ]
 
-    compiled = jax.jit(program).lower(given).compile()
-    count = sum(_operations(equation) for equation in found)
-    return partial(compiled, given), count
+    compiled = jax.jit(program).lower(arguments).compile()
+    count = sum(_operations(equation) for equation in equations)
+    return partial(compiled, arguments), count
 
 
-def _found(jaxpr: Any) -> Iterator[Any]:
-    """The convolutions of a program and of those within it."""
+def _convolutions_in(jaxpr: Any) -> Iterator[Any]:
+    """The convolutions of a program and of the programs inside it."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
             yield equation
@@ -97,23 +90,19 @@ def _found(jaxpr: Any) -> Iterator[Any]:
         ):
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
-                yield from _found(inner)
+                yield from _convolutions_in(inner)
 
 
 def _operations(equation: Any) -> float:
-    """Two for each number of the result and each of the kernel that it is made of; what only meets
-    padding counts, too.
-    """
+    """Two for each output number and each kernel number that it depends on, padding included."""
     kernel = equation.invars[1].aval
     out_channels = equation.params["dimension_numbers"].rhs_spec[0]
-    each = kernel.size / kernel.shape[out_channels]
-    return 2.0 * equation.outvars[0].aval.size * each
+    per_output = kernel.size / kernel.shape[out_channels]
+    return 2.0 * equation.outvars[0].aval.size * per_output
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Ratios as median [smallest, largest] of the rounds; on a GPU images and operations a second
-    at the quickest, too.
-    """
+    """Ratios as median [smallest, largest] of the rounds; on a GPU also the best rates."""
     gpu = bool(rows) and all(row["platform"] == "gpu" for row in rows)
     head = ["pair", "precision", "step over float32's", "convolutions alone over the step"]
     more = ["images/s", "ceiling, images/s", "ceiling, TFLOP/s"]

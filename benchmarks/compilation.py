@@ -1,6 +1,4 @@
-"""Seconds that `kd run` waits for XLA: with nothing kept, with an empty directory of programs, and
-with a full one.
-"""
+"""Time that `kd run` spends on compilation: without stored programs, and with them."""
 
 import os
 import subprocess
@@ -10,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
 from kd.runs.workdir import Workdir
 
@@ -22,12 +20,12 @@ CONFIG = "configs/digits.py:role=labels"
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """A run of a single epoch, all of whose time is start and compilation."""
+    """A run of one epoch, whose time is all start and compilation."""
     networks = {"MLP": "--config.student.name=mlp.MLP"} if toy else {"digits": ""}
     return [Case(name, partial(_make, extra)) for name, extra in networks.items()]
 
 
-def _make(extra: str) -> Made:
+def _make(extra: str) -> Prepared:
     home = Path(tempfile.mkdtemp(prefix="kd-benchmark-"))
     spent: dict[str, list[float]] = {"without": [], "with": []}
 
@@ -50,13 +48,11 @@ def _make(extra: str) -> Made:
         return call
 
     parts = {"without": run("without", "none"), "with": run("with", str(home / "xla"))}
-    return Made(parts, {"compile_seconds": spent})
+    return Prepared(parts, {"compile_seconds": spent})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Ratios as median [smallest, largest] of the rounds; the first round, which fills the
-    directory, does not count.
-    """
+    """Ratios as median [smallest, largest] of the rounds, without the first, which stores them."""
     head = ["run", "XLA's seconds, with over without", "whole command"]
     lines = []
     for row in rows:

@@ -1,6 +1,4 @@
-"""Other ways to write the small convolutions of the CIFAR networks on a CPU, over XLA's own, in
-seconds of the processors.
-"""
+"""Other implementations of small CNNs' convolutions on a CPU, divided by XLA's: CPU time."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
 
 TITLE = "3 x 3 convolutions of 64 maps written otherwise over XLA's own: processor time"
@@ -23,8 +21,7 @@ SHAPES = ((32, 32), (16, 64), (8, 128))
 """Height and width, and channels: the stages of wrn_16_2 and wrn_40_2."""
 
 CALLS = 2
-"""Calls that are timed together, after one that is not: whatever ran before has filled the caches.
-"""
+"""Calls that are timed together, after one that warms the caches."""
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -33,23 +30,23 @@ type Kernel = Float[Array, "3 3 c d"]
 
 
 def xla(x: Maps, w: Kernel) -> Maps:
-    """As the networks have it."""
+    """As the networks call it."""
     return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=NHWC)
 
 
 def nchw(x: Maps, w: Kernel) -> Maps:
-    """Channels first, the layout of PyTorch; the maps are taken to be in it already."""
+    """Channels first, the layout of PyTorch, in which the maps already are."""
     numbers = ("NCHW", "OIHW", "NCHW")
     return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers)
 
 
 def half(x: Maps, w: Kernel) -> Maps:
-    """XLA's of bfloat16."""
+    """XLA's in bfloat16."""
     return xla(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)).astype(jnp.float32)
 
 
 def _taps(x: Maps) -> list[Maps]:
-    """What each of the nine places of a kernel sees."""
+    """The input of each of the nine places of a kernel."""
     h, w = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
@@ -67,7 +64,7 @@ def patches(x: Maps, w: Kernel, dtype: Any = jnp.float32) -> Maps:
 
 
 def nine(x: Maps, w: Kernel, dtype: Any = jnp.float32) -> Maps:
-    """Nine products, one for each place of the kernel, added up."""
+    """The sum of nine products, one for each place of the kernel."""
     c, d = w.shape[2:]
     parts = zip(_taps(x.astype(dtype)), w.reshape(9, c, d).astype(dtype), strict=True)
     return sum(_dot(t.reshape(-1, c), k) for t, k in parts).reshape(*x.shape[:3], d)  # pyrefly: ignore
@@ -81,7 +78,7 @@ _A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
 
 
 def _transform(matrix: np.ndarray, grid: list[list[Array]]) -> list[list[Array]]:
-    """M grid M^T, of a grid of maps, by additions alone."""
+    """M grid M^T of a grid of maps, with additions only."""
 
     def left(columns: list[Array]) -> list[Array]:
         return [sum(int(f) * x for f, x in zip(row, columns, strict=True) if f) for row in matrix]  # pyrefly: ignore
@@ -91,7 +88,7 @@ def _transform(matrix: np.ndarray, grid: list[list[Array]]) -> list[list[Array]]
 
 
 def winograd(x: Maps, w: Kernel, dtype: Any = jnp.float32) -> Maps:
-    """Sixteen products for four places in place of thirty-six."""
+    """Sixteen products for four outputs instead of thirty-six."""
     (b, h, width, c), d = x.shape, w.shape[3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     at = lambda i, j: padded[:, i : i + h : 2, j : j + width : 2]
@@ -131,7 +128,7 @@ def maps_gradient(x: Maps, g: Maps, w: Kernel) -> Maps:
 
 
 def maps_gradient_as_forward(x: Maps, g: Maps, w: Kernel) -> Maps:
-    """The convolution of the gradient with the kernel turned round."""
+    """The convolution of the gradient with the rotated kernel."""
     return xla(g, w[::-1, ::-1].swapaxes(2, 3))
 
 
@@ -172,7 +169,7 @@ FLAGS: dict[str, Any] = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
     "xla_cpu_enable_fast_math": True,
 }
-"""Forms that are XLA's own under a flag."""
+"""Flags of XLA for the forms of these names."""
 
 
 def cases(toy: bool) -> Sequence[Case]:
@@ -184,7 +181,7 @@ def cases(toy: bool) -> Sequence[Case]:
     ]
 
 
-def _make(kind: str, size: int, side: int, channels: int) -> Made:
+def _make(kind: str, size: int, side: int, channels: int) -> Prepared:
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
     x, g = draw(size, side, side, channels), draw(size, side, side, channels)
@@ -192,17 +189,17 @@ def _make(kind: str, size: int, side: int, channels: int) -> Made:
     parts = {}
     for name, form in FORMS[kind].items():
         if form is nchw:
-            given = x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1)
+            arguments = x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1)
         else:
-            given = (x, g, w) if "gradient" in kind else (x, w)
+            arguments = (x, g, w) if "gradient" in kind else (x, w)
         options = {name: FLAGS[name]} if name in FLAGS else None
-        compiled = jax.jit(form).lower(*given).compile(options)
-        parts[name] = partial(_spent, partial(compiled, *given))
-    return Made(parts, {"kind": kind, "maps": f"{side} x {side} x {channels}"})
+        compiled = jax.jit(form).lower(*arguments).compile(options)
+        parts[name] = partial(_spent, partial(compiled, *arguments))
+    return Prepared(parts, {"kind": kind, "maps": f"{side} x {side} x {channels}"})
 
 
 def _spent(function: Callable[[], Array]) -> float:
-    """Seconds of all processors."""
+    """CPU seconds of the process."""
     jax.block_until_ready(function())
     start = time.process_time()
     for _ in range(CALLS):
@@ -211,7 +208,7 @@ def _spent(function: Callable[[], Array]) -> float:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Processor time over that of XLA's own, a column for each shape."""
+    """CPU time divided by that of XLA's implementation, a column for each shape."""
     maps = list(dict.fromkeys(row["maps"] for row in rows))
     lines = [["operation", "written as", *maps]]
     for kind, forms in FORMS.items():

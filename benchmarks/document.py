@@ -1,4 +1,4 @@
-"""Tables of measured numbers between the markers of a document, so that none is typed."""
+"""Writes tables of measured numbers between the markers of a document, so that none is typed."""
 
 import importlib
 import re
@@ -10,10 +10,10 @@ from benchmarks.record import NAMES
 from kd.tables.document import embed
 
 DOCUMENTS = ("README.md", "docs/methods.md", "docs/performance.md")
-"""Files of this repository that may hold them."""
+"""Files of this repository that may have such tables."""
 
 
-def _of(name: str) -> Callable[[], list[list[str]]]:
+def _table_of(name: str) -> Callable[[], list[list[str]]]:
     rows = lambda: record.marked(record.rows(name))
     return lambda: importlib.import_module(f"benchmarks.{name}").table(rows())
 
@@ -21,15 +21,13 @@ def _of(name: str) -> Callable[[], list[list[str]]]:
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "methods": methods.full,
     "methods in short": methods.short,
-    **{name: _of(name) for name in NAMES},
+    **{name: _table_of(name) for name in NAMES},
 }
-"""Lines of cells by the name in `<!-- table: NAME -->`."""
+"""Makes the lines of cells, by the name in `<!-- table: NAME -->`."""
 
 
 def fill(text: str) -> str:
-    """The document with each of TABLES that it has markers for as the results in this directory
-    have it.
-    """
+    """The document with each of TABLES, from the stored results, between its markers."""
     for name, lines in TABLES.items():
         if re.search(f"^<!-- table: {re.escape(name)} -->$", text, re.MULTILINE):
             text = embed(text, name, record.markdown(lines()))
@@ -37,5 +35,5 @@ def fill(text: str) -> str:
 
 
 def write(path: Path) -> None:
-    """`fill` of a file."""
+    """Applies `fill` to a file."""
     path.write_text(fill(path.read_text()))

@@ -1,5 +1,6 @@
-"""Forward of 1, 2, 4, 8 teachers under vmap, map and unroll, over unroll: where the defaults of
-kd.devices.vectorize come from.
+"""Forward of 1, 2, 4, 8 teachers under vmap, map and unroll, divided by unroll.
+
+The defaults of `kd.devices.vectorize` come from this.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,18 +11,17 @@ import jax
 import numpy as np
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
-from kd import build
+from kd import build, teachers
 from kd.devices.vectorize import METHODS
-from kd.teachers import ensemble
 
 TITLE = "forward of an ensemble by each way of going over it, over unroll; batch 64"
 REPEATS = 15
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Each kind of network by each number of members."""
+    """Each kind of network with each number of members."""
     kinds, sizes = (TOYS, (2,)) if toy else (KINDS, (1, 2, 4, 8))
     return [
         Case(f"{kind}, {m}", partial(_make, net, m, 8 if toy else 64))
@@ -30,23 +30,23 @@ def cases(toy: bool) -> Sequence[Case]:
     ]
 
 
-def _make(section: Mapping[str, Any], members: int, size: int) -> Made:
+def _make(section: Mapping[str, Any], members: int, size: int) -> Prepared:
     net = build.make_model(section, CLASSES)
     rng = np.random.default_rng(0)
     image = jax.numpy.asarray(rng.standard_normal((size, *SHAPE)), "float32")
     keys = jax.random.split(jax.random.key(0), members)
     weights = jax.jit(jax.vmap(lambda key: net.init(key, image)))(keys)
 
-    def way(how: str) -> Any:
-        apply = ensemble.ensemble(net, "probs", how).apply
+    def forward(how: str) -> Any:
+        apply = teachers.ensemble(net, "probs", how).apply
         compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
         return partial(compiled, weights, image)
 
-    return Made({how: way(how) for how in METHODS}, {})
+    return Prepared({how: forward(how) for how in METHODS}, {})
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Times over unroll's as median [smallest, largest] of the rounds."""
+    """Times divided by that of unroll, as median [smallest, largest] of the rounds."""
     head = ["network, members", "vmap over unroll", "map over unroll"]
     lines = []
     for row in rows:

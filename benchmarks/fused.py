@@ -1,5 +1,6 @@
-"""The whole step of KD over its parts, each compiled alone: the teacher's forward, the student's
-update.
+"""The complete step of KD, divided by its parts, compiled separately.
+
+The parts are the teacher's forward and the student's update.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from functools import partial
 import jax
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import added, ratio
 from kd import build
@@ -19,7 +20,7 @@ REPEATS = 15
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pair at batch 64, and pairs of one kind each."""
+    """The reference pair with batches of 64, and one pair of each kind of network."""
     size = 8 if toy else 64
     kinds = TOYS if toy else KINDS
     pairs = {
@@ -31,16 +32,16 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, problem)) for name, problem in pairs.items()]
 
 
-def _make(problem: Problem) -> Made:
+def _make(problem: Problem) -> Prepared:
     fused = step_of("kd", problem)
     big = build.make_model(problem.teacher, problem.num_classes)
     image, weights = fused.batch["image"], fused.frozen["teacher"]
     forward = jax.jit(lambda v, x: big.apply(v, x, train=False).logits)  # pyrefly: ignore
-    # The same student's update by logits that are there.
-    told = Teacher(lambda logits, state, batch: Outputs(logits))
-    student = step_of("kd", problem, told, forward(weights, image))
+    # The same student's update, from logits that are already computed.
+    computed = Teacher(lambda logits, state, batch: Outputs(logits))
+    student = step_of("kd", problem, computed, forward(weights, image))
     bytes_ = {"fused": fused.memory, "student": student.memory}
-    return Made(
+    return Prepared(
         {"fused": fused, "teacher": lambda: forward(weights, image), "student": student},
         {"memory": bytes_},
     )
@@ -53,6 +54,6 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     for row in rows:
         seconds = row["seconds"]
         parts_ = added(seconds["teacher"], seconds["student"])
-        whole, share = ratio(seconds["fused"], parts_), ratio(seconds["teacher"], parts_)
-        lines.append([row["case"], str(whole), str(share)])
+        total, share = ratio(seconds["fused"], parts_), ratio(seconds["teacher"], parts_)
+        lines.append([row["case"], str(total), str(share)])
     return [head, *lines]

@@ -1,5 +1,6 @@
-"""A step's time and memory as batch, teachers, classes and training set grow, each over the
-smallest.
+"""Time and memory of a step as batch, teachers, classes or training set grow.
+
+Divided by those of the smallest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +10,10 @@ from typing import Any
 import jax
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import Problem, Stepper, step_of
 from benchmarks.timer import ratio
-from kd import build
-from kd.teachers import ensemble
+from kd import build, teachers
 
 TITLE = "step of a small CNN taught by one of its kind, as one thing grows"
 REPEATS = 15
@@ -24,11 +24,11 @@ SIZES = {
     "classes": (10, 100, 1000),
     "examples, CRD": (1000, 10000, 50000),
 }
-"""What grows. The training set matters to CRD, whose banks hold a row for each example."""
+"""What grows. The training set matters for CRD, whose banks have a row for each example."""
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Each size beside the first of its kind."""
+    """Each size, compared with the first of its kind."""
     net = TOYS["CNN"] if toy else KINDS["CNN"]
     kinds = ("batch", "teachers") if toy else tuple(SIZES)
     return [
@@ -51,14 +51,14 @@ def _step(net: Mapping[str, Any], kind: str, size: int) -> Stepper:
         big = build.make_model(net, CLASSES)
         init = lambda key: big.init(key, jax.numpy.zeros((1, *SHAPE)))
         weights = jax.jit(jax.vmap(init))(jax.random.split(jax.random.key(0), size))
-        return step_of("kd", problem, ensemble.ensemble(big, how="unroll"), weights)
+        return step_of("kd", problem, teachers.ensemble(big, how="unroll"), weights)
     return step_of("crd", problem._replace(examples=size))
 
 
-def _make(step: Callable[[int], Stepper], first: int, size: int) -> Made:
+def _make(step: Callable[[int], Stepper], first: int, size: int) -> Prepared:
     small, large = step(first), step(size)
     facts = {"times": size / first, "first": small.memory, "grown": large.memory}
-    return Made({"first": small, "grown": large}, facts)
+    return Prepared({"first": small, "grown": large}, facts)
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

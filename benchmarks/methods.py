@@ -1,5 +1,6 @@
-"""The methods: paper, year, what each needs, and what its step costs over plain KD's. The tables of
-the documents, as data.
+"""The methods of kd: paper, year, what each needs, and the cost of its step relative to plain KD.
+
+Data of the tables in the documents.
 """
 
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from benchmarks import objectives, record
 
 
 class Method(NamedTuple):
-    """A row. What is needed is in words; "" is nothing of the kind."""
+    """A row. The last four are what a method needs, as text; "" for nothing."""
 
     objectives: tuple[str, ...]  # as a config names them
     methods: tuple[str, ...]  # of configs.common.METHODS
@@ -387,7 +388,7 @@ def needs(method: Method) -> str:
 
 
 def _cost(method: Method, measured: dict[str, record.Row]) -> tuple[str, str]:
-    """Step time and memory over plain KD's, of the first of the row's methods that was measured."""
+    """Step time and memory relative to plain KD, of the row's first method that was measured."""
     for name in method.methods:
         if name in measured:
             row = measured[name]

@@ -1,4 +1,4 @@
-"""Networks of three kinds, small enough for a CPU, with the inputs that they see."""
+"""Networks of three kinds, small enough for a CPU, and their input shape."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -11,9 +11,7 @@ from kd.types import Outputs
 
 
 class Transformer(nn.Module):
-    """Patches of an image as tokens, then blocks of attention and a two-layer perceptron, each
-    after LayerNorm and added.
-    """
+    """A small vision transformer: image patches as tokens, and pre-norm residual blocks."""
 
     num_classes: int
     width: int = 64

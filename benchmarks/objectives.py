@@ -1,8 +1,11 @@
-"""Each method's step over that of plain KD: time and memory, wrn_40_2 to wrn_16_2, batch 64."""
+"""The step of each method, divided by that of plain KD: time and memory.
+
+wrn_40_2 to wrn_16_2, batches of 64.
+"""
 
 from collections.abc import Sequence
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Stepper, step_of
 from benchmarks.timer import Ratio, ratio
 from configs.common import METHODS, SEVERAL
@@ -12,33 +15,32 @@ REPEATS = 5
 
 PLAIN = "kd"
 SECOND = ("fsp", "ab", "fitnet_first", "fitnet_second")
-"""Runs whose step is another method's: second ones of cross entropy alone, as `labels`, or of `kd`.
-"""
+"""Runs whose step is that of another method, `labels` or `kd`: second runs of two."""
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Every method, labels alone too; KD against itself shows the noise."""
+    """Every method, and training from labels. KD against itself shows the noise."""
     problem = TOY if toy else CIFAR
     names = ["at", "simkd"] if toy else [m for m in METHODS if m not in (*SECOND, *SEVERAL)]
-    made: list[Stepper] = []  # plain KD, compiled once, when it is first needed
+    plain_steps: list[Stepper] = []  # plain KD, compiled when it is first needed
 
-    def make(name: str) -> Made:
-        if not made:
-            made.append(step_of(PLAIN, problem))
-        plain, step = made[0], step_of(name, problem)
+    def make(name: str) -> Prepared:
+        if not plain_steps:
+            plain_steps.append(step_of(PLAIN, problem))
+        plain, step = plain_steps[0], step_of(name, problem)
         facts = {"plain": plain.memory, "method": step.memory}
-        return Made({"plain": plain, "method": step}, facts)
+        return Prepared({"plain": plain, "method": step}, facts)
 
     return [Case(name, lambda name=name: make(name)) for name in names]
 
 
 def time(row: Row) -> Ratio:
-    """Step time over plain KD's."""
+    """Step time divided by that of plain KD."""
     return ratio(row["seconds"]["method"], row["seconds"]["plain"])
 
 
 def memory(row: Row) -> float:
-    """Bytes of a step, temporaries and arguments, over plain KD's."""
+    """Bytes of a step, temporaries and arguments, divided by those of plain KD."""
     method, plain = (sum(row[part].values()) for part in ("method", "plain"))
     return method / plain
 

@@ -1,6 +1,4 @@
-"""Where the time of a KD step goes: its operations by kind, from a trace as `config.profile` writes
-it.
-"""
+"""Where the time of a KD step goes: its operations by kind, from a profiler trace."""
 
 import gzip
 import json
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Problem, step_of
 
 TITLE = "share of the operations' time in a step of KD, by kind"
@@ -25,16 +23,16 @@ STEPS = 7
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = \S+ ([\w-]+)\((.*)$")
 INNER = ("convolution", "dot")
 AROUND = ("call", "while", "conditional")
-"""Operations whose time is that of others, within them."""
+"""Operations that contain others, and whose time is theirs."""
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pair at batch 64."""
+    """The reference pair with batches of 64."""
     name, problem = ("toy", TOY) if toy else ("wrn_40_2 to wrn_16_2", CIFAR)
     return [Case(name, partial(_make, problem))]
 
 
-def _make(problem: Problem) -> Made:
+def _make(problem: Problem) -> Prepared:
     step = step_of("kd", problem)
     jax.block_until_ready(step())
     with tempfile.TemporaryDirectory(prefix="kd-trace-") as directory:
@@ -44,17 +42,14 @@ def _make(problem: Problem) -> Made:
         (file,) = Path(directory).glob("plugins/profile/*/perfetto_trace.json.gz")
         events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
     spent = by_kind(events, kinds(step.compiled.as_text()))
-    return Made({"step": step}, {"microseconds": spent, "steps": STEPS})
+    return Prepared({"step": step}, {"microseconds": spent, "steps": STEPS})
 
 
 def kinds(program: str) -> dict[str, str]:
-    """Kind of each instruction of a compiled program, from its text; without those that only hold
-    others.
-    """
-    # Of each computation that fusions call, the operation that names it: one of INNER where it has
-    # one.
+    """Kind of each instruction of a compiled program, from its text, except those in AROUND."""
+    # Computations that fusions call -> an operation of INNER, if they have one.
     inner: dict[str, str] = {}
-    current, found = "", {}
+    current, kind_of = "", {}
     for line in program.splitlines():
         if line.endswith("{") and (begins := re.match(r"(?:ENTRY )?%?([\w.-]+) ", line)):
             current = begins[1]
@@ -66,8 +61,8 @@ def kinds(program: str) -> dict[str, str]:
             inner[current] = opcode
         if opcode == "fusion" and (called := re.search(r"calls=%?([\w.-]+)", rest)):
             opcode = inner.get(called[1], opcode)
-        found[name] = _kind(name, opcode, rest)
-    return found
+        kind_of[name] = _kind(name, opcode, rest)
+    return kind_of
 
 
 def _kind(name: str, opcode: str, rest: str) -> str:
@@ -76,7 +71,7 @@ def _kind(name: str, opcode: str, rest: str) -> str:
     if opcode in ("copy", "transpose") or re.match(r"(transpose_)?copy", name):
         return "copies and changes of layout"
     if opcode == "convolution" or path.endswith("conv_general_dilated"):
-        # XLA loses the origin of those that are kernels' gradients.
+        # XLA drops the origin of kernels' gradients.
         backward = "transpose(jvp" in path or not path
         return "convolutions, gradients" if backward else "convolutions, forward"
     if opcode == "dot" or path.endswith("dot_general"):
@@ -85,19 +80,17 @@ def _kind(name: str, opcode: str, rest: str) -> str:
 
 
 def by_kind(events: Sequence[Mapping], kinds: Mapping[str, str]) -> dict[str, float]:
-    """Microseconds of a program's operations by kind, each operation at its quickest of all the
-    trace's steps.
+    """Microseconds of a program's operations by kind, from each operation's fastest step.
 
-    What else happens on the machine makes single operations seem a hundred times slower than they
-    are.
+    Other work on the machine can make a single operation appear a hundred times slower.
     """
-    quickest: dict[str, float] = {}
+    fastest: dict[str, float] = {}
     for event in events:
         name = event.get("args", {}).get("hlo_op")
         if event.get("ph") == "X" and name in kinds:
-            quickest[name] = min(event["dur"], quickest.get(name, math.inf))
-    spent = dict.fromkeys((kinds[name] for name in quickest), 0.0)
-    for name, duration in quickest.items():
+            fastest[name] = min(event["dur"], fastest.get(name, math.inf))
+    spent = dict.fromkeys((kinds[name] for name in fastest), 0.0)
+    for name, duration in fastest.items():
         spent[kinds[name]] += duration
     return dict(sorted(spent.items(), key=lambda item: -item[1]))
 

@@ -1,5 +1,6 @@
-"""The input pipelines: drawing and augmenting a batch in memory over the step that it feeds;
-photographs decoded by processes.
+"""Input pipelines: batches in memory, and photographs that processes decode.
+
+The first is compared with the step that it feeds, the second with a pipeline of one process.
 """
 
 import io
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.networks import KINDS, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Problem, step_of
 from benchmarks.timer import ratio
 from kd.data.augment import make_augment
@@ -25,13 +26,14 @@ TITLE = "input pipelines: time for a batch over the step that it feeds, or over 
 REPEATS = 9
 
 BATCHES = 40
-"""Of photographs, timed together: many beside those that were decoded ahead while the other
-pipeline had its turn.
+"""Batches of photographs that are timed together.
+
+Many, compared with those that were decoded in advance while the other pipeline was timed.
 """
 
 
 class Photographs:
-    """Encoded examples as array_record gives them: one JPEG of noise of ImageNet's usual size."""
+    """Encoded examples as array_record returns them: a JPEG of noise in ImageNet's usual size."""
 
     def __init__(self, count: int, side: int):
         from PIL import Image
@@ -54,9 +56,7 @@ class Photographs:
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """CIFAR-100's crops and flips beside steps that they feed; ImageNet's crops by one, two and
-    four processes.
-    """
+    """CIFAR-100's crops and flips with the steps they feed; ImageNet's crops by processes."""
     feeds = {"wrn_40_2 to wrn_16_2": CIFAR}
     feeds["MLP to the same"] = CIFAR._replace(teacher=KINDS["MLP"], student=KINDS["MLP"])
     if toy:
@@ -72,7 +72,7 @@ def cases(toy: bool) -> Sequence[Case]:
     ]
 
 
-def _memory(problem: Problem) -> Made:
+def _memory(problem: Problem) -> Prepared:
     rng, n = np.random.default_rng(0), problem.examples
     images = jnp.asarray(rng.integers(0, 256, (n, *problem.shape), np.uint8))
     example = jax.ShapeDtypeStruct(problem.shape, jnp.uint8)
@@ -82,15 +82,15 @@ def _memory(problem: Problem) -> Made:
 
     @jax.jit
     def draw(images: jax.Array, index: jax.Array) -> jax.Array:
-        given = {"image": images[index], "index": index, "epoch": jnp.int32(0)}
-        return augment(key, given)["image"]
+        batch = {"image": images[index], "index": index, "epoch": jnp.int32(0)}
+        return augment(key, batch)["image"]
 
     facts = {"batch": problem.batch_size}
     parts: dict[str, Callable] = {"below": step_of("kd", problem)}
-    return Made({**parts, "pipeline": partial(draw, images, index)}, facts)
+    return Prepared({**parts, "pipeline": partial(draw, images, index)}, facts)
 
 
-def _photographs(processes: int, size: int, side: int, crop: int) -> Made:
+def _photographs(processes: int, size: int, side: int, crop: int) -> Prepared:
     plan = Plan(size * 50, size, 1000, 1)
     places = np.arange(plan.examples)
     source = Photographs(plan.examples, side)
@@ -108,13 +108,11 @@ def _photographs(processes: int, size: int, side: int, crop: int) -> Made:
         return batches
 
     facts = {"batch": size * BATCHES}
-    return Made({"below": opened(0), "pipeline": opened(processes)}, facts)
+    return Prepared({"below": opened(0), "pipeline": opened(processes)}, facts)
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Time over what it feeds or over threads, as median [smallest, largest] of the rounds, and
-    images/s at the quickest.
-    """
+    """Time divided by that of the step or of threads, and images per second at best."""
     lines = [["pipeline", "time over", "images/s, at the quickest"]]
     for row in rows:
         seconds = row["seconds"]

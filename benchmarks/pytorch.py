@@ -1,16 +1,16 @@
-"""The step of KD against PyTorch's on the same machine: its fastest form, and the form in which the
-field's code is written.
+"""The step of KD against PyTorch's on the same machine: its fastest form, and its usual form.
 
     uv sync --group bench && uv run python -m benchmarks pytorch
 
 The recipe is that of the CIFAR-100 tables: teacher in evaluation mode, cross entropy and KL at
 temperature 4, SGD with momentum and coupled weight decay. The fastest forms have `channels_last`,
-`torch.compile` of both networks and the loss, a fused optimizer, autocast where it says bfloat16
-(else TF32 is allowed on a GPU), and the batch on the device. On a GPU each is compiled with and
-without CUDA graphs (`reduce-overhead`), for these networks' kernels are shorter than their
-launches, and the quicker one counts. The usual form is eager, with a DataLoader and transforms on
-PIL images. `kd` steps see the batch on the device, compiled by XLA with its defaults; on a GPU
-PyTorch's bfloat16 meets ours (`config.precision`), on a CPU, where ours gains nothing, our float32.
+`torch.compile` of both networks and the loss, a fused optimizer, autocast in the bfloat16 form (in
+the others TF32 is allowed on a GPU), and the batch on the device. On a GPU each is compiled with
+and without CUDA graphs (`reduce-overhead`), because these networks' kernels are shorter than their
+launches, and the faster one counts. The usual form is eager, with a DataLoader and transforms of
+PIL images. The steps of `kd` have the batch on the device and are compiled by XLA with its
+defaults. PyTorch's bfloat16 is compared with that of `kd` (`config.precision`) on a GPU, and with
+its float32 on a CPU, where bfloat16 gains nothing.
 """
 
 import os
@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
 from kd import build
@@ -36,7 +36,7 @@ TEMPERATURE, SOFT = 4.0, 0.9
 
 HALF = "kd, bfloat16"
 GRAPHS = ("fastest, graphs", "fastest, graphs, bfloat16")
-"""In float32 and in bfloat16."""
+"""Forms in float32 and in bfloat16 that are CUDA graphs."""
 
 PAIRS = {
     "wrn_40_2 to wrn_16_2": (CIFAR, "wrn_40_2", "wrn_16_2"),
@@ -77,8 +77,10 @@ TOY = {
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pairs at batch 64 and the Fashion-MNIST pair at 128. Raises InputError without
-    PyTorch.
+    """The reference pairs with batches of 64, and the Fashion-MNIST pair with 128.
+
+    Raises:
+      InputError: PyTorch is not installed.
     """
     try:
         import torch  # noqa: F401
@@ -90,7 +92,7 @@ def cases(toy: bool) -> Sequence[Case]:
     return [Case(name, partial(_make, *pair, toy)) for name, pair in pairs.items()]
 
 
-def _make(problem: Problem, big: str, small: str, toy: bool) -> Made:
+def _make(problem: Problem, big: str, small: str, toy: bool) -> Prepared:
     import torch
 
     from benchmarks.torch_networks import make, parameters
@@ -115,11 +117,11 @@ def _make(problem: Problem, big: str, small: str, toy: bool) -> Made:
     if torch.cuda.is_available() and not toy:
         for half in (False, True):
             _with_graphs(timed, facts, form, half)
-    return Made(timed, facts)
+    return Prepared(timed, facts)
 
 
 def _with_graphs(timed: dict, facts: dict, form: Callable, half: bool) -> None:
-    """Adds a form that is one CUDA graph; where PyTorch cannot make it, why not."""
+    """Adds the form that is a CUDA graph, or the reason why PyTorch cannot make it."""
     name = GRAPHS[half]
     try:
         graph = form(compiled=True, half=half, mode="reduce-overhead")
@@ -141,7 +143,7 @@ def _shapes(section: Any, problem: Problem) -> Any:
 
 
 class Form:
-    """One way to write the step; calling it makes an update and waits for it."""
+    """A step in PyTorch; calling it makes one update and waits for it."""
 
     def __init__(
         self,
@@ -156,6 +158,7 @@ class Form:
         import torch
 
         from benchmarks import torch_networks
+        from benchmarks.torch_data import batches
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         layout = torch.contiguous_format if usual else torch.channels_last
@@ -172,7 +175,7 @@ class Form:
             **({} if usual else {"fused": True}),
         )
         self._loss = torch.compile(self._plain, mode=mode) if compiled else self._plain
-        self._batches = _loader(problem) if usual else self._same(problem)
+        self._batches = batches(problem) if usual else self._same(problem)
 
     def _plain(self, image: Any, label: Any) -> Any:
         import torch
@@ -214,44 +217,8 @@ class Form:
         synchronize(self._device)
 
 
-def _loader(problem: Problem) -> Iterator[Any]:
-    """Batches as the field's code reads them. Workers only beside a GPU: on a CPU they would take
-    the step's own cores.
-    """
-    import torch
-    from PIL import Image
-    from torchvision import transforms
-
-    height, width, channels = problem.shape
-    rng = np.random.default_rng(0)
-    raw = rng.integers(0, 256, (512, height, width, channels), np.uint8)
-    pictures = [Image.fromarray(x.squeeze(-1) if channels == 1 else x) for x in raw]
-    change = transforms.Compose(
-        [
-            transforms.RandomCrop((height, width), padding=4),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize((0.5,) * channels, (0.25,) * channels),
-        ]
-    )
-
-    class Pictures(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return problem.examples
-
-        def __getitem__(self, index: int) -> tuple[Any, int]:
-            return change(pictures[index % 512]), index % problem.num_classes
-
-    gpu = torch.cuda.is_available()
-    loader = torch.utils.data.DataLoader(
-        Pictures(), problem.batch_size, shuffle=True, num_workers=8 if gpu else 0
-    )
-    while True:
-        yield from loader
-
-
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """`kd` over each form, as median [smallest, largest] of the rounds."""
+    """Time of `kd` divided by that of each form, as median [smallest, largest] of the rounds."""
     forms = ("fastest", "fastest, bfloat16", "usual")
     head = ["pair", *(f"over PyTorch, {form}" for form in forms)]
     lines = []
@@ -260,15 +227,15 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         full = seconds["kd"]
         half = seconds.get(HALF, full)
         ours = (full, half, full)
-        quick = (
-            *(_quicker(seconds, f, g) for f, g in zip(forms, GRAPHS, strict=False)),
+        fastest = (
+            *(_faster(seconds, f, g) for f, g in zip(forms, GRAPHS, strict=False)),
             seconds["usual"],
         )
-        quotients = [str(ratio(o, f)) for o, f in zip(ours, quick, strict=True)]
+        quotients = [str(ratio(o, f)) for o, f in zip(ours, fastest, strict=True)]
         lines.append([row["case"], *quotients])
     return [head, *lines]
 
 
-def _quicker(seconds: Mapping[str, Sequence[float]], *forms: str) -> Sequence[float]:
-    """Of the forms that were timed, the one of the smaller median."""
+def _faster(seconds: Mapping[str, Sequence[float]], *forms: str) -> Sequence[float]:
+    """Seconds of the timed form with the smaller median."""
     return min((seconds[f] for f in forms if f in seconds), key=statistics.median)

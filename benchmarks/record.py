@@ -1,5 +1,6 @@
-"""What a benchmark is, and its results as JSON: a row as soon as it is measured, so that a run that
-was cut goes on.
+"""Benchmarks and their results as JSON.
+
+Each row is written as soon as it is measured, so that an interrupted run can be resumed.
 """
 
 import json
@@ -31,52 +32,53 @@ NAMES = (
     "objectives",
     "pytorch",
 )
-"""Files of this package that measure something, in the order in which they run."""
+"""Benchmarks of this package, in the order in which they run."""
 
 RESULTS = Path(__file__).parent / "results"
 
 STEADY, TRIES = 1.3, 3
-"""Largest over smallest time of the first part in rounds that count as quiet, and how often to wait
-for such rounds.
+"""Rounds are steady if the first part's largest time is at most STEADY times its smallest.
+
+Unsteady rounds are repeated, up to TRIES times in total.
 """
 
 type Row = dict[str, Any]
-"""`case`, `seconds` {part: a number for each round}, `tries`, `load` of the machine at its end, and
+"""`case`, `seconds` {part: a number for each round}, `tries`, the final `load` of the machine, and
 facts of the case.
 """
 
 
-class Made(NamedTuple):
-    """A case ready to be timed: `parts`, called in turn; and what else is known of it."""
+class Prepared(NamedTuple):
+    """A case ready to be timed: `parts`, which are called alternately, and facts to store."""
 
     parts: dict[str, Callable[[], Any]]
     facts: dict[str, Any]
 
 
 class Case(NamedTuple):
-    """A row that is to be. `make` compiles; it is called only where the row is missing."""
+    """A row to measure. `make` compiles; it is called only if the row is missing."""
 
     name: str
-    make: Callable[[], Made]
+    make: Callable[[], Prepared]
 
 
 class Benchmark(Protocol):
-    """A module of this package that measures something."""
+    """A module of this package with a benchmark."""
 
     TITLE: str
-    REPEATS: int  # rounds, unless the command says otherwise
+    REPEATS: int  # rounds, unless the command sets --repeats
 
     def cases(self, toy: bool) -> Sequence[Case]:
-        """The rows to measure; `toy` ones take seconds and show that it works, nothing else."""
+        """The rows to measure; `toy` ones take seconds and only show that it works."""
         ...
 
     def table(self, rows: Sequence[Row]) -> list[list[str]]:
-        """Lines of cells, the head first."""
+        """Lines of cells; the first is the head."""
         ...
 
 
 def setting() -> dict[str, Any]:
-    """What numbers of one file have in common."""
+    """What all numbers of a file have in common."""
     return {"jax": jax.__version__, "hardware": hardware()}
 
 
@@ -89,19 +91,19 @@ def measure(
     only: str = "",
     tell: Callable[[str], None] = print,
 ) -> list[Row]:
-    """Measures the cases that `out/NAME.json` lacks and adds each to it. Returns all rows.
+    """Measures the cases that `out/NAME.json` lacks, adds each to it and returns all rows.
 
     Args:
       name: of the file.
       benchmark: what to measure.
       out: directory of the files.
-      repeats: rounds; 0 for the benchmark's own.
+      repeats: rounds; 0 for the benchmark's default.
       toy: tiny sizes.
-      only: text that a case's name must have.
-      tell: where a line goes before each case.
+      only: text that the names of the cases must contain.
+      tell: called with a line before each case.
 
     Raises:
-      InputError: the file's rows were measured on other hardware or by another jax.
+      InputError: the file's rows were measured on other hardware or with another jax.
     """
     path = out / f"{name}.json"
     cases = benchmark.cases(toy)
@@ -112,8 +114,8 @@ def measure(
             if stored[key] != content[key]:
                 raise InputError(
                     f"{path} was measured with {key} {stored[key]}, here it is {content[key]}: "
-                    "rows that are not of one setting cannot stand in one table. Give another "
-                    "--out, or remove it."
+                    "a table cannot have rows of different settings. Give another --out, or remove "
+                    "the file."
                 )
         content = stored
     done = {row["case"] for row in content["rows"]}
@@ -121,9 +123,9 @@ def measure(
         if case.name in done or only not in case.name:
             continue
         tell(f"{name}: {case.name}")
-        made = case.make()
-        tries, seconds = steadily(made, repeats or benchmark.REPEATS)
-        row = {"case": case.name, "seconds": seconds, "tries": tries, **made.facts}
+        prepared = case.make()
+        tries, seconds = steadily(prepared, repeats or benchmark.REPEATS)
+        row = {"case": case.name, "seconds": seconds, "tries": tries, **prepared.facts}
         row |= {"load": round(os.getloadavg()[0], 2), "commit": git_commit()}
         content["rows"].append(row)
         out.mkdir(parents=True, exist_ok=True)
@@ -135,33 +137,29 @@ def measure(
     return sorted(known, key=lambda row: order.index(row["case"]))
 
 
-def steadily(made: Made, repeats: int) -> tuple[int, dict[str, list[float]]]:
-    """How often it was tried, and seconds: again where other work made the first part's own times
-    differ too much.
-
-    The last try stands, whatever it shows.
-    """
+def steadily(prepared: Prepared, repeats: int) -> tuple[int, dict[str, list[float]]]:
+    """Measures until the rounds are steady; returns the number of tries, and the last seconds."""
     tries = 0
     while True:
-        tries, seconds = tries + 1, interleave(made.parts, repeats)
+        tries, seconds = tries + 1, interleave(prepared.parts, repeats)
         if steady(next(iter(seconds.values()))) or tries == TRIES:
             return tries, seconds
 
 
 def steady(seconds: Sequence[float]) -> bool:
-    """Whether rounds count as quiet, by the times of their first part."""
+    """True if rounds are steady, from the times of their first part."""
     return max(seconds) <= STEADY * min(seconds)
 
 
 def marked(rows: Sequence[Row]) -> list[Row]:
-    """Rows whose case has a star where no try was quiet."""
+    """The rows, with a star after the names of cases whose rounds were never steady."""
     first = lambda row: next(iter(row["seconds"].values()))
     star = lambda row: "" if steady(first(row)) else " *"
     return [row | {"case": row["case"] + star(row)} for row in rows]
 
 
 def rows(name: str, out: Path = RESULTS) -> list[Row]:
-    """The stored rows of a benchmark; none where it was not run."""
+    """The stored rows of a benchmark; none if it was not run."""
     path = out / f"{name}.json"
     return json.loads(path.read_text())["rows"] if path.exists() else []
 

@@ -1,5 +1,6 @@
-"""KD of 1, 2, 4, 8 students in one program over that many runs of one, the teacher's forward
-included in each.
+"""KD of 1, 2, 4, 8 students in one program, divided by as many runs of one student.
+
+Both include the teacher's forward.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import Problem, Stepper, step_of
 from benchmarks.timer import ratio
 from kd.train.program import make_update
@@ -19,13 +20,14 @@ TITLE = "an update of several students in one program over as many updates of on
 REPEATS = 7
 
 HOW = ("vmap", "unroll")
-"""`map` puts gradients of convolutions into a loop, where XLA's CPU backend has no fast code for
-them: see kd.devices.vectorize.
+"""Without `map`, which puts gradients of convolutions into a loop.
+
+XLA's CPU backend has no fast code for them there; see `kd.devices.vectorize`.
 """
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Each kind of network by each number of seeds; on a GPU also those of the CIFAR-100 tables."""
+    """Each kind of network and number of seeds; on a GPU also those of the CIFAR-100 tables."""
     kinds, sizes = (TOYS, (2,)) if toy else (KINDS, (1, 2, 4, 8))
     gpu = jax.default_backend() == "gpu" and not toy
     net = {"name": "wrn.wrn_16_2"}
@@ -37,33 +39,33 @@ def cases(toy: bool) -> Sequence[Case]:
     ]
 
 
-def _make(section: Mapping[str, Any], seeds: int, size: int) -> Made:
-    alone = step_of("kd", Problem(section, section, size, SHAPE, CLASSES, 512))
-    return Made(
-        {"alone": alone, **{how: together(alone, seeds, how) for how in HOW}}, {"seeds": seeds}
+def _make(section: Mapping[str, Any], seeds: int, size: int) -> Prepared:
+    single = step_of("kd", Problem(section, section, size, SHAPE, CLASSES, 512))
+    return Prepared(
+        {"alone": single, **{how: together(single, seeds, how) for how in HOW}}, {"seeds": seeds}
     )
 
 
-def together(alone: Stepper, seeds: int, how: str) -> Stepper:
-    """The update of all seeds, each on a batch of its own."""
-    state = jax.tree.map(lambda x: jnp.stack([x] * seeds), alone.state)
-    size = alone.batch["image"].shape[0]
+def together(single: Stepper, seeds: int, how: str) -> Stepper:
+    """The update of all seeds in one program, each with its batch."""
+    state = jax.tree.map(lambda x: jnp.stack([x] * seeds), single.state)
+    size = single.batch["image"].shape[0]
     order = jnp.tile(jnp.arange(size)[None], (seeds, 1))
     numbers = jnp.int32(0), jnp.int32(0)
-    update = make_update(alone.step, size, how)
-    inputs = {name: alone.batch[name] for name in ("image", "label")}
+    update = make_update(single.step, size, how)
+    inputs = {name: single.batch[name] for name in ("image", "label")}
     call = lambda states, frozen, data: update(states, frozen, data, order, *numbers)
     compiled = jax.jit(call, donate_argnums=0)
-    compiled = compiled.lower(state, alone.frozen, inputs).compile()
-    return Stepper(compiled, state, alone.frozen, inputs, alone.step)
+    compiled = compiled.lower(state, single.frozen, inputs).compile()
+    return Stepper(compiled, state, single.frozen, inputs, single.step)
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Time of all students over that of as many alone, median [smallest, largest] of the rounds."""
+    """Time of all students divided by that of as many runs of one."""
     head = ["network, seeds", *HOW]
     lines = []
     for row in rows:
-        apart = [row["seeds"] * s for s in row["seconds"]["alone"]]
-        over = [str(ratio(row["seconds"][how], apart)) for how in HOW]
+        separate = [row["seeds"] * s for s in row["seconds"]["alone"]]
+        over = [str(ratio(row["seconds"][how], separate)) for how in HOW]
         lines.append([row["case"], *over])
     return [head, *lines]

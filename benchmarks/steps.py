@@ -1,6 +1,4 @@
-"""Compiled steps on made-up images, as the benchmarks time them: what the numbers are changes no
-time.
-"""
+"""Compiled steps on random images, for timing: the values of the images do not change the time."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,18 +11,17 @@ import optax
 from ml_collections import ConfigDict
 
 from configs.common import deployed, method
-from kd import build
+from kd import build, teachers
 from kd import config as configs
 from kd.data.base import class_tables
 from kd.devices import precision
 from kd.init import make_init
 from kd.step import make_step
-from kd.teachers import ensemble
 from kd.types import PyTree, Teacher
 
 
 class Problem(NamedTuple):
-    """A pair of networks, as sections of a config, and the data that they see."""
+    """A pair of networks, as sections of a config, and the sizes of their data."""
 
     teacher: Mapping[str, Any]
     student: Mapping[str, Any]
@@ -46,7 +43,7 @@ TOY = Problem(
 
 
 def batch(problem: Problem, views: int = 1) -> dict[str, jax.Array]:
-    """A minibatch, of so many rows for each image."""
+    """A batch, with `views` rows for each image."""
     n, rng = views * problem.batch_size, np.random.default_rng(0)
     return {
         "image": jnp.asarray(rng.standard_normal((n, *problem.shape)), jnp.float32),
@@ -65,7 +62,7 @@ class Stepper:
     state: Any
     frozen: Any
     batch: Any
-    step: Any  # before it was compiled
+    step: Any  # the function that was compiled
 
     def __call__(self) -> Any:
         self.state, metrics = self.compiled(self.state, self.frozen, self.batch)
@@ -73,9 +70,7 @@ class Stepper:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes of the program's temporaries, and of its arguments: weights, optimizer, banks, the
-        batch.
-        """
+        """Bytes of the program's temporaries, and of its arguments (weights, batch and more)."""
         analysis = self.compiled.memory_analysis()
         return {
             "temporary_bytes": analysis.temp_size_in_bytes,
@@ -84,26 +79,25 @@ class Stepper:
 
 
 def quickly(function: Any) -> Any:
-    """`jit` for what runs once: little is optimised, so that it compiles soon."""
+    """`jit` with few optimisations, to compile fast what runs only once."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def step_of(
     name: str,
     problem: Problem,
-    taught: Teacher | None = None,
+    teacher: Teacher | None = None,
     weights: PyTree = None,
     policy: str = "default",
 ) -> Stepper:
-    """The step of a method of METHODS as a run of the CIFAR-100 recipe has it, without
-    augmentation.
+    """The step of a method of METHODS in a run of the CIFAR-100 recipe, without augmentation.
 
     Args:
       name: of the method.
       problem: the networks and their data.
-      taught: in place of the problem's teacher.
-      weights: `frozen["teacher"]` of it.
-      policy: of `kd.devices.precision`.
+      teacher: replaces the problem's teacher.
+      weights: its `frozen["teacher"]`.
+      policy: precision, see `kd.devices.precision`.
     """
     names = (s["name"].rpartition(".")[2] for s in (problem.teacher, problem.student))
     section = deployed(name, dict(problem.teacher), dict(problem.student))
@@ -124,18 +118,18 @@ def step_of(
     labels = np.arange(problem.examples) % problem.num_classes
     # A generator that compiles in a tenth of the time.
     key = jax.random.key(0, impl="unsafe_rbg")
-    if taught is None:
-        taught, weights = (
-            ensemble.frozen(precision.network(big, policy)),
+    if teacher is None:
+        teacher, weights = (
+            teachers.frozen(precision.network(big, policy)),
             quickly(big.init)(key, example["image"]),
         )
     frozen = {
         "teacher": weights,
         "tables": jax.tree.map(jnp.asarray, class_tables(labels, problem.num_classes)),
     }
-    made = (student, objective, taught, tx)
-    state = quickly(make_init(*made))(key, frozen, example)
+    parts = (student, objective, teacher, tx)
+    state = quickly(make_init(*parts))(key, frozen, example)
     state = dataclasses.replace(state, key=jax.random.key(0))
-    step = precision.training(make_step(*made), policy)
+    step = precision.training(make_step(*parts), policy)
     compiled = jax.jit(step, donate_argnums=0).lower(state, frozen, example).compile()
     return Stepper(compiled, state, frozen, example, step)

@@ -1,6 +1,4 @@
-"""Times of several functions taken in turn, A B C A B C ..., so that whatever else the machine does
-strikes all of them.
-"""
+"""Times several functions alternately, A B C A B C ..., so that other work affects all of them."""
 
 import statistics
 import time
@@ -13,12 +11,12 @@ import jax
 def interleave(
     functions: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of each call of each function, `repeats` rounds after `warmup` that do not count.
+    """Seconds of each call of each function, in `repeats` rounds after `warmup` untimed ones.
 
     Args:
-      functions: name -> function of nothing; what it returns is waited for. One that returns a
-        float has timed itself.
-      repeats: rounds; in each, every function is called once, in the order given.
+      functions: by name, without arguments; their results are waited for. A function that returns
+        a float has measured its own seconds.
+      repeats: rounds; in each, every function is called once, in order.
       warmup: rounds before them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
@@ -33,7 +31,7 @@ def interleave(
 
 
 class Ratio(NamedTuple):
-    """Median, smallest and largest of the quotients of the rounds."""
+    """Median, smallest and largest quotient of the rounds."""
 
     median: float
     low: float
@@ -50,5 +48,5 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
 
 
 def added(*lists: Sequence[float]) -> list[float]:
-    """Sum of several functions' seconds, round by round."""
+    """Sums of several functions' seconds, round by round."""
     return [sum(round_) for round_ in zip(*lists, strict=True)]

@@ -1,6 +1,4 @@
-"""The networks of `benchmarks.pytorch` in PyTorch: WRNs and ResNets for 32 x 32 images, and the CNN
-of `kd.models.cnn`.
-"""
+"""The networks of `benchmarks.pytorch` in PyTorch: WRNs, ResNets and the CNN of `kd.models.cnn`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -51,13 +49,11 @@ class Basic(nn.Module):
 
 
 class Staged(nn.Module):
-    """Three stages of blocks, the resolution halved at the second and the third; global mean,
-    linear head.
-    """
+    """Three stages of blocks, of which two halve the resolution; a global mean; a linear head."""
 
     def __init__(self, block: type[nn.Module], widths: Sequence[int], blocks: int, classes: int):
         super().__init__()
-        after = block is Basic  # where BatchNorm and ReLU stand
+        after = block is Basic  # BatchNorm and ReLU follow convolutions, instead of preceding them
         normed = lambda width: [nn.BatchNorm2d(width), nn.ReLU()]
         stem = normed(widths[0]) if after else []
         self.stem = nn.Sequential(_conv(3, widths[0]), *stem)
@@ -96,9 +92,7 @@ class CNN(nn.Module):
 
 
 def make(name: str, classes: int) -> nn.Module:
-    """`wrn_D_W`, `resnetDx4` or `cnn_A_B_C_depth`, with PyTorch's own initialisation: time does not
-    depend on it.
-    """
+    """`wrn_D_W`, `resnetDx4` or `cnn_A_B_C_depth`, with PyTorch's default initialisation."""
     family, *numbers = name.replace("x", "_").split("_")
     sizes = [int(n) for n in numbers]
     if family == "wrn":
@@ -112,11 +106,11 @@ def make(name: str, classes: int) -> nn.Module:
 
 
 def parameters(net: nn.Module) -> int:
-    """How many numbers are trained."""
+    """Number of trained parameters."""
     return sum(p.numel() for p in net.parameters())
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits for what was sent to a GPU."""
+    """Waits until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()

@@ -1,5 +1,4 @@
-"""Compiles the step of an ensemble for a TPU slice that is not here, and writes what the compiler
-says of it.
+"""Compiles the step of an ensemble for a TPU slice without having one, and writes the figures.
 
     uv pip install "jax[tpu]" && uv run python benchmarks/tpu_aot.py docs/tpu.md
 
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# The compiler asks the machine for its chips unless it is told.
+# Without these, the compiler queries the machine for its chips.
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
 os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
@@ -31,6 +30,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from kd import teachers
 from kd.data.augment import make_augment
 from kd.devices import mesh as sharding
 from kd.init import make_init
@@ -39,12 +39,11 @@ from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.step import make_step
-from kd.teachers import ensemble
 
 TOPOLOGY, MEMBERS, TEACHER = "v5e:2x4", 8, 4
 HBM, FLOPS, BANDWIDTH, ICI = 16e9, 197e12, 819e9, 200e9
-"""Of a v5e chip: bytes, bfloat16 operations a second, bytes a second of memory, bytes a second of
-its links (1,600 Gbit/s).
+"""A v5e chip: bytes of memory, bfloat16 operations per second, bytes per second of its memory and
+of its links (1,600 Gbit/s).
 
 https://cloud.google.com/tpu/docs/v5e
 """
@@ -52,7 +51,7 @@ https://cloud.google.com/tpu/docs/v5e
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A pair of networks, the images that they see and how two members share a chip."""
+    """A pair of networks, the size of their images, and how two members share a chip."""
 
     name: str
     teacher: Callable[..., nn.Module]
@@ -75,7 +74,7 @@ CASES = (
 
 
 def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
-    """The step on the mesh, from shapes alone."""
+    """The step on the mesh, from shapes only."""
     big = case.teacher(num_classes=case.classes, dtype=case.dtype)
     small = case.student(num_classes=case.classes, dtype=case.dtype)
     objective = Weighted({"ce": CE(), "kd": KD(4.0)}, {"ce": 0.1, "kd": 0.9})
@@ -83,37 +82,37 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
     examples = NamedSharding(mesh, P("data"))
     image = (case.batch, case.size, case.size, 3)
     array = lambda shape, dtype, where: jax.ShapeDtypeStruct(shape, dtype, sharding=where)
-    whole = sharding.replicated(mesh)
+    replicated = sharding.replicated(mesh)
     batch = {
         "image": array(image, jnp.uint8, examples),
         "label": array(image[:1], jnp.int32, examples),
         "index": array(image[:1], jnp.int32, examples),
-        "epoch": array((), jnp.int32, whole),
+        "epoch": array((), jnp.int32, replicated),
     }
     one = jnp.zeros((1, *image[1:]))
     members = jax.eval_shape(
         jax.vmap(lambda key: big.init(key, one)),
         jax.eval_shape(lambda: jax.random.split(jax.random.key(0), MEMBERS)),
     )
-    of = lambda where: lambda x: array(x.shape, x.dtype, where)
-    apart = sharding.member_sharding(mesh, MEMBERS)
-    frozen = {"teacher": jax.tree.map(of(apart), members), "tables": {}}
+    on = lambda where: lambda x: array(x.shape, x.dtype, where)
+    spread_out = sharding.member_sharding(mesh, MEMBERS)
+    frozen = {"teacher": jax.tree.map(on(spread_out), members), "tables": {}}
     augment = make_augment("crop(4)|flip", (0.5,) * 3, (0.25,) * 3)
     seen = sharding.split_batch(mesh, case.batch, ("data",))
-    plain = small, objective, ensemble.ensemble(big, "probs", case.how), tx, augment
+    plain = small, objective, teachers.ensemble(big, "probs", case.how), tx, augment
     state = jax.eval_shape(
         make_init(*plain), jax.eval_shape(lambda: jax.random.key(0)), frozen, batch
     )
     step = make_step(
         small,
         objective,
-        ensemble.ensemble(big, "probs", case.how, sharding.shard_members(mesh)),
+        teachers.ensemble(big, "probs", case.how, sharding.shard_members(mesh)),
         tx,
         lambda key, batch: seen(augment(key, batch)),
         sharding.split_batch(mesh, case.batch),
     )
     compiled = sharding.compiler(mesh)(step)
-    return compiled.lower(jax.tree.map(of(whole), state), frozen, batch)
+    return compiled.lower(jax.tree.map(on(replicated), state), frozen, batch)
 
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -122,7 +121,7 @@ BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "
 
 def collectives(text: str) -> dict[str, tuple[int, int]]:
     """{kind: (how many, bytes of their results on a chip)} in a compiled program."""
-    found: dict[str, tuple[int, int]] = {}
+    totals: dict[str, tuple[int, int]] = {}
     for line in text.splitlines():
         for kind in KINDS:
             if match := re.search(rf" = (.*?) {kind}(-start)?\(", line):
@@ -130,10 +129,10 @@ def collectives(text: str) -> dict[str, tuple[int, int]]:
                     BYTES.get(dtype, 4) * int(np.prod([int(n) for n in shape.split(",") if n]))
                     for dtype, shape in re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", match[1])
                 )
-                size //= 2 if match[2] else 1  # a start holds its operands, too
-                count, total = found.get(kind, (0, 0))
-                found[kind] = count + 1, total + size
-    return found
+                size //= 2 if match[2] else 1  # a start includes its operands
+                count, total = totals.get(kind, (0, 0))
+                totals[kind] = count + 1, total + size
+    return totals
 
 
 def row(case: Case, mesh: Mesh) -> str:
@@ -143,13 +142,13 @@ def row(case: Case, mesh: Mesh) -> str:
     seconds = time.monotonic() - start
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     text = compiled.as_text()
-    assert memory and cost and text, "the TPU's compiler tells all three"
+    assert memory and cost and text, "the TPU's compiler reports all three"
     held = memory.argument_size_in_bytes
     peak = held + memory.output_size_in_bytes - memory.alias_size_in_bytes
     peak += memory.temp_size_in_bytes
-    told = collectives(text)
-    kinds = ", ".join(f"{n} {kind}" for kind, (n, _) in told.items())
-    moved = sum(size for _, size in told.values())
+    counts = collectives(text)
+    kinds = ", ".join(f"{n} {kind}" for kind, (n, _) in counts.items())
+    moved = sum(size for _, size in counts.values())
     flops, touched = cost["flops"], cost["bytes accessed"]
     bound = max(flops / FLOPS, touched / BANDWIDTH) * 1e3
     print(f"{case.name}, batch {case.batch}, {case.how}: {seconds:.0f} s, {kinds}")
@@ -187,8 +186,9 @@ HEAD = (
 
 
 def main(path: str, pattern: str = "") -> None:
-    """Writes the rows of the cases whose name has `pattern` into the page, each as it is known.
-    Needs libtpu, and no TPU.
+    """Writes the rows of the cases that contain `pattern` into the page, one by one.
+
+    Needs libtpu, but no TPU.
     """
     devices = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY)
     mesh = sharding.mesh_of(devices.devices, TEACHER)
@@ -199,9 +199,7 @@ def main(path: str, pattern: str = "") -> None:
 
 
 def _write(page: Path, new: str) -> None:
-    """Puts a row into the table between two comments, in the place of the one that begins with the
-    same four cells.
-    """
+    """Puts a row into the table between comments; replaces one with the same first four cells."""
     begin, end = "<!-- table -->\n", "<!-- /table -->"
     text = page.read_text() if page.exists() else begin + end
     before, rest = text.split(begin)

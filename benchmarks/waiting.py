@@ -1,10 +1,9 @@
-"""The share of a run's time in which its device waits for the host: dispatch, order of the
-examples, metrics, the record.
+"""The fraction of a run's time in which its device waits for the host.
 
-A run's loop over the same compiled updates, one after the other with nothing else done: what is
-more is the host's. On a CPU seconds are the processors', which other work on the machine touches
-less; what the host does while the device is busy counts there too, so that the share is the most
-that it can be.
+The host dispatches, orders examples, and records metrics. A run's loop is compared with the same
+compiled updates called one after the other. On a CPU, seconds are CPU time, which other work on the
+machine affects less. There, what the host does while the device is busy counts too, so that the
+fraction is an upper bound.
 """
 
 import os
@@ -21,12 +20,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.networks import TOYS
-from benchmarks.record import Case, Made, Row
+from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
 from kd import config
 from kd.build import spell_out
 from kd.runs.checkpoint import Checkpoints
-from kd.runs.record import Progress, Record
+from kd.runs.progress import Progress
+from kd.runs.record import Record
 from kd.runs.workdir import Workdir
 from kd.train.loop import train
 from kd.train.setup import Setup, prepare
@@ -42,18 +42,17 @@ KINDS = {
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """Small networks on grey images, whose updates are short, with a dispatch for each, and for
-    many.
+    """Small networks on grey images, whose updates are short, with one and many per dispatch.
 
-    On a CPU networks that convolve are dispatched one by one, whatever is asked for.
+    On a CPU, updates of networks with convolutions are always dispatched one by one.
     """
     kinds = {"MLP": TOYS["MLP"]} if toy else KINDS
-    alone = ("CNN",) if jax.default_backend() == "cpu" else ()
+    one_by_one = ("CNN",) if jax.default_backend() == "cpu" else ()
     many = 8 if toy else 64
     return [
         Case(f"{kind}, {n} updates a dispatch", partial(_make, net, n))
         for kind, net in kinds.items()
-        for n in ((1,) if kind in alone else (1, many))
+        for n in ((1,) if kind in one_by_one else (1, many))
     ]
 
 
@@ -63,7 +62,7 @@ def _now() -> float:
 
 
 class _Unsaved(Checkpoints):
-    """In place of checkpoints: this is about all the rest."""
+    """Writes no checkpoints, which are not measured."""
 
     def __init__(self) -> None: ...
 
@@ -72,7 +71,7 @@ class _Unsaved(Checkpoints):
     def wait(self) -> None: ...
 
 
-def _make(network: Mapping[str, Any], updates: int) -> Made:
+def _make(network: Mapping[str, Any], updates: int) -> Prepared:
     home = Path(tempfile.mkdtemp(prefix="kd-benchmark-"))
     image = np.random.default_rng(0).integers(0, 256, (64 * SIZE, SIDE, SIDE), np.uint8)
     label = np.arange(len(image)) % 10
@@ -86,11 +85,11 @@ def _make(network: Mapping[str, Any], updates: int) -> Made:
     c.eval_every = EPOCHS
     setup = prepare(spell_out(config.complete(c)))
     parts = {"alone": partial(_alone, setup), "loop": partial(_loop, setup, home)}
-    return Made(parts, {"updates": setup.plan.steps})
+    return Prepared(parts, {"updates": setup.plan.steps})
 
 
 def _alone(setup: Setup) -> float:
-    """Seconds of all dispatches, whose arguments are there, and nothing else."""
+    """Seconds of all dispatches, with arguments that are already on the device."""
     state, (frozen, data) = setup.init(), setup.inputs
     orders = [setup.order(jnp.int32(epoch)) for epoch in range(EPOCHS)]
     calls = [
@@ -110,13 +109,13 @@ def _alone(setup: Setup) -> float:
 
 
 def _loop(setup: Setup, home: Path) -> float:
-    """Seconds of the run's loop, without its evaluation and its checkpoint."""
+    """Seconds of the run's loop, without evaluation and checkpoint."""
     state = jax.block_until_ready(setup.init())
     workdir = Workdir(home)
     scores: Callable = lambda state: jax.block_until_ready(state) and {"accuracy": [0]}
     record = Record(workdir, 0)
-    with Path(os.devnull).open("w") as unheard:
-        progress = Progress("benchmark", setup.plan.steps, 0, unheard)
+    with Path(os.devnull).open("w") as null:
+        progress = Progress("benchmark", setup.plan.steps, 0, null)
         start = _now()
         train(
             state,
@@ -138,9 +137,7 @@ def _loop(setup: Setup, home: Path) -> float:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """The loop over its updates, as median [smallest, largest] of the rounds, and the share of the
-    loop that the median leaves.
-    """
+    """Time of the loop divided by that of its updates, and the fraction that the median implies."""
     lines = [["network, dispatches", "loop over updates alone", "device waits"]]
     for row in rows:
         seconds = row["seconds"]

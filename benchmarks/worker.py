@@ -1,5 +1,6 @@
-"""A part of a benchmark that runs in a process of its own, for what a process decides once:
-devices, where memory comes from.
+"""A part of a benchmark in a process of its own, for settings that hold for a process.
+
+Such as the number of devices and the memory allocator.
 """
 
 import multiprocessing
@@ -15,14 +16,15 @@ type Build = Callable[..., Callable[[], Any]]
 
 
 class Worker:
-    """Calling it has the other process call what `build(*arguments)` made there, and returns the
-    processors' seconds of that, which other work on the machine touches less.
+    """A function in another process: calling it returns the CPU seconds of a call there.
+
+    CPU time depends less than wall time on other work on the machine.
 
     Args:
-      build: a function of a module, so that it can be sent.
-      arguments: its own.
-      devices: how many it simulates on a CPU.
-      environment: variables of the process, beside those of this one.
+      build: makes the function there; must be a module's function, so that it can be pickled.
+      arguments: of `build`.
+      devices: number of simulated CPU devices.
+      environment: variables of the process, in addition to those of this one.
     """
 
     def __init__(

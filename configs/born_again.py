@@ -1,23 +1,25 @@
-"""Born-again networks: generations of one network, each learning from the one before it.
+"""Born-again networks: generations of one network, each distilled from the one before it.
 
-    uv run kd prepare fashion_mnist uv run kd run --config configs/born_again.py:generation=3 uv run
-    kd run --config configs/born_again.py:generation=3,ensemble      # learns from generations 0 to
-    2 at once uv run kd run --config configs/born_again.py:generation=1,network=resnet32x4      # on
-    CIFAR-100, wants a GPU
+    uv run kd prepare fashion_mnist
+    uv run kd run --config configs/born_again.py:generation=3
+    uv run kd run --config configs/born_again.py:generation=3,ensemble
+    uv run kd run --config configs/born_again.py:generation=1,network=resnet32x4
 
 Furlanello, Lipton, Tschannen, Itti, Anandkumar. Born-Again Neural Networks. ICML 2018.
-https://arxiv.org/abs/1805.04770. Generation 0 learns from labels; generation g has the labels and,
-at T = 1, what generation g - 1 says (section 3.1), or with `labels=0` the latter alone. Student i
-descends from student i: five seeds are five lineages, each with a start of its own in every
-generation. With `ensemble` it learns from the mean of all generations before it, those of the first
-lineage.
+https://arxiv.org/abs/1805.04770.
 
-`network` is a number, channels of the first stage of a small network on Fashion-MNIST, or a name of
-`configs/crd.py`, on CIFAR-100 by the recipe there.
+Generation 0 is trained on labels. Generation g is trained on the labels and on the predictions of
+generation g - 1 at T = 1 (section 3.1); `labels=0` leaves out the labels. The teacher of student i
+is network i of the generation before, so that five seeds are five independent lineages, with new
+initial weights in every generation. With `ensemble` the teacher is the mean of all earlier
+generations of the first lineage.
+
+`network` is the number of channels in the first stage of a small network, trained on Fashion-MNIST,
+or the name of a network in `configs/crd.py`, trained on CIFAR-100 by the recipe there (for a GPU).
 """
 
 from configs import crd, fashion_mnist
-from configs.common import parse_arg, reference
+from configs.arguments import parse_arg, reference
 
 DEFAULTS = dict(
     generation=1,
@@ -36,7 +38,7 @@ def get_config(arg=None):
     if g < 0 or (a["ensemble"] and g < 2):
         raise ValueError(f"generation={g}: expected 0 or more, and with ensemble 2 or more.")
     c = recipe(a)
-    c.seed = 1000 * g  # another order and another start in each generation
+    c.seed = 1000 * g  # other initial weights and another order of examples in each generation
     if g == 0:
         return c
     if a["labels"]:
@@ -44,18 +46,20 @@ def get_config(arg=None):
         c.objective.kd = dict(name="kd.KD", temperature=1.0)
     else:
         c.objective = dict(kd=dict(name="kd.KD", temperature=1.0))
-    before = lambda i: reference("configs/born_again.py", a, DEFAULTS, generation=i, ensemble=False)
-    once = "augment" not in c  # the same images in every epoch have one answer
+    earlier = lambda i: reference(
+        "configs/born_again.py", a, DEFAULTS, generation=i, ensemble=False
+    )
+    cache = "augment" not in c  # the images are the same in every epoch
     if a["ensemble"]:
-        c.teacher = dict(reduce="probs", cache=once)
-        c.teacher.groups = tuple(dict(config=before(i), members="0") for i in range(g))
+        c.teacher = dict(reduce="probs", cache=cache)
+        c.teacher.groups = tuple(dict(config=earlier(i), members="0") for i in range(g))
     else:
-        c.teacher = dict(config=before(g - 1), members="paired", cache=once)
+        c.teacher = dict(config=earlier(g - 1), members="paired", cache=cache)
     return c
 
 
 def recipe(a):
-    """The run of generation 0."""
+    """The config of generation 0: training on labels."""
     if a["network"].isdigit():
         c = fashion_mnist.recipe(a["seeds"], a["epochs"] or 8, a["smoke"])
         c.student = fashion_mnist.network(int(a["network"]))

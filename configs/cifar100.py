@@ -1,24 +1,30 @@
-"""Distillation on CIFAR-100 by the recipe of the field's tables (Tian et al. 2020): any pair of the
-zoo, any method.
+"""CIFAR-100: any pair of networks, any method, by the recipe of the reference tables.
 
     uv run kd prepare cifar100
     uv run kd run --config configs/cifar100.py:teacher=resnet32x4,student=resnet8x4,method=kd
 
-`method` is one of METHODS in `configs/common.py`, whose settings are those of the papers, per pair
-where they tuned them; `labels`, `tf_kd_reg` and `pskd` have no teacher. The teacher is trained by
-`configs/cifar100_teacher.py` where it is missing, or is the run `run=DIRECTORY`. `teachers=3`
-learns from an ensemble of three, reduced as `reduce` or else the method says. `epochs` shortens
-student, teacher and what an objective does over epochs in proportion, `teacher_epochs` the teacher
-alone; `holdout=0.1` evaluates both on a share of train, for choices. `precision` is that of
-training, see kd/devices/precision.py; `data` another set of images by the same recipe. Not run here
-in full: 240 epochs want a GPU, which experiments/launch/gpu.sh drives.
+The recipe is that of Tian et al. (2020), see `configs/crd.py`. Options:
 
-FSP, AB, FT and the two stages of FitNets (`method=fitnet_second`) are two runs. The first,
-`method=fsp_first` and so on, is trained where it is missing, an eighth of the epochs at a constant
-rate.
+- `teacher`, `student`: networks of `configs/crd.py`.
+- `method`: a key of METHODS in `configs/methods.py`, with the papers' settings, per pair where they
+  tuned them. `labels`, `tf_kd_reg` and `pskd` have no teacher. FSP, AB, FT and the two stages
+  of FitNets (`method=fitnet_second`) take two runs. The first (`method=fsp_first` and so on) has an
+  eighth of the epochs at a constant rate, and is trained if it is missing.
+- `run`: the directory of the teacher's run. Without it the teacher is trained by
+  `configs/cifar100_teacher.py` if it is missing.
+- `teachers=3`: an ensemble of three; `reduce` replaces the method's reduction.
+- `epochs` shortens the runs of student and teacher, and schedules of the objective in proportion;
+  `teacher_epochs` is for the teacher only.
+- `holdout=0.1` evaluates student and teacher on a tenth of the training images, for choices.
+- `precision` is that of training, see kd/devices/precision.py.
+- `data`: another data set, by the same recipe.
+
+Not run here in full: 240 epochs need a GPU. experiments/launch/gpu.sh runs them there.
 """
 
-from configs.common import (
+from configs.arguments import parse_arg, reference
+from configs.crd import EPOCHS, beyond, network, recipe, shortened
+from configs.methods import (
     DROP_LAST,
     FIRST,
     REDUCE,
@@ -28,11 +34,8 @@ from configs.common import (
     deployed,
     first_run,
     method,
-    parse_arg,
-    reference,
     taken_over,
 )
-from configs.crd import EPOCHS, beyond, network, recipe, shortened
 
 DEFAULTS = dict(
     teacher="resnet32x4",
@@ -40,7 +43,7 @@ DEFAULTS = dict(
     method="kd",
     run="",
     teachers=0,  # 0: as many as the method needs
-    reduce="",  # "": the method's, else probs
+    reduce="",  # "": that of the method, else probs
     seeds=1,
     epochs=EPOCHS,
     teacher_epochs=0,  # 0: as many as the student
@@ -79,7 +82,7 @@ def get_config(arg=None):
     if a["run"]:
         c.teacher = dict(run=a["run"], reduce=reduce)
     else:
-        own = dict(
+        options = dict(
             model=a["teacher"],
             seeds=members,
             epochs=a["teacher_epochs"] or a["epochs"],
@@ -87,10 +90,10 @@ def get_config(arg=None):
             precision=a["precision"],
             data=a["data"],
         )
-        # The model is always named: all tables then share one run of it.
-        known = dict(
+        # No default model: the reference always names it, so that all tables share one run.
+        defaults = dict(
             model="", seeds=1, epochs=EPOCHS, holdout=0.0, precision="default", data="cifar100"
         )
-        ref = reference("configs/cifar100_teacher.py", own, known)
+        ref = reference("configs/cifar100_teacher.py", options, defaults)
         c.teacher = dict(config=ref, reduce=reduce)
     return c

@@ -1,15 +1,15 @@
-"""The recipe of the CIFAR-100 tables: that of RepDistiller (Tian et al. 2020), which mdistiller and
-all later tables kept.
+"""The recipe of the CIFAR-100 tables: that of RepDistiller (Tian et al. 2020).
 
-240 epochs in batches of 64, the last of an epoch being of 16; SGD with momentum 0.9, without
-Nesterov; weight decay 5e-4 on everything that is trained, BatchNorm and the method's own modules
-included; the rate times 0.1 after epochs 150, 180, 210; zero padding before the normalisation,
-random crop and flip. Numbers are of the last epoch.
+mdistiller and all later tables kept it. 240 epochs in batches of 64, the last of an epoch being of
+16; SGD with momentum 0.9, without Nesterov; weight decay 5e-4 on everything that is trained,
+BatchNorm and the method's own modules included; learning rate times 0.1 after epochs 150, 180 and
+210; zero padding before the normalisation, random crop and flip. Accuracy is that of the last
+epoch.
 """
 
-import difflib
-
 from ml_collections import ConfigDict
+
+from configs.arguments import check_known
 
 EPOCHS = 240
 
@@ -35,10 +35,10 @@ FAMILY = {
     "ShuffleV1": "shufflenet",
     "ShuffleV2": "shufflenet",
 }
-"""The zoo: network -> file of kd/models."""
+"""Network -> file in kd/models."""
 
 SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")
-"""Students whose learning rate is 0.01 in place of 0.05."""
+"""Students with learning rate 0.01 instead of 0.05."""
 
 
 BEYOND = {
@@ -46,54 +46,51 @@ BEYOND = {
     "MobileNetV2": ("last_conv", "last_bn", "head"),
     "ShuffleV2": ("conv2", "bn2", "head"),
 }
-"""Layers after the last stage, by network or file of kd/models; of all others the head alone."""
+"""Network or file in kd/models -> layers after the last stage; ("head",) for all others."""
 
 
 def beyond(name: str) -> tuple[str, ...]:
-    """Layers of a network after its last stage."""
+    """Names of a network's layers after its last stage."""
     return BEYOND.get(name) or BEYOND.get(FAMILY[name], ("head",))
 
 
 def network(name: str) -> dict[str, str]:
-    """The section `student` of a network of the zoo. Raises ValueError that lists them where there
-    is none of that name.
+    """The section `student` of a network.
+
+    Raises:
+      ValueError: if the network is unknown. The message lists the known ones.
     """
-    if name not in FAMILY:
-        near = difflib.get_close_matches(name, FAMILY, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown network {name!r}.{hint} Known: {', '.join(FAMILY)}.")
+    check_known("network", name, FAMILY)
     return dict(name=f"{FAMILY[name]}.{name}")
 
 
 LENGTHS = ("warmup_epochs", "hold", "epochs")
-"""Settings of objectives that count epochs, in whole ones; `over` of a weight that changes does,
-too.
-"""
+"""Settings of objectives that are a number of epochs (integers)."""
 
 
-def shortened(objective: dict, epochs: int, whole: int = EPOCHS) -> dict:
-    """The section `objective` of a method, whose settings are meant for `whole` epochs, in
-    proportion for another number of them.
+def shortened(objective: dict, epochs: int, full: int = EPOCHS) -> dict:
+    """Scales the schedules in a section `objective` to another number of epochs.
 
-    A weight's `over` is meant for 240, the whole of a run by the recipe here: so it is the whole of
-    any.
+    Args:
+      objective: the section of a method.
+      epochs: the length of the run.
+      full: the length that the settings in LENGTHS are meant for. A weight's `over` is always meant
+        for the EPOCHS of the recipe here.
     """
 
-    def own(key, value):
+    def scaled(key, value):
         if key == "weight" and isinstance(value, dict) and "over" in value:
             return {**value, "over": max(value["over"] * epochs / EPOCHS, 1.0)}
-        return round(value * epochs / whole) if key in LENGTHS else value
+        return round(value * epochs / full) if key in LENGTHS else value
 
     return {
-        term: {key: own(key, value) for key, value in section.items()}
+        term: {key: scaled(key, value) for key, value in section.items()}
         for term, section in objective.items()
     }
 
 
 def recipe(name: str, seeds: int, epochs: int, holdout: float) -> ConfigDict:
-    """The run that trains this network from labels. Fewer epochs shrink the milestones of the rate
-    in proportion.
-    """
+    """The config that trains a network on labels; milestones scale with the number of epochs."""
     c = ConfigDict()
     c.data = dict(name="cifar100")
     c.seeds = seeds

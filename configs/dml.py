@@ -1,21 +1,21 @@
-"""Deep mutual learning: two networks that learn together, each from the labels and from what the
-other says.
+"""Deep mutual learning: networks that train together, on labels and on each other's predictions.
 
-    uv run kd prepare fashion_mnist uv run kd run --config configs/dml.py:peers=4-4
-    # both at once uv run kd run --config configs/dml.py:peers=8-2,alternate      # one after the
-    other on each batch uv run kd run --config configs/dml.py:peers=4-4,mutual=0        # the same
-    two without learning from one another uv run kd run --config
-    configs/dml.py:peers=resnet32-resnet32   # on CIFAR-100, wants a GPU
+    uv run kd prepare fashion_mnist
+    uv run kd run --config configs/dml.py:peers=4-4            # both updated at once
+    uv run kd run --config configs/dml.py:peers=8-2,alternate  # one after the other on each batch
+    uv run kd run --config configs/dml.py:peers=4-4,mutual=0   # the same two, labels only
+    uv run kd run --config configs/dml.py:peers=resnet32-resnet32  # CIFAR-100, needs a GPU
 
 Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018. https://arxiv.org/abs/1706.00384. The
-paper's Algorithm 1 is `alternate`. Peers are numbers, channels of the first stage of small networks
-on Fashion-MNIST, or names of `configs/crd.py` on CIFAR-100: there 200 epochs in batches of 64, SGD
-with Nesterov momentum, the rate of 0.1 divided by 10 every 60 epochs, as the paper has it; what it
-does not say (weight decay) is that of `configs/crd.py`.
+paper's Algorithm 1 is `alternate`. A peer is the number of channels in the first stage of a small
+network, trained on Fashion-MNIST, or the name of a network in `configs/crd.py`, trained on
+CIFAR-100 for 200 epochs in batches of 64 by SGD with Nesterov momentum, at a learning rate of 0.1
+that is divided by 10 every 60 epochs, as in the paper. Weight decay, which the paper does not give,
+is that of `configs/crd.py`.
 """
 
 from configs import crd, fashion_mnist
-from configs.common import parse_arg
+from configs.arguments import parse_arg
 
 DEFAULTS = dict(
     peers="4-4",
@@ -36,7 +36,7 @@ def get_config(arg=None):
     else:
         members = [crd.network(name) for name in names]
         c = cifar(names[0], a)
-    # Unrolled rather than vmapped: on a CPU convolutions are twice as fast so.
+    # MixedCohort unrolls the peers; on a CPU convolutions are then twice as fast as under vmap.
     c.student = dict(name="cohort.MixedCohort", alternate=a["alternate"])
     c.student.members = tuple(members)
     if a["mutual"]:

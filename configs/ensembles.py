@@ -1,22 +1,22 @@
-"""Fashion-MNIST: one, two, four or eight teachers of one architecture or of two, into one small
-network.
+"""Fashion-MNIST: one to eight teachers of one or two architectures, and a small student.
 
     uv run kd prepare fashion_mnist
     uv run kd run --config configs/ensembles.py:teachers=8,mixed,reduce=confidence
 
-`role=student` (the default) learns from `teachers` networks: all of one architecture (`role=dense`,
-two hidden layers of 64), or with `mixed` half of them small convolutional networks (`role=conv`),
-each of which counts `weight` times a dense one. `reduce` is that of config.teacher. `method=kd` is
-KD at T = 4 beside labels, `end2` and `hydra` learn without labels. `role=labels` has no teacher.
-Nothing is augmented, so that the teachers are asked once. `smoke` is a miniature on the digits of
-scikit-learn.
+`role=student` (the default) is distilled from `teachers` networks (1, 2, 4 or 8). All are of
+`role=dense` (two hidden layers of 64); with `mixed` half of them are small convolutional networks
+(`role=conv`), each with `weight` times the weight of a dense one. `reduce` is that of
+config.teacher. `method=kd` is KD at T = 4 with labels; `end2` and `hydra` use no labels.
+`role=labels` has no teacher. Nothing is augmented, so the teachers' logits are cached. `smoke` is a
+miniature on the digits of scikit-learn.
 
-Rates and epochs are first guesses, kept; nothing was chosen on the test set.
+Learning rates and epochs are first guesses that were kept; nothing was chosen on the test set.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import method, parse_arg, reference
+from configs.arguments import parse_arg, reference
+from configs.methods import method
 
 FILE = "configs/ensembles.py"
 DEFAULTS = dict(
@@ -32,7 +32,7 @@ DEFAULTS = dict(
 
 ROLES = ("student", "dense", "conv", "labels")
 MEMBERS = dict(dense=8, conv=4)
-"""Networks in the run of each role: those who learn from fewer take the first."""
+"""Role -> networks in its run. Students of fewer teachers take the first ones."""
 
 
 def get_config(arg=None):
@@ -49,7 +49,7 @@ def get_config(arg=None):
     c.eval_every = 5
     c.objective = dict(ce=dict(name="ce.CE"))
     if a["role"] in MEMBERS:
-        c.seed = 1000  # another order and another start than any student's
+        c.seed = 1000  # other initial weights and another order of examples than any student
         c.seeds = MEMBERS[a["role"]]
     else:
         c.seeds = a["seeds"]
@@ -70,20 +70,20 @@ def get_config(arg=None):
 
 
 def teach(c, a):
-    """The sections `teacher` and `objective` of a student."""
-    of = lambda role: reference(FILE, dict(DEFAULTS, role=role, smoke=a["smoke"]), DEFAULTS)
+    """Sets the sections `teacher` and `objective` of a student."""
+    ref = lambda role: reference(FILE, dict(DEFAULTS, role=role, smoke=a["smoke"]), DEFAULTS)
     first = lambda n: tuple(range(n))
     count = a["teachers"]
-    how = dict(reduce=a["reduce"], cache=True)
+    common = dict(reduce=a["reduce"], cache=True)
     if a["mixed"]:
         conv = count // 2
         groups = (
-            dict(config=of("dense"), members=first(count - conv)),
-            dict(config=of("conv"), members=first(conv), weight=a["weight"]),
+            dict(config=ref("dense"), members=first(count - conv)),
+            dict(config=ref("conv"), members=first(conv), weight=a["weight"]),
         )
-        c.teacher = dict(groups=groups, **how)
+        c.teacher = dict(groups=groups, **common)
     else:
-        c.teacher = dict(config=of("dense"), members=first(count), **how)
+        c.teacher = dict(config=ref("dense"), members=first(count), **common)
     c.objective = method(a["method"], "", "")
     if a["method"] == "end2":
         hold, falling = (0, 0) if a["smoke"] else (5, 10)

@@ -1,27 +1,30 @@
-"""Distillation on ImageNet by the recipe of mdistiller's tables: resnet34 to resnet18, resnet50 to
-MobileNetV1, any method.
+"""ImageNet: resnet34 to resnet18 or resnet50 to MobileNetV1, any method, by mdistiller's recipe.
 
-    uv run kd import resnet34.pth --model resnet34 --data imagenet --out runs/imagenet-resnet34 uv
-    run kd run --config
-    configs/imagenet.py:teacher=resnet34,student=resnet18,method=kd,run=runs/imagenet-resnet34
+    uv run kd import resnet34.pth --model resnet34 --data imagenet --out runs/imagenet-resnet34
+    uv run kd run --config configs/imagenet.py:method=kd,run=runs/imagenet-resnet34
 
 100 epochs in batches of 512 at learning rate 0.2 (CRD and ReviewKD 256 at 0.1, OFD 128 at 0.05),
 times 0.1 after epochs 30, 60 and 90; SGD with momentum 0.9, without Nesterov; weight decay 1e-4;
-random resized crops of 224 and flips, evaluated on the middle of an image whose shorter side is
-256. Tables use torchvision's weights as teachers (resnet34 73.31 %, resnet50 76.13 %); without
-`run` the teacher is trained by the same recipe. `method` is one of METHODS in `configs/common.py`;
-`labels`, `tf_kd_reg` and `pskd` have no teacher, and `camkd`, `end2` and `hydra` learn from
-several, as do others of `teachers=3`, reduced as `reduce` or else the method says. TFDS's
-`imagenet2012` must be prepared as array_record. `workers` processes decode. `epochs` shortens the
-schedule, and what an objective does over epochs, in proportion. Not run here: 100 epochs want GPUs
-and the data, which need registration.
-"""
+random resized crops of 224 and flips, evaluated on the central crop of an image whose shorter side
+is 256. Published tables use torchvision's weights as teachers (resnet34 73.31 %, resnet50 76.13 %).
+TFDS's `imagenet2012` must be prepared as array_record. Options:
 
-import difflib
+- `teacher`, `student`: names in FAMILY (default: resnet34, resnet18).
+- `method`: a key of METHODS in `configs/methods.py`. `labels`, `tf_kd_reg` and `pskd` have no
+  teacher; `camkd`, `end2` and `hydra` learn from several.
+- `run`: the directory of the teacher's run. Without it the teacher is trained by the same recipe.
+- `teachers=3`: an ensemble of three; `reduce` replaces the method's reduction.
+- `workers`: the number of processes that decode images.
+- `epochs` shortens the schedule, and schedules of the objective, in proportion.
+
+Not run here: 100 epochs need GPUs and the data, which require registration.
+"""
 
 from ml_collections import ConfigDict
 
-from configs.common import (
+from configs.arguments import check_known, parse_arg, reference
+from configs.crd import shortened
+from configs.methods import (
     DROP_LAST,
     FIRST,
     REDUCE,
@@ -31,11 +34,8 @@ from configs.common import (
     deployed,
     first_run,
     method,
-    parse_arg,
-    reference,
     taken_over,
 )
-from configs.crd import shortened
 
 EPOCHS = 100
 
@@ -45,9 +45,9 @@ FAMILY = {
     "resnet50": "resnet",
     "MobileNetV1": "mobilenet",
 }
-"""Network -> file of kd/models."""
+"""Network -> file in kd/models."""
 
-# mdistiller configs/imagenet: batch size and learning rate of the methods that have their own.
+# mdistiller configs/imagenet: (batch size, learning rate) of methods that do not use (512, 0.2).
 BATCH = {"crd": (256, 0.1), "crd_kd": (256, 0.1), "reviewkd": (256, 0.1), "ofd": (128, 0.05)}
 
 DEFAULTS = dict(
@@ -61,22 +61,19 @@ DEFAULTS = dict(
     holdout=0.0,
     workers=8,
     teachers=0,  # 0: as many as the method needs
-    reduce="",  # "": the method's, else probs
+    reduce="",  # "": that of the method, else probs
 )
 
 
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     for name in (a["teacher"], a["student"]):
-        if name not in FAMILY:
-            near = difflib.get_close_matches(name, FAMILY, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown network {name!r}.{hint} Known: {', '.join(FAMILY)}.")
+        check_known("network", name, FAMILY)
     c = ConfigDict()
     c.data = dict(name="imagenet", workers=a["workers"])
     c.seed, c.seeds, c.holdout = a["seed"], a["seeds"], a["holdout"]
     c.batch_size, rate = BATCH.get(a["method"], (512, 0.2))
-    c.augment = "flip"  # crops are cut out when pictures are decoded
+    c.augment = "flip"  # crops are made when images are decoded
     teacher, student = (dict(name=f"{FAMILY[a[k]]}.{a[k]}") for k in ("teacher", "student"))
     members = a["teachers"] or SEVERAL.get(a["method"], 1)
     c.student = deployed(a["method"], teacher, student, members)
@@ -89,7 +86,7 @@ def get_config(arg=None):
         name="piecewise", epochs=tuple(e * a["epochs"] / EPOCHS for e in (30, 60, 90)), factor=0.1
     )
     c.epochs = a["epochs"]
-    c.steps_per_call = 16  # each a dispatch: so often SIGTERM is heard
+    c.steps_per_call = 16  # SIGTERM is handled between dispatches
     c.eval_batch_size = 256
     c.checkpoint = dict(seconds=600.0)
     if a["method"] in DROP_LAST:
@@ -110,12 +107,12 @@ def get_config(arg=None):
     if a["run"]:
         c.teacher = dict(run=a["run"], reduce=reduce)
     else:
-        # By default another order and another start than any student's; named so that all students
-        # share it.
-        own = dict(student=a["teacher"], method="labels", seed=1000, seeds=members)
-        own |= dict(epochs=a["epochs"], holdout=a["holdout"])
-        known = dict(student="", method="", seed=0, seeds=1)
-        known |= dict(epochs=EPOCHS, holdout=0.0)
-        ref = reference("configs/imagenet.py", own, known)
+        # Another seed than any student by default. The reference always names network and method,
+        # so that all students share the run.
+        options = dict(student=a["teacher"], method="labels", seed=1000, seeds=members)
+        options |= dict(epochs=a["epochs"], holdout=a["holdout"])
+        defaults = dict(student="", method="", seed=0, seeds=1)
+        defaults |= dict(epochs=EPOCHS, holdout=0.0)
+        ref = reference("configs/imagenet.py", options, defaults)
         c.teacher = dict(config=ref, reduce=reduce)
     return c

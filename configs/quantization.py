@@ -1,19 +1,19 @@
-"""Fashion-MNIST on eight bits: a small student, distilled in floating point and then fine-tuned on
-the grids of int8.
+"""Fashion-MNIST in int8: a small student, distilled in float and fine-tuned with int8 rounding.
 
     uv run kd prepare fashion_mnist
     uv run kd run --config configs/quantization.py:role=int8
 
-`:role=int8` (the default) starts from `:role=float`, in which BatchNorm has learnt its statistics,
-and goes on for a few epochs with the same teacher and the same objective; `:role=longer` goes on as
-long without quantization, to tell the two effects apart. `:size=small` is below 10,000 parameters,
-`:size=large` below 50,000. All learn from the one network of `:role=teacher`. Its logits are
-computed once: students see the images as they are, so that two cores train five in minutes.
+`:role=float` is distilled in floating point, where BatchNorm learns its statistics. `:role=int8`
+(the default) starts from it and continues for a few epochs with the same teacher and objective.
+`:role=longer` continues as long without quantization, to separate the two effects. `:size=small`
+has fewer than 10,000 parameters, `:size=large` fewer than 50,000. The teacher of all is the one
+network of `:role=teacher`. The students' images are not augmented, so its logits are cached, and
+two cores train five students in minutes.
 """
 
 from ml_collections import ConfigDict
 
-from configs.common import parse_arg, reference
+from configs.arguments import parse_arg, reference
 
 DEFAULTS = dict(role="int8", size="small", seeds=5, holdout=0.0)
 
@@ -50,7 +50,7 @@ def get_config(arg=None):
     if a["role"] != "float":
         c.init = dict(config=ref(role="float"))
         c.epochs = 2
-        # with BatchNorm at rest 0.01 diverges, in floating point too
+        # with BatchNorm's statistics fixed 0.01 diverges, in floating point too
         c.optimizer.learning_rate = 0.001
         c.schedule = dict(name="cosine")
     if a["role"] == "int8":

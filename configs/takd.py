@@ -1,31 +1,31 @@
-"""Teacher assistants: a chain of networks, each learning from the one before it, or from all before
-it.
+"""Teacher assistants: a chain of networks, each distilled from the one before or all before it.
 
-    uv run kd prepare fashion_mnist uv run kd run --config configs/takd.py:path=16-8-2
-    # 16 channels teach 8, which teach 2 uv run kd run --config configs/takd.py:path=16-8-4-2,dense
-    # 2 learn from 4, 8 and 16 at once uv run kd run --config
-    configs/takd.py:path=resnet110-resnet20-resnet8,data=cifar10      # wants a GPU
+    uv run kd prepare fashion_mnist
+    uv run kd run --config configs/takd.py:path=16-8-2          # 16 channels -> 8 -> 2
+    uv run kd run --config configs/takd.py:path=16-8-4-2,dense  # 4, 8 and 16 are teachers of 2
+    uv run kd run --config configs/takd.py:path=resnet110-resnet20-resnet8,data=cifar10
 
 Mirzadeh et al. Improved Knowledge Distillation via Teacher Assistant. AAAI 2020.
 https://arxiv.org/abs/1902.03393. `dense`: Son et al. Densely Guided Knowledge Distillation using
-Multiple Teacher Assistants. ICCV 2021. https://arxiv.org/abs/2009.08825; each of those before
-counts the same. The paper drops each of them at random in an update; `reduce=random` keeps one,
-drawn anew for each update, which is the far end of that.
+Multiple Teacher Assistants. ICCV 2021. https://arxiv.org/abs/2009.08825; all teachers have the same
+weight. That paper drops each teacher at random in an update; `reduce=random` keeps exactly one,
+drawn anew for each update, which is the extreme case.
 
-`path` is the chain: one name alone learns from labels. A number is a small network of so many
-channels in its first stage, on Fashion-MNIST; names are those of `configs/crd.py`, on CIFAR. Every
-network before the last is one run of one seed, as in the papers, shared by all chains that begin
-alike; the last has `seeds`.
+`path` is the chain; a single name is trained on labels. A number is the number of channels in the
+first stage of a small network, on Fashion-MNIST; names are those of `configs/crd.py`, on CIFAR (for
+a GPU). Every network before the last is one run of one seed, as in the papers, shared by all chains
+with the same beginning; the last has `seeds`.
 
-What the papers leave open or chose by search on the test set (temperature, weight, rate) is
-Hinton's KD at T = 4, weight 0.9. On CIFAR 160 epochs, batch 128 and weight decay 1e-4 are TAKD's;
-its rate of 0.1, which its code never uses (a slip of its schedule leaves 0.01), is divided by 10
-after a half and three quarters, as the paper has it.
+Temperature, weight and learning rate, which the papers leave open or chose on the test set, are
+Hinton's KD at T = 4 with weight 0.9. On CIFAR 160 epochs, batch size 128 and weight decay 1e-4 are
+TAKD's. The learning rate of 0.1, divided by 10 after a half and three quarters, is the paper's; its
+code trains at 0.01 because of a slip in its schedule.
 """
 
 from configs import fashion_mnist
-from configs.common import method, parse_arg, reference
+from configs.arguments import parse_arg, reference
 from configs.crd import network, recipe
+from configs.methods import method
 
 DEFAULTS = dict(
     path="16-8-2",
@@ -41,30 +41,28 @@ DEFAULTS = dict(
 
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
-    *before, last = a["path"].split("-")
+    *teachers, last = a["path"].split("-")
     c = small(last, a) if a["data"] == "fashion_mnist" else cifar(last, a)
     c.seed = a["seed"]
-    if not before:
+    if not teachers:
         return c
     c.objective = method("kd", "", "")
-    once = "augment" not in c  # the same images in every epoch have one answer
-    if not a["dense"] or len(before) < 2:
-        c.teacher = dict(config=run(before, a), cache=once)
+    cache = "augment" not in c  # the images are the same in every epoch
+    if not a["dense"] or len(teachers) < 2:
+        c.teacher = dict(config=run(teachers, a), cache=cache)
         return c
-    c.teacher = dict(reduce=a["reduce"], cache=once)
-    c.teacher.groups = tuple(dict(config=run(before[: i + 1], a)) for i in range(len(before)))
+    c.teacher = dict(reduce=a["reduce"], cache=cache)
+    c.teacher.groups = tuple(dict(config=run(teachers[: i + 1], a)) for i in range(len(teachers)))
     return c
 
 
 def run(path, a):
-    """The config of the network at the end of a path, which is to teach: one seed, that no student
-    has.
-    """
+    """The reference of a teacher: the last network of a path, with a seed that no student has."""
     dense = a["dense"] and len(path) > 2
     reduce = a["reduce"] if dense else DEFAULTS["reduce"]
-    own = dict(path="-".join(path), dense=dense, reduce=reduce, seeds=1)
-    own["seed"] = 1000 + len(path)
-    return reference("configs/takd.py", a, DEFAULTS, **own)
+    changes = dict(path="-".join(path), dense=dense, reduce=reduce, seeds=1)
+    changes["seed"] = 1000 + len(path)
+    return reference("configs/takd.py", a, DEFAULTS, **changes)
 
 
 def small(width, a):

@@ -1,20 +1,25 @@
-"""Students that are their own teacher, on Fashion-MNIST: no other network is trained.
+"""Fashion-MNIST: students that need no other network, each its own teacher.
 
     uv run kd prepare fashion_mnist
     uv run kd run --config configs/teacher_free.py:method=mean_teacher
     uv run kd run --config configs/teacher_free.py:method=pskd,seeds=5
 
-`method` is `mean_teacher` (Tarvainen, Valpola. NeurIPS 2017. https://arxiv.org/abs/1703.01780: the
-student agrees with the mean of its own weights over the updates, a loss that ramps up over the
-first epochs; all images have their labels here, and the loss is KL in place of the paper's squared
-error of probabilities), `tf_kd` (Yuan et al. CVPR 2020. https://arxiv.org/abs/1909.11723: a virtual
-teacher), `pskd` (Kim et al. ICCV 2021. https://arxiv.org/abs/2006.12000: its own predictions of the
-epoch before), `smoothing` (Szegedy et al. CVPR 2016, of 0.1) or `labels`, what all are compared
-with.
+`method` is one of:
+
+- `mean_teacher`: Tarvainen, Valpola. NeurIPS 2017. https://arxiv.org/abs/1703.01780. The teacher is
+  an average of the student's own weights over the updates; its loss ramps up over the first epochs.
+  Here all images have labels, and the loss is KL instead of the paper's squared error of
+  probabilities.
+- `tf_kd`: a virtual teacher, Yuan et al. CVPR 2020. https://arxiv.org/abs/1909.11723.
+- `pskd`: the student's predictions of the epoch before, Kim et al. ICCV 2021.
+  https://arxiv.org/abs/2006.12000.
+- `smoothing`: label smoothing of 0.1, Szegedy et al. CVPR 2016.
+- `labels`: the baseline.
 """
 
 from configs import fashion_mnist
-from configs.common import METHODS, parse_arg
+from configs.arguments import parse_arg
+from configs.methods import METHODS
 
 DEFAULTS = dict(method="mean_teacher", width=8, seeds=5, epochs=12, smoke=False)
 

@@ -1,12 +1,13 @@
-"""Furlanello et al. Born-Again Neural Networks. ICML 2018: generations of one network, and the
-ensemble of generations.
+"""Born-again networks: generations of one network, and the ensemble of generations.
 
-    uv run kd prepare fashion_mnist uv run kd table experiments/born_again.py            # ours, on
-    Fashion-MNIST uv run kd table experiments/born_again.py:cifar      # CIFAR-100, three networks
-    of the zoo: wants a GPU uv run kd table experiments/born_again.py:smoke      # on the embedded
-    digits, one epoch
+Furlanello et al. Born-Again Neural Networks. ICML 2018.
 
-Five lineages. Budgets are minutes on two CPU cores.
+    uv run kd prepare fashion_mnist
+    uv run kd table experiments/born_again.py        # ours, on Fashion-MNIST
+    uv run kd table experiments/born_again.py:cifar  # CIFAR-100, three networks; needs a GPU
+    uv run kd table experiments/born_again.py:smoke  # on scikit-learn's digits, one epoch
+
+Five lineages (seeds). Budgets are minutes on two CPU cores.
 """
 
 GENERATIONS = 3
@@ -48,15 +49,17 @@ def get_experiment(arg=None):
 
 
 def rows(budget):
-    """Generation 0, those after it, with and without labels, and what learns from all of them."""
-    own = lambda which: dict(budget=budget[which]) if budget else {}
-    found = {"generation 0, from labels": dict(args=dict(generation=0), **own("first"))}
+    """Generation 0, later ones, one without labels, and the student of the ensemble."""
+    minutes = lambda row: dict(budget=budget[row]) if budget else {}
+    table_rows = {"generation 0, from labels": dict(args=dict(generation=0), **minutes("first"))}
     for g in range(1, GENERATIONS + 1):
-        found[f"generation {g}"] = dict(args=dict(generation=g), **own("next"))
-    found["generation 1, without labels"] = dict(args=dict(generation=1, labels=0), **own("next"))
-    together = dict(args=dict(generation=GENERATIONS, ensemble=True), **own("last"))
-    found[f"ensemble of generations 0 to {GENERATIONS - 1}, first lineage"] = dict(
-        together, metric="teacher_accuracy"
+        table_rows[f"generation {g}"] = dict(args=dict(generation=g), **minutes("next"))
+    table_rows["generation 1, without labels"] = dict(
+        args=dict(generation=1, labels=0), **minutes("next")
     )
-    found["what learns from that ensemble"] = together
-    return found
+    student_of_all = dict(args=dict(generation=GENERATIONS, ensemble=True), **minutes("last"))
+    table_rows[f"ensemble of generations 0 to {GENERATIONS - 1}, first lineage"] = dict(
+        student_of_all, metric="teacher_accuracy"
+    )
+    table_rows["what learns from that ensemble"] = student_of_all
+    return table_rows

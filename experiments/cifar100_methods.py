@@ -1,14 +1,13 @@
-"""Labels, KD, DKD, DIST and CRD for two pairs of CIFAR-100, five seeds in one program: what a GPU
-runs first, in this order.
+"""Labels, KD, DKD, DIST and CRD on two pairs of CIFAR-100: what a GPU runs first, in this order.
 
-    experiments/launch/gpu.sh                                                # in pieces under ten
-    minutes, benchmarks first uv run kd table experiments/cifar100_methods.py:precision=bfloat16
-    # the same runs without them uv run kd table experiments/cifar100_methods.py:toy
-    # digits, one epoch: shows that it runs
+    experiments/launch/gpu.sh  # in pieces of less than ten minutes, benchmarks first
+    uv run kd table experiments/cifar100_methods.py:precision=bfloat16  # the same runs only
+    uv run kd table experiments/cifar100_methods.py:toy  # digits, one epoch: shows that it runs
 
-Numbers of labels, KD and CRD are those of Tian et al. (2020), of the last epoch; that of DKD is of
-Zhao et al. (2022), of the best test epoch, and that of DIST of Huang et al. (2022), whose selection
-is not told. Ours are of the last epoch.
+Five seeds in one program. The papers' numbers for labels, KD and CRD are those of the last epoch in
+Tian et al. (2020), that for DKD is of the best test epoch in Zhao et al. (2022), and that for DIST
+is from Huang et al. (2022), which does not say how the epoch was selected. Ours are of the last
+epoch.
 """
 
 from configs.common import parse_arg
@@ -21,7 +20,7 @@ PAIRS = {
     "wrn_40_2->wrn_16_2": [75.61, 73.26, 74.92, 76.24, None, 75.48],
     "resnet32x4->resnet8x4": [79.42, 72.5, 73.33, 76.32, 76.31, 75.51],
 }
-"""Pair -> the papers' accuracy in % of ROWS."""
+"""Pair -> the papers' accuracy in %, for each of ROWS."""
 
 ROWS = {
     "teacher": ("", CRD),
@@ -31,7 +30,7 @@ ROWS = {
     "DIST": ("dist", DIST),
     "CRD": ("crd", CRD),
 }
-"""Row -> method of `configs/cifar100.py`, and the source of the number."""
+"""Row -> method of `configs/cifar100.py`, and source of the paper's number."""
 
 TOY = {"resnet14->resnet8": [None] * 6}
 
@@ -40,35 +39,35 @@ DEFAULTS = dict(toy=False, precision="default", seeds=5)
 
 def get_experiment(arg=None):
     a = parse_arg(arg, **DEFAULTS)
-    own = {} if a["precision"] == "default" else dict(precision=a["precision"])
+    settings = {} if a["precision"] == "default" else dict(precision=a["precision"])
     if a["toy"]:
-        own |= dict(data="digits", epochs=1)
+        settings |= dict(data="digits", epochs=1)
     pairs = TOY if a["toy"] else PAIRS
     return dict(
         title="CIFAR-100, five methods on two pairs",
         note="Digits after one epoch: these numbers mean nothing." if a["toy"] else "",
         digits=2,
-        # A table for each pair: the first is finished before the second begins.
+        # A table for each pair, so that the first is finished before the second begins.
         tables=[
-            pair_table(pair, paper, own, a["seeds"], a["toy"]) for pair, paper in pairs.items()
+            pair_table(pair, paper, settings, a["seeds"], a["toy"]) for pair, paper in pairs.items()
         ],
     )
 
 
-def pair_table(pair, paper, own, seeds, toy):
+def pair_table(pair, paper, settings, seeds, toy):
     teacher, student = pair.split("->")
     rows = {}
     for (row, (method, source)), number in zip(ROWS.items(), paper, strict=True):
         if toy and method not in ("", "kd"):
             continue
         if method:
-            args = dict(method=method, teacher=teacher, student=student, **own)
+            args = dict(method=method, teacher=teacher, student=student, **settings)
             rows[row] = dict(config="configs/cifar100.py", args=args, seeds=seeds)
         else:
             config = "configs/cifar100_teacher.py"
-            args = dict(model=teacher, **own)
+            args = dict(model=teacher, **settings)
             if row != "teacher":
-                args = dict(model=student, seed=0, **own)
+                args = dict(model=student, seed=0, **settings)
             rows[row] = dict(config=config, args=args)
             if row != "teacher":
                 rows[row]["seeds"] = seeds

@@ -1,14 +1,16 @@
-"""Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020, Table 1: teacher and
-student of one family. arXiv 1910.10699.
+"""CRD, Table 1: many methods, with teacher and student of one architecture family.
 
-    uv run kd prepare cifar100 uv run kd table experiments/crd_table1.py --dry_run       # what
-    would run uv run kd table experiments/crd_table1.py --only "kd,"    # one row uv run kd table
-    experiments/crd_table1.py:smoke --only "resnet8"  # one epoch: shows that it runs
+Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020. arXiv 1910.10699.
 
-Numbers of the paper are of the last epoch, mean of five runs, one teacher for all, as
-RepDistiller's README has them. Ready for a GPU: 240 epochs of these networks take days on CPU
-cores. FSP, AB and FT train in two runs, the first of which is trained where it is missing; FSP
-needs equal widths, which wrn_40_2 and wrn_40_1 do not have.
+    uv run kd prepare cifar100
+    uv run kd table experiments/crd_table1.py --dry_run     # what would run
+    uv run kd table experiments/crd_table1.py --only "kd,"  # one row
+    uv run kd table experiments/crd_table1.py:smoke --only resnet8  # one epoch: shows that it runs
+
+The paper's numbers are of the last epoch, means of five runs with one teacher, from the README of
+RepDistiller. Meant for a GPU: 240 epochs of these networks take days on CPU cores. FSP, AB and FT
+train in two runs; the first is trained if it does not exist. FSP needs equal widths, which wrn_40_2
+and wrn_40_1 do not have.
 """
 
 PAPER = "Tian, Krishnan, Isola 2020 (CRD), Table 1"
@@ -28,7 +30,7 @@ STUDENTS = {
     "resnet8x4": 72.5,
     "vgg8": 70.36,
 }
-"""Networks from labels alone, the paper's accuracy in %."""
+"""Networks trained from labels -> the paper's accuracy in %."""
 
 PAIRS = (
     "wrn_40_2->wrn_16_2",
@@ -73,7 +75,7 @@ def get_experiment(arg=None):
 
 
 def from_labels(short):
-    """The teachers, one run each, and the students, five."""
+    """Teachers, one seed each, and students, five seeds."""
     config = "configs/cifar100_teacher.py"
     return dict(
         title="Networks from labels",

@@ -1,20 +1,22 @@
-"""Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020, Table 2: teacher and
-student of two families. arXiv 1910.10699.
+"""CRD, Table 2: many methods, with teacher and student of two architecture families.
 
-    uv run kd prepare cifar100 uv run kd table experiments/crd_table2.py --dry_run       # what
-    would run uv run kd table experiments/crd_table2.py --only "kd,"    # one row uv run kd table
-    experiments/crd_table2.py:smoke --only "resnet8"  # one epoch: shows that it runs
+Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020. arXiv 1910.10699.
 
-Numbers of the paper are of the last epoch, mean of five runs, one teacher for all, as
-RepDistiller's README has them. Ready for a GPU: 240 epochs of these networks take days on CPU
-cores. AB and FT train in two runs, the first of which is trained where it is missing.
+    uv run kd prepare cifar100
+    uv run kd table experiments/crd_table2.py --dry_run     # what would run
+    uv run kd table experiments/crd_table2.py --only "kd,"  # one row
+    uv run kd table experiments/crd_table2.py:smoke --only resnet8  # one epoch: shows that it runs
+
+The paper's numbers are of the last epoch, means of five runs with one teacher, from the README of
+RepDistiller. Meant for a GPU: 240 epochs of these networks take days on CPU cores. AB and FT train
+in two runs; the first is trained if it does not exist.
 """
 
 PAPER = "Tian, Krishnan, Isola 2020 (CRD), Table 2"
 
 TEACHERS = {"vgg13": 74.64, "ResNet50": 79.34, "resnet32x4": 79.42, "wrn_40_2": 75.61}
 STUDENTS = {"MobileNetV2": 64.6, "vgg8": 70.36, "ShuffleV1": 70.5, "ShuffleV2": 71.82}
-"""Networks from labels alone, the paper's accuracy in %."""
+"""Networks trained from labels -> the paper's accuracy in %."""
 
 PAIRS = (
     "vgg13->MobileNetV2",
@@ -59,7 +61,7 @@ def get_experiment(arg=None):
 
 
 def from_labels(short):
-    """The teachers, one run each, and the students, five."""
+    """Teachers, one seed each, and students, five seeds."""
     config = "configs/cifar100_teacher.py"
     return dict(
         title="Networks from labels",

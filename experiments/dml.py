@@ -1,27 +1,29 @@
-"""Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018: two networks that learn together.
+"""Deep mutual learning: two networks that train together and teach each other.
 
-    uv run kd prepare fashion_mnist uv run kd table experiments/dml.py            # ours, on
-    Fashion-MNIST uv run kd table experiments/dml.py:cifar      # of the paper's Table 2 what the
-    zoo has: wants a GPU uv run kd table experiments/dml.py:smoke      # on the embedded digits, one
-    epoch
+Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018.
 
-Columns are the two peers. Budgets are minutes on two CPU cores, five seeds.
+    uv run kd prepare fashion_mnist
+    uv run kd table experiments/dml.py        # ours, on Fashion-MNIST
+    uv run kd table experiments/dml.py:cifar  # the part of Table 2 that kd has; needs a GPU
+    uv run kd table experiments/dml.py:smoke  # on scikit-learn's digits, one epoch
+
+Columns are the two peers. Five seeds. Budgets are minutes on two CPU cores.
 """
 
 PAPER = "Zhang et al. 2018 (DML), Table 2"
 
 PAIRS = {"4 and 4 channels": ("4-4", (6, 6, 10)), "4 and 2 channels": ("4-2", (5, 5, 8))}
-"""Title -> peers, and minutes of each row."""
+"""Table -> peers, and minutes of each row."""
 
 CIFAR = {
     "ResNet-32 and ResNet-32": ("resnet32-resnet32", (68.99, 68.99), (71.19, 70.75)),
     "WRN-28-10 and ResNet-32": ("wrn_28_10-resnet32", (78.69, 68.99), (78.96, 70.73)),
     "WRN-28-10 and WRN-28-10": ("wrn_28_10-wrn_28_10", (78.69, 78.69), (80.28, 80.08)),
 }
-"""Title -> peers, and the paper's accuracy of both without one another and with.
+"""Table -> peers, and the paper's accuracy of both, trained independently and mutually.
 
-Its numbers could not be looked up again: they stand in brackets. Its three pairs with a MobileNet
-are left out, for what the paper made of that network for images of 32 x 32 is not known here.
+The numbers could not be looked up again and are printed in brackets. The paper's three pairs with a
+MobileNet are left out, because its version for images of 32 x 32 is not known.
 """
 
 COLUMNS = {
@@ -67,12 +69,10 @@ def get_experiment(arg=None):
 
 
 def rows(peers, budgets, numbers=(None, None)):
-    """Without one another, together at once, and one after the other, which is the paper's
-    Algorithm 1.
-    """
-    alone, both, turns = ({} if b is None else dict(budget=b) for b in budgets)
+    """Peers trained independently, updated together, or in turns as in the paper's Algorithm 1."""
+    independent, joint, turns = ({} if b is None else dict(budget=b) for b in budgets)
     return {
-        "each on its own": dict(args=dict(mutual=0, **peers), paper=numbers[0], **alone),
-        "mutually, at once": dict(args=peers, **both),
+        "each on its own": dict(args=dict(mutual=0, **peers), paper=numbers[0], **independent),
+        "mutually, at once": dict(args=peers, **joint),
         "mutually, in turns": dict(args=dict(alternate=True, **peers), paper=numbers[1], **turns),
     }

@@ -1,15 +1,19 @@
-"""Ensembles of teachers, tables of ours: how many, of which architectures, and how their outputs
-become one target.
+"""Ensembles of teachers: how many, of which architectures, and how their outputs are combined.
 
-    uv run kd prepare fashion_mnist uv run kd table experiments/ensembles.py uv run kd table
-    experiments/ensembles.py:smoke      # in miniature, on the digits of scikit-learn uv run kd
-    prepare cifar100 && uv run kd table experiments/ensembles.py:cifar100     # wants a GPU
+Tables of ours.
 
-    uv run kd prepare mnist     # then, of the two last rows, and of any student, what they do not
-    know: uv run kd uncertainty "runs/ensembles-method=end2,seeds=5" --foreign mnist
+    uv run kd prepare fashion_mnist
+    uv run kd table experiments/ensembles.py
+    uv run kd table experiments/ensembles.py:smoke  # in miniature, on scikit-learn's digits
+    uv run kd prepare cifar100 && uv run kd table experiments/ensembles.py:cifar100  # needs a GPU
+
+Then the uncertainty of the students in the last two rows, or of any other:
+
+    uv run kd prepare mnist
+    uv run kd uncertainty "runs/ensembles-method=end2,seeds=5" --foreign mnist
 
 All 60 000 training images, five students in one program. Budgets are minutes on two CPU cores,
-about 75 in all, from processor seconds of an epoch: 10 for the eight dense teachers, 95 for the
+about 75 in total, from the CPU seconds of an epoch: 10 for the eight dense teachers, 95 for the
 four convolutional ones, 4 for five students.
 """
 
@@ -84,21 +88,22 @@ def get_experiment(arg=None):
 
 
 def teachers():
-    """Each network, and the ensemble of all."""
-    together = dict(metric="accuracy(ensemble=True)")
+    """Mean accuracy of single networks, and accuracy of their ensemble."""
+    ensemble = dict(metric="accuracy(ensemble=True)")
     dense = dict(args=dict(role="dense"), budget=BUDGETS["dense"])
     conv = dict(args=dict(role="conv"), budget=BUDGETS["conv"])
     return {
         "dense, one": dense,
-        "dense, all eight": {**dense, **together},
+        "dense, all eight": {**dense, **ensemble},
         "convolutional, one": conv,
-        "convolutional, all four": {**conv, **together},
+        "convolutional, all four": {**conv, **ensemble},
     }
 
 
 def cifar100():
-    """Three teachers of one architecture, as the public code of CA-MKD trains them; its numbers
-    could not be verified and are left out.
+    """Three teachers of one architecture, as in the public code of CA-MKD.
+
+    Its numbers could not be verified and are left out.
     """
     reduced = {
         "mean of the losses": dict(reduce="each", method="camkd"),

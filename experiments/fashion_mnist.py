@@ -1,11 +1,12 @@
-"""Fashion-MNIST, a table of ours: what distillation from five convolutional networks buys students
-of four sizes.
+"""Fashion-MNIST: five convolutional teachers distilled into students of four sizes.
 
-uv run kd prepare fashion_mnist
-uv run kd table experiments/fashion_mnist.py
+A table of ours.
 
-Budgets are minutes of a run that shares two CPU cores with one other (`--jobs 2`), five seeds in
-one program: two hours in all.
+    uv run kd prepare fashion_mnist
+    uv run kd table experiments/fashion_mnist.py
+
+Five seeds in one program. Budgets are minutes of a run that shares two CPU cores with another one
+(`--jobs 2`): two hours in total.
 """
 
 BUDGET_OF_WIDTH = {2: 8, 4: 12, 8: 20, 16: 35}

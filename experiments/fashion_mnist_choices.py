@@ -1,10 +1,11 @@
-"""Which temperature suits students of Fashion-MNIST, tried on a tenth of the training images in
-place of the test set.
+"""The temperature for students on Fashion-MNIST, chosen on held-out training images.
+
+A tenth of the training images is evaluated in place of the test set.
 
     uv run kd prepare fashion_mnist
     uv run kd table experiments/fashion_mnist_choices.py
 
-Budgets are minutes on two CPU cores, two seeds in one program.
+Two seeds in one program. Budgets are minutes on two CPU cores.
 """
 
 TEMPERATURES = (1, 2, 4)

@@ -1,19 +1,20 @@
-"""What Hinton, Vinyals, Dean 2015, section 3, leave open, tried on a tenth of the training images
-in place of the test set.
+"""Settings that Hinton, Vinyals, Dean 2015, section 3, leave open, chosen on held-out images.
+
+A tenth of the training images is evaluated in place of the test set.
 
     uv run kd prepare mnist
     uv run kd table experiments/hinton2015_choices.py
 
-`configs/hinton2015_mnist.py` is where choices are written down. Budgets are minutes on two CPU
-cores, two seeds in one program.
+`configs/hinton2015_mnist.py` has the settings that were chosen. Two seeds in one program. Budgets
+are minutes on two CPU cores.
 """
 
 RATES = (3e-4, 1e-3)
 HARD = (0.0, 0.1, 0.5, 0.8, 0.9, 0.95)
-"""Weights of the labels beside the teacher's answers at T = 20."""
+"""Weights of the labels; the rest is on the teacher's outputs at T = 20."""
 
 EARLIER = dict(drop=0.2)
-"""The teacher before the choice of its inputs: the students of these tables are its own."""
+"""The teacher before its dropout of inputs was chosen; these tables show students of it."""
 
 
 def get_experiment(arg=None):

@@ -1,13 +1,15 @@
-"""Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, section 3: MNIST.
-arXiv 1503.02531.
+"""Knowledge distillation on MNIST, section 3 of Hinton et al. 2015.
 
-    uv run kd prepare mnist uv run kd table experiments/hinton2015_mnist.py            # runs what
-    is missing, prints the tables uv run kd table experiments/hinton2015_mnist.py --print    #
-    prints alone uv run kd table experiments/hinton2015_mnist.py:smoke      # in miniature
+Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015. arXiv 1503.02531.
 
-The study of temperatures is `experiments/hinton2015_temperatures.py`. Budgets are minutes of a run
-that has two CPU cores to itself, five seeds in one program. They come from the time of an update of
-100 images: 70 ms of five teachers, 25 ms of five students.
+    uv run kd prepare mnist
+    uv run kd table experiments/hinton2015_mnist.py          # runs what is missing and prints
+    uv run kd table experiments/hinton2015_mnist.py --print  # only prints
+    uv run kd table experiments/hinton2015_mnist.py:smoke    # in miniature
+
+`experiments/hinton2015_temperatures.py` compares temperatures. Five seeds in one program. Budgets
+are minutes of a run that has two CPU cores to itself. They are computed from the time of an update
+with 100 images: 70 ms for five teachers, 25 ms for five students.
 """
 
 PAPER = "Hinton, Vinyals, Dean 2015, section 3"
@@ -55,7 +57,7 @@ def main_rows():
             ),
             at_least=0.7,
         ),
-        # Ours: not in the paper.
+        # Not in the paper.
         "ensemble of the teachers": dict(args=TEACHER, metric="errors(ensemble=True)", budget=40),
         "student of the ensemble, without any label": dict(
             args=dict(of="ensemble", hard=0.0), budget=10
@@ -64,11 +66,10 @@ def main_rows():
 
 
 def transfer_rows():
-    """The bias is chosen on validation, or as the paper did: the engine adds "chosen on test" to
-    the latter.
+    """Students without some classes, with a bias chosen on validation, or on test as in the paper.
 
-    The teachers have seen the validation images and the students have not: what is chosen there is
-    a number of the student's.
+    `kd table` marks the latter with "chosen on test". The teachers were trained on the validation
+    images and the students were not, so that a bias chosen on them is right for the students.
     """
     on_test = "chosen_on='test'"
     no3 = dict(args=NO3, budget=10)

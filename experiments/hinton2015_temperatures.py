@@ -1,14 +1,15 @@
-"""Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015, section 3:
-temperatures. arXiv 1503.02531.
+"""Temperatures of distillation on MNIST, section 3 of Hinton et al. 2015.
 
-    uv run kd prepare mnist uv run kd table experiments/hinton2015_temperatures.py            # runs
-    what is missing, prints the table uv run kd table experiments/hinton2015_temperatures.py:smoke
-    # in miniature
+Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015. arXiv 1503.02531.
 
-Students of `experiments/hinton2015_mnist.py`, and of its teacher, with half the weight on labels at
-every temperature: so many labels suit T = 20 less well than the nine tenths there, but no
-temperature is favoured. Budgets are minutes of a run that has two CPU cores to itself, five seeds
-in one program.
+    uv run kd prepare mnist
+    uv run kd table experiments/hinton2015_temperatures.py        # runs what is missing and prints
+    uv run kd table experiments/hinton2015_temperatures.py:smoke  # in miniature
+
+Students of the teacher of `experiments/hinton2015_mnist.py`, with a weight of 0.5 on labels at
+every temperature. At T = 20 that is less good than the 0.9 used there, but it favours no
+temperature. Five seeds in one program. Budgets are minutes of a run that has two CPU cores to
+itself.
 """
 
 TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0, 40.0)

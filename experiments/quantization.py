@@ -1,8 +1,9 @@
-"""Fashion-MNIST on eight bits, a table of ours: what int8 costs a distilled student, and what
-training for it gives back.
+"""Students on eight bits: what int8 costs in accuracy, and what training for it recovers.
 
-uv run kd prepare fashion_mnist
-uv run kd table experiments/quantization.py
+A table of ours, on Fashion-MNIST.
+
+    uv run kd prepare fashion_mnist
+    uv run kd table experiments/quantization.py
 """
 
 SIZES = ("small", "large")

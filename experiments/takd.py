@@ -1,13 +1,15 @@
-"""Mirzadeh et al. Improved Knowledge Distillation via Teacher Assistant. AAAI 2020 (TAKD), and Son
-et al. ICCV 2021 (DGKD).
+"""Teacher assistants (TAKD), and students that learn from all of them (DGKD).
+
+Mirzadeh et al. Improved Knowledge Distillation via Teacher Assistant. AAAI 2020. Son et al. Densely
+Guided Knowledge Distillation using Multiple Teacher Assistants. ICCV 2021.
 
     uv run kd prepare fashion_mnist
-    uv run kd table experiments/takd.py            # ours, on Fashion-MNIST
-    uv run kd table experiments/takd.py:cifar      # ResNets of the paper's Table 1: wants a GPU
-    uv run kd table experiments/takd.py:smoke      # on the embedded digits, one epoch
+    uv run kd table experiments/takd.py        # ours, on Fashion-MNIST
+    uv run kd table experiments/takd.py:cifar  # ResNets of the paper's Table 1; needs a GPU
+    uv run kd table experiments/takd.py:smoke  # on scikit-learn's digits, one epoch
 
-Teacher and assistants are one network each, shared by all rows; students are five. Budgets are
-minutes on two CPU cores.
+Teacher and assistants are one network each, shared by all rows; there are five students. Budgets
+are minutes on two CPU cores.
 """
 
 PAPER = "Mirzadeh et al. 2020 (TAKD), Table 1"
@@ -20,13 +22,16 @@ ROWS = {
     "by both assistants": ("{t}-{l}-{m}-{s}", False),
     "from all three at once (DGKD)": ("{t}-{l}-{m}-{s}", True),
 }
-"""Row -> path of teacher t, large and small assistants l and m, and student s; and whether all
-before it teach it.
+"""Row -> path of networks, and whether the student learns from all of them.
+
+The networks are a teacher t, a large assistant l, a small assistant m, and a student s.
 """
 
 BUDGET = 5
-"""Minutes of each row. The teacher and its assistants take ten more together, and teach at no cost,
-for they are asked once.
+"""Minutes of each row.
+
+Training the teacher and the assistants takes ten more in total. Their logits are computed once, so
+that learning from them costs nothing.
 """
 
 
@@ -57,7 +62,7 @@ def get_experiment(arg=None):
 
 
 def cifar():
-    """Numbers of the paper could not be looked up again: they stand in brackets."""
+    """The paper's numbers could not be looked up again and are printed in brackets."""
     path = lambda *names: dict(args=dict(path="-".join(names)))
     rows = {
         "ResNet-8 from labels": dict(**path("resnet8"), paper=[88.52, 61.37]),

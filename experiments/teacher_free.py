@@ -1,11 +1,12 @@
-"""Students that are their own teacher, a table of ours on Fashion-MNIST: what it buys a network of
-6,274 parameters.
+"""Teacher-free distillation of a network with 6,274 parameters.
+
+A table of ours, on Fashion-MNIST.
 
     uv run kd prepare fashion_mnist
     uv run kd table experiments/teacher_free.py
-    uv run kd table experiments/teacher_free.py:smoke      # on the embedded digits, one epoch
+    uv run kd table experiments/teacher_free.py:smoke  # on scikit-learn's digits, one epoch
 
-Budgets are minutes on two CPU cores, five seeds.
+Five seeds. Budgets are minutes on two CPU cores.
 """
 
 ROWS = {
@@ -21,7 +22,7 @@ def get_experiment(arg=None):
     if arg not in (None, "smoke"):
         raise ValueError(f"argument {arg!r}: expected smoke or nothing.")
     smoke = arg == "smoke"
-    rows = {words: dict(args=dict(method=method), budget=8) for method, words in ROWS.items()}
+    rows = {row: dict(args=dict(method=method), budget=8) for method, row in ROWS.items()}
     mean = dict(rows[ROWS["mean_teacher"]], metric="teacher_accuracy")
     return dict(
         title="Fashion-MNIST, students that are their own teacher (ours)",

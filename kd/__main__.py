@@ -1,4 +1,4 @@
-"""`python -m kd` is the command `kd`."""
+"""Runs the command `kd` as `python -m kd`."""
 
 import sys
 

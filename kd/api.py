@@ -19,8 +19,8 @@ from kd.errors import InputError
 from kd.models.adapted import adapt
 from kd.predict import Networks
 from kd.runs import summary
-from kd.runs.networks import load_trained, workdir_of, workdirs_of_teachers
-from kd.runs.record import Progress
+from kd.runs.networks import load_networks, workdir_of, workdirs_of_teachers
+from kd.runs.progress import Progress
 from kd.runs.workdir import Workdir
 from kd.train import objects, placement
 from kd.train.loop import train
@@ -71,7 +71,7 @@ class Run:
     @cached_property
     def networks(self) -> Networks:
         """The trained networks, one for each seed. Raises InputError for peers that differ."""
-        trained = load_trained(self._workdir)
+        trained = load_networks(self._workdir)
         result = self.result
         return Networks(
             trained.model,

@@ -9,7 +9,9 @@ import optax
 
 from kd import config as configs
 from kd import optim, registry
-from kd.config import ConfigDict, override, teachers
+from kd.config import ConfigDict, override
+from kd.config.defaults import TEACHER
+from kd.config.teachers import complete_groups
 from kd.data import load
 from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError, unknown
@@ -17,6 +19,7 @@ from kd.models.contract import check_maker
 from kd.models.peers import peers
 from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.quantize.student import Quantized
+from kd.teachers import kind
 from kd.values import of_type
 
 RESERVED = ("loss", "accuracy", "grad_norm")
@@ -42,10 +45,10 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     maker = registry.find("kd.data", config.data.name, "load")
     config.data = _with_defaults(maker, config.data, "data")
     config.student = _spell_student(config.student)
-    config.teacher = teachers.spelled(config.teacher)
     maker = registry.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
     )
+    config.teacher = _with_teacher_defaults(config.teacher)
     extra = dict.fromkeys(optim.EXTRA, 0.0)
     config.optimizer = _with_defaults(maker, config.optimizer, "optimizer", extra)
     config.schedule = _spell_schedule(config.schedule, "schedule")
@@ -133,6 +136,11 @@ def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
     return {
         term: tuple(getattr(find(spec), "needs", ())) for term, spec in config.objective.items()
     }
+
+
+def _with_teacher_defaults(section: ConfigDict) -> ConfigDict:
+    """The section `teacher` with the defaults of its groups and its kind."""
+    return ConfigDict(kind.complete(complete_groups(section).to_dict(), TEACHER))
 
 
 def settings_of(section: Mapping[str, Any], *extra: str) -> dict[str, Any]:

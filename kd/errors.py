@@ -1,5 +1,6 @@
-"""Errors that a user can act on: what was given, what was expected, what to do. `kd` prints them in
-one block, no traceback.
+"""Errors that a user can act on. `kd` prints them without a traceback.
+
+A message says what was given, what was expected and what to do.
 """
 
 import difflib
@@ -7,24 +8,23 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """The input (config, data, directory, checkpoint) is at fault. Nothing was overwritten. The
-    command exits with 2.
+    """The input (config, data, directory, checkpoint) is wrong. Nothing was overwritten.
+
+    The command exits with 2.
     """
 
 
 class MissingData(InputError):
-    """A data set is not prepared on this machine."""
+    """The data set is not prepared on this machine."""
 
 
 class RunError(RuntimeError):
-    """A run that began cannot go on, such as one whose loss is not finite. The command exits with
-    1.
-    """
+    """A run cannot continue, such as one whose loss is not finite. The command exits with 1."""
 
 
-def unknown(what: str, given: str, known: Iterable[str]) -> InputError:
-    """An `InputError` for a name that does not exist: it names the nearest one and all that do."""
+def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
+    """An `InputError` for an unknown name: it suggests the nearest one and lists all."""
     known = list(known)
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {what} {given!r}.{hint} Known: {', '.join(known) or 'none'}.")
+    return InputError(f"unknown {what} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")

@@ -1,5 +1,4 @@
-"""How features of two networks meet: pairs by name, one size, unit length, and the layers that
-regress one width on another.
+"""Features of two networks: pairs by name, equal sizes, unit length, and regressors between widths.
 
 Nothing is paired or cut silently: what does not fit is an InputError when the objective is
 initialised.
@@ -18,7 +17,9 @@ from kd.errors import InputError, unknown
 from kd.types import Outputs, View
 
 type Name = str | Sequence[str]
-"""Name of a feature on both sides, or two names, of the student's and of the teacher's."""
+"""Name of a feature in both networks, or the names in the student and in the teacher."""
+
+type Pairs = list[tuple[Array, Array]]
 
 # Distances between examples are small differences of large numbers: they need all the bits, on
 # accelerators too.
@@ -35,87 +36,83 @@ Dense = partial(nn.Dense, kernel_init=torch_uniform)
 
 
 def require(view: View, *needs: str) -> None:
-    """Checks that the view holds what a method needs beyond logits and features, such as
-    `batch.views`.
-    """
+    """Raises InputError where the view lacks one of `needs`, such as `batch.views`."""
     for need in needs:
-        place, _, key = need.partition(".")
-        holder = getattr(view, place, None)
-        if holder is None or (key and key not in holder):
+        field, _, key = need.partition(".")
+        value = getattr(view, field, None)
+        if value is None or (key and key not in value):
             raise InputError(
-                f"this objective needs {need!r}, which this run does not offer. It is declared as "
-                "`needs` in the objective's file; see there what provides it, or take the term out "
-                "of config.objective."
+                f"this objective needs {need!r}, which this run does not provide. The docstring of "
+                "kd.objective says what provides it; or take the term out of config.objective."
             )
 
 
 def stage_names(outputs: Outputs, suffix: str = "") -> list[str]:
-    """`stage1`, `stage2`, ... (each with `suffix`), those that there are, the shallowest first."""
-    found = [n for n in outputs.features if re.fullmatch(rf"stage\d+{suffix}", n)]
-    return sorted(found, key=lambda n: int(n[5 : len(n) - len(suffix)]))
+    """`stage1`, `stage2`, ... (each with `suffix`) of a network, the shallowest first."""
+    stages = [n for n in outputs.features if re.fullmatch(rf"stage\d+{suffix}", n)]
+    return sorted(stages, key=lambda n: int(n[5 : len(n) - len(suffix)]))
 
 
 def pair(view: View, name: Name) -> tuple[Array, Array]:
-    """The student's and the teacher's feature called `name`, in float32.
+    """The feature called `name` of the student and of the teacher, in float32.
 
     Raises:
-      InputError: there is no teacher, its features were averaged away, or one side lacks the
+      InputError: there is no teacher, its features were averaged away, or one network lacks the
         feature.
     """
-    own, other = (name, name) if isinstance(name, str) else _two(name)
+    names = (name, name) if isinstance(name, str) else tuple(name)
+    if len(names) != 2:
+        raise InputError(
+            f"a pair of features is two names, (student's, teacher's); {names} has {len(names)}."
+        )
+    student_name, teacher_name = names
     student, teacher = view.student.features, teacher_outputs(view).features
-    if own not in student or other not in teacher:
-        raise mismatch(view, f"there is no pair {own!r} of the student, {other!r} of the teacher")
-    return student[own].astype(jnp.float32), teacher[other].astype(jnp.float32)
+    if student_name not in student or teacher_name not in teacher:
+        raise mismatch(
+            view, f"no pair of {student_name!r} of the student and {teacher_name!r} of the teacher"
+        )
+    return student[student_name].astype(jnp.float32), teacher[teacher_name].astype(jnp.float32)
 
 
-def pairs(
-    view: View, names: Sequence[Name] | None = None, suffix: str = ""
-) -> list[tuple[Array, Array]]:
-    """Pairs of features: those named, or all of `stage1`, `stage2`, ... (each with `suffix`), which
-    both must then have.
+def pairs(view: View, names: Sequence[Name] | None = None, suffix: str = "") -> Pairs:
+    """Pairs of features: those in `names`, or all stages (`stage1`, ..., each with `suffix`).
 
     Raises:
-      InputError: names are missing, or the two networks differ in their stages and the user has not
-        paired them.
+      InputError: a network lacks one, or `names` is None and the networks differ in their stages.
     """
     if names is None:
         names = stage_names(view.student, suffix)
         if not names or names != stage_names(teacher_outputs(view), suffix):
-            raise mismatch(view, f"the stages (stage1{suffix}, ...) of the two differ")
+            raise mismatch(view, f"the stages (stage1{suffix}, ...) of the two networks differ")
     if isinstance(names, str):
         names = [names]
     return [pair(view, name) for name in names]
 
 
-def maps(
-    view: View, names: Sequence[Name] | None = None, suffix: str = ""
-) -> list[tuple[Array, Array]]:
-    """`pairs` that must have places, [b, h, w, d] or [b, t, d], as maps: the method looks at places
-    in them.
-    """
-    found = pairs(view, names, suffix)
-    if any(side.ndim < 3 for both in found for side in both):
+def maps(view: View, names: Sequence[Name] | None = None, suffix: str = "") -> Pairs:
+    """`pairs` as maps [b, h, w, d]: each feature must have places, as [b, h, w, d] or [b, t, d]."""
+    feature_pairs = pairs(view, names, suffix)
+    if any(feature.ndim < 3 for both in feature_pairs for feature in both):
         raise mismatch(view, "this method needs maps [b, h, w, d], not vectors")
-    return [(as_map(student), as_map(teacher)) for student, teacher in found]
+    return [(as_map(student), as_map(teacher)) for student, teacher in feature_pairs]
 
 
 def last(view: View, name: Name | None = None) -> tuple[Array, Array]:
-    """The pair called `name`, or the last stage of each network, however many stages each has."""
+    """The pair called `name`; None: the last stage of each network, however many each has."""
     if name is None:
-        own, other = stage_names(view.student), stage_names(teacher_outputs(view))
-        if not own or not other:
-            raise mismatch(view, "one of the two has no stages (stage1, ...)")
-        name = (own[-1], other[-1])
+        student, teacher = stage_names(view.student), stage_names(teacher_outputs(view))
+        if not student or not teacher:
+            raise mismatch(view, "one of the two networks has no stages (stage1, ...)")
+        name = (student[-1], teacher[-1])
     return pair(view, name)
 
 
 def final_map(outputs: Outputs) -> Float[Array, "b h w d"]:
-    """The last stage's map after its ReLU, as a map whatever its rank.
+    """The map of the last stage after its ReLU, as [b, h, w, d] whatever its rank.
 
-    Where a BatchNorm and ReLU of the whole network follow the last stage, as in a WRN, it is after
-    them: the classifier then reads its mean. Where a network widens its last stage before the mean,
-    as MobileNetV2 does, it is the stage itself.
+    Where a BatchNorm and ReLU of the full network follow the last stage, as in a WRN, it is the map
+    after them, whose mean the classifier reads. Where a network widens its last stage before the
+    mean, as MobileNetV2 does, it is the stage itself.
     """
     names = stage_names(outputs)
     if not names:
@@ -128,32 +125,23 @@ def final_map(outputs: Outputs) -> Float[Array, "b h w d"]:
     return nn.relu(as_map(before))
 
 
-def _two(name: Sequence[str]) -> tuple[str, str]:
-    if len(name) != 2:
-        raise InputError(
-            f"a pair of features is (student's, teacher's), two names; {tuple(name)} has "
-            f"{len(name)}."
-        )
-    return name[0], name[1]
-
-
 def teacher_outputs(view: View) -> Outputs:
-    """The outputs of one teacher. Raises InputError where there is none, or an average, which has
-    no features.
+    """The outputs of one teacher.
+
+    Raises:
+      InputError: there is no teacher, or it is an averaged ensemble, which has no features.
     """
     if isinstance(view.teacher, Outputs):
         return view.teacher
-    view.target(1.0)  # says what to do where there is no teacher
+    view.target(1.0)  # raises an error that says what to do where there is no teacher
     raise InputError(
-        "this objective compares features, and those of an averaged ensemble mean nothing: "
-        "use teacher.reduce = 'each', which gives every teacher a loss of its own."
+        "this objective compares features, and an averaged ensemble has none: use "
+        "teacher.reduce = 'each', which gives every teacher its own loss."
     )
 
 
 def mismatch(view: View, why: str) -> InputError:
-    """An error that says, after `why`, which features the two networks have and how to pair
-    them.
-    """
+    """An error that adds to `why` the features of both networks and how to pair them."""
     listed = lambda outputs: (
         ", ".join(f"{n} {list(f.shape[1:])}" for n, f in outputs.features.items()) or "none"
     )
@@ -166,9 +154,7 @@ def mismatch(view: View, why: str) -> InputError:
 
 
 def as_map(x: Float[Array, "b ..."]) -> Float[Array, "b h w d"]:
-    """Maps as they are, a series [b, t, d] as a map of height 1, and a vector [b, d] as a map of
-    one place.
-    """
+    """A map as it is, a series [b, t, d] as a map of height 1, a vector [b, d] as one place."""
     return x.reshape(x.shape[0], *[1] * (4 - x.ndim), *x.shape[1:])
 
 
@@ -178,9 +164,7 @@ def flat(x: Float[Array, "b ..."]) -> Float[Array, "b d"]:
 
 
 def unit(x: Float[Array, "..."], axis: int | Sequence[int] = -1) -> Float[Array, "..."]:
-    """x / max(|x|, 1e-12) along `axis`. A zero vector stays zero and has zero gradient, not 1e12 of
-    it.
-    """
+    """x / max(|x|, 1e-12) along `axis`; a zero vector stays zero with zero gradient, not 1e12."""
     axis = axis if isinstance(axis, int) else tuple(axis)
     square = jnp.sum(x**2, axis=axis, keepdims=True)
     norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
@@ -188,22 +172,20 @@ def unit(x: Float[Array, "..."], axis: int | Sequence[int] = -1) -> Float[Array,
 
 
 def pool(x: Shaped[Array, "b h w d"], size: Sequence[int]) -> Float[Array, "b h2 w2 d"]:
-    """Adaptive average pooling: cell i of n averages rows floor(i h / n) to ceil((i + 1) h / n),
-    and columns alike.
+    """Adaptive average pooling of a map to `size`, (height, width).
+
+    Cell i of n averages rows floor(i h / n) to ceil((i + 1) h / n), and columns alike.
     """
-    for axis, n in enumerate(size):
-        if n != x.shape[1 + axis]:
-            x = jnp.moveaxis(
-                einsum(
-                    "ij,bj...->bi...", _cells(x.shape[1 + axis], n), jnp.moveaxis(x, 1 + axis, 1)
-                ),
-                1,
-                1 + axis,
-            )
+    for axis, n in enumerate(size, start=1):
+        if n != x.shape[axis]:
+            rows_first = jnp.moveaxis(x, axis, 1)
+            pooled = einsum("ij,bj...->bi...", _cells(x.shape[axis], n), rows_first)
+            x = jnp.moveaxis(pooled, 1, axis)
     return x
 
 
 def _cells(length: int, n: int) -> Array:
+    """Weight of each of `length` places in each of n cells, [n, length]."""
     i, place = np.arange(n)[:, None], np.arange(length)[None, :]
     inside = (place >= i * length // n) & (place < -((i + 1) * length // -n))
     return jnp.asarray(inside / inside.sum(1, keepdims=True), jnp.float32)
@@ -217,20 +199,20 @@ def total(losses: Iterable[Array]) -> Array:
 def same_size(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
 ) -> tuple[Array, Array]:
-    """Both in float32, the larger map pooled to the size of the smaller."""
+    """Both maps in float32, the larger pooled to the size of the smaller."""
     size = tuple(min(a, b) for a, b in zip(student.shape[1:3], teacher.shape[1:3], strict=True))
     return pool(student.astype(jnp.float32), size), pool(teacher.astype(jnp.float32), size)
 
 
 class ConvRegressor(nn.Module):
-    """Convolution, BatchNorm and ReLU from a student's map to the shape of a teacher's.
+    """Convolution, BatchNorm and ReLU to `shape`, that of a teacher's map, [..., h, w, d].
 
-    As the public code builds it: 3 x 3 with stride 2 for a map of twice the size, a transposed 4 x
-    4 with stride 2 for half, else a kernel so large that no padding is needed. A teacher's map that
-    is larger in another ratio raises InputError.
+    As in the public code: 3 x 3 with stride 2 for a map of twice the size, a transposed 4 x 4 with
+    stride 2 for half the size, else a kernel so large that no padding is needed. A teacher's map
+    that is larger in another ratio raises InputError.
     """
 
-    shape: Sequence[int]  # [..., h, w, d] of the teacher's map
+    shape: Sequence[int]
     relu: bool = True
 
     @nn.compact
@@ -246,8 +228,8 @@ class ConvRegressor(nn.Module):
             conv = Conv(width, (1 + h - h2, 1 + w - w2), padding="VALID", name="conv")
         else:
             raise InputError(
-                f"no regressor from a student's map of {h} x {w} to a teacher's of {h2} x {w2}: it "
-                "may shrink, or double."
+                f"no regressor from a student's map of {h} x {w} to a teacher's map of {h2} x {w2}:"
+                " the size may shrink or double."
             )
         x = BatchNorm(name="norm")(conv(x))
         return nn.relu(x) if self.relu else x
@@ -256,8 +238,10 @@ class ConvRegressor(nn.Module):
 def regressed(
     view: View, student: Array, teacher: Array, name: str, relu: bool = True
 ) -> Float[Array, "b h w d"]:
-    """The student's map through a `ConvRegressor` called `name` to the shape of the teacher's.
-    Raises InputError that lists the features.
+    """The student's map through a `ConvRegressor` called `name`, in the shape of the teacher's map.
+
+    Raises:
+      InputError: no regressor has these shapes; the message lists the features.
     """
     try:
         return ConvRegressor(teacher.shape[1:], relu, name=name)(student)

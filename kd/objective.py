@@ -1,9 +1,25 @@
-"""Combinators of objectives: a weighted sum of named terms, and the lift of one term to many
-teachers, of one kind or several.
+"""Combinators of objectives: a weighted sum of named terms, and lifts to several teachers.
 
-An objective is a Flax module, `__call__(view) -> [b]` (or a scalar where the method compares
-examples). What it trains (a regressor, a variance) are its params; what it remembers (a memory
-bank, BatchNorm) are its other collections.
+An objective is a Flax module, `__call__(view: View)`, that returns one number per example, [b],
+or a scalar where the method compares examples. What it trains (a regressor, a variance) are its
+params; what it keeps between steps (a memory bank, BatchNorm statistics) are its other
+collections. Its random stream is `objective`. The pure functions that it feeds are in `kd.losses`.
+
+Class attributes of an objective declare what it requires of a run. All are optional, and checked
+before the run starts:
+
+- `needs`, names of what it reads beyond logits and features:
+  - `batch.index`: the place of each image in the training set, each at most once in a batch;
+  - `batch.views`: two augmented views of each image in a batch (`config.second_view`);
+  - `tables.order`, `tables.start`, `tables.count`: the training images of each class, see
+    `kd.data.base.class_tables`;
+  - `teacher_variables`: the teacher's weights, so networks and not stored logits;
+  - `init`: a run to start from (`config.init`) that trained the same term.
+- `least_batch`: the smallest batch that it accepts; 1 if undeclared.
+- `one_size`: True if all batches must have the same size.
+- `least_epochs`: the epochs after which its own schedule is complete, often a property.
+- `DIRICHLET`: True if exp(logits) of its student are the concentrations of a Dirichlet, as
+  `kd report uncertainty` then reads them.
 """
 
 import dataclasses
@@ -29,17 +45,16 @@ class Weighted(nn.Module):
       weights: {name: float or schedule}; a schedule maps the step, int [], to a weight.
 
     Returns:
-      The loss, a scalar in float32, and the mean of each term before its weight. Of a cohort of
-        students, logits [k, b, c], it
-      is the sum of the peers' losses, so that the gradient of each is that of its own loss; the
-        terms are means over them.
+      The loss, a scalar in float32, and {name: mean of the term before its weight}. For a cohort of
+      students, logits [k, b, c], the loss is the sum of the peers' losses, so that each peer gets
+      the gradient of its own loss; the terms are means over peers.
     """
 
     terms: Mapping[str, nn.Module]
     weights: Mapping[str, Weight]
 
     def __call__(self, view: View) -> tuple[Float[Array, ""], dict[str, Array]]:
-        with jax.default_matmul_precision("float32"):  # whatever the networks' is
+        with jax.default_matmul_precision("float32"):  # whatever that of the networks is
             losses = {
                 name: jnp.mean(_of_each_peer(name, term, view).astype(jnp.float32))
                 for name, term in self.terms.items()
@@ -51,43 +66,46 @@ class Weighted(nn.Module):
 
 
 def _of_each_peer(name: str, term: nn.Module, view: View) -> Array:
-    """The term. Raises InputError where the student is a cohort and the term is not a number for
-    each peer and example.
+    """The term's loss, checked to be [k, b] where the student is a cohort.
+
+    Raises:
+      InputError: the term compares examples, or is for one student.
     """
     shape = view.student.logits.shape[:-1]
     if len(shape) == 1:
         return term(view)
-    why = InputError(
-        f"config.objective.{name} does not say what each peer of a cohort loses on each example: "
-        "it compares examples, or is of one student. Take the term out, or train students on their "
-        "own, by config.seeds."
+    refused = InputError(
+        f"config.objective.{name} gives no loss for each peer of a cohort and each example: it "
+        "compares examples, or is for one student. Take the term out, or train separate students "
+        "with config.seeds."
     )
     try:
         loss = term(view)
-    except (TypeError, ValueError) as error:  # shapes that do not meet
-        raise (error if isinstance(error, InputError) else why) from error
+    except (TypeError, ValueError) as error:  # shapes that do not fit together
+        raise (error if isinstance(error, InputError) else refused) from error
     if loss.shape != shape:
-        raise why
+        raise refused
     return loss
 
 
 class PerTeacher(nn.Module):
-    """Mean over m stacked teachers of an objective of one teacher, each with parameters and memory
-    of its own.
+    """Weighted mean of an objective over m stacked teachers.
+
+    Each teacher has its own copy of the objective's parameters and other collections.
 
     Attributes:
-      objective: of one teacher.
-      weights: what each teacher counts, [m]; None: all the same, of sum one.
+      objective: for one teacher.
+      weights: of the teachers, [m], of sum one; None: all equal.
     """
 
     objective: nn.Module
     weights: Sequence[float] | None = None
 
     def __call__(self, view: View) -> Float[Array, "*b"]:
-        def one(module: nn.Module, teacher, variables) -> Array:
+        def of_one_teacher(module: nn.Module, teacher, variables) -> Array:
             return module(dataclasses.replace(view, teacher=teacher, teacher_variables=variables))
 
-        lifted = nn.vmap(one, variable_axes={True: 0}, split_rngs={True: True})
+        lifted = nn.vmap(of_one_teacher, variable_axes={True: 0}, split_rngs={True: True})
         losses = lifted(self.objective, view.teacher, view.teacher_variables)
         if self.weights is None:
             return jnp.mean(losses, axis=0)
@@ -96,8 +114,10 @@ class PerTeacher(nn.Module):
 
 
 class PerGroup(nn.Module):
-    """Sum over groups of teachers, one for each architecture, of a lifted objective of each: their
-    features differ in shape.
+    """Sum over groups of teachers, one group per architecture, whose features differ in shape.
+
+    Attributes:
+      objectives: the lifted objective of each group, in the order of `view.teacher`.
     """
 
     objectives: Sequence[PerTeacher]

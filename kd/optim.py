@@ -1,5 +1,8 @@
-"""Optimizers and schedules by name. A schedule is a function of the epoch, so that a config reads
-in the paper's units.
+"""Optimizers and schedules by name; a schedule is a function of the epoch, the unit of the papers.
+
+A new optimizer is a function in this file, or anywhere by dotted path, that returns an
+`optax.GradientTransformation`; a new schedule is one that returns a `Curve`. The return annotation
+makes it known, and the keyword arguments are its settings in a config.
 """
 
 import re
@@ -16,13 +19,10 @@ from kd.errors import InputError
 from kd.types import PyTree
 
 type Curve = Callable[[Array, float], Array]
-"""Factor of the base value at an epoch (a float, 0 at the first step), given how many epochs there
-are.
-"""
-
+"""Factor of the base value from the epoch (a float, 0 at the first step) and the run's epochs."""
 
 EXTRA = ("clip_norm", "max_norm")
-"""Settings of `config.optimizer` that every optimizer takes."""
+"""Settings of `config.optimizer` that every optimizer has."""
 
 
 def sgd(
@@ -32,16 +32,15 @@ def sgd(
     weight_decay: float = 0.0,
     decay: str = "",
 ) -> optax.GradientTransformation:
-    """Stochastic gradient descent as PyTorch has it: weight decay is added to the gradient, before
-    the momentum.
+    """Stochastic gradient descent as in PyTorch: weight decay is added before the momentum.
 
     Args:
       learning_rate: float or schedule of the step.
       momentum: 0 for none.
       nesterov: look ahead.
       weight_decay: coupled L2.
-      decay: regular expression; only parameters whose path (such as `student/layer1/kernel`) it
-        finds are decayed. Empty: all, BatchNorm and biases included, as the CIFAR recipes do.
+      decay: regular expression of the paths (`student/layer1/kernel`) of what is decayed. Empty:
+        all, BatchNorm and biases included, as in the CIFAR recipes.
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay, by_path(decay)),
@@ -65,25 +64,19 @@ def adamw(
     decay: str = "kernel$",
 ) -> optax.GradientTransformation:
     """Loshchilov, Hutter. Decoupled Weight Decay Regularization. ICLR 2019.
-    https://arxiv.org/abs/1711.05101.
-
-    `decay`: regular expression on paths, see `sgd`; by default the kernels.
+    https://arxiv.org/abs/1711.05101. `decay` is as in `sgd`; by default the kernels.
     """
     return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=by_path(decay))
 
 
 def _max_norm(limit: float, of: str = "kernel$") -> optax.GradientTransformation:
-    """Scales the incoming weights of a unit back to L2 norm `limit` where the update would make
-    them longer; the last of a chain.
+    """Scales a unit's incoming weights back to L2 norm `limit` if the update would exceed it; last.
+
+    The norm is over all axes of a kernel [..., in, out] but the last. `of` is a pattern as `decay`.
 
     Hinton et al. Improving neural networks by preventing co-adaptation of feature detectors. 2012.
     https://arxiv.org/abs/1207.0580, section 1 and appendix A.1, which bounds the squared length, by
-    15 on MNIST. Departure: it bounds the hidden units alone, this all units that `of` finds.
-
-    Args:
-      limit: greatest norm of a unit's incoming weights: all axes of a kernel [..., in, out] but the
-        last.
-      of: regular expression on paths, see `sgd`.
+    15 on MNIST. Departure: it bounds the hidden units alone, this all units that `of` matches.
     """
 
     def bound(update: Array, weight: Array) -> Array:
@@ -101,14 +94,12 @@ def _max_norm(limit: float, of: str = "kernel$") -> optax.GradientTransformation
 
 
 def by_path(pattern: str) -> Callable[[PyTree], PyTree]:
-    """Mask of the parameters whose path, keys joined by `/`, the regular expression finds; all
-    where it is empty.
-    """
+    """Mask of the parameters whose path, keys joined by `/`, matches; all if `pattern` is empty."""
     try:
         re.compile(pattern)
     except re.error as error:
         raise InputError(
-            f"config.optimizer.decay: {pattern!r} is no regular expression: {error}."
+            f"config.optimizer.decay: {pattern!r} is not a regular expression: {error}."
         ) from error
 
     def mask(params: PyTree) -> PyTree:
@@ -123,20 +114,18 @@ def _name(path: tuple) -> str:
 
 
 def check_decay(spec: Mapping[str, Any], params: PyTree) -> None:
-    """Raises InputError where a section `optimizer` decays weights, and its `decay` finds none of
-    the parameters.
-    """
+    """Raises InputError where `optimizer` decays weights and `decay` matches no parameter."""
     pattern = spec.get("decay", "")
     if not (spec.get("weight_decay") and isinstance(pattern, str)):
-        return  # somebody's own optimizer may mean something else by it
+        return  # in an optimizer by dotted path it may mean something else
     if any(jax.tree.leaves(by_path(pattern)(params))):
         return
     names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     raise InputError(
-        f"config.optimizer.decay: {pattern!r} finds no parameter, so that none would decay. There "
-        f"are {some or 'none'}. Give a regular expression that finds some, '' for all, or "
-        "weight_decay = 0.0."
+        f"config.optimizer.decay: {pattern!r} matches no parameter, so none would decay. The "
+        f"parameters are {some or 'none'}. Give a regular expression that matches some, '' for "
+        "all, or weight_decay = 0.0."
     )
 
 
@@ -146,47 +135,41 @@ def constant() -> Curve:
 
 
 def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
-    """From `start` to `end` during the first `over` epochs, then `end`; over none, `end` at once. A
-    warm-up of a loss, say.
-    """
+    """From `start` to `end` in the first `over` epochs, then `end`; at once if `over` is 0."""
 
     def curve(epoch: Array, epochs: float) -> Array:
-        share = jnp.clip(epoch / over, 0, 1) if over > 0 else jnp.ones_like(epoch)
-        return start + (end - start) * share
+        done = jnp.clip(epoch / over, 0, 1) if over > 0 else jnp.ones_like(epoch)
+        return start + (end - start) * done
 
     return curve
 
 
 def by_epoch(start: float = 0.0, end: float = 1.0) -> Curve:
-    """From `start` to `end` over the run, the same within an epoch: start + (end - start) (e + 1) /
-    E in epoch e of E, e from 0.
+    """From `start` to `end`, constant within an epoch: start + (end - start) (e + 1) / E, e from 0.
 
-    Kim et al. (2021, PS-KD, https://arxiv.org/abs/2006.12000, Eq. 3) let the share of past
-    predictions grow so.
+    Kim et al. (2021, PS-KD, https://arxiv.org/abs/2006.12000, Eq. 3) increase the weight of past
+    predictions in this way.
     """
-    share = lambda epoch, epochs: (jnp.floor(epoch) + 1) / epochs
-    return lambda epoch, epochs: start + (end - start) * share(epoch, epochs)
+    done = lambda epoch, epochs: (jnp.floor(epoch) + 1) / epochs
+    return lambda epoch, epochs: start + (end - start) * done(epoch, epochs)
 
 
 def cosine(warmup: float = 0.0, end: float = 0.0) -> Curve:
-    """Linear warm-up from 0 over `warmup` epochs, then half a cosine from 1 to `end` at the last
-    epoch.
+    """Linear warm-up from 0 over `warmup` epochs, then half a cosine from 1 down to `end`.
 
     Loshchilov, Hutter. SGDR. ICLR 2017. https://arxiv.org/abs/1608.03983, Eq. 5, without restarts.
     """
 
     def curve(epoch: Array, epochs: float) -> Array:
-        share = jnp.clip((epoch - warmup) / max(epochs - warmup, 1e-9), 0, 1)
-        falling = end + (1 - end) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+        done = jnp.clip((epoch - warmup) / max(epochs - warmup, 1e-9), 0, 1)
+        falling = end + (1 - end) * 0.5 * (1 + jnp.cos(jnp.pi * done))
         return jnp.where(epoch < warmup, epoch / max(warmup, 1e-9), falling)
 
     return curve
 
 
 def piecewise(epochs: Sequence[float] = (), factor: float = 0.1) -> Curve:
-    """Times `factor` after each of `epochs`; (150, 180, 210) first lowers the rate in epoch 151
-    counted from 1.
-    """
+    """Times `factor` after each of `epochs`: (150, 180) lowers the rate from the 151st epoch on."""
     bounds = tuple(epochs)
 
     def curve(epoch: Array, _: float) -> Array:
@@ -204,18 +187,17 @@ def exponential(factor: float = 0.95) -> Curve:
 def make_schedule(
     spec: Mapping[str, Any] | float, steps_per_epoch: int, epochs: float, value: float = 1.0
 ) -> Callable[[Array], Array]:
-    """A function of the step from a number or a section such as `dict(name="cosine", value=0.1,
-    warmup=5.0)`.
+    """A function of the step from a section such as `dict(name="cosine", value=0.1, warmup=5.0)`.
 
     Args:
-      spec: the section; its `value`, where it has one, replaces the argument. Or a number, for a
+      spec: the section, whose `value` replaces the argument of that name; or a number, for a
         constant.
       steps_per_epoch: to turn steps into epochs.
       epochs: length of the run.
       value: what the curve multiplies.
 
     Raises:
-      InputError: no such curve, or settings that it does not take.
+      InputError: no such curve, or settings that it does not have.
     """
     if not isinstance(spec, Mapping):
         spec = {"name": "constant", "value": spec}
@@ -226,10 +208,10 @@ def make_schedule(
 
     def schedule(step: Any) -> Array:
         # XLA multiplies by 1 / steps_per_epoch, which may fall short of the first step of an epoch:
-        # whole epochs are counted exactly.
+        # complete epochs are counted exactly.
         step = jnp.asarray(step)
-        whole, rest = step // steps_per_epoch, step % steps_per_epoch
-        return base * curve(whole + rest / steps_per_epoch, epochs)
+        epoch, rest = step // steps_per_epoch, step % steps_per_epoch
+        return base * curve(epoch + rest / steps_per_epoch, epochs)
 
     return schedule
 
@@ -237,17 +219,16 @@ def make_schedule(
 def make_optimizer(
     spec: Mapping[str, Any], schedule: Callable[[Array], Array]
 ) -> optax.GradientTransformation:
-    """The optimizer of a section such as `dict(name="sgd", learning_rate=0.05, momentum=0.9,
-    clip_norm=1.0)`.
+    """The optimizer of a section such as `dict(name="sgd", learning_rate=0.05, clip_norm=1.0)`.
 
     Args:
-      spec: `name` (a function of this file, or a dotted path such as `optax.lamb`), `learning_rate`
-        and the optimizer's own settings; `clip_norm`, where given and positive, clips the
-        gradient's global norm first, and `max_norm` bounds the incoming weights of each unit last.
+      spec: `name` (a function of this file or a dotted path such as `optax.lamb`), `learning_rate`,
+        and the optimizer's settings. A positive `clip_norm` clips the global norm of the gradient
+        first; `max_norm` bounds the incoming weights of each unit last.
       schedule: factor of the learning rate by step.
 
     Raises:
-      InputError: no such optimizer, settings that it does not take, no learning rate.
+      InputError: no such optimizer, settings that it does not have, no learning rate.
     """
     name = spec.get("name", "")
     settings = {k: v for k, v in spec.items() if k not in ("name", *EXTRA)}
@@ -260,12 +241,10 @@ def make_optimizer(
     settings["learning_rate"] = lambda step: base * schedule(step)
     maker = registry.find_in(__name__, "optimizer", name, optax.GradientTransformation)
     tx = registry.make(maker, settings, f"optimizer {name}")
-    clip, limit = (spec.get(key, 0.0) for key in EXTRA)
-    for key, value in zip(EXTRA, (clip, limit), strict=True):
-        if value < 0:
-            raise InputError(
-                f"config.optimizer.{key}: expected a norm, or 0 for none, got {value}."
-            )
+    clip, limit = norms = [spec.get(key, 0.0) for key in EXTRA]
+    for key, norm in zip(EXTRA, norms, strict=True):
+        if norm < 0:
+            raise InputError(f"config.optimizer.{key}: expected a norm, or 0 for none, got {norm}.")
     first = [optax.clip_by_global_norm(clip)] if clip else []
     last = [_max_norm(limit)] if limit else []
     return optax.chain(*first, tx, *last) if first or last else tx

@@ -1,32 +1,31 @@
-"""Values of a config held to the type of their default."""
+"""Checks that values of a config have the type of their default."""
 
-from collections.abc import Mapping
 from typing import Any
-
-from ml_collections import ConfigDict
 
 from kd.errors import InputError
 
 
-def of_type(key: str, standard: Any, value: Any) -> Any:
-    """`value` where its type is that of `standard`; an int passes for a float, a list for a tuple.
-    Raises InputError.
+def of_type(key: str, default: Any, value: Any) -> Any:
+    """`value` if it has the type of `default`; ints become floats and lists tuples.
+
+    Raises:
+      InputError: it has another type.
     """
-    if standard is None:
+    if default is None:
         return value
-    if isinstance(standard, float) and type(value) is int:
+    if isinstance(default, float) and type(value) is int:
         return float(value)
-    if isinstance(standard, list | tuple) and isinstance(value, list | tuple):
-        if standard and len({type(v) for v in standard}) == 1:
-            return tuple(of_type(key, standard[0], v) for v in value)
+    if isinstance(default, list | tuple) and isinstance(value, list | tuple):
+        if default and len({type(v) for v in default}) == 1:
+            return tuple(of_type(key, default[0], v) for v in value)
         return tuple(value)
-    if isinstance(standard, Mapping | ConfigDict) and isinstance(value, Mapping | ConfigDict):
+    if hasattr(default, "items") and hasattr(value, "items"):  # ConfigDict is no Mapping
         return value
-    if type(value) is not type(standard):
-        raise wrong_type(key, standard, value)
+    if type(value) is not type(default):
+        raise wrong_type(key, default, value)
     return value
 
 
-def wrong_type(key: str, standard: Any, value: Any) -> InputError:
-    expected = "a dict" if isinstance(standard, ConfigDict) else type(standard).__name__
+def wrong_type(key: str, default: Any, value: Any) -> InputError:
+    expected = "a dict" if hasattr(default, "items") else type(default).__name__
     return InputError(f"config.{key}: expected {expected}, got {value!r} ({type(value).__name__}).")

@@ -8,10 +8,10 @@ import optax
 import pytest
 
 import kd
+from kd import teachers
 from kd.models.mlp import MLP
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
-from kd.teachers import ensemble as teachers
 
 CONFIG = """
 from ml_collections import ConfigDict

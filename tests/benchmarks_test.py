@@ -60,11 +60,11 @@ class Counted:
         self._names = names
 
     def cases(self, toy: bool):
-        def make(name: str) -> record.Made:
+        def make(name: str) -> record.Prepared:
             self.made.append(name)
             if name == "bad":
                 raise KeyboardInterrupt
-            return record.Made({"part": lambda: None}, {"fact": name * 2})
+            return record.Prepared({"part": lambda: None}, {"fact": name * 2})
 
         return [record.Case(n, lambda n=n: make(n)) for n in self._names]
 
@@ -88,7 +88,7 @@ def test_rounds_that_were_disturbed_are_run_again(monkeypatch):
     clock = iter([1.0, 2.0, 1.0, 1.1, 7.0, 7.0])
     take = lambda parts, repeats: {"part": [next(clock), next(clock)]}
     monkeypatch.setattr(record, "interleave", take)
-    made = record.Made({"part": lambda: None}, {})
+    made = record.Prepared({"part": lambda: None}, {})
     assert record.steadily(made, 2) == (2, {"part": [1.0, 1.1]})
 
 
@@ -98,7 +98,7 @@ def test_rows_of_another_machine_are_not_joined(tmp_path):
     content = json.loads(path.read_text())
     content["hardware"]["cores"] = 999
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="not of one setting"):
+    with pytest.raises(InputError, match="rows of different settings"):
         record.measure("it", Counted("x", "y"), tmp_path, tell=lambda line: None)
 
 

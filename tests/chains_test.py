@@ -1,6 +1,4 @@
-"""Chains of teachers as configs: who learns from whom, and what the tables of them need and may
-take.
-"""
+"""Configs of chains of teachers: who learns from whom, and the tables of such runs."""
 
 import numpy as np
 import pytest
@@ -14,12 +12,12 @@ from kd.tables import experiment, plan, results
 
 
 def taught_by(reference):
-    """The configs of those who teach, and how they are reduced."""
+    """The configs of the teachers, and how they are reduced."""
     section = configs.load(reference).teacher
     return [group.config for group in groups_of(section)], section.reduce
 
 
-def test_each_in_a_chain_learns_from_the_one_before_it():
+def test_each_network_of_a_chain_learns_from_the_one_before_it():
     path = lambda names, length: f"configs/takd.py:path={names},seeds=1,seed=100{length}"
     assert taught_by("configs/takd.py:path=16-8-4-2")[0] == [path("16-8-4", 3)]
     assert taught_by(path("16-8-4", 3))[0] == [path("16-8", 2)]
@@ -31,10 +29,8 @@ def test_each_in_a_chain_learns_from_the_one_before_it():
         configs.load("configs/takd.py:path=resnet8")
 
 
-def test_all_before_the_last_teach_it_where_the_chain_is_dense():
-    """Each counts on its own; an assistant of two teachers has both, one of one teacher is that of
-    the plain chain.
-    """
+def test_in_a_dense_chain_all_networks_before_the_last_teach_it():
+    """Reduced by `each`; an assistant with one teacher is the run of the plain chain."""
     found, reduce = taught_by("configs/takd.py:path=16-8-4-2,dense")
     own = "seeds=1,seed=100"
     assert found == [
@@ -47,7 +43,7 @@ def test_all_before_the_last_teach_it_where_the_chain_is_dense():
     assert taught_by("configs/takd.py:path=16-8-4-2,dense,reduce=random")[1] == "random"
 
 
-def test_generations_descend_from_one_another():
+def test_each_generation_learns_from_the_one_before_it():
     second = configs.load("configs/born_again.py:generation=2")
     assert second.teacher.config == "configs/born_again.py"
     assert second.teacher.members == "paired" and second.seed == 2000
@@ -60,10 +56,8 @@ def test_generations_descend_from_one_another():
         configs.load("configs/born_again.py:ensemble")
 
 
-def test_a_table_goes_on_with_chains_and_cohorts_that_it_began(tmp_path):
-    """What a run stored of its config, every default of its groups spelled out, is still what the
-    table asks for.
-    """
+def test_a_table_accepts_the_stored_configs_of_its_chains_and_cohorts(tmp_path):
+    """Stored configs spell out every default of their groups."""
     for name in ("takd", "born_again", "dml"):
         asked = experiment.load(f"experiments/{name}.py")
         for run in plan.make(asked, tmp_path).values():
@@ -72,7 +66,7 @@ def test_a_table_goes_on_with_chains_and_cohorts_that_it_began(tmp_path):
         assert plan.make(asked, tmp_path)
 
 
-def test_a_table_shows_how_good_the_teachers_were(tmp_path):
+def test_a_table_shows_the_accuracy_of_the_teachers(tmp_path):
     """Those of two runs by their shares, of students that followed themselves each one's; classes
     0, 0, 1 by hand.
     """
@@ -101,7 +95,7 @@ def test_a_table_shows_how_good_the_teachers_were(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["takd", "born_again", "dml"])
-def test_the_tables_are_whole_and_take_an_hour_at_most(name, tmp_path):
+def test_the_tables_are_complete_and_take_an_hour_at_most(name, tmp_path):
     """Every run's config can be read, in miniature and as the paper had it, too. Numbers from
     memory are marked unsure.
     """

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.devices import mesh as sharding
 from kd.errors import InputError
 from kd.init import make_init
@@ -13,7 +14,6 @@ from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.runs.checkpoint import Checkpoints, load_student
-from kd.teachers import ensemble
 from kd.train.program import seed_keys
 
 
@@ -27,7 +27,7 @@ def states(mesh=None):
     teacher = MLP(3, (77,))
     frozen = {"teacher": teacher.init(jax.random.key(9), image), "tables": {}}
     init = make_init(
-        model, Weighted({"ce": CE()}, {"ce": 1.0}), ensemble.frozen(teacher), optax.adam(0.1)
+        model, Weighted({"ce": CE()}, {"ce": 1.0}), teachers.frozen(teacher), optax.adam(0.1)
     )
     place = sharding.replicated(mesh) if mesh else None
     start = jax.jit(jax.vmap(init, (0, None, None)), out_shardings=place)
@@ -102,7 +102,7 @@ def test_another_network_is_refused(saved, tmp_path):
     other = {"params": {"nothing": state.params["student"]["head"]}}
     with pytest.raises(InputError, match="does not hold this network"):
         load_student(directory, other)
-    with pytest.raises(InputError, match="no whole checkpoint"):
+    with pytest.raises(InputError, match="no complete checkpoint"):
         load_student(tmp_path / "empty", state.student)
 
 

@@ -1,14 +1,12 @@
-"""The CIFAR-100 recipe and the tables that stand on it: what RepDistiller ran, as the configs and
-experiments give it.
-"""
+"""The CIFAR-100 recipe and its tables: configs and experiments have what RepDistiller ran."""
 
 import re
 
 import pytest
 
 from configs import cifar100, cifar100_teacher
-from configs.common import FIRST, METHODS, TEACHER_FREE
 from configs.crd import FAMILY
+from configs.methods import FIRST, METHODS, TEACHER_FREE
 from kd import config as configs
 from kd.build import spell_out
 from kd.errors import InputError
@@ -62,8 +60,8 @@ def test_every_method_is_reached(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_the_last_batch_of_an_epoch(name):
-    """50,000 images in batches of 64 leave 16, which SemCKD cannot take; of ImageNet's 1,281,167 in
-    512, or 256, 143.
+    """The last batch has 16 of CIFAR-100's 50,000 images (64 a batch) and 143 of ImageNet's
+    1,281,167 (512 or 256 a batch). Only SemCKD needs batches of one size and drops it.
     """
     for file, images in (("cifar100", 50_000), ("imagenet", 1_281_167)):
         c = spell_out(configs.load(f"configs/{file}.py:method={name}"))
@@ -73,9 +71,7 @@ def test_every_method_takes_the_last_batch_of_an_epoch(name):
 
 
 def test_camkd_weighs_three_teachers_by_their_confidence():
-    """As the authors ran it, whose loss is divided by three; another reduction of theirs is a
-    comparison that has to be asked for.
-    """
+    """As the authors ran it: their loss is divided by three. Other reductions are on request."""
     c = cifar100.get_config("method=camkd")
     assert c.teacher.reduce == "confidence" and "seeds=3" in c.teacher.config
     assert c.objective.kd.weight == 1 / 3
@@ -90,7 +86,7 @@ def test_what_papers_tune_by_pair_arrives():
 
 @pytest.mark.parametrize("name", FIRST)
 def test_a_second_run_starts_from_the_first(name):
-    """30 epochs of 240 at a constant rate, with the teacher of all students."""
+    """The first run has 30 of 240 epochs, a constant rate, and the same teacher as all students."""
     at = "configs/cifar100.py:teacher=wrn_40_2,student=wrn_16_2,method={},seeds=2"
     second = configs.load(at.format(name))
     assert second.epochs == 240
@@ -106,7 +102,7 @@ def test_a_second_run_starts_from_the_first(name):
 def test_a_table_runs_the_first_of_two_runs_before_the_second(tmp_path):
     runs, second = {}, "configs/cifar100.py:method=ft"
     plans._add(second, tmp_path, runs, ())
-    order = [run.reference for run in plans.steps(runs[second], runs)]
+    order = [run.reference for run in plans.order_of(runs[second], runs)]
     teacher = "configs/cifar100_teacher.py:model=resnet32x4"
     assert order == [teacher, "configs/cifar100.py:method=ft_first", second]
 

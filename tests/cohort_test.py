@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from kd import build
+from kd import build, teachers
 from kd.cli.main import main
 from kd.config import ConfigDict
 from kd.data.base import Dataset, Split
@@ -25,13 +25,13 @@ from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.objectives.dist import DIST
 from kd.objectives.dkd import DKD
-from kd.objectives.mutual import Mutual, mutual
+from kd.objectives.mutual import Mutual, mutual_kl
 from kd.objectives.nkd import NKD
 from kd.objectives.sp import SP
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.tables import derived
-from kd.teachers import ensemble
+from kd.tables.evaluate import evaluate
+from kd.tables.metric_call import parse
 from kd.train.alternating import alternate
 from kd.types import Outputs, View
 
@@ -62,18 +62,18 @@ def test_each_peer_learns_from_the_mean_over_the_others():
     p = softmax(z / 2)
     kl = lambda q, p: (q * np.log(q / p)).sum(-1)
     expected = [4 * sum(kl(p[j], p[i]) for j in range(3) if j != i) / 2 for i in range(3)]
-    np.testing.assert_allclose(mutual(jnp.asarray(z), 2.0), expected, atol=1e-5)
-    slope = jax.grad(lambda z: mutual(z, 2.0).sum())(jnp.asarray(z))
+    np.testing.assert_allclose(mutual_kl(jnp.asarray(z), 2.0), expected, atol=1e-5)
+    slope = jax.grad(lambda z: mutual_kl(z, 2.0).sum())(jnp.asarray(z))
     by_hand = [2 * sum(p[i] - p[j] for j in range(3) if j != i) / 2 for i in range(3)]
     np.testing.assert_allclose(slope, by_hand, atol=1e-5)
 
 
 def mutual_learning(student, tx, mutual_weight=1.0):
     objective = Weighted({"ce": CE(), "mutual": Mutual()}, {"ce": 1.0, "mutual": mutual_weight})
-    build = student, objective, ensemble.none(), tx
+    build = student, objective, teachers.none(), tx
     frozen = {"teacher": (), "tables": {}}
     state = jax.jit(make_init(*build))(jax.random.key(0), frozen, batch())
-    step = jax.jit(alternate(make_step(*build), student, ensemble.none()))
+    step = jax.jit(alternate(make_step(*build), student, teachers.none()))
     return state, lambda state: step(state, frozen, batch())
 
 
@@ -128,7 +128,7 @@ def test_without_mutual_learning_a_peer_is_a_student_of_its_own():
     for _ in range(2):
         state, _ = step(state)
     for i, variables in enumerate(start):
-        alone = MLP(CLASSES, (5,)), Weighted({"ce": CE()}, {"ce": 1.0}), ensemble.none()
+        alone = MLP(CLASSES, (5,)), Weighted({"ce": CE()}, {"ce": 1.0}), teachers.none()
         init = make_init(*alone, optax.sgd(0.5))
         frozen = {"teacher": (), "tables": {}}
         own = jax.jit(init)(jax.random.key(0), frozen, batch())
@@ -154,7 +154,7 @@ def test_what_compares_examples_is_not_for_a_cohort(term):
         teacher = Outputs(jnp.ones(shape), {"stage1": jnp.ones(shape)})
         student = Outputs(jnp.ones((2, B, CLASSES)), {"stage1": jnp.ones((2, B, 3))})
         view = View(student, teacher, batch(), {}, jnp.int32(0))
-        with pytest.raises(InputError, match=r"config\.objective\.own does not say"):
+        with pytest.raises(InputError, match=r"config\.objective\.own gives no loss"):
             Weighted({"own": term}, {"own": 1.0}).apply({}, view)
 
 
@@ -187,12 +187,12 @@ def test_a_table_may_ask_for_a_peer_or_for_both_together():
     logits = [[sure, wrong], [wrong, barely], [sure, barely], [wrong, sure]]
     label, k = np.array([0, 0]), np.array(2)
     predictions = {"logits": np.array(logits), "label": label, "peers": k}
-    of = lambda text: derived.evaluate(derived.parse(text), predictions)
+    of = lambda text: evaluate(parse(text), predictions)
     assert of("accuracy(peer=0)") == [50, 100] and of("accuracy(peer=1)") == [50, 50]
     assert of("accuracy") == [50, 75] and of("errors") == [1, 0.5]
     assert of("accuracy(together=True)") == [50, 100]
     with pytest.raises(InputError, match="a peer is a number"):
-        derived.parse("accuracy(peer=-1)")
+        parse("accuracy(peer=-1)")
 
 
 COHORT = """
@@ -220,7 +220,7 @@ def test_peers_are_networks_of_the_run(small_config, small_data, capsys):
     assert [cost["parameters"] for cost in result["peers"]] == sizes
     right = 100 * (stored["logits"].argmax(-1) == stored["label"]).mean(-1)
     assert result["final"]["accuracy"] == pytest.approx(list(right / 100))
-    of = lambda text: derived.evaluate(derived.parse(text), stored)
+    of = lambda text: evaluate(parse(text), stored)
     assert of("accuracy(peer=1)") == pytest.approx([right[1], right[3]])
     assert of("accuracy") == pytest.approx([right[:2].mean(), right[2:].mean()])
     with pytest.raises(InputError, match="no peer 2"):

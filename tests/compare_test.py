@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from kd.config import ConfigDict, complete
-from kd.metrics import reference
 from kd.metrics.intervals import Interval
+from kd.metrics.reference import accuracy_loss, per_student
 from kd.runs import summary
+from kd.teachers.reduction import reference_logits
 
 # Of four images the first teacher knows all, the second two; each student lost one, or none, of its
 # own teacher's.
@@ -36,23 +37,23 @@ def line(lines, start) -> str:
 
 
 def test_what_taught_is_the_mean_of_probabilities_or_of_logits_or_each_alone():
-    mean = lambda **section: reference.of_members(SPLIT, [0.25, 0.25, 0.5], section)
-    np.testing.assert_allclose(mean(reduce="logits"), [[5.0, 1.0]])
+    mean = lambda *how: reference_logits(SPLIT, [0.25, 0.25, 0.5], *how)
+    np.testing.assert_allclose(mean("logits"), [[5.0, 1.0]])
     p = 1 / (1 + np.exp([2, 2, -10]))
-    found = np.exp(mean(reduce="probs"))[0]
+    found = np.exp(mean("probs"))[0]
     np.testing.assert_allclose(found[0], p @ [0.25, 0.25, 0.5], rtol=1e-6)
-    assert mean(members="paired", reduce="probs") is SPLIT
+    assert mean("probs", True) is SPLIT
     # Of two seeds with two peers each, both peers of a seed have its teacher.
-    assert reference.beside(SPLIT[1:], 4)[:, 0, 0].tolist() == [0, 0, 10, 10]
+    assert per_student(SPLIT[1:], 4)[:, 0, 0].tolist() == [0, 0, 10, 10]
 
 
 def test_pairs_are_drawn_together():
     """Both students lose nothing, whatever is drawn; drawn apart the two sides would differ."""
     logits = np.eye(2)[[[0, 0, 0, 0], [0, 0, 1, 1]]]
     label = np.zeros(4, int)
-    assert reference.lost(logits, logits, label) == (0, 0, 0)
+    assert accuracy_loss(logits, logits, label) == (0, 0, 0)
     # The first alone taught both: all images, less three quarters.
-    found = reference.lost(logits, logits[0], label)
+    found = accuracy_loss(logits, logits[0], label)
     assert found.value == 0.25 and found.low < 0.25 < found.high
 
 

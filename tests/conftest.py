@@ -3,6 +3,7 @@ checked as they run.
 """
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
@@ -17,12 +18,52 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Many tests compile the same small programs; each session starts from nothing.
-# Commands that tests start as processes share it, and leave the user's alone.
-PROGRAMS = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="kd-tests-"))
+# Many tests compile the same small programs. A session starts with none and leaves none, unless the
+# variable names a directory; processes that tests start share it, and leave the user's alone.
+KEPT = "JAX_COMPILATION_CACHE_DIR" in os.environ
+TEMPORARY = "" if KEPT else tempfile.mkdtemp(prefix="kd-tests-")
+PROGRAMS = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", TEMPORARY)
 jax.config.update("jax_compilation_cache_dir", PROGRAMS)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("campaign", "the long tests marked campaign")
+    group.addoption(
+        "--campaign",
+        type=float,
+        default=1.0,
+        metavar="PART",
+        help="run this part of the campaign tests (default: 1, all of them)",
+    )
+    group.addoption(
+        "--campaign-seed", default="0", metavar="TEXT", help="what draws them (default: 0)"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    part, seed = config.getoption("--campaign"), config.getoption("--campaign-seed")
+    return None if part == 1 else f"campaign: {part:g} of its tests, drawn by seed {seed}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the campaign tests that are not drawn, each by a hash of its name and the seed."""
+    part, seed = config.getoption("--campaign"), config.getoption("--campaign-seed")
+
+    def left_out(item: pytest.Item) -> bool:
+        number = hashlib.sha256(f"{seed} {item.nodeid}".encode()).digest()
+        drawn = int.from_bytes(number[:4]) < part * 2**32
+        return item.get_closest_marker("campaign") is not None and not drawn
+
+    if part < 1:
+        config.hook.pytest_deselected(items=[item for item in items if left_out(item)])
+        items[:] = [item for item in items if not left_out(item)]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if TEMPORARY:
+        shutil.rmtree(TEMPORARY, ignore_errors=True)
 
 
 @pytest.fixture

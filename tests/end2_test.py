@@ -12,7 +12,7 @@ from scipy.stats import dirichlet
 
 from kd.cli.main import main
 from kd.errors import InputError
-from kd.objectives.end2 import END2, annealed
+from kd.objectives.end2 import END2, annealed_temperature
 from kd.objectives.end2 import dirichlet_nll as eager
 from kd.types import Mixture, Outputs, View
 
@@ -62,9 +62,9 @@ def test_sure_members_and_a_sure_student_stay_finite():
 
 def test_the_temperature_waits_and_then_falls_to_one():
     epochs = jnp.array([0.0, 2.0, 4.0, 6.0, 9.0])
-    found = annealed(epochs, 10.0, 2, 4)
+    found = annealed_temperature(epochs, 10.0, 2, 4)
     np.testing.assert_allclose(found, [10, 10, 5.5, 1, 1])
-    assert float(annealed(jnp.float32(3), 1.0, 0, 0)) == 1.0
+    assert float(annealed_temperature(jnp.float32(3), 1.0, 0, 0)) == 1.0
 
 
 def view(teacher, epoch=0):
@@ -85,13 +85,13 @@ def test_the_module_anneals_and_asks_for_members():
         np.testing.assert_allclose(apply({}, view(mixture, epoch)), expected, rtol=1e-5)
     with pytest.raises(InputError, match="several members"):
         module.apply({}, view(Outputs(members[0])))
-    with pytest.raises(InputError, match="temperature from 1"):
+    with pytest.raises(InputError, match="temperature of at least 1"):
         END2(temperature=0.5).apply({}, view(mixture))
 
 
 def test_annealing_over_no_epochs_ends_at_once():
     epoch = jnp.arange(3.0)
-    np.testing.assert_array_equal(annealed(epoch, 5.0, hold=1, epochs=0), [5, 1, 1])
+    np.testing.assert_array_equal(annealed_temperature(epoch, 5.0, hold=1, epochs=0), [5, 1, 1])
 
 
 def test_a_run_that_ends_before_the_annealing_is_refused(tmp_path, capsys, monkeypatch):

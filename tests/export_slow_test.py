@@ -15,8 +15,6 @@ from kd.errors import MissingData
 from kd.export import interpreter
 from kd.runs.workdir import Workdir
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[1]
 
 PROGRAM = r"""
@@ -76,6 +74,7 @@ def classified(folder, scratch, images):
     return pixels, np.frombuffer(out.stdout, np.int8).reshape(len(images), -1)
 
 
+@pytest.mark.slow
 def test_digits_from_a_config_to_a_program_in_c(tmp_path):
     run = tmp_path / "digits"
     config = "configs/digits.py:role=labels,seeds=2"
@@ -105,6 +104,7 @@ def fashion(tmp_path_factory):
     return run
 
 
+@pytest.mark.campaign
 def test_fashion_mnist_keeps_what_is_promised_of_it(fashion, tmp_path):
     _, report, _ = exported(fashion, "--format", "litert")
     checked = report["checks"]["test"]
@@ -131,6 +131,7 @@ def test_fashion_mnist_keeps_what_is_promised_of_it(fashion, tmp_path):
     assert np.abs(said.astype(int) - reference).max() <= 1
 
 
+@pytest.mark.campaign
 def test_the_archive_needs_jax_alone(fashion):
     folder, _, _ = exported(fashion, "--format", "stablehlo")
     command = [sys.executable, "-c", RELOAD, os.fspath(folder)]

@@ -1,12 +1,14 @@
 """Exports of finished runs: the same network in other files, and nothing where it is not."""
 
 import contextlib
+import dataclasses
 import errno
 import importlib.util
 import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import flax.linen as nn
@@ -19,18 +21,19 @@ from kd.cli.main import main
 from kd.data.base import Dataset, Split
 from kd.errors import InputError
 from kd.export import (
-    c,
+    c_source,
     card,
     converter,
+    formats,
     gates,
     graph,
     interpreter,
     kernels,
     layer_names,
-    litert,
     lower,
     provenance,
     quantize,
+    tflite,
 )
 from kd.export import source as sources
 from kd.export.selection import size
@@ -133,7 +136,7 @@ def test_the_input_of_int8_is_the_pixel_less_128(exported, small_data):
 def test_no_logit_of_the_calibration_images_is_cut_off(runs, small_data):
     """The quantizer's own moving average gives a narrower range."""
     source = sources.open_run(Workdir("runs/small"))
-    target = graph.ends(litert.integers(source, 100).content)[1]
+    target = graph.ends(tflite.integers(source, 100).content)[1]
     logits = sources.logits(source, np.load(small_data)["x_train"])
     assert target.scale == pytest.approx((logits.max() - logits.min()) / 255, rel=1e-4)
 
@@ -297,7 +300,7 @@ def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     archive = ["--format", "stablehlo"]
     assert "no config.json" in failure(capsys, "runs", *archive)
     assert "has the seeds 0, 1" in failure(capsys, "runs/small", *archive, "--seed", "7")
-    assert "For int8" in failure(capsys, "runs/small", *archive, "--int8")
+    assert "takes no --int8" in failure(capsys, "runs/small", *archive, "--int8")
     few = ["--calibration", "50"]
     for count in ("50", "0"):
         told = failure(capsys, "runs/small", "--format", "c", "--calibration", count)
@@ -379,10 +382,10 @@ def held_to(source, image):
     """The int8 file of a source, after it and the file of floats were held to the network."""
     target = sources.logits(source, image)
     largest = np.abs(target).max()
-    integers = litert.integers(source, len(image))
-    for made, limit in ((litert.floats(source), 1e-5), (integers, 0.05)):
-        inputs = litert.inputs(source, made.content, image)
-        said = litert.as_logits(made.content, interpreter.run(made.content, inputs))
+    integers = tflite.integers(source, len(image))
+    for made, limit in ((tflite.floats(source), 1e-5), (integers, 0.05)):
+        inputs = tflite.inputs(source, made.content, image)
+        said = tflite.as_logits(made.content, interpreter.run(made.content, inputs))
         assert np.abs(said - target).max() < limit * largest
     return integers
 
@@ -391,7 +394,7 @@ def test_channels_of_their_own_mean_are_normalised_by_a_convolution():
     image = np.random.default_rng(0).integers(0, 256, (120, 6, 6, 3), np.uint8)
     source = made_source(CNN(10, (4,)), image, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
     made = held_to(source, image)
-    inputs = litert.inputs(source, made.content, image)
+    inputs = tflite.inputs(source, made.content, image)
     assert (inputs == image.astype(int) - 128).all()
     names = [op.name for op in graph.operations(made.content)]
     assert names == ["DEPTHWISE_CONV_2D", "CONV_2D", "MEAN", "FULLY_CONNECTED"]
@@ -440,6 +443,103 @@ def test_of_cohorts_a_peer_is_chosen_and_never_one_of_another_seed(tmp_path):
         sources._choose(workdir, result | {"peers": [{}]}, None, 1)
 
 
+WEIGHTS = '''
+"""Weights as arrays by their path."""
+
+from kd.export.formats import Format, Option
+from kd.export.gates import Limit
+
+
+def write(source, directory, settings):
+    import jax
+    import numpy as np
+    from flax.traverse_util import flatten_dict, unflatten_dict
+
+    from kd.export import checks
+    from kd.export.source import logits
+
+    path = directory / "weights.npz"
+    arrays = flatten_dict(jax.device_get(source.variables), sep="/")
+    if settings["half"]:
+        arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
+    np.savez(path, **arrays)
+    restored = source._replace(variables=unflatten_dict(dict(np.load(path)), sep="/"))
+    comparison = checks.compare_network(source, lambda image: logits(restored, image))
+    image, output = comparison.golden.image, comparison.golden.output
+    report = {
+        "input": {"shape": image.shape[1:], "dtype": str(image.dtype), "meaning": "as stored"},
+        "output": {"shape": output.shape[1:], "dtype": "float32"},
+        "operations": [],
+        "flash_bytes": path.stat().st_size,
+        "calibration": None,
+        "checks": comparison.checks,
+    }
+    error = comparison.checks[source.result["split"]]["error_max"]
+    figures = {"weights_error": error, **comparison.figures}
+    return checks.Written(report, figures, comparison.golden)
+
+
+FORMAT = Format(
+    help="arrays for NumPy",
+    card="a `.npz` file of the weights",
+    write=write,
+    options=(Option("half", "write float16", default=False),),
+    suffix=lambda settings: "-half" if settings["half"] else "",
+    limits={"weights_error": Limit(0.0, False, "largest difference of a logit", 0.0)},
+    caveats=("It has the weights alone.",),
+)
+'''
+
+
+@pytest.fixture
+def weights_format(tmp_path, monkeypatch):
+    """A format `weights`, added as one file."""
+    home = tmp_path / "more_formats"
+    home.mkdir()
+    (home / "weights.py").write_text(WEIGHTS)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(home)])
+    yield
+    sys.modules.pop("kd.export.formats.weights", None)
+
+
+def test_a_format_is_one_file(runs, weights_format, capsys, small_data):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    told = capsys.readouterr().out
+    assert "weights: arrays for NumPy" in " ".join(told.split()) and "--half" in told
+    assert main(["export", "runs/small", "--format", "weights"]) == 0
+    folder = Path("runs/small/export/weights")
+    report = json.loads((folder / "report.json").read_text())
+    names = ["accuracy_drop", "agreement", "recorded"]
+    assert [gate["name"] for gate in report["gates"]] == ["weights_error", *names]
+    assert set(report["files"]) == {"weights.npz", "golden.npz", "model_card.md"}
+    golden, logits = np.load(folder / "golden.npz"), stored(Path())[0]
+    np.testing.assert_allclose(golden["output"], golden["logits"])
+    found = [
+        np.flatnonzero((np.load(small_data)["x_test"] == x).all((1, 2, 3)))[0]
+        for x in golden["image"]
+    ]
+    np.testing.assert_allclose(golden["logits"], logits[found], atol=1e-5)
+    card = (folder / "model_card.md").read_text()
+    assert "This is a `.npz` file of the weights, float32" in card
+    assert "- It has the weights alone." in card and "| weights_error | 0 |" in card
+
+    told = failure(capsys, "runs/small", "--format", "weights", "--half", status=1)
+    assert "weights_error" in told and "FAILED" in told
+    told = failure(capsys, "runs/small", "--format", "weights", "--int8")
+    assert "takes no --int8" in told and "c, litert" in told
+    told = failure(capsys, "runs/small", "--format", "litert", "--half")
+    assert "takes no --half" in told
+
+
+def test_two_formats_do_not_mean_different_options_by_one_name(weights_format, monkeypatch):
+    another = formats.Option("half", "the other half", default=False)
+    form = dataclasses.replace(formats.load("stablehlo"), options=(another,))
+    monkeypatch.setattr("kd.export.formats.stablehlo.FORMAT", form)
+    with pytest.raises(ValueError, match="another option --half"):
+        formats.options()
+
+
 def test_select_says_why_each_run_fell_out(runs, capsys):
     names = ["runs/small", "runs/small-teacher"]
     for name in names:
@@ -472,26 +572,26 @@ def test_select_says_why_each_run_fell_out(runs, capsys):
 
 def test_sizes_and_names_by_hand():
     assert [size(text) for text in ("100", "64KB", "1.5 MB")] == [100, 65536, 1572864]
-    with pytest.raises(InputError, match="no size"):
+    with pytest.raises(InputError, match="is not a size"):
         size("64 kilos")
     names = ("CONV_2D", "DEPTHWISE_CONV_2D", "PADV2", "FULLY_CONNECTED", "ADD")
     said = ["Conv2D", "DepthwiseConv2D", "PadV2", "FullyConnected", "Add"]
-    assert [c._camel(name) for name in names] == said
-    assert c._text('5" é?') == r'"5\042 \303\251\077"'
-    assert [c._number(v) for v in (0.5, 2.0, 1e-8)] == ["0.5f", "2.0f", "9.99999994e-09f"]
+    assert [c_source._camel(name) for name in names] == said
+    assert c_source._text('5" é?') == r'"5\042 \303\251\077"'
+    assert [c_source._number(v) for v in (0.5, 2.0, 1e-8)] == ["0.5f", "2.0f", "9.99999994e-09f"]
 
 
 def test_gates_pass_where_the_last_bits_of_a_difference_miss_the_limit():
     """0.9 - 0.897 is 0.0030000000000000027. An archive is the same bits, or it is not."""
     figures = {"accuracy_drop": 0.9 - 0.897, "archive_error": 1e-12}
-    lost, archive = gates.judge(figures, gates.LIMITS, ())
+    lost, archive = gates.judge(figures, formats.limits(), ())
     assert lost.passed and str(lost).endswith("asked for <= 0.003: passed")
     assert not archive.passed
-    assert not gates.judge({"accuracy_drop": 0.0030001}, gates.LIMITS, ())[0].passed
+    assert not gates.judge({"accuracy_drop": 0.0030001}, gates.COMMON, ())[0].passed
 
 
 def test_gates_pass_at_their_limits_and_not_without_a_number():
-    limits = gates.settings(["accuracy_drop=0.01"], ["tflm_lsb"])
+    limits = gates.settings(formats.limits(), ["accuracy_drop=0.01"], ["tflm_lsb"])
     judged = gates.judge(
         {"accuracy_drop": 0.01, "agreement": 0.985, "tflm_lsb": 2.0, "c_lsb": np.nan},
         limits,

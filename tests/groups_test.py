@@ -31,30 +31,30 @@ def test_members_of_several_runs_count_what_their_weights_say():
     assert section.groups[1] == dict(teachers.GROUP, run="b")
     found = teachers.groups_of(section)
     assert found[0].indices(3, "a") == [0, 2] and found[1].indices(2, "b") == [0, 1]
-    np.testing.assert_allclose(teachers.shares(found, [2, 2]), [0.2, 0.6, 0.1, 0.1])
+    np.testing.assert_allclose(teachers.member_weights(found, [2, 2]), [0.2, 0.6, 0.1, 0.1])
 
 
 def test_a_teacher_of_one_run_is_one_group():
     (alone,) = teachers.groups_of(teacher(run="a", members="(0, 2)", weights=(3, 1)))
     assert (alone.run, alone.members) == ("a", "0,2")
-    np.testing.assert_allclose(teachers.shares([alone], [2]), [0.75, 0.25])
+    np.testing.assert_allclose(teachers.member_weights([alone], [2]), [0.75, 0.25])
     assert teachers.groups_of(teacher()) == ()
 
 
 @pytest.mark.parametrize(
     "section, words",
     [
-        (dict(run="a", groups=(dict(run="b"),)), "run = 'a' speaks of one run"),
+        (dict(run="a", groups=(dict(run="b"),)), "run = 'a' describes a teacher of one run"),
         (dict(groups=(dict(members=(0,)),)), r"groups\[0\]: give run"),
         (dict(groups=("runs/a",)), "expected a dict"),
         (dict(groups=(dict(run="a", wieght=2.0),)), "Did you mean 'weight'"),
         (dict(groups=(dict(run="a", members="paired"),)), "paired with the members of one"),
         (dict(groups=(dict(run="a", members=(1, 1)),)), "twice"),
-        (dict(run="a", weights=(1, -1)), "numbers from 0, got -1"),
-        (dict(run="a", weights=(float("nan"),)), "numbers from 0"),
-        (dict(run="a", weights=("much",)), "numbers from 0, got 'much'"),
-        (dict(run="a", weights=(1, 2), members="paired"), "nothing to weigh"),
-        (dict(run="a", weights=(1, 2), reduce="confidence"), "weighs the members"),
+        (dict(run="a", weights=(1, -1)), "weights of 0 or more, got -1"),
+        (dict(run="a", weights=(float("nan"),)), "weights of 0 or more"),
+        (dict(run="a", weights=("much",)), "0 or more, got 'much'"),
+        (dict(run="a", weights=(1, 2), members="paired"), "weights have no meaning"),
+        (dict(run="a", weights=(1, 2), reduce="confidence"), "computes the weights"),
     ],
 )
 def test_sections_that_cannot_be_say_why(section, words):
@@ -137,7 +137,7 @@ def test_devices_and_a_cache_change_nothing(mixed, reduce):
     "section, words",
     [
         ("dict(config='mixed.py:narrow', weights=(1, 2, 3))", "3 weights for 2 members"),
-        ("dict(config='mixed.py:narrow', weight=0)", "nobody teaches"),
+        ("dict(config='mixed.py:narrow', weight=0)", "At least one must be positive"),
         ("dict(config='mixed.py:narrow', members=(0, 2))", "members 0 to 1"),
         (
             "dict(config='mixed.py:narrow'), dict(config='mixed.py:wide', members=1)",

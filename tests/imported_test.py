@@ -15,7 +15,7 @@ from kd.cli.main import main
 from kd.data import prepare
 from kd.errors import InputError
 from kd.models.resnet_cifar import resnet8 as net
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 from kd.train.run import run
 from kd.weights import convert
@@ -69,7 +69,7 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
     result = Workdir(out).read("result.json")
     assert result["imported"]["sha256"] == convert.sha256(checkpoint)
 
-    trained = load_trained(Workdir(out))
+    trained = load_networks(Workdir(out))
     expected = convert.from_torch("resnet8", weights)
     jax.tree.map(
         lambda got, want: np.testing.assert_array_equal(got[0], want), trained.variables, expected
@@ -138,7 +138,8 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     """The set is prepared between two of the same command; a run with this teacher would come to
     the same.
     """
-    from kd.train.run import ensure, teachers_of
+    from kd.train.run import finished
+    from kd.train.sources import sources_of
 
     checkpoint, out = tmp_path / "resnet8.safetensors", tmp_path / "teacher"
     write_safetensors(checkpoint, weights)
@@ -147,12 +148,12 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
     command += ["--data", "cifar10"]
     assert main(command) == 0
     told = capsys.readouterr().out
-    assert "without evaluation" in told and "cifar10" in told
+    assert "not evaluated" in told and "cifar10" in told
     assert not Workdir(out).finished
     c = config.load("configs/digits.py:role=labels,seeds=1")
     c.teacher.name, c.teacher.run = "frozen", str(out)
     with pytest.raises(InputError, match="cifar10 is not prepared"):
-        ensure(teachers_of(c, tmp_path)[0], tmp_path)
+        finished(sources_of(c, tmp_path).teachers[0], tmp_path)
 
     r = np.random.RandomState(0)
     arrays = {
@@ -163,8 +164,8 @@ def test_without_its_data_a_network_is_imported_and_evaluated_later(
         for split, n in (("train", 20), ("test", 10))
     }
     prepare.write("cifar10", tmp_path / "tfds", arrays)
-    there = ensure(teachers_of(c, tmp_path)[0], tmp_path)
-    assert there.read("result.json")["examples"] == 10
+    teacher = finished(sources_of(c, tmp_path).teachers[0], tmp_path)
+    assert teacher.read("result.json")["examples"] == 10
     assert main(command) == 2  # it is finished: left alone
     assert "exists already" in capsys.readouterr().err
 

@@ -1,6 +1,4 @@
-"""The launcher of Cloud TPU VMs, in dry runs and against a `gcloud` that only writes down what it
-is asked.
-"""
+"""The launchers of Cloud TPU VMs and GPUs, in dry runs and with commands that only keep a log."""
 
 import os
 import shutil
@@ -28,7 +26,7 @@ def launch(*arguments, **environment):
 
 
 def test_a_dry_run_prints_every_command_and_runs_none(tmp_path):
-    """With an empty PATH: `gcloud` is not there, and is not asked for."""
+    """With an empty PATH, where `gcloud` is missing."""
     given = *GIVEN, "--spot", "--dry_run", *RUN, "--config.seeds=5"
     done = launch(*given, PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -55,7 +53,7 @@ def test_a_dry_run_prints_every_command_and_runs_none(tmp_path):
         ([*GIVEN, "--attempts", "0", *RUN], "1 or more"),
     ],
 )
-def test_what_is_missing_is_told_with_exit_2(arguments, words):
+def test_missing_arguments_exit_with_2(arguments, words):
     done = launch("--dry_run", *arguments)
     assert done.returncode == 2 and words in done.stderr and not done.stdout
 
@@ -63,10 +61,11 @@ def test_what_is_missing_is_told_with_exit_2(arguments, words):
 def fake(
     folder: Path, fails: int, queue: str = "ACTIVE", taken: str = "rm -f there; exit 255"
 ) -> dict[str, str]:
-    """A `gcloud` whose TPU VM is taken away during the first `fails` runs of kd, and whose requests
+    """A `gcloud` whose TPU VM is preempted during the first `fails` runs of kd, and whose requests
     are in the state `queue`.
 
-    `taken` is what happens then: by default the machine goes and breaks the connection.
+    `taken` is the shell code of a preemption: by default the machine disappears and the
+    connection breaks.
     """
     script = folder / "gcloud"
     script.write_text(f"""#!/usr/bin/env bash
@@ -89,7 +88,7 @@ esac
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-def test_a_machine_that_is_taken_away_is_made_again(tmp_path):
+def test_a_preempted_machine_is_created_again(tmp_path):
     done = launch(*GIVEN, *RUN, **fake(tmp_path, 2))
     assert done.returncode == 0, done.stderr
     log = (tmp_path / "log").read_text().split()
@@ -97,18 +96,16 @@ def test_a_machine_that_is_taken_away_is_made_again(tmp_path):
     assert "attempt 2 of 20" in done.stdout
 
 
-def test_a_run_that_was_stopped_and_saved_goes_on_elsewhere(tmp_path):
-    """SIGTERM before a preemption: the run ends by itself, and the machine is there for a while
-    yet.
-    """
+def test_a_stopped_run_resumes_on_another_machine(tmp_path):
+    """SIGTERM before a preemption: the run ends before its machine."""
     done = launch(*GIVEN, *RUN, **fake(tmp_path, 2, taken="exit 75"))
     assert done.returncode == 0, done.stderr
     log = (tmp_path / "log").read_text().split()
     assert log == ["create", "run", "delete"] * 3
 
 
-def test_a_lost_connection_is_not_the_run_s_failure_where_the_machine_goes(tmp_path):
-    """Its state says so only a minute after."""
+def test_a_lost_connection_to_a_preempted_machine_is_no_failure_of_the_run(tmp_path):
+    """The preemption is visible in the machine's state only a minute later."""
     environment = fake(tmp_path, 1, taken="exit 255")
     sleep = tmp_path / "sleep"
     sleep.write_text(f"#!/usr/bin/env bash\nrm -f {tmp_path}/there\n")
@@ -118,21 +115,21 @@ def test_a_lost_connection_is_not_the_run_s_failure_where_the_machine_goes(tmp_p
     assert (tmp_path / "log").read_text().split() == ["create", "run", "create", "run", "delete"]
 
 
-def test_a_run_that_fails_leaves_its_machine(tmp_path):
+def test_a_failed_run_keeps_its_machine(tmp_path):
     done = launch(*GIVEN, *RUN, **fake(tmp_path, 9, taken="exit 1"))
     assert done.returncode == 1 and "failed with 1" in done.stderr
     assert (tmp_path / "log").read_text().split() == ["create", "run"]
 
 
-def test_a_request_outlives_the_machine_and_is_made_again(tmp_path):
+def test_a_queued_request_is_deleted_and_made_again(tmp_path):
     done = launch(*GIVEN, "--queue", *RUN, **fake(tmp_path, 1))
     assert done.returncode == 0, done.stderr
     log = (tmp_path / "log").read_text().split()
     assert log == ["create", "run", "delete", "create", "run", "delete"]
 
 
-def test_a_request_that_waits_keeps_its_place(tmp_path):
-    """The command was stopped while it waited; the machine comes while it waits again."""
+def test_a_waiting_request_keeps_its_place(tmp_path):
+    """A first command was stopped while waiting; the second waits for the same request."""
     environment = fake(tmp_path, 0)
     (tmp_path / "queued").write_text("WAITING_FOR_RESOURCES\n")
     sleep = tmp_path / "sleep"
@@ -143,12 +140,12 @@ def test_a_request_that_waits_keeps_its_place(tmp_path):
     assert (tmp_path / "log").read_text().split() == ["wait", "run", "delete"]
 
 
-def test_a_request_that_fails_is_not_waited_for(tmp_path):
+def test_a_failed_request_ends_the_command(tmp_path):
     done = launch(*GIVEN, "--queue", *RUN, **fake(tmp_path, 0, "FAILED"))
     assert done.returncode == 1 and "the request for kd is FAILED" in done.stderr
 
 
-def test_after_so_many_attempts_it_gives_up(tmp_path):
+def test_attempts_are_limited(tmp_path):
     done = launch(*GIVEN, "--attempts", "2", *RUN, **fake(tmp_path, 9))
     assert done.returncode == 1 and "2 times" in done.stderr
 
@@ -171,7 +168,7 @@ def gpu(*arguments, timeout=60):
     )
 
 
-def test_the_order_on_a_gpu_is_told_and_nothing_run():
+def test_a_dry_run_on_a_gpu_prints_the_order_and_runs_nothing():
     done = gpu("--dry_run", "--runs", "there")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -185,10 +182,8 @@ def test_the_order_on_a_gpu_is_told_and_nothing_run():
         assert gpu(*bad).returncode == 2
 
 
-def test_what_fails_on_a_gpu_is_remembered_and_a_kill_lets_runs_save(tmp_path):
-    """Against a `uv` that only writes down what it is asked, fails at a benchmark and takes SIGTERM
-    in the table.
-    """
+def test_failures_on_a_gpu_are_reported_at_the_end_and_sigterm_reaches_the_runs(tmp_path):
+    """With a `uv` that only keeps a log, fails at a benchmark and gets SIGTERM during the table."""
     fake = tmp_path / "uv"
     fake.write_text(f"""#!{BASH}
 trap 'echo saved >> {tmp_path}/log; exit 130' TERM
@@ -219,11 +214,9 @@ esac
     assert process.returncode == 143 and log.read_text().split() == ["table", "saved"]
 
 
-@pytest.mark.slow
-def test_what_a_gpu_does_goes_on_where_its_time_was_over(tmp_path):
-    """At toy size on a CPU: a call of a few seconds ends with 75, later ones with all that was
-    asked for.
-    """
+@pytest.mark.campaign
+def test_the_work_on_a_gpu_resumes_after_its_time_limit(tmp_path):
+    """At toy size on a CPU: a call of a few seconds exits with 75, later ones complete the work."""
     where = ["--toy", "--runs", str(tmp_path), "--results", str(tmp_path / "results")]
     where += ["--weights", str(tmp_path / "weights")]
     first = gpu("--seconds", "5", *where)

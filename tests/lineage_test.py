@@ -20,12 +20,12 @@ def made(path, **result):
 @pytest.mark.parametrize(
     ("record", "changed"),
     [
-        (dict(teacher=dict(run_weights="b")), dict(taught={0: "other"})),
+        (dict(teacher=dict(run_weights="b")), dict(groups={0: "other"})),
         (
             dict(teacher=dict(groups=[dict(run_weights="a"), dict(run_weights="b")])),
-            dict(taught={1: "other"}),
+            dict(groups={1: "other"}),
         ),
-        (dict(init=dict(run_weights="b")), dict(first="other")),
+        (dict(init=dict(run_weights="b")), dict(init="other")),
     ],
     ids=["teacher", "second group", "start"],
 )
@@ -33,10 +33,10 @@ def test_other_weights_are_refused(tmp_path, record, changed):
     """The same weights, a run that is gone, and one from before weights were recorded pass."""
     run, other = made(tmp_path / "run", **record), tmp_path / "other"
     places = {
-        k: {i: Workdir(other) for i in v} if k == "taught" else Workdir(other)
+        k: {i: Workdir(other) for i in v} if k == "groups" else Workdir(other)
         for k, v in changed.items()
     }
-    check = lambda: lineage.check(run, places.get("taught", {}), places.get("first"))
+    check = lambda: lineage.check(run, places.get("groups", {}), places.get("init"))
     check()
     made(other, weights="c")
     with pytest.raises(InputError, match=f"{other} that had other weights"):

@@ -1,4 +1,4 @@
-"""The grid of dispatches, and what stops a run."""
+"""The plan of a run: which batches each call trains on."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def spans(plan, step=0):
     return [(c.epoch, c.start, c.count, c.batch_size, c.step) for c in plan.calls(step)]
 
 
-def test_an_epoch_is_full_batches_in_calls_and_then_the_short_one():
+def test_an_epoch_is_calls_of_full_batches_and_one_of_the_short_batch():
     plan = Plan(examples=50, batch_size=8, epochs=2, steps_per_call=4)
     assert (plan.full, plan.tail, plan.steps_per_epoch, plan.steps) == (6, 2, 7, 14)
     assert plan.batch_sizes == [8, 2]
@@ -25,7 +25,7 @@ def test_an_epoch_is_full_batches_in_calls_and_then_the_short_one():
     assert [c.ends_epoch for c in plan.calls(0)] == [False, False, True] * 2
 
 
-def test_a_run_goes_on_at_any_point_of_the_grid():
+def test_a_run_resumes_at_any_call():
     plan = Plan(examples=50, batch_size=8, epochs=3, steps_per_call=4)
     all_calls = spans(plan)
     for i, call in enumerate(all_calls):
@@ -33,7 +33,7 @@ def test_a_run_goes_on_at_any_point_of_the_grid():
     assert spans(plan, plan.steps) == []
 
 
-def test_the_short_batch_can_be_left_out():
+def test_drop_last_leaves_out_the_short_batch():
     plan = Plan(50, 8, 1, 100, drop_last=True)
     assert spans(plan) == [(0, 0, 6, 8, 0)]
     assert plan.examples_per_epoch == 48

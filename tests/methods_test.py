@@ -1,10 +1,12 @@
-"""The hyper-parameters of the methods: every one builds, and those of a pair are the papers'."""
+"""Settings of the methods: every section builds, and pairs have the settings of the papers."""
 
 import inspect
 
 import pytest
 
-from configs.common import METHODS, PAIRS, method
+from configs import arguments, common, methods, pairs
+from configs.methods import METHODS, method
+from configs.pairs import PAIRS
 from kd import registry
 
 
@@ -26,11 +28,24 @@ def test_every_section_builds(name: str, pair: str):
 
 def test_every_objective_has_a_method():
     used = {spec["name"] for section in METHODS.values() for spec in section.values()}
-    here = {name for name in registry.known("kd.objectives") if "mutual" not in name}
-    assert here <= used
+    known = {name for name in registry.known("kd.objectives") if "mutual" not in name}
+    assert known <= used
 
 
-def test_pairs_change_what_they_name_alone():
+def test_configs_common_has_every_shared_name():
+    """Users' configs import these from configs.common."""
+    expected = {
+        arguments: "parse_arg reference",
+        methods: "DEPLOYED DROP_LAST FIRST LABELS METHODS REDUCE SECOND_VIEW SEVERAL TEACHER_FREE "
+        "deployed first_run method taken_over",
+        pairs: "PAIRS",
+    }
+    for module, names in expected.items():
+        for name in names.split():
+            assert getattr(common, name) is getattr(module, name)
+
+
+def test_a_pair_changes_only_the_settings_that_it_names():
     plain, tuned = (method("dkd", *p) for p in (("", ""), ("vgg13", "vgg8")))
     assert (plain["dkd"]["beta"], tuned["dkd"]["beta"]) == (8.0, 6.0)
     assert tuned["dkd"] == plain["dkd"] | {"beta": 6.0} and tuned["ce"] == plain["ce"]

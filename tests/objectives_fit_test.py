@@ -75,7 +75,7 @@ def test_named_pairs_join_networks_of_different_depth():
 def test_the_last_stages_pair_whatever_the_depth():
     both = view(SHALLOW, DEEP)
     ours = sp.SP().apply({}, both)
-    assert ours == sp.similarity(SHALLOW.features["stage2"], DEEP.features["stage3"])
+    assert ours == sp.similarity_preserving(SHALLOW.features["stage2"], DEEP.features["stage3"])
 
 
 def test_missing_features_are_named():
@@ -92,7 +92,7 @@ def test_equal_channels_are_needed_by_fsp():
     assert "stage3 [2, 2, 8]" in message and "features = [[" in message
     with pytest.raises(InputError, match="FSP needs equal channels"):
         two = [[outputs.features[f"stage{i}"] for i in (1, 2)] for outputs in (SHALLOW, DEEP)]
-        fsp.fsp(*two)
+        fsp.flow_mse(*two)
     refused(fsp.FSP(features=("stage1",)), view(SHALLOW, DEEP), "two or more")
 
 
@@ -106,7 +106,7 @@ def test_vectors_are_not_maps():
 def test_sizes_that_no_layer_joins():
     refused(mgd.MGD(("stage1", "stage2")), view(SHALLOW, SHALLOW), "maps of one size")
     refused(cwd.CWD(("stage1", "stage2")), view(SHALLOW, SHALLOW), "the same size")
-    listed = "shrink, or double.* the teacher has pooled"
+    listed = "shrink or double.* the teacher has pooled"
     refused(fitnet.FitNet(("stage3", "stage1")), view(DEEP, DEEP), listed)
 
 

@@ -73,16 +73,16 @@ FUNCTIONS = {
     "attention": lambda s, t: jnp.sum(at.attention(s) * at.attention(t)),
     "attention_transfer": at.attention_transfer,
     "attention_transfer.wide": at.attention_transfer,
-    "similarity": sp.similarity,
-    "correlation": cc.correlation,
+    "similarity": sp.similarity_preserving,
+    "correlation": cc.correlation_congruence,
     "gaussian_nll": lambda s, t, variance: vid.gaussian_nll(s, variance, t),
     "rkd_distance": rkd.rkd_distance,
     "rkd_angle": rkd.rkd_angle,
-    "pkt": pkt.pkt,
-    "nst": nst.nst,
-    "nst.wide": nst.nst,
+    "pkt": pkt.neighbour_kl,
+    "nst": nst.channel_mmd,
+    "nst.wide": nst.channel_mmd,
     "flow": lambda bottom, top: jnp.sum(fsp.flow(bottom, top) ** 3),
-    "fsp": lambda a, b, c, d: fsp.fsp((a, b), (c, d)),
+    "fsp": lambda a, b, c, d: fsp.flow_mse((a, b), (c, d)),
     "activation_boundary": ab.activation_boundary,
     "factor_transfer": ft.factor_transfer,
     "hierarchical_context": reviewkd.hierarchical_context,
@@ -201,7 +201,7 @@ def test_regressor_is_the_public_one(kind: str):
 
 
 def test_regressor_refuses_a_teacher_much_larger():
-    with pytest.raises(ValueError, match="it may shrink, or double"):
+    with pytest.raises(ValueError, match="may shrink or double"):
         ConvRegressor((9, 9, 2)).init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
 
 

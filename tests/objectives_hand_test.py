@@ -198,15 +198,15 @@ def test_similarity():
     student, teacher = array([1, 0], [0, 1]), array([1, 1], [1, 1])
     # Rows (1, 0), (0, 1) against (1, 1) / sqrt 2 twice.
     r = 0.5**0.5
-    is_close(sp.similarity(student, teacher), 2 * ((1 - r) ** 2 + r**2) / 4)
+    is_close(sp.similarity_preserving(student, teacher), 2 * ((1 - r) ** 2 + r**2) / 4)
     turn = jnp.linalg.qr(DRAW[2, :5, :5])[0]
-    is_close(sp.similarity(ROWS, 2 * ROWS @ turn), 0.0)
+    is_close(sp.similarity_preserving(ROWS, 2 * ROWS @ turn), 0.0)
 
 
 @compiled
 def test_correlation():
     student, teacher = array([1, 0], [2, 3], [0, 0]), jnp.zeros((3, 2))
-    is_close(cc.correlation(student, teacher), (1 * 2 + 0 * 3 + 0) / 2)
+    is_close(cc.correlation_congruence(student, teacher), (1 * 2 + 0 * 3 + 0) / 2)
 
 
 @compiled
@@ -246,18 +246,18 @@ def test_pkt():
     # Cosines 0 and 1: rows (2/3, 1/3) and (1/3, 2/3) against (1/2, 1/2).
     student, teacher = array([1, 0], [0, 1]), array([1, 0], [2, 0])
     expected = 0.5 * (log(0.5 / (2 / 3)) + log(0.5 / (1 / 3))) / 2
-    is_close(pkt.pkt(student, teacher), expected, 1e-4)
+    is_close(pkt.neighbour_kl(student, teacher), expected, 1e-4)
 
 
 @compiled
 def test_nst():
     left, right = array([1], [0]), array([0], [1])  # two places, one channel
     as_map = lambda x: x[None, :, None, :]
-    is_close(nst.nst(as_map(left), as_map(right)), 1 + 1 - 2 * 0)
+    is_close(nst.channel_mmd(as_map(left), as_map(right)), 1 + 1 - 2 * 0)
     both = jnp.concatenate([left, right], axis=1)
-    is_close(nst.nst(as_map(both), as_map(left)), 1 + 0.5 - 2 * 0.5)
+    is_close(nst.channel_mmd(as_map(both), as_map(left)), 1 + 0.5 - 2 * 0.5)
     # Channels are a set: order, sign, scale and repetition do not count.
-    is_close(nst.nst(MAP, -2 * jnp.concatenate([MAP, MAP[..., ::-1]], -1)), 0.0)
+    is_close(nst.channel_mmd(MAP, -2 * jnp.concatenate([MAP, MAP[..., ::-1]], -1)), 0.0)
 
 
 @compiled
@@ -265,7 +265,7 @@ def test_fsp():
     bottom = jnp.array([[[[1.0], [3.0]]]])  # two places
     top = jnp.array([[[[2.0, 0.0], [0.0, 4.0]]]])
     is_close(fsp.flow(bottom, top), [(1 * 2 + 0) / 2, (0 + 3 * 4) / 2])
-    is_close(fsp.fsp((bottom, top), (bottom, 2 * top)), (1 + 36) / 2)
+    is_close(fsp.flow_mse((bottom, top), (bottom, 2 * top)), (1 + 36) / 2)
     is_close(fsp.flow(MAP, MAP2), jnp.swapaxes(fsp.flow(MAP2, MAP), 1, 2), rtol=1e-5)
 
 
@@ -325,8 +325,8 @@ def test_pool_and_nearest():
     # Cells of 5 for 2: rows 0 to 2 and 2 to 4, for 3: 0 1, 1 2 3, 3 4.
     is_close(pool(x, (2, 1)), [1.0, 3.0])
     is_close(pool(x, (3, 1)), [0.5, 2.0, 3.5])
-    is_close(reviewkd.nearest(x, (3, 1)), [0, 1, 3])
-    is_close(reviewkd.nearest(x[:, :2], (4, 1)), [0, 0, 1, 1])
+    is_close(reviewkd.resize_nearest(x, (3, 1)), [0, 1, 3])
+    is_close(reviewkd.resize_nearest(x[:, :2], (4, 1)), [0, 0, 1, 1])
 
 
 @compiled

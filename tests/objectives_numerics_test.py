@@ -63,13 +63,13 @@ vectors = lambda f: lambda s, t: f(jnp.mean(s, (1, 2)), jnp.mean(t, (1, 2)))
 MAPS = {
     "hint": fitnet.hint,
     "attention_transfer": at.attention_transfer,
-    "similarity": sp.similarity,
-    "correlation": vectors(cc.correlation),
+    "similarity": sp.similarity_preserving,
+    "correlation": vectors(cc.correlation_congruence),
     "rkd_distance": vectors(rkd.rkd_distance),
     "rkd_angle": vectors(rkd.rkd_angle),
-    "pkt": vectors(pkt.pkt),
-    "nst": nst.nst,
-    "fsp": lambda s, t: fsp.fsp((s, s), (t, t)),
+    "pkt": vectors(pkt.neighbour_kl),
+    "nst": nst.channel_mmd,
+    "fsp": lambda s, t: fsp.flow_mse((s, s), (t, t)),
     "gaussian_nll": lambda s, t: vid.gaussian_nll(s, jnp.ones(s.shape[-1]), t),
     "activation_boundary": ab.activation_boundary,
     "factor_transfer": ft.factor_transfer,
@@ -271,8 +271,8 @@ def test_what_is_undefined_is_refused():
     with pytest.raises(InputError, match="two classes or more"):
         kd.standardize(jnp.ones((2, 1)))
     with pytest.raises(InputError, match="two examples"):
-        cc.correlation(one, one)
-    with pytest.raises(InputError, match="batch of one"):
+        cc.correlation_congruence(one, one)
+    with pytest.raises(InputError, match="two or more"):
         rkd.rkd_distance(one, one)
     tables = {k: jnp.array([0]) for k in ("order", "start", "count")}
     with pytest.raises(InputError, match="two classes or more"):

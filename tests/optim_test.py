@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import build, config, optim
 from kd.errors import InputError
 from kd.optim import by_path, check_decay, make_optimizer, make_schedule
 
@@ -71,7 +72,7 @@ def test_masks_by_path():
 def test_a_decay_that_finds_nothing_is_told():
     params = {"student": {"conv": {"kernel": 1.0, "bias": 1.0}}, "objective": {}}
     spec = {"name": "sgd", "weight_decay": 1e-4, "decay": "kernal$"}
-    with pytest.raises(InputError, match=r"'kernal.' finds no .* student/conv/bias"):
+    with pytest.raises(InputError, match=r"'kernal.' matches no .* student/conv/bias"):
         check_decay(spec, params)
     for fine in ({"decay": "kernel$"}, {"decay": ""}, {"weight_decay": 0.0}):
         check_decay(spec | fine, params)
@@ -124,3 +125,52 @@ def test_wrong_optimizers_teach(spec, words):
 def test_wrong_schedules_teach():
     with pytest.raises(InputError, match="Did you mean 'cosine'"):
         make_schedule({"name": "cosin"}, 1, 1)
+
+
+NEW = """
+import jax.numpy as jnp
+import optax
+
+
+def sign(learning_rate, scale: float = 1.0) -> optax.GradientTransformation:
+    rate = optax.scale_by_learning_rate(learning_rate)
+    return optax.chain(optax.scale_by_sign(), optax.scale(scale), rate)
+
+
+def halving(every: float = 1.0) -> Curve:
+    return lambda epoch, epochs: 0.5 ** jnp.floor(epoch / every)
+"""
+
+
+@pytest.mark.parametrize("home", ["a user's file", "kd/optim.py"])
+def test_an_optimizer_and_a_schedule_are_one_function_each(home, tmp_path, monkeypatch):
+    """Named in a config, with settings whose defaults are written out, and with errors that list
+    them.
+    """
+    prefix = ""
+    if home == "kd/optim.py":
+        for name in ("sign", "halving"):  # removed after the test
+            monkeypatch.setattr(optim, name, None, raising=False)
+        exec(NEW, vars(optim))
+    else:
+        (tmp_path / "newly.py").write_text(f"from kd.optim import Curve\n{NEW}")
+        monkeypatch.syspath_prepend(tmp_path)
+        prefix = "newly."
+    c = config.load("configs/digits.py:role=labels")
+    c.optimizer = {"name": f"{prefix}sign", "learning_rate": 0.1}
+    c.schedule = {"name": f"{prefix}halving"}
+    c = build.spell_out(c)
+    assert c.optimizer.scale == 1.0 and c.schedule.every == 1.0
+    tx = build.make_tx(c, 10)
+    params = {"w": jnp.array([3.0, -4.0])}
+    state = tx.init(params)
+    updates, state = tx.update({"w": jnp.array([5.0, -0.1])}, state, params)
+    np.testing.assert_allclose(updates["w"], [-0.1, 0.1], rtol=1e-6)
+    assert at(c.schedule.to_dict(), 2.5) == 0.25
+    c = c.copy_and_resolve_references().unlock()
+    c.optimizer.scael = 1.0
+    with pytest.raises(InputError, match="Did you mean 'scale'"):
+        build.spell_out(c)
+    if not prefix:
+        with pytest.raises(InputError, match="Did you mean 'halving'"):
+            make_schedule({"name": "halvin"}, 1, 1)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.cli.main import main
 from kd.devices import precision
 from kd.errors import InputError
@@ -19,7 +20,6 @@ from kd.objectives.ce import CE
 from kd.objectives.sp import SP
 from kd.runs.workdir import Workdir
 from kd.step import make_eval, make_step
-from kd.teachers import ensemble
 
 SMALL = CNN(3, (4, 4))
 BATCH = {"image": jax.random.normal(jax.random.key(2), (6, 8, 8, 3)), "label": jnp.arange(6) % 3}
@@ -50,7 +50,7 @@ def products(jaxpr, primitive):
 def parts_under(policy):
     net = precision.network(SMALL, policy)
     objective = Weighted({"ce": CE(), "sp": SP()}, {"ce": 1.0, "sp": 1.0})
-    return net, objective, ensemble.frozen(net), optax.sgd(0.1)
+    return net, objective, teachers.frozen(net), optax.sgd(0.1)
 
 
 def arguments(parts):

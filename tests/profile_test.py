@@ -1,4 +1,4 @@
-"""A trace of some updates lies in the run's directory, and the run is what it would have been."""
+"""`config.profile` writes a trace of some updates into the run directory."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from kd.train.profile import Profile
 
 
 def events(directory: Path) -> list[dict]:
-    """Of the one trace there."""
+    """Returns the events of the only trace in a directory."""
     (file,) = directory.glob("plugins/profile/*/perfetto_trace.json.gz")
     return json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
 
@@ -39,7 +39,7 @@ def test_the_first_dispatch_is_left_out_and_the_rest_counted(tmp_path: Path):
     assert any("double" in str(event.get("name")) for event in events(tmp_path))
 
 
-def test_no_trace_is_no_wrapper(tmp_path: Path):
+def test_without_a_trace_the_updates_are_not_wrapped(tmp_path: Path):
     given = {8: lambda: None}
     with Profile(tmp_path, 0) as profile:
         assert profile.watch(given) is given
@@ -55,7 +55,7 @@ def test_a_run_that_ends_early_has_a_shorter_trace(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_traced_run_is_the_run(small_config: Path):
+def test_a_trace_does_not_change_the_run(small_config: Path):
     reference = ["run", "--config", "small.py:teacher"]
     assert main([*reference, "--workdir", "plain"]) == 0
     assert main([*reference, "--workdir", "traced", "--config.profile=2"]) == 0

@@ -1,6 +1,4 @@
-"""Programs: seeds together equal seeds alone, cuts between dispatches leave no trace, and few
-programs are compiled.
-"""
+"""Compiled updates of several seeds: equal to single seeds, independent of the dispatches."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.data.augment import make_augment
 from kd.devices import mesh as sharding
 from kd.devices.vectorize import tree_index
@@ -19,7 +18,6 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.predict import make_logits
 from kd.step import make_eval, make_step
-from kd.teachers import ensemble
 from kd.train.program import make_order, make_update, make_updates, seed_keys
 
 N, BATCH, CLASSES, SEEDS = 24, 8, 4, 3
@@ -40,7 +38,7 @@ augment = make_augment("crop(1)", (0.5,), (0.5,))
 
 
 class Machine:
-    """A student, its teachers and compiled updates, for tests to run in pieces."""
+    """A student, its teachers and compiled updates, to be run in several dispatches."""
 
     def __init__(self, student=None, paired=False, how="vmap", mesh=None, loop="device"):
         student = student or MLP(CLASSES, (8,))
@@ -48,7 +46,7 @@ class Machine:
         objective = Weighted({"ce": CE(), "kd": KD(2.0)}, {"ce": 0.5, "kd": 0.5})
         images = jnp.zeros((1, 6, 6, 1))
         weights = jax.vmap(lambda k: model.init(k, images))(seed_keys(100, SEEDS))
-        teacher = ensemble.frozen(model) if paired else ensemble.ensemble(model)
+        teacher = teachers.frozen(model) if paired else teachers.ensemble(model)
         tx = optax.sgd(0.1, 0.9)
         self.paired = paired
         self.frozen = {"teacher": weights, "tables": {}}
@@ -120,10 +118,8 @@ def test_seeds_differ(whole):
     "cuts",
     [((0, 1), (8, 1), (16, 1), (24, 1), (32, 1), (40, 1)), ((0, 2), (16, 1), (24, 1), (32, 2))],
 )
-def test_cuts_between_dispatches_leave_no_trace(machine, whole, cuts):
-    """Bit for bit, with one program for all lengths: what makes a resumed run equal an
-    uninterrupted one.
-    """
+def test_dispatches_of_other_lengths_compute_the_same_bits(machine, whole, cuts):
+    """With one program for all lengths, so that a resumed run equals an uninterrupted one."""
     state, logs = machine.run(seed_keys(5, SEEDS), cuts)
     jax.tree.map(np.testing.assert_array_equal, state, whole[0])
     jax.tree.map(np.testing.assert_array_equal, logs, whole[1])
@@ -131,12 +127,12 @@ def test_cuts_between_dispatches_leave_no_trace(machine, whole, cuts):
 
 
 @pytest.mark.parametrize("how", ["map", "unroll"])
-def test_ways_over_the_seeds_agree(whole, how):
+def test_vmap_map_and_unroll_over_seeds_agree(whole, how):
     state, _ = Machine(how=how).run(seed_keys(5, SEEDS))
     assert_close(state, whole[0], 1e-6)
 
 
-def test_updates_one_by_one_equal_those_in_one_dispatch(whole):
+def test_the_loop_on_the_host_equals_the_loop_on_the_device(whole):
     machine = Machine(loop="host")
     state, logs = machine.run(seed_keys(5, SEEDS))
     assert_close(state, whole[0], 1e-6)
@@ -146,7 +142,7 @@ def test_updates_one_by_one_equal_those_in_one_dispatch(whole):
     assert machine.updates._cache_size() == 1
 
 
-def test_paired_students_learn_each_from_their_own_teacher():
+def test_each_paired_student_learns_from_its_teacher():
     machine = Machine(paired=True)
     together, _ = machine.run(seed_keys(5, SEEDS))
     members = machine.frozen["teacher"]
@@ -159,7 +155,7 @@ def test_paired_students_learn_each_from_their_own_teacher():
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 4), (1, 8)])
 def test_eight_devices_equal_one(shape):
-    """BatchNorm included: under jit its moments are those of the whole batch."""
+    """With BatchNorm: under jit its moments are those of the global batch."""
     one, logs = Machine(CNN(CLASSES, (4,))).run(seed_keys(5, 1))
     mesh = sharding.make_mesh(*shape)
     eight, others = Machine(CNN(CLASSES, (4,)), mesh=mesh).run(seed_keys(5, 1))
@@ -167,7 +163,7 @@ def test_eight_devices_equal_one(shape):
     assert_close(logs, others, 1e-5)
 
 
-def test_each_epoch_has_an_order_of_its_own():
+def test_orders_differ_by_epoch_and_seed():
     order = jax.jit(make_order(N))
     first = np.asarray(order(seed_keys(0, 2), jnp.int32(0)))
     second = np.asarray(order(seed_keys(0, 2), jnp.int32(1)))
@@ -177,7 +173,7 @@ def test_each_epoch_has_an_order_of_its_own():
 
 
 @pytest.mark.parametrize("size", [5, 24, 100])
-def test_logits_of_a_split_do_not_depend_on_the_batch(size):
+def test_logits_of_a_split_do_not_depend_on_the_batch_size(size):
     model = CNN(CLASSES, (4,))
     images = data()["image"]
     evaluate = make_eval(model, make_augment("", (0.5,), (0.5,)))

@@ -1,5 +1,6 @@
-"""Four updates of the CIFAR-100 recipe against the same in NumPy, gradients by hand: what PyTorch's
-SGD and BatchNorm do.
+"""Four updates of the CIFAR-100 recipe equal those of a NumPy reference with PyTorch's semantics.
+
+The reference writes out the gradients by hand, and SGD and BatchNorm as PyTorch has them.
 """
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kd import teachers
 from kd.init import make_init
 from kd.models.norm import BatchNorm
 from kd.objective import Weighted
@@ -14,7 +16,6 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.optim import make_optimizer, make_schedule
 from kd.step import make_step
-from kd.teachers import ensemble
 from kd.types import Outputs
 
 RATE, MOMENTUM, DECAY, T, EPS, KEEP = 0.05, 0.9, 5e-4, 4.0, 1e-5, 0.9
@@ -33,7 +34,7 @@ class Net(nn.Module):
 
 
 def drawn(seed):
-    """Variables of a Net on five inputs, none of them at its usual start."""
+    """Random variables of a Net with five inputs, none of them at its usual initial value."""
     r = np.random.default_rng(seed)
     normal = lambda *shape: r.normal(size=shape)
     return {
@@ -99,11 +100,13 @@ def test_four_updates_are_those_of_the_reference():
         make_schedule(dict(name="piecewise", epochs=(SHRINK,), factor=0.1), 2, 2),
     )
     objective = Weighted({"ce": CE(), "kd": KD(T)}, {"ce": 0.1, "kd": 0.9})
-    parts = Net(), objective, ensemble.frozen(Net()), tx
+    parts = Net(), objective, teachers.frozen(Net()), tx
     single = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
     frozen = {"teacher": single(teacher), "tables": {}}
-    given = [{"image": jnp.asarray(x, jnp.float32), "label": jnp.asarray(y)} for x, y in batches]
-    state = make_init(*parts)(jax.random.key(0), frozen, given[0])
+    device_batches = [
+        {"image": jnp.asarray(x, jnp.float32), "label": jnp.asarray(y)} for x, y in batches
+    ]
+    state = make_init(*parts)(jax.random.key(0), frozen, device_batches[0])
     start = single(v)
     state = state.replace(
         params={**state.params, "student": start["params"]},
@@ -112,11 +115,11 @@ def test_four_updates_are_those_of_the_reference():
     step = jax.jit(make_step(*parts))
 
     speed = jax.tree.map(np.zeros_like, v["params"])
-    for place, ((x, label), batch) in enumerate(zip(batches, given, strict=True)):
+    for update, ((x, label), batch) in enumerate(zip(batches, device_batches, strict=True)):
         loss, grads, stats = gradient(v, x, label, evaluate(teacher, x))
-        rate = RATE * (0.1 if place // 2 >= SHRINK else 1.0)
-        # Coupled decay, of biases and BatchNorm too, before the momentum; the rate after it:
-        # torch.optim.SGD.
+        rate = RATE * (0.1 if update // 2 >= SHRINK else 1.0)
+        # torch.optim.SGD: weight decay, of biases and BatchNorm too, is added to the gradient
+        # before the momentum; the learning rate multiplies after it.
         speed = jax.tree.map(
             lambda u, g, w: MOMENTUM * u + g + DECAY * w, speed, grads, v["params"]
         )

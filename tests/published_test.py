@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import document
-from kd.cli import table
-from kd.tables import experiment, plan
+from kd.tables import experiment, gather, plan
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted((ROOT / "experiments" / "results").glob("*.json"))
@@ -29,7 +28,7 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
     assert f"<!-- table: {path.stem} -->" in TABLES
     for name, text in (("README.md", README), ("docs/tables.md", TABLES)):
         if re.search(f"<!-- table: {path.stem}[: ]", text):
-            assert table.as_published(text, f"experiments/{path.stem}.py") == text, (
+            assert gather.as_published(text, f"experiments/{path.stem}.py") == text, (
                 f"write it anew: kd table experiments/{path.stem}.py --print --runs none --into "
                 f"{name}"
             )

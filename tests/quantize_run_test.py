@@ -13,10 +13,11 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.cli.main import main
 from kd.export import fake_quant, graph, interpreter
 from kd.export.converter import convert
-from kd.export.lower import Lowered, no_places
+from kd.export.lower import Lowered, no_locations
 from kd.init import make_init
 from kd.metrics import scores
 from kd.models.cnn import CNN
@@ -24,11 +25,10 @@ from kd.models.mlp import MLP
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.quantize.student import Quantized
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.record import Record
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.teachers import ensemble
 
 OWN = """
     if arg == "int8":
@@ -72,7 +72,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, monkeypatch):
         assert main([*COMMAND, "--workdir", str(run)]) == 0
     logits = [run.predictions()["logits"] for run in (cut, whole)]
     np.testing.assert_array_equal(*logits)
-    seen = [load_trained(run).variables["quant_stats"] for run in (cut, whole)]
+    seen = [load_networks(run).variables["quant_stats"] for run in (cut, whole)]
     jax.tree.map(np.testing.assert_array_equal, *seen)
     np.testing.assert_array_equal(seen[0]["updates"], [12, 12])
     # It began where the teacher ended, and its logits are on grids of 256 points.
@@ -88,7 +88,7 @@ def test_seeds_together_equal_each_alone():
     parts = (
         Quantized(MLP(3, (8,))),
         Weighted({"ce": CE()}, {"ce": 1.0}),
-        ensemble.none(),
+        teachers.none(),
         optax.sgd(0.1),
     )
     frozen = {"teacher": (), "tables": {}}
@@ -124,7 +124,7 @@ def lowered(student, variables, example):
     export = jax.export.export(
         jax.jit(network), platforms=["cpu"], disabled_checks=fake_quant.CHECKS
     )
-    with no_places():
+    with no_locations():
         return convert(Lowered(export(example).mlir_module(), scales=True))
 
 
@@ -176,7 +176,7 @@ def test_a_student_on_eight_bits_is_not_packed_without_its_ranges(finished, caps
     config["student"]["quantize"] = "int8"
     run.write("config.json", config)
     told = refused(capsys, "pack", "runs/small", "--out", "small.safetensors")
-    assert "`kd export --format litert --int8` writes it whole" in told
+    assert "`kd export --format litert --int8` writes all of it" in told
     assert told.count("\n") == 1 and not Path("small.safetensors").exists()
 
 
@@ -222,7 +222,7 @@ def test_a_batch_that_is_split_under_pmap_moves_the_ranges_as_a_whole_one(config
     ):
         drop = "--config.drop_last=true"
         assert main([*COMMAND, drop, "--workdir", name, *own]) == 0
-    one, eight = (load_trained(Workdir(n)).variables for n in ("one", "eight"))
+    one, eight = (load_networks(Workdir(n)).variables for n in ("one", "eight"))
     ranges = [v["quant_stats"]["ranges"] for v in (one, eight)]
     np.testing.assert_allclose(*ranges, atol=1e-4)
     logits = [Workdir(n).predictions()["logits"] for n in ("one", "eight")]
@@ -233,7 +233,7 @@ def test_a_batch_that_is_split_under_pmap_moves_the_ranges_as_a_whole_one(config
 def test_colour_has_its_normalisation_in_front():
     """Means and deviations of their own for each channel, which no single scale can hold."""
     from kd.data.base import Dataset, Split
-    from kd.export import litert
+    from kd.export import tflite
     from kd.export.source import Source, logits
 
     rng = np.random.default_rng(0)
@@ -254,8 +254,8 @@ def test_colour_has_its_normalisation_in_front():
     moved = jax.jit(see)(variables)
     config = {"student": {"quantize": "int8"}, "eval_batch_size": 100}
     source = Source(Workdir(""), config, {}, student, {**variables, **moved}, 0, "", dataset)
-    content = litert.integers(source).content
-    outputs = interpreter.run(content, litert.inputs(source, content, split.image))
+    content = tflite.integers(source).content
+    outputs = interpreter.run(content, tflite.inputs(source, content, split.image))
     step = graph.ends(content)[1].scale
-    error = np.abs(litert.as_logits(content, outputs) - logits(source, split.image))
+    error = np.abs(tflite.as_logits(content, outputs) - logits(source, split.image))
     assert error.max() < 3 * step and error.mean() < step

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kd import teachers
 from kd.models.mlp import MLP
 from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.objectives.fitnet import FitNet
 from kd.objectives.kd import KD, distill_kl
-from kd.teachers import ensemble
 from kd.teachers.reduction import confidence
 from kd.types import Mixture, Outputs, View
 
@@ -39,7 +39,7 @@ def several():
         for net, m in zip(NETS, SIZES, strict=True):
             alone = [net.init_with_output(key, image) for key in keys[:m]]
             logits += [outputs.logits for outputs, _ in alone]
-            stacks.append(ensemble.stack([variables for _, variables in alone]))
+            stacks.append(teachers.stack([variables for _, variables in alone]))
         return tuple(stacks), jnp.stack(logits)
 
     stacks, logits = make(keys)
@@ -48,8 +48,8 @@ def several():
 
 def target(several, reduce, weights=WEIGHTS, how="map"):
     stacks, batch, _ = several
-    groups = [ensemble.Group(net, how) for net in NETS]
-    return jax.jit(ensemble.grouped(groups, reduce, weights).apply)(stacks, (), batch)
+    groups = [teachers.Group(net, how) for net in NETS]
+    return jax.jit(teachers.grouped(groups, reduce, weights).apply)(stacks, (), batch)
 
 
 def test_confidence_by_hand():
@@ -106,8 +106,8 @@ def test_the_one_that_is_drawn_comes_as_often_as_it_counts(several, groups):
     stacks, batch, logits = several
     size = SIZES[0] if groups == 1 else 3
     weights = ((0.25, 0.75), (0.7, 0.0, 0.3))[groups - 1]
-    nets = [ensemble.Group(net) for net in NETS[:groups]]
-    apply = ensemble.grouped(nets, "random", weights).apply
+    nets = [teachers.Group(net) for net in NETS[:groups]]
+    apply = teachers.grouped(nets, "random", weights).apply
     keys = jax.random.split(jax.random.key(4), 400)
     draw = lambda key: apply(stacks[:groups], (), {**batch, "key": key}).logits
     drawn = jax.jit(lambda keys: jax.lax.map(draw, keys))(keys)
@@ -126,7 +126,7 @@ def test_no_other_member_is_computed_than_the_one_that_is_drawn():
     batch = {"image": image, "label": jnp.zeros(16, int), "key": jax.random.key(0)}
 
     def flops(reduce):
-        f = lambda w, b: ensemble.ensemble(net, reduce).apply(w, (), b).logits
+        f = lambda w, b: teachers.ensemble(net, reduce).apply(w, (), b).logits
         return jax.jit(f).lower(weights, batch).compile().cost_analysis()["flops"]
 
     assert 7 * flops("random") < flops("probs")

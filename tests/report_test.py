@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from itertools import permutations
 from pathlib import Path
 
@@ -11,16 +12,20 @@ import pytest
 
 from kd.cli import main
 from kd.data import digits
-from kd.report import corruptions, gallery, measured, stored_sections
+from kd.report import corruptions, sections
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
 from kd.report.comparison import Point, front, points
-from kd.report.conclusions import _bought, conclude, short
+from kd.report.conclusions import compare_costs, conclude
+from kd.report.content import describe
 from kd.report.fidelity import per_class
-from kd.report.network import Net
+from kd.report.format import short
+from kd.report.network import Network
+from kd.report.networks import Networks
+from kd.report.run import read
+from kd.report.sections import accuracy, corrupted, mistakes
 from kd.report.significance import mcnemar, wilson
 from kd.report.similarity import centred_gram, cka
-from kd.report.stored import describe, read
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
 LABEL = np.array([0, 1, 1, 1])
@@ -221,7 +226,7 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
 )
 def test_a_student_is_called_smaller_only_where_it_is(own, big, told):
     costs = [dict(zip(("bytes", "macs"), pair, strict=True)) for pair in (own, big)]
-    assert _bought(*costs, "its teacher") == told
+    assert compare_costs(*costs, "its teacher") == told
 
 
 def of(teacher, count, **section):
@@ -238,7 +243,7 @@ def test_paired_students_are_reported_beside_their_own_teachers(by_hand):
     teacher = by_hand("teacher", ["1111", "1100"], **costs)
     section = of(teacher, 2, members="paired", reduce="probs")
     run = read(by_hand("own", ["1110", "1100"], **section))
-    content = describe(run, "runs")
+    content = describe(run)
     taught = content["teacher"]
     assert taught["accuracy"] == 0.75 and taught["costs"] == costs
     assert taught["loss"]["value"] == 0.125 and taught["agreement"] == 0.875
@@ -246,11 +251,10 @@ def test_paired_students_are_reported_beside_their_own_teachers(by_hand):
     assert taught["interval_95"][0] == 0.75 > taught["interval_95"][1]
     (zeros,) = content["classes"]
     assert zeros["teacher"] == 0.75 and zeros["agreement"] == 0.875
-    content["networks"] = None
-    lines = conclude(content)["conclusions"]
+    lines = content["conclusions"]
     assert "against its own teacher, seed by seed: +12.50 points (75.00 % to 62.50 %)" in lines[0]
     assert "2.0 times fewer bytes" in lines[1] and "than its teacher." in lines[1]
-    table = stored_sections.accuracy(content)[0].grid
+    table = accuracy.show(content)[0].grid
     assert table[1][:2] == ["teachers, one for each student", "75.00"]
     assert len(points([run], [])) == 2  # and no ensemble
 
@@ -262,8 +266,7 @@ def test_mistakes_are_those_that_a_student_s_own_teacher_would_not_make(by_hand)
     teacher = by_hand("teacher", ["1111", "1100"])
     section = of(teacher, 2, members="paired")
     run = read(by_hand("own", ["1110", "1100"], **section))
-    rows = describe(run, "runs")["classes"]
-    (shown,) = gallery.mistakes(run, digits.load(), rows)
+    (shown,) = mistakes.mistakes(run._replace(networks=Networks(digits.load(), {})))
     assert [(i["index"], i["wrong"], i["student"]) for i in shown["images"]] == [(3, 1, "1")]
 
 
@@ -275,7 +278,7 @@ def test_what_taught_is_reported_as_it_was_reduced(by_hand):
     teacher = by_hand("teacher", members)
     for reduce, right in (("probs", 0), ("logits", 1)):
         section = of(teacher, 3, members="all", reduce=reduce)
-        taught = describe(read(by_hand(reduce, ["1"], **section)), "runs")["teacher"]
+        taught = describe(read(by_hand(reduce, ["1"], **section)))["teacher"]
         assert taught["accuracy"] == right == taught["agreement"]
         assert taught["networks"] == 3
 
@@ -289,10 +292,10 @@ def test_corrupted_images_are_shown_to_the_teacher_that_taught(by_hand):
     section["teacher"]["shares"] = [0.9, 0.1]
     run = read(by_hand("own", ["1"], **section))
     says = lambda z, image: np.tile(z, (len(image), 1))
-    net = Net(says, says, list(members[:, 0]), 1)
+    net = Network(says, says, list(members[:, 0]), 1)
     image = digits.load().test.image[:3]
     label = np.zeros(3, int)
-    found = measured._robustness({"teacher": net}, image, label, run.together)
+    found = corrupted.robustness({"teacher": net}, image, label, run.reduce)
     assert found["clean"]["teacher"] == 1 == found["mean"]["teacher"]
 
 
@@ -305,7 +308,7 @@ def test_a_cohort_that_teaches_costs_what_its_peers_do(by_hand):
     section = of(cohort, 2, members="1,3", reduce="probs")
     section["teacher"]["members"] = [1, 3]
     run = read(by_hand("own", ["1100"], **section))
-    content = describe(run, "runs")
+    content = describe(run)
     assert content["costs"]["teacher"] == PEERS[1]
     both = {"parameters": 60, "bytes": 240, "macs": 48}
     assert content["teacher"]["costs"] == both
@@ -321,6 +324,69 @@ def test_a_cohort_that_teaches_costs_what_its_peers_do(by_hand):
 def test_short_names_keep_what_tells_them_apart():
     assert short("runs/tables/a") == "a"
     assert short("ensemble of 5: runs/a") == "ensemble of 5: a"
+
+
+SECTION = '''
+"""Confusion of classes."""
+
+import numpy as np
+
+from kd.report.blocks import Note, Table
+
+TITLE, ORDER = "Confusion", 35
+
+
+def measure(run):
+    commonest = np.bincount(run.logits.argmax(-1).ravel()).argmax()
+    return {"commonest": int(commonest), "teacher": {"also": run.teacher_size}}
+
+
+def show(content):
+    note = Note(f"The commonest answer is {content['commonest']}.")
+    return [note, Table([["a", "b"], ["x|y", "2"]])]
+
+
+def conclude(content):
+    yield f"Its favourite is {content['commonest']}."
+
+
+def compare(runs, contents):
+    return {"favourites": [content["commonest"] for content in contents]}
+
+
+def show_all(content):
+    return [Note(f"Favourites: {content['favourites']}.")]
+'''
+
+
+def test_a_section_is_one_file(finished, tmp_path, monkeypatch):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "confusion.py").write_text(SECTION)
+    with monkeypatch.context() as patch:
+        patch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path / "more")])
+        assert main.main(["report", "runs/small", "--stored"]) == 0
+    sys.modules.pop("kd.report.sections.confusion")
+    home = Path("runs/small/report")
+    report = json.loads((home / "report.json").read_text())
+    (content,) = report["runs"]
+    answer = content["commonest"]
+    assert report["favourites"] == [answer] and content["teacher"]["also"] == 2
+    assert f"Its favourite is {answer}." in report["conclusions"]
+    text, page = (home / "report.md").read_text(), (home / "report.html").read_text()
+    at = [text.rindex(f"## {title}\n") for title in ("Classes", "Confusion", "Calibration")]
+    assert at == sorted(at) and text.count("## Confusion\n") == 2
+    assert f"The commonest answer is {answer}." in text and "| x\\|y | 2 |" in text
+    assert "<h2>Confusion</h2>" in page and f"The commonest answer is {answer}.</p>" in page
+    assert f"Favourites: [{answer}]." in page
+
+
+def test_a_section_does_not_replace_another_ones_entries(by_hand, monkeypatch):
+    run = read(by_hand("run", ["10"]))
+    again = sections.load()[2]._replace(name="again", measure=lambda run: {"accuracy": 1.0})
+    every = [*sections.load(), again]
+    monkeypatch.setattr(sections, "load", lambda: every)
+    with pytest.raises(ValueError, match="section again measures 'accuracy'"):
+        describe(run)
 
 
 @pytest.mark.slow
@@ -383,7 +449,7 @@ def test_runs_on_other_examples_are_not_compared(finished, capsys):
     np.savez("runs/other/predictions.npz", **stored | {"label": stored["label"][::-1]})
     assert main.main(["report", "runs/small", "runs/other"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "runs/other" in error and "report them apart" in error
+    assert error.count("\n") == 1 and "runs/other" in error and "Write a report of each" in error
     assert not Path("runs/report").exists()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.config import ConfigDict, default
 from kd.data.augment import make_augment
 from kd.data.base import class_tables
@@ -22,7 +23,6 @@ from kd.objectives.ce import CE
 from kd.objectives.crd import CRD
 from kd.objectives.kd import KD
 from kd.step import _gather, make_step
-from kd.teachers import ensemble
 from kd.train import placement
 from kd.train.program import make_order, make_update, make_updates, seed_keys
 
@@ -36,9 +36,9 @@ CONTRAST = CRD(dim=32, num_negatives=8, temperature=0.5)
 def parts(members: int, term, spread=None, reduce="probs", how="unroll"):
     weight = 0.5 if isinstance(term, KD) else 0.1  # brings either to about 1
     objective = Weighted({"ce": CE(), "term": term}, {"ce": 0.5, "term": weight})
-    teacher = ensemble.frozen(TEACHER)
+    teacher = teachers.frozen(TEACHER)
     if members > 1:
-        teacher = ensemble.ensemble(TEACHER, reduce, how, spread)
+        teacher = teachers.ensemble(TEACHER, reduce, how, spread)
     return STUDENT, objective, teacher, optax.sgd(0.1, 0.9), AUGMENT
 
 

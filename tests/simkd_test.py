@@ -14,6 +14,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from configs import cifar100
+from kd import teachers
 from kd.cli.main import main
 from kd.data import digits
 from kd.errors import InputError
@@ -24,10 +25,9 @@ from kd.models.cnn import CNN
 from kd.models.wrn import WideResNet, wrn_16_2, wrn_40_2
 from kd.objective import PerTeacher, Weighted
 from kd.objectives.simkd import SimKD
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.teachers import ensemble
 from kd.types import Outputs, View
 
 STUDENT = {"name": "cnn.CNN", "widths": (4,)}
@@ -48,7 +48,7 @@ def parts(objective=None, teacher=None) -> tuple:
     total = Weighted({"simkd": term}, {"simkd": 1.0})
     # Weight decay, which must not reach the classifier.
     tx = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1))
-    return NET, total, teacher or ensemble.frozen(BIG), tx
+    return NET, total, teacher or teachers.frozen(BIG), tx
 
 
 def test_the_classifier_is_the_teachers_and_stays_so():
@@ -201,15 +201,15 @@ def test_three_teachers_are_the_mean_of_each():
     lifted = PerTeacher(SimKD()).apply({}, of(outputs))
     each = [SimKD().apply({}, of(Outputs(student.logits, {"stage1": m}))) for m in maps]
     np.testing.assert_allclose(lifted, np.mean(each, axis=0), rtol=1e-6)
-    members = ensemble.stack([frozen(i)["teacher"] for i in range(2)])
-    init = make_init(*parts(PerTeacher(SimKD()), ensemble.ensemble(BIG, "each")))
+    members = teachers.stack([frozen(i)["teacher"] for i in range(2)])
+    init = make_init(*parts(PerTeacher(SimKD()), teachers.ensemble(BIG, "each")))
     with pytest.raises(InputError, match="must be one network"):
         init(jax.random.key(0), {"teacher": members, "tables": {}}, BATCH)
 
 
 def test_what_does_not_fit_is_told():
     with pytest.raises(InputError, match="the run has none"):
-        init = make_init(*parts(teacher=ensemble.none()))
+        init = make_init(*parts(teacher=teachers.none()))
         init(jax.random.key(0), {"teacher": (), "tables": {}}, BATCH)
     view = View(Outputs(jnp.zeros((1, 2))), Outputs(jnp.zeros((1, 2))), {}, {}, 0)
     with pytest.raises(InputError, match="Wrap it"):
@@ -253,8 +253,8 @@ def test_a_run_reports_what_it_deploys_and_keeps_it(small_config: Path):
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     assert result["parameters"] == cost.parameters(shapes)
     assert result["bytes"] == cost.nbytes(shapes)
-    ours = load_trained(Workdir("runs/small")).variables["inherited"]["head"]
-    theirs = load_trained(Workdir("runs/small-teacher")).variables["params"]["head"]
+    ours = load_networks(Workdir("runs/small")).variables["inherited"]["head"]
+    theirs = load_networks(Workdir("runs/small-teacher")).variables["params"]["head"]
     for i in range(2):
         np.testing.assert_array_equal(ours["kernel"][i], theirs["kernel"][0])
 

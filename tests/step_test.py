@@ -1,4 +1,4 @@
-"""The step: its first values, what it leaves alone, and its use from plain arguments."""
+"""The compiled step, made from plain arguments: values by hand, gradients, statistics."""
 
 import flax.linen as nn
 import jax
@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.devices.vectorize import tree_index
 from kd.init import make_init
 from kd.models.mlp import MLP
@@ -14,7 +15,6 @@ from kd.objective import PerTeacher, Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.step import make_eval, make_step
-from kd.teachers import ensemble
 from kd.types import Outputs
 
 CLASSES, MEMBERS = 5, 3
@@ -53,7 +53,7 @@ def test_a_linear_student_takes_the_step_of_softmax_regression():
     student, teacher = MLP(CLASSES, ()), MLP(CLASSES, ())
     weights = teacher.init(jax.random.key(5), batch()["image"])
     frozen = {"teacher": weights, "tables": {}}
-    args = (student, both(KD(temperature)), ensemble.frozen(teacher), optax.sgd(rate))
+    args = (student, both(KD(temperature)), teachers.frozen(teacher), optax.sgd(rate))
     state = make_init(*args)(jax.random.key(0), frozen, batch())
     new, metrics = jax.jit(make_step(*args))(state, frozen, batch())
 
@@ -84,7 +84,7 @@ def test_a_linear_student_takes_the_step_of_softmax_regression():
 GOLDEN = {"loss": 0.4868, "ce": 1.4865, "kd": 0.3757, "grad_norm": 0.7319}
 
 
-def test_the_first_step_is_what_it_was():
+def test_the_first_step_has_its_golden_values():
     """Values of the first step of a small ensemble run, written down once.
 
     A mismatch means that initialisation, the split of keys, the order of operations or a loss has
@@ -94,18 +94,18 @@ def test_the_first_step_is_what_it_was():
     """
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
-    init, step = parts(both(KD(2.0)), ensemble.ensemble(model))
+    init, step = parts(both(KD(2.0)), teachers.ensemble(model))
     state = init(jax.random.key(0), frozen, batch())
     _, metrics = step(state, frozen, batch())
     found = {name: round(float(metrics[name]), 4) for name in GOLDEN}
     assert found == pytest.approx(GOLDEN, abs=2e-4), found
 
 
-def test_the_teacher_is_neither_changed_nor_followed_by_the_gradient():
+def test_the_teacher_does_not_change_and_gets_no_gradient():
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
     before = jax.device_get(frozen)
-    args = (MLP(CLASSES, (4,)), both(KD(2.0)), ensemble.ensemble(model), optax.sgd(0.5))
+    args = (MLP(CLASSES, (4,)), both(KD(2.0)), teachers.ensemble(model), optax.sgd(0.5))
     state = make_init(*args)(jax.random.key(0), frozen, batch())
     step = make_step(*args)
 
@@ -123,14 +123,12 @@ def test_the_teacher_is_neither_changed_nor_followed_by_the_gradient():
     assert not held & {id(leaf) for leaf in jax.tree.leaves(frozen)}
 
 
-def test_at_temperature_one_the_mean_of_probabilities_teaches_as_the_members_do():
-    """KL to a mean of distributions and the mean of KLs differ by a constant, so the students stay
-    equal.
-    """
+def test_at_temperature_one_reducing_by_probs_equals_each_member():
+    """KL to the mean of distributions and the mean of KLs differ by a constant: equal gradients."""
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
-    together = parts(both(KD(1.0)), ensemble.ensemble(model, "probs"))
-    each = parts(both(PerTeacher(KD(1.0))), ensemble.ensemble(model, "each"))
+    together = parts(both(KD(1.0)), teachers.ensemble(model, "probs"))
+    each = parts(both(PerTeacher(KD(1.0))), teachers.ensemble(model, "each"))
     finals = []
     for init, step in (together, each):
         state = init(jax.random.key(0), frozen, batch())
@@ -144,7 +142,7 @@ def test_two_temperatures_in_one_loss_get_two_targets():
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}
     objective = Weighted({"a": KD(1.0), "b": KD(20.0)}, {"a": 1.0, "b": 1.0})
-    init, step = parts(objective, ensemble.ensemble(model))
+    init, step = parts(objective, teachers.ensemble(model))
     _, metrics = step(init(jax.random.key(0), frozen, batch()), frozen, batch())
     z = jax.vmap(lambda w: model.apply(w, batch()["image"]).logits)(frozen["teacher"])
     state = init(jax.random.key(0), frozen, batch())
@@ -157,7 +155,7 @@ def test_two_temperatures_in_one_loss_get_two_targets():
 
 
 class Regressor(nn.Module):
-    """An objective with a parameter, statistics and randomness of its own."""
+    """An objective with parameters, statistics and randomness."""
 
     @nn.compact
     def __call__(self, view):
@@ -168,8 +166,8 @@ class Regressor(nn.Module):
         return (nn.Dense(2)(view.student.feature("pooled")) ** 2).mean(-1) + 0 * noise
 
 
-def test_an_objective_trains_its_own_parameters_and_keeps_its_own_memory():
-    init, step = parts(Weighted({"r": Regressor()}, {"r": 1.0}), ensemble.none())
+def test_parameters_of_an_objective_train_and_its_statistics_are_kept():
+    init, step = parts(Weighted({"r": Regressor()}, {"r": 1.0}), teachers.none())
     frozen = {"teacher": (), "tables": {}}
     first = init(jax.random.key(0), frozen, batch())
     state, _ = step(first, frozen, batch())
@@ -180,7 +178,7 @@ def test_an_objective_trains_its_own_parameters_and_keeps_its_own_memory():
     assert moved["objective"]["terms_r"]["Dense_0"]["kernel"] > 0
 
 
-def test_evaluation_is_the_network_in_evaluation_mode():
+def test_make_eval_applies_the_network_in_evaluation_mode():
     model = MLP(CLASSES, (16,), dropout=0.5)
     weights = tree_index(members(model), 0)
     outputs = make_eval(model)(weights, batch())

@@ -1,6 +1,4 @@
-"""Pictures that are decoded as they are needed: what is cut out, each counted once, and runs that
-resume as if never cut.
-"""
+"""Pictures that are decoded during training: random crops, batches, evaluation, resumed runs."""
 
 import contextlib
 import io
@@ -154,7 +152,7 @@ def test_draws_depend_on_seed_epoch_and_index():
     assert order.tolist() != shuffled(7, 1, 10).tolist()
 
 
-def test_every_batch_holds_what_its_step_says(mocked):
+def test_each_batch_depends_on_its_step_alone(mocked):
     pictures = small().train.image
     plan = Plan(22, 8, 2, 16)
     steps = TrainingBatches(pictures, (5, 6), plan)
@@ -166,7 +164,7 @@ def test_every_batch_holds_what_its_step_says(mocked):
 
 
 @pytest.mark.parametrize("size", [5, 13, 64])
-def test_evaluation_counts_each_picture_once(mocked, size):
+def test_evaluation_reads_each_picture_once(mocked, size):
     """13 pictures in batches of 5: the last has three, and is filled up."""
     split = small().test
     assert split.label.tolist() == [i % 3 for i in range(13)]
@@ -260,9 +258,9 @@ with mocking(Path()):
 
 
 @pytest.mark.slow
-def test_two_processes_decode_each_its_own_part(mocked):
-    """Two devices in each, as a 2 x 2 mesh: the run is that of one device, though no process
-    decodes a whole batch of 8.
+def test_each_of_two_processes_decodes_its_part(mocked):
+    """Two devices in each, as a 2 x 2 mesh: the run equals that of one device, though no process
+    decodes all pictures of a batch.
     """
     mocked.joinpath("stream.py").write_text(CONFIG)
     assert main(["run", "--config", "stream.py"]) == 0
@@ -276,9 +274,9 @@ def test_two_processes_decode_each_its_own_part(mocked):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_a_process_decodes_what_its_devices_see(mocked):
-    """Of batches of 8 the second half, of the last batch of 6, which does not divide among four
-    devices, all.
+def test_a_process_decodes_only_the_part_of_its_devices(mocked):
+    """The second half of batches of 8; all of the last batch of 6, which four devices cannot
+    share.
     """
     pictures = small().train.image
     plan = Plan(22, 8, 2, 16)
@@ -289,7 +287,7 @@ def test_a_process_decodes_what_its_devices_see(mocked):
 
 
 @pytest.mark.parametrize("size", [8, 6])
-def test_devices_see_their_part_of_a_batch(mocked, size):
+def test_each_device_gets_its_part_of_a_batch(mocked, size):
     """On four devices, each with two pictures of a batch of 8, and all with the whole one of 6."""
     mesh = sharding.make_mesh(2, 2)
     plan = Plan(22, 8, 2, 16)
@@ -307,7 +305,7 @@ def test_devices_see_their_part_of_a_batch(mocked, size):
 
 @pytest.mark.slow
 def test_decoding_processes_change_no_pixel(mocked):
-    """Spawned processes of Grain's; what they give is what threads give, from any step on."""
+    """Processes of Grain decode the same pixels as threads, from any step on."""
     from kd.train.streaming import _pipeline
 
     plan = Plan(22, 8, 2, 16)
@@ -343,8 +341,8 @@ def test_the_imagenet_config_end_to_end(mocked):
     assert result["final"]["agreement"][0] == pytest.approx(np.mean(own == learnt))
 
 
-def test_labels_are_kept_until_the_set_is_prepared_anew(mocked, monkeypatch):
-    """Corrected labels leave the version, the examples and the bytes as they were."""
+def test_labels_are_cached_until_the_set_is_prepared_again(mocked, monkeypatch):
+    """Corrected labels can have the same version, number of examples and bytes."""
 
     def labels():
         data._load.cache_clear()
@@ -359,7 +357,7 @@ def test_labels_are_kept_until_the_set_is_prepared_anew(mocked, monkeypatch):
     np.testing.assert_array_equal(labels(), (np.arange(22) + 1) % 3)
 
 
-def test_what_cannot_be_is_told(mocked, capsys):
+def test_invalid_settings_are_refused(mocked, capsys):
     for settings, told in [
         (dict(size=300), "at most resize"),
         (dict(scale=[0.0, 1.0]), "least and the largest"),
@@ -372,14 +370,14 @@ def test_what_cannot_be_is_told(mocked, capsys):
 
 
 @pytest.mark.parametrize("devices", [dict(seeds=2), dict(transform="pmap", data=2)])
-def test_pictures_are_not_sent_to_shares_of_the_work(devices):
+def test_streamed_pictures_need_the_transform_jit(devices):
     config = configs.default()
     config.seeds, config.devices = 2, ConfigDict({**config.devices, **devices})
     with pytest.raises(InputError, match="under transform = 'jit'"):
         check_streamed(config)
 
 
-def test_the_recipe_is_mdistillers():
+def test_the_imagenet_recipe_is_that_of_mdistiller():
     c = configs.load("configs/imagenet.py")
     assert (c.batch_size, c.epochs, c.optimizer.learning_rate) == (512, 100, 0.2)
     assert tuple(c.schedule.epochs) == (30, 60, 90)
@@ -397,7 +395,7 @@ def test_the_recipe_is_mdistillers():
     assert isinstance(c, ConfigDict)
 
 
-def test_methods_on_imagenet_have_what_they_have_on_cifar():
+def test_methods_have_the_same_parts_on_imagenet_as_on_cifar():
     of = lambda method, more="": imagenet_config.get_config(f"method={method}{more}")
     for free in ("labels", "tf_kd_reg", "pskd"):
         assert "teacher" not in of(free)
@@ -411,7 +409,7 @@ def test_methods_on_imagenet_have_what_they_have_on_cifar():
     assert of("simkd").student.teacher.name == "resnet.resnet34"
 
 
-def test_what_an_objective_does_over_epochs_is_a_share_of_a_hundred():
+def test_epochs_of_an_objective_scale_with_the_epochs_of_the_run():
     of = lambda method, epochs: (
         imagenet_config.get_config(f"method={method},epochs={epochs}").objective
     )

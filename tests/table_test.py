@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd.cli import table
 from kd.cli.main import main
 from kd.runs.workdir import Workdir
-from kd.tables import experiment, jobs, plan, results
+from kd.tables import experiment, gather, jobs, metrics, plan, published
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -298,7 +297,7 @@ def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, caps
     """
     Path("hang").touch()
     code = (
-        "import sys; from kd import main; from kd.tables import jobs; jobs.COMMAND = "
+        "import sys; from kd.cli import main; from kd.tables import jobs; jobs.COMMAND = "
         "(sys.executable, 'fake.py'); sys.exit(main.main())"
     )
     command = [sys.executable, "-c", code, "table", "mini_table.py", "--jobs", "2"]
@@ -311,11 +310,11 @@ def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, caps
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and "The same command goes on" in error, error
+    assert process.returncode == 130 and "The same command resumes" in error, error
     assert sum(line.startswith("stopped") for line in order()) == 2
     Path("hang").unlink()
     assert kd("--dry_run") == 0
-    assert "mini.py:role=labels, goes on" in capsys.readouterr().out
+    assert "mini.py:role=labels, resumed" in capsys.readouterr().out
     assert kd() == 0
     assert rows_of(capsys.readouterr().out)["student"][0] == "3.5 ± 0.7"
 
@@ -384,12 +383,70 @@ def test_published_results_print_the_same_table_without_the_runs(done, capsys):
     assert kd("--print", "--into", "README.md") == 0
     text = Path("README.md").read_text()
     assert text == f"a\n<!-- table: mini_table -->\n{done}<!-- /table -->\nb\n"
-    assert table.as_published(page, "mini_table.py") == text
+    assert gather.as_published(page, "mini_table.py") == text
     assert kd("--print", "--into", "mini.py") == 2
     # What was published stays when the next publication has other runs.
     capsys.readouterr()
     assert kd("--publish") == 0
     assert "4 of 4 cells" in capsys.readouterr().err
+
+
+BALANCED_ACCURACY = '''
+"""Mean over the classes of the percentage of correct predictions."""
+
+import numpy as np
+
+from kd.tables.metric import PerNetwork
+
+
+def balanced_accuracy(network):
+    right = [1 - np.mean(network.wrong[network.label == k]) for k in np.unique(network.label)]
+    return 100 * np.mean(right)
+
+
+metric = PerNetwork(balanced_accuracy, unit="% balanced", digits=1)
+'''
+
+MINE = """
+def recall(network):
+    return (1 - network.wrong[network.label == 0].mean()).round(3)
+
+def broken(network):
+    return network.nothing
+"""
+
+
+def test_a_new_metric_is_one_file_or_a_function_by_its_path(done, capsys, monkeypatch):
+    """Printed from the runs, published, and printed from the published results alone."""
+    Path("folder").mkdir()
+    Path("folder/balanced_accuracy.py").write_text(BALANCED_ACCURACY)
+    monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(Path("folder").resolve())])
+    Path("mine.py").write_text(MINE)
+    columns = {
+        "balanced": {"metric": "balanced_accuracy"},
+        "mine": {"metric": "mine.recall(of=0)", "digits": 3, "unit": "recall"},
+    }
+    table = {"columns": columns, "rows": {"student": {"args": {"role": "student"}}}}
+    written = {"config": "mini.py", "tables": [table]}
+    Path("two.py").write_text(f"get_experiment = lambda arg=None: {written!r}")
+    student = Workdir("runs/mini-role=student")
+    predictions = student.predictions()  # 3 and 4 of the first images are wrong
+    predictions["label"][20:] = 1  # and now all of the second half
+    student.write("predictions.npz", predictions)
+    capsys.readouterr()
+    assert kd("--publish", file="two.py") == 0
+    printed = capsys.readouterr().out
+    # 17 / 20 and 16 / 20 of class 0 are right, and none of class 1.
+    assert rows_of(printed)["student"] == ["41.2 ± 1.8 % balanced", "0.825 ± 0.035 recall"]
+    assert kd("--print", "--runs", "none", file="two.py") == 0
+    assert capsys.readouterr().out == printed
+    content = Path("two.py").read_text()
+    for name in ("mine.recall", "balanced_accuracy"):
+        Path("two.py").write_text(content.replace(name, name[:-1]))
+        assert f"Did you mean '{name.removeprefix('mine.')}'" in refused(capsys, file="two.py")
+    Path("two.py").write_text(content.replace("mine.recall", "mine.broken"))
+    assert kd(file="two.py") == 1
+    assert "the metric mine.broken fails: AttributeError" in capsys.readouterr().err
 
 
 def refused(capsys, *arguments, file="mini_table.py"):
@@ -477,20 +534,20 @@ def test_publishing_in_part_never_puts_a_student_beside_another_teacher(done, ca
     path = Path("runs/mini-role=teacher/result.json")
     path.write_text(path.read_text().replace('"old"', '"new"'))
     error = refused(capsys, "--publish")
-    assert "mini.py:role=student, which were trained from another run" in error
+    assert "mini.py:role=student, which was trained from another run" in error
     assert kd("--print") == 0
     printed = capsys.readouterr()
     assert rows_of(printed.out)["student"][0] == "missing"
-    assert "not shown: results/mini_table.json: what is published of" in printed.err
+    assert "not shown: results/mini_table.json: the published mini.py:role=student" in printed.err
 
 
 def test_results_from_before_weights_were_known_are_held_to_the_teacher_s_numbers(done, capsys):
     assert kd("--publish") == 0
     path = Path("results/mini_table.json")
-    content = results.read(path)
+    content = published.read(path)
     for entry in content["runs"].values():
         del entry["trained_from"], entry["weights"]
-    path.write_text(json.dumps(content | {"checksum": results._checksum(content)}))
+    path.write_text(json.dumps(content | {"checksum": published.checksum_of(content)}))
     for name in ("student", "student,T=9"):
         shutil.rmtree(f"runs/mini-role={name}")
     assert kd("--publish") == 0
@@ -521,7 +578,7 @@ def test_publishing_loses_nothing(done, capsys):
     table_file = Path("mini_table.py")
     table_file.write_text(table_file.read_text().replace("T=9", "T=8"))
     assert kd("--publish") == 0
-    gone = "no longer part of the experiment, and left out: mini.py:role=student,T=9"
+    gone = "removed, because it is no longer part of the experiment: mini.py:role=student,T=9"
     assert gone in capsys.readouterr().err
     path.unlink()
     assert "nothing to publish" in refused(capsys, "--publish", "--runs", "none")
@@ -621,7 +678,7 @@ def test_wrong_experiments_teach(home, capsys, old, new, words):
 
 
 def test_wrong_commands_teach(home, capsys):
-    assert "finds no cell" in refused(capsys, "--only", "nothing like it")
+    assert "matches no cell" in refused(capsys, "--only", "nothing like it")
     assert "no experiment file" in refused(capsys, file="none.py")
     assert "--jobs" in refused(capsys, "--jobs", "0")
 
@@ -676,11 +733,11 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
     assert "held out: on 40 held-out training images, not on the test set." in printed
     file.write_text(HELD_OUT.replace("return", "del rows['labels']; return"))
     assert kd("--publish", file="choices.py") == 0
-    published = capsys.readouterr().out
-    assert rows_of(published)["chosen"][0] == "1.5 ± 0.7"
-    assert "epoch. On 40 held-out training images, not on the test set." in published
+    text = capsys.readouterr().out
+    assert rows_of(text)["chosen"][0] == "1.5 ± 0.7"
+    assert "epoch. On 40 held-out training images, not on the test set." in text
     page = "<!-- table: choices -->\n<!-- /table -->"
-    assert published in table.as_published(page, "choices.py")
+    assert text in gather.as_published(page, "choices.py")
     more = "rows['more'] = dict(args=dict(role='labels', holdout=0.2)); return"
     file.write_text(HELD_OUT.replace("return", more))
     errors["labels,holdout=0.2"] = [1, 1]
@@ -689,7 +746,7 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
     assert "held out: on 40 or 80 held-out training" in capsys.readouterr().out
     file.write_text(HELD_OUT.replace('source="x"', 'source="x", paper=3'))
     error = refused(capsys, file="choices.py")
-    assert "paper's number 3 is of its test set, and mini.py:role=labels" in error
+    assert "paper's number 3 is from its test set, and mini.py:role=labels" in error
 
 
 def test_learning_curves_are_drawn(done, capsys):
@@ -721,7 +778,7 @@ def test_a_large_table_is_a_few_lines(home):
     assert experiment.load("large.py", seeds=1).cells()[0].reference[-7:] == "seeds=1"
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_real_runs_with_a_failure_a_kill_and_a_resume(home, capsys, monkeypatch):
     """`kd run` itself: the table is killed while it trains; the same command ends it, with the
     numbers of one that was not.

@@ -1,5 +1,5 @@
-"""Students that are their own teacher: the mean of their weights, a virtual teacher, their past
-predictions; all by hand.
+"""Distillation without a teacher network, by hand: mean of weights, virtual teacher, past
+predictions.
 """
 
 import jax
@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from kd import teachers
 from kd.cli.main import main
 from kd.init import make_init
 from kd.models.mlp import MLP
@@ -19,7 +20,6 @@ from kd.objectives.tfkd import VirtualTeacher
 from kd.optim import make_schedule
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.teachers import ensemble
 from kd.types import Outputs, View
 
 CLASSES = 3
@@ -36,7 +36,7 @@ def view(logits, index=(0, 1), epoch=0):
     return View(outputs, None, batch, {"order": jnp.arange(4)}, jnp.int32(0))
 
 
-def test_the_virtual_teacher_is_sure_of_the_label_and_softened():
+def test_the_virtual_teacher_by_hand():
     """softmax of (0.005, 0.005, 0.99) / 20 and of (0.99, 0.005, 0.005) / 20, and KL to the
     student's unsoftened prediction.
     """
@@ -66,7 +66,7 @@ def test_past_predictions_are_the_targets_of_the_next_epoch():
     np.testing.assert_array_equal(stored[2], 0)
 
 
-def test_the_share_of_the_past_grows_by_the_epoch():
+def test_the_weight_of_past_predictions_grows_by_the_epoch():
     """0.8 (e + 1) / E: the same within an epoch, and 0.8 in the last."""
     share = make_schedule({"name": "by_epoch", "end": 0.8}, 10, 4)
     found = [round(float(share(step)), 6) for step in (0, 9, 10, 39)]
@@ -83,7 +83,7 @@ def test_the_mean_teacher_follows_its_student(decay, keep):
     """After update t it keeps min(decay, 1 - 1 / (t + 1)) of itself: at first it is the plain mean
     of all weights so far.
     """
-    student, teacher = MLP(CLASSES, ()), ensemble.ema(MLP(CLASSES, ()), decay)
+    student, teacher = MLP(CLASSES, ()), teachers.ema(MLP(CLASSES, ()), decay)
     objective = Weighted({"ce": CE(), "kd": KD(1.0)}, {"ce": 1.0, "kd": 1.0})
     parts = student, objective, teacher, optax.sgd(0.5)
     frozen = {"teacher": (), "tables": {}}
@@ -102,9 +102,9 @@ def test_the_mean_teacher_follows_its_student(decay, keep):
 
 
 @pytest.mark.slow
-def test_a_mean_teacher_is_kept_by_a_resumed_run(small_config, capsys, monkeypatch):
-    """Cut after the first epoch and gone on, it is the uninterrupted one; what it predicts is
-    stored and printed.
+def test_a_resumed_run_keeps_its_mean_teacher(small_config, capsys, monkeypatch):
+    """Interrupted after the first epoch and resumed, it equals the uninterrupted run; predictions
+    of the mean are stored and its accuracy printed.
     """
     from kd.train import loop
 

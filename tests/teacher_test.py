@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kd import teachers
 from kd.devices.vectorize import fastest_method, loops_are_slow, map_stacked, tree_index
 from kd.errors import InputError
 from kd.models.cnn import CNN
 from kd.models.mlp import MLP
-from kd.teachers import ensemble
+from kd.teachers.reduction import REDUCTIONS
 from kd.types import Mixture
 
 
@@ -46,11 +47,11 @@ def network():
     return model, weights, batch
 
 
-@pytest.mark.parametrize("reduce", ensemble.REDUCE)
+@pytest.mark.parametrize("reduce", tuple(REDUCTIONS))
 def test_vmap_map_and_unroll_agree(network, reduce):
     model, weights, batch = network
     by = {
-        how: jax.jit(ensemble.ensemble(model, reduce, how).apply)(weights, (), batch)
+        how: jax.jit(teachers.ensemble(model, reduce, how).apply)(weights, (), batch)
         for how in ("vmap", "map", "unroll")
     }
     for how in ("map", "unroll"):
@@ -59,22 +60,22 @@ def test_vmap_map_and_unroll_agree(network, reduce):
 
 def test_each_returns_the_members_and_logits_their_mean(network):
     model, weights, batch = network
-    alone = [ensemble.frozen(model).apply(tree_index(weights, i), (), batch) for i in range(3)]
-    each = ensemble.ensemble(model, "each").apply(weights, (), batch)
+    alone = [teachers.frozen(model).apply(tree_index(weights, i), (), batch) for i in range(3)]
+    each = teachers.ensemble(model, "each").apply(weights, (), batch)
     stacked = np.stack([a.logits for a in alone])
     np.testing.assert_allclose(each.logits, stacked, atol=1e-5)
     assert each.features["stage1"].shape == (3, 4, 8, 8, 4)
-    mean = ensemble.ensemble(model, "logits").apply(weights, (), batch)
+    mean = teachers.ensemble(model, "logits").apply(weights, (), batch)
     np.testing.assert_allclose(mean.logits, stacked.mean(0), atol=1e-5)
 
 
 def test_an_average_has_no_features(network):
     model, weights, batch = network
-    mixture = ensemble.ensemble(model).apply(weights, (), batch)
+    mixture = teachers.ensemble(model).apply(weights, (), batch)
     with pytest.raises(InputError, match="each"):
         mixture.feature("stage1")
     with pytest.raises(InputError, match="'probs'"):
-        ensemble.ensemble(model, "prob")
+        teachers.ensemble(model, "prob")
 
 
 def test_convolutions_are_unrolled_on_a_cpu_and_dense_layers_vmapped(network):

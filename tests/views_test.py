@@ -1,6 +1,4 @@
-"""Two views of each image in one batch: who sees them, what asks for them, and the same on many
-devices.
-"""
+"""Two augmented views of each image in one batch: the batch, the step, errors, several devices."""
 
 import json
 from functools import partial
@@ -14,6 +12,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from kd import teachers
 from kd.cli import main
 from kd.data.augment import make_augment
 from kd.init import make_init
@@ -23,7 +22,6 @@ from kd.objectives.mlkd import MLKD
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.teachers import ensemble
 
 B = 16
 UNIT = (0.0,), (1.0,)
@@ -39,7 +37,7 @@ jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 BOTH = make_augment(WEAK, *UNIT, second=STRONG)
 
 
-def test_a_batch_of_two_views_has_both_of_each_image_side_by_side(key):
+def test_the_two_views_of_an_image_are_neighbours_in_the_batch(key):
     chains = BOTH, make_augment(WEAK, *UNIT), make_augment(WEAK, *UNIT, second=WEAK)
     shown = jit(lambda key, batch: [chain(key, batch) for chain in chains])
     both, alone, same = shown(key, BATCH)
@@ -55,7 +53,7 @@ def test_a_batch_of_two_views_has_both_of_each_image_side_by_side(key):
 
 
 class Apart(nn.Module):
-    """How far the student is from the teacher on each row, and that each row is there."""
+    """The squared distance of student and teacher for each row of a batch of both views."""
 
     def __call__(self, view):
         assert view.batch["views"].shape == view.batch["label"].shape == (2 * B,)
@@ -63,12 +61,12 @@ class Apart(nn.Module):
 
 
 def test_student_and_teacher_see_both_views_in_one_step(key):
-    """A student equal to its teacher is at no distance, row by row, whatever the augmentation
-    drew.
+    """A student equal to its teacher has distance zero in every row, whatever the augmentation
+    draws.
     """
     net = MLP(3, widths=(5,))
     weights = net.init(key, jnp.zeros((1, 6, 6, 1)))
-    parts = net, Weighted({"apart": Apart()}, {"apart": 1.0}), ensemble.frozen(net)
+    parts = net, Weighted({"apart": Apart()}, {"apart": 1.0}), teachers.frozen(net)
     parts = *parts, optax.sgd(0.1), BOTH
     frozen = {"teacher": weights, "tables": {}}
     state = jit(make_init(*parts))(key, frozen, BATCH, {"student": weights})
@@ -77,11 +75,11 @@ def test_student_and_teacher_see_both_views_in_one_step(key):
 
 
 @pytest.mark.slow
-def test_eight_devices_are_one(key):
+def test_eight_devices_equal_one(key):
     net = MLP(3, widths=(5,))
     frozen = {"teacher": net.init(key, jnp.zeros((1, 6, 6, 1))), "tables": {}}
     term = Weighted({"mlkd": MLKD()}, {"mlkd": 1.0})
-    parts = net, term, ensemble.frozen(net), optax.sgd(0.1), BOTH
+    parts = net, term, teachers.frozen(net), optax.sgd(0.1), BOTH
     state = make_init(*parts)(jax.random.key(1), frozen, BATCH)
     step = jax.jit(make_step(*parts))
     alone = step(state, frozen, BATCH)
@@ -109,7 +107,9 @@ MLKD_RUN = ["--config.objective.kd.name=mlkd.MLKD", "--config.teacher.members=0"
         ([*MLKD_RUN, "--config.second_view=corp(1)"], "'crop'"),
     ],
 )
-def test_views_that_do_not_fit_are_refused(small_config, capsys, arguments, words):
+def test_a_second_view_that_does_not_fit_the_objective_is_refused(
+    small_config, capsys, arguments, words
+):
     assert main.main(["run", "--config", "small.py", *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not Workdir("runs/small").path.exists()
@@ -117,7 +117,7 @@ def test_views_that_do_not_fit_are_refused(small_config, capsys, arguments, word
 
 @pytest.mark.slow
 def test_a_run_of_two_views(small_config):
-    """MLKD through the command; pmap on four devices is the same run."""
+    """MLKD by the command; pmap on four devices gives the same logits."""
     arguments = ["run", "--config", "small.py", *MLKD_RUN]
     arguments += ["--config.second_view=crop(1)|cutout(3)", "--config.batch_size=20"]
     assert main.main(arguments) == 0

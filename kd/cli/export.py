@@ -1,109 +1,51 @@
-"""The command lines of `kd export` and `kd select`. Imports nothing heavy."""
+"""`kd export`: writes a finished student for a device."""
 
 import argparse
 
+from kd.export import formats
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Adds `kd export` and `kd select`."""
-    export = verbs.add_parser(
-        "export",
-        help="write a finished run's student for a device, and check that it is the same network",
-        description=(
-            "Writes the student of a finished run as a file that runs elsewhere, with "
-            "report.json, golden vectors and a model card. What fails a gate is not written."
-        ),
-        allow_abbrev=False,
-    )
-    export.add_argument("run", metavar="RUN", help="directory of a finished run")
-    export.add_argument(
-        "--format",
-        required=True,
-        choices=("stablehlo", "litert", "c"),
-        help="an archive for jax; a .tflite file; int8 as C",
-    )
-    export.add_argument("--int8", action="store_true", help="quantize to 8 bits; C always is")
-    export.add_argument("--out", metavar="DIR", help="default: RUN/export/FORMAT")
-    export.add_argument(
+ORDER = 80
+HELP = "write the student of a finished run for a device, and verify the file"
+DESCRIPTION = """Writes the student of a finished run as a file that runs without kd, with
+report.json, golden vectors and a model card. Nothing is written if a check (gate) fails."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `kd export`, those of the formats included."""
+    parser.add_argument("run", metavar="RUN", help="directory of a finished run")
+    formats.add_arguments(parser)
+    parser.add_argument("--out", metavar="DIR", help="default: RUN/export/FORMAT")
+    parser.add_argument(
         "--seed",
         type=int,
         metavar="I",
-        help="of the run's seeds (default: the best on validation images, or the first)",
+        help="index of the seed (default: the best on validation images, or the first)",
     )
-    export.add_argument(
+    parser.add_argument(
         "--peer",
         type=int,
         metavar="I",
-        help="of a cohort of students (default: chosen as the seed is)",
+        help="index of the peer in a cohort (default: chosen as the seed is)",
     )
-    export.add_argument(
-        "--calibration",
-        type=int,
-        metavar="N",
-        help="training images to measure int8 ranges on (default: 1000)",
-    )
-    export.add_argument(
-        "--images",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="images for the reference kernels and TFLM (default: %(default)s)",
-    )
-    export.add_argument(
-        "--kernels",
-        default="bakenn",
-        choices=("bakenn", "none"),
-        help="C11 kernels to write beside the array, and to run here (default: %(default)s)",
-    )
-    export.add_argument(
+    parser.add_argument(
         "--gate",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another limit, such as agreement=0.98; see docs/export.md",
+        help="set the limit of a gate, such as agreement=0.98; see docs/export.md",
     )
-    export.add_argument(
+    parser.add_argument(
         "--waive",
         action="append",
         default=[],
         metavar="NAME",
-        help="go on where this gate fails, and say so in the card",
+        help="continue if this gate fails, and note it in the model card",
     )
-    export.set_defaults(act=_export)
-
-    select = verbs.add_parser(
-        "select",
-        help="choose the best finished run whose student fits a device",
-        description=(
-            "Measures the int8 student of each run (its file and TFLM's arena), chooses the most "
-            "accurate one that fits, and says why each other one fell out."
-        ),
-        allow_abbrev=False,
-    )
-    select.add_argument("runs", nargs="+", metavar="RUN")
-    select.add_argument("--flash", metavar="SIZE", help="for the file, such as 64KB")
-    select.add_argument("--arena", metavar="SIZE", help="for TFLM's working memory")
-    select.add_argument(
-        "--min_accuracy",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="of the int8 student on the evaluated images, such as 0.9",
-    )
-    select.set_defaults(act=_select)
 
 
-def _export(options: argparse.Namespace, rest: list[str]) -> int:
+def act(options: argparse.Namespace) -> int:
+    """Exports and prints what was verified. Raises InputError, or RunError if a gate fails."""
     from kd.export import command
 
-    given = {k: v for k, v in vars(options).items() if k not in ("verb", "act")}
-    print(command.act(command.Options(**given)))
-    return 0
-
-
-def _select(options: argparse.Namespace, rest: list[str]) -> int:
-    from kd.export import selection
-
-    size = lambda text: None if text is None else selection.size(text)
-    budget = selection.Budget(size(options.flash), size(options.arena), options.min_accuracy)
-    print(selection.act(options.runs, budget))
+    print(command.act(command.Options.from_arguments(vars(options))))
     return 0

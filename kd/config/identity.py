@@ -1,11 +1,12 @@
-"""What makes a run this run and no other: the part of its config that decides what is learned."""
+"""The part of a config that identifies a run: what decides the result of training, hashed."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from kd.config import ConfigDict, leaves
+from kd.config.check import leaves
+from kd.config.defaults import ConfigDict
 
 REPORTING = (
     "compare",
@@ -16,20 +17,18 @@ REPORTING = (
     "profile",
     "compilation_cache",
 )
-"""Keys that change what is reported, kept or used, but not what is learned: no part of a run's
-identity.
-"""
+"""Keys that change what is reported, stored or used, but not what is learned."""
 
 
 PLACE = ("data_dir", "workers")
-"""Keys of section `data` that say where it lies and how it is read, not what it is."""
+"""Keys of section `data` that say where the data are and how they are read, not what they are."""
 
 PLACE_OF_CACHE = "cache_dir"
-"""Key of section `teacher` that says where its answers lie."""
+"""Key of section `teacher`: the directory of the cache."""
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config decides what is learned, as JSON data with sorted keys."""
+    """The keys of a config that decide what is learned, as JSON data with sorted keys."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
     kept = {k: v for k, v in config.items() if k not in REPORTING}
     data = {k: v for k, v in kept.get("data", {}).items() if k not in PLACE}
@@ -38,15 +37,15 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(kept, sort_keys=True))
 
 
-def fingerprint(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the sha256 of `identity`."""
+def config_hash(config: Mapping[str, Any]) -> str:
+    """The first twelve hexadecimal digits of the sha256 of `identity`."""
     text = json.dumps(identity(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Lines `key: ours, not theirs` for each key in which two identities differ."""
-    a, b = (dict(leaves(identity(c))) for c in (ours, theirs))
+    """Lines `key: value here, value there` for each key in which two identities differ."""
+    a, b = (dict(leaves(identity(config))) for config in (ours, theirs))
     absent = "absent"
     return [
         f"{key}: {a.get(key, absent)!r} here, {b.get(key, absent)!r} there"

@@ -1,5 +1,4 @@
-"""Who teaches, as a config names them: groups of members, each from the run of one architecture,
-and what each member counts.
+"""The section `teacher` of a config: groups of members, one group per run, and their weights.
 
     config.teacher = dict(config="configs/x.py:role=teacher", members=(0, 2), weights=(2.0, 1.0))
     config.teacher.groups = (
@@ -7,33 +6,38 @@ and what each member counts.
         dict(run="runs/other", members=(0, 2)),
     )
 
-A teacher of one run is one group. Weights are of any size: `shares` makes their sum one over all
-members. Imports no jax.
+A teacher of one run is one group. Weights may be of any size: `member_weights` normalises them to
+sum one over all members.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kd import config as configs
-from kd.config import ConfigDict
+from kd.config.check import check_members, members_text
+from kd.config.defaults import ConfigDict
+from kd.config.loading import load
 from kd.errors import InputError, unknown
+from kd.values import of_type
 
 GROUP: dict[str, Any] = {
     "run": "",  # directory of the run that trained its members
-    "config": "",  # config that makes that run where it is missing
+    "config": "",  # config of that run, which is trained if it is missing
     "members": "all",  # "all" | such as "0,2"
-    "weight": 1.0,  # of each of its members
-    "weights": (),  # one for each of its members, times `weight`; (): all the same
+    "weight": 1.0,  # of every member of the group
+    "weights": (),  # one for each member, times `weight`; (): equal
 }
-"""Keys of each of `config.teacher.groups`."""
+"""Keys of the entries of `config.teacher.groups`."""
 
-ALONE = ("run", "config", "members", "weights")
-"""Keys of `config.teacher` that speak of the one run, where there are no groups."""
+SINGLE_RUN = ("run", "config", "members", "weights")
+"""Keys of `config.teacher` that describe the one run of a teacher without `groups`."""
 
 
-class Group(NamedTuple):
-    """Members of one run. `where` is its place in the config, for messages."""
+class Members(NamedTuple):
+    """The members of one group, as the config names them: networks of one run.
+
+    `where` is the place in the config, for error messages.
+    """
 
     where: str
     run: str
@@ -42,122 +46,125 @@ class Group(NamedTuple):
     weight: float = 1.0
     weights: tuple[float, ...] = ()
 
-    def indices(self, size: int, there: object) -> list[int]:
-        """Its members, of a run of `size` seeds in `there`. Raises InputError where one is not
-        among them.
+    def indices(self, size: int, workdir: object) -> list[int]:
+        """Indices of the members among the `size` networks of the run in `workdir`.
+
+        Raises:
+          InputError: an index is out of range.
         """
         if self.members in ("all", "paired"):
             return list(range(size))
         indices = [int(i) for i in self.members.split(",")]
         if max(indices) >= size:
             raise InputError(
-                f"{self.where}.members = {self.members!r}: {there} has members 0 to {size - 1}."
+                f"{self.where}.members = {self.members!r}: {workdir} has members 0 to {size - 1}."
             )
         return indices
 
-    def counts(self, members: int) -> list[float]:
-        """What each of its members counts. Raises InputError where there are not as many weights as
-        members.
+    def weights_of(self, count: int) -> list[float]:
+        """The weights of the group's `count` members, not normalised.
+
+        Raises:
+          InputError: the config has another number of weights.
         """
-        weights = self.weights or (1.0,) * members
-        if len(weights) != members:
+        weights = self.weights or (1.0,) * count
+        if len(weights) != count:
             raise InputError(
-                f"{self.where}.weights = {self.weights}: {len(weights)} weights for {members} "
+                f"{self.where}.weights = {self.weights}: {len(weights)} weights for {count} "
                 "members."
             )
         return [self.weight * float(weight) for weight in weights]
 
 
-ALL = Group("config.teacher", "", "")
+ALL = Members("config.teacher", "", "")
 """All networks of a run."""
 
 
-def groups_of(section: ConfigDict) -> tuple[Group, ...]:
-    """The groups of a section `teacher`; none without a teacher.
+def groups_of(section: ConfigDict) -> tuple[Members, ...]:
+    """The groups of a section `teacher`; empty if it names no run.
 
     Raises:
-      InputError: a key, a value or a weight that cannot be, or groups beside a run.
+      InputError: unknown keys, wrong values or weights, or groups besides a run.
     """
-    name, given = section.get("name", ""), section.get("groups", ())
-    if name in ("none", "ema"):
+    groups = section.get("groups", ())
+    names_runs = section.get("run", "") or section.get("config", "") or groups
+    if section.get("name", "") == "none" or not names_runs:
         return ()
-    if not given:
-        own: Any = {key: section.get(key, GROUP[key]) for key in ALONE}
-        return (_checked(Group("config.teacher", **own)),)
-    for key in ALONE:
+    if not groups:
+        keys: Any = {key: section.get(key, GROUP[key]) for key in SINGLE_RUN}
+        return (_checked(Members("config.teacher", **keys)),)
+    for key in SINGLE_RUN:
         if section.get(key, GROUP[key]) != GROUP[key]:
             raise InputError(
-                f"config.teacher: {key} = {section[key]!r} speaks of one run, and groups name "
-                "several. Put it into a group."
+                f"config.teacher.{key} = {section[key]!r} describes a teacher of one run, and "
+                "config.teacher.groups names several. Move it into a group."
             )
-    return tuple(_group(own, i) for i, own in enumerate(given))
+    return tuple(_group(group, place) for place, group in enumerate(groups))
 
 
-def _group(given: Any, place: int) -> Group:
+def _group(group: Any, place: int) -> Members:
     where = f"config.teacher.groups[{place}]"
-    if not isinstance(given, Mapping | ConfigDict):
-        raise InputError(f"{where}: expected a dict with a run or a config, got {given!r}.")
-    own = dict(GROUP)
-    for key, value in given.items():
-        if key not in own:
-            raise unknown(f"key of {where}", str(key), own)
+    if not isinstance(group, Mapping | ConfigDict):
+        raise InputError(f"{where}: expected a dict with a run or a config, got {group!r}.")
+    keys = dict(GROUP)
+    for key, value in group.items():
+        if key not in keys:
+            raise unknown(f"key of {where}", str(key), keys)
         if key == "members":
-            value = configs.members_text(value)
-        own[key] = configs.of_type(f"{where[7:]}.{key}", own[key], value)
-    if not (own["run"] or own["config"]):
+            value = members_text(value)
+        keys[key] = of_type(f"{where[7:]}.{key}", keys[key], value)
+    if not (keys["run"] or keys["config"]):
         raise InputError(
-            f"{where}: give run (the directory of a finished run) or config (what makes it)."
+            f"{where}: give run (the directory of a finished run) or config (the config of that "
+            "run)."
         )
-    if own["members"] == "paired":
+    if keys["members"] == "paired":
         raise InputError(
             f"{where}.members = 'paired': students are paired with the members of one run. Name it "
             "in config.teacher.run or config.teacher.config."
         )
-    return _checked(Group(where, **own))
+    return _checked(Members(where, **keys))
 
 
-def _checked(group: Group) -> Group:
-    configs.check_members(group.where, group.members)
+def _checked(group: Members) -> Members:
+    check_members(group.where, group.members)
     for weight in (group.weight, *group.weights):
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 <= weight < math.inf:
-            raise InputError(f"{group.where}: weights are numbers from 0, got {weight!r}.")
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 0 <= weight < math.inf:
+            raise InputError(
+                f"{group.where}: expected finite weights of 0 or more, got {weight!r}."
+            )
     if group.members == "paired" and group.weights:
         raise InputError(
-            f"{group.where}.weights: where student i learns from member i alone there is nothing "
-            "to weigh."
+            f"{group.where}.weights: with members = 'paired' student i learns from member i alone, "
+            "so weights have no meaning. Leave them out."
         )
     return group
 
 
-def spelled(section: ConfigDict) -> ConfigDict:
+def complete_groups(section: ConfigDict) -> ConfigDict:
     """The section `teacher` with every default of its groups. Raises InputError."""
     groups = groups_of(section)
     section = ConfigDict(section.to_dict())
     if section.get("groups"):
         section.groups = tuple({k: getattr(g, k) for k in GROUP} for g in groups)
-    if section.get("reduce") == "confidence" and any(g.weights or g.weight != 1 for g in groups):
-        raise InputError(
-            "config.teacher.reduce = 'confidence' weighs the members of each example itself: leave "
-            "weight and weights out."
-        )
     return section
 
 
-def known_size(group: Group) -> int | None:
-    """How many members a group has, as far as its config tells. Raises InputError where it lacks
-    one.
+def known_size(group: Members) -> int | None:
+    """The number of a group's members, None if only its run can tell.
+
+    Raises:
+      InputError: the config of the run has no such member.
     """
     if group.config:
-        size = _networks(configs.load(group.config))
+        size = _networks(load(group.config))
         return len(group.indices(size, group.config))
     return None if group.members in ("all", "paired") else len(group.members.split(","))
 
 
 def _networks(config: ConfigDict) -> int:
-    """How many networks a run leaves: one for each seed, or the peers of a cohort, see
-    `kd.models.cohort`.
-    """
+    """The number of networks that a run trains: seeds times peers, see `kd.models.cohort`."""
     student, peers = config.student, 1
     if isinstance(student.get("members"), tuple | list):
         peers = len(student.members)
@@ -166,36 +173,46 @@ def _networks(config: ConfigDict) -> int:
     return config.seeds * peers
 
 
-def shares(groups: Sequence[Group], sizes: Sequence[int]) -> list[float]:
-    """What each member counts, over all groups, of sum one.
+def member_weights(groups: Sequence[Members], sizes: Sequence[int]) -> list[float]:
+    """Weights of all members of all groups, normalised to sum one.
 
     Raises:
-      InputError: other than one weight for each member, or none of them counts.
+      InputError: the number of weights differs from the number of members, or all are 0.
     """
-    counts = [count for g, size in zip(groups, sizes, strict=True) for count in g.counts(size)]
-    if not sum(counts) > 0:
+    pairs = zip(groups, sizes, strict=True)
+    weights = [weight for group, size in pairs for weight in group.weights_of(size)]
+    if not sum(weights) > 0:
         raise InputError(
-            f"{groups[0].where.partition('.groups')[0]}: the weights of all members are 0, so that "
-            "nobody teaches."
+            f"{groups[0].where.partition('.groups')[0]}: the weights of all members are 0. At "
+            "least one must be positive."
         )
-    return [count / sum(counts) for count in counts]
+    return [weight / sum(weights) for weight in weights]
 
 
 class Recorded(NamedTuple):
-    """A group as `result.json` names it."""
+    """A group as `result.json` records it; the weights sum to one over all groups."""
 
     run: str
     members: list[int]
-    shares: list[float]  # of the sum one over all groups
+    weights: list[float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The group with the keys of stored files."""
+        return {"run": self.run, "members": self.members, "shares": self.weights}
 
 
 def recorded(teacher: Mapping[str, Any] | None) -> list[Recorded]:
-    """The groups of the entry `teacher` of a `result.json`: of one run, of several, or none."""
+    """The groups of the entry `teacher` of a `result.json`; empty if it is None."""
     if teacher is None:
         return []
     groups = teacher.get("groups") or [teacher]
-    even = 1 / sum(len(group["members"]) for group in groups)
+    equal = 1 / sum(len(group["members"]) for group in groups)
     return [
-        Recorded(g["run"], g["members"], g.get("shares") or [even] * len(g["members"]))
+        Recorded(g["run"], g["members"], g.get("shares") or [equal] * len(g["members"]))
         for g in groups
     ]
+
+
+def recorded_weights(teacher: Mapping[str, Any] | None) -> list[float]:
+    """The weights of all members, over all groups of `recorded`."""
+    return [weight for group in recorded(teacher) for weight in group.weights]

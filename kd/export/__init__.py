@@ -1,1 +1,1 @@
-"""A finished student as a file for a device, with the evidence that it is the same network."""
+"""Exports of a finished student: files for other runtimes, checked against the network."""

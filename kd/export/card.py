@@ -1,28 +1,19 @@
-"""The model card of an export: what it is, what it was made from, what was measured, where its
-limits are.
-"""
+"""The model card of an export: what it is, where it comes from, its measurements and its limits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd.export.gates import LIMITS
-
-FORMATS = {
-    "stablehlo": (
-        "a StableHLO program with its weights, which `jax.export.deserialize` reads (CPU, CUDA, "
-        "TPU)"
-    ),
-    "litert": "a LiteRT (`.tflite`) file",
-    "c": "a LiteRT file as a C array, with C11 kernels where they were asked for",
-}
+from kd.export import formats
+from kd.teachers import kind
 
 
 def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The card, from the content of `report.json` and the config of the run."""
     kind = "int8" if report["int8"] else "float32"
+    card = formats.load(report["format"]).card
     parts = [
         f"# {report['run']}: {kind} {report['format']}",
-        f"This is {FORMATS[report['format']]}, {kind}, of the student of {network(report)} "
+        f"This is {card}, {kind}, of the student of {network(report)} "
         f"({report['seed_chosen']}). {_waived(report['gates'])}".strip(),
         "## Network\n\n" + _bullets(_network(report, config)),
         "## Data and method\n\n" + _bullets(_method(report, config)),
@@ -48,43 +39,43 @@ def _waived(gates: Sequence[Mapping[str, Any]]) -> str:
 
 def _network(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     settings = {k: v for k, v in config["student"].items() if k != "name" and v != ""}
-    told = ", ".join(f"{k} {v}" for k, v in settings.items())
+    listed = ", ".join(f"{k} {v}" for k, v in settings.items())
     lines = [
-        f"`{config['student']['name']}`" + (f": {told}" if told else ""),
+        f"`{config['student']['name']}`" + (f": {listed}" if listed else ""),
         f"{report['parameters']:,} parameters, {report['macs']:,} multiply-accumulates",
-        f"input {_end(report['input'])}: {report['input']['meaning']}",
-        f"output {_end(report['output'])}: logits of {report['classes']} classes",
+        f"input {_tensor(report['input'])}: {report['input']['meaning']}",
+        f"output {_tensor(report['output'])}: logits of {report['classes']} classes",
     ]
     if report["operations"]:
         lines.append(f"operations: {', '.join(report['operations'])}")
     return lines
 
 
-def _end(end: Mapping[str, Any]) -> str:
-    shape = " x ".join(map(str, end["shape"]))
-    if not end.get("scale"):
-        return f"{shape} {end['dtype']}"
-    return f"{shape} {end['dtype']}, scale {end['scale']:.9g}, zero point {end['zero_point']}"
+def _tensor(tensor: Mapping[str, Any]) -> str:
+    text = f"{' x '.join(map(str, tensor['shape']))} {tensor['dtype']}"
+    if tensor.get("scale"):
+        text += f", scale {tensor['scale']:.9g}, zero point {tensor['zero_point']}"
+    return text
 
 
 def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    given = {k: v for k, v in config["data"].items() if k != "name" and v}
-    data = ", ".join(f"{k} {v}" for k, v in given.items())
-    lines = [f"data: `{config['data']['name']}`" + (f" ({data})" if data else "")]
+    settings = {k: v for k, v in config["data"].items() if k != "name" and v}
+    listed = ", ".join(f"{k} {v}" for k, v in settings.items())
+    lines = [f"data: `{config['data']['name']}`" + (f" ({listed})" if listed else "")]
     if report["imported"]:
-        own = report["imported"]
+        imported = report["imported"]
         return [
             *lines,
-            f"weights of {own['checkpoint']} (sha256 {own['sha256']}); nothing is known here of "
-            "how they were trained",
+            f"weights of {imported['checkpoint']} (sha256 {imported['sha256']}); how they were "
+            "trained is not known here",
         ]
     terms = []
     for section in config["objective"].values():
         rest = {k: v for k, v in section.items() if k not in ("name", "weight")}
         terms.append(f"{section['weight']} x `{section['name']}`" + (f" {rest}" if rest else ""))
     if report["init"]:
-        own = config["init"]["take"]
-        part = f", of which `{own}` was taken over" if own else ""
+        pattern = config["init"]["take"]
+        part = f", of which `{pattern}` was taken over" if pattern else ""
         lines.append(f"started from the weights of {report['init']['run']}{part}")
     return [
         *lines,
@@ -95,13 +86,13 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _teachers(taught: Mapping[str, Any] | None, name: str | None) -> list[str]:
-    """Runs that taught, a line for each; where there are none, what did in their place."""
-    if taught is None:
-        own = "the mean of the student's own weights over its updates"
-        return [f"teacher: {own}" if name == "ema" else "no run as a teacher"]
+def _teachers(teacher: Mapping[str, Any] | None, name: str | None) -> list[str]:
+    """A line for each teacher's run; without one, a line for the kind of teacher, `name`."""
+    if teacher is None:
+        description = kind.describe(name) if name else ""
+        return [f"teacher: {description}" if description else "no run as a teacher"]
     lines = []
-    for group in taught["groups"]:
+    for group in teacher["groups"]:
         line = f"teacher: {group['run']}, members {group['members']}"
         if group["accuracy"] is not None:
             line += f", mean accuracy {100 * group['accuracy']:.2f} %"
@@ -123,10 +114,10 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
             "structures that are smaller on 32 bits"
         )
     if "kernels" in checks:
-        own = checks["kernels"]
+        kernels = checks["kernels"]
         lines.append(
-            f"generated kernels: arena {own['arena_bytes']:,} bytes, constants "
-            f"{own['constant_bytes']:,} bytes"
+            f"generated kernels: arena {kernels['arena_bytes']:,} bytes, constants "
+            f"{kernels['constant_bytes']:,} bytes"
         )
     if report["calibration"]:
         lines.append(
@@ -138,41 +129,38 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _accuracy(name: str, found: Mapping[str, Any]) -> str:
-    where = "reference kernels" if name == "reference" else f"{name} images"
+def _accuracy(name: str, compared: Mapping[str, Any]) -> str:
+    images = "reference kernels" if name == "reference" else f"{name} images"
     return (
-        f"{where}: accuracy {100 * found['accuracy']:.2f} % (the network itself "
-        f"{100 * found['float_accuracy']:.2f} %) on {found['images']:,} images, the same class on "
-        f"{100 * found['agreement']:.2f} %, logits off by {found['error_mean']:.3g} on average and "
-        f"{found['error_max']:.3g} at most, of up to {found['largest_logit']:.3g}"
+        f"{images}: accuracy {100 * compared['accuracy']:.2f} % (the network itself "
+        f"{100 * compared['float_accuracy']:.2f} %) on {compared['images']:,} images, the same "
+        f"class on {100 * compared['agreement']:.2f} %, logits off by "
+        f"{compared['error_mean']:.3g} on average and {compared['error_max']:.3g} at most, of up "
+        f"to {compared['largest_logit']:.3g}"
     )
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
+    limits = formats.limits()
     lines = ["| gate | measured | asked for | | what it is |", "| --- | ---: | ---: | --- | --- |"]
     for g in gates:
         sign = "≥" if g["at_least"] else "≤"
         state = "passed" if g["passed"] else "**WAIVED**" if g["waived"] else "failed"
         lines.append(
             f"| {g['name']} | {g['value']:.6g} | {sign} {g['limit']:g} | {state} | "
-            f"{LIMITS[g['name']].what} |"
+            f"{limits[g['name']].what} |"
         )
     return "\n".join(lines)
 
 
 def _limits(report: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"The accuracy is that on {report['split']} images of this data set, which came the same "
-        "way as the training images; on pictures of another camera it will be another.",
-        "It always names one of its classes, and knows no other thing. Its logits are not "
+    return [
+        f"The accuracy is that on {report['split']} images of this data set, which were collected "
+        "as the training images were; on pictures of another camera it will differ.",
+        "It always predicts one of its classes, whatever the picture shows. Its logits are not "
         "calibrated probabilities.",
+        *formats.load(report["format"]).caveats,
     ]
-    if report["format"] != "stablehlo":
-        lines.append(
-            "Nothing here was timed on a microcontroller, and its results there are equal up to "
-            "one unit of the output only where its kernels pass the golden vectors."
-        )
-    return lines
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -1,21 +1,25 @@
-"""An export measured against the network that it came from, and against the runtimes of devices."""
+"""Comparison of an export's logits with those of the network that it came from."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from kd.export import interpreter, litert, micro
 from kd.export.source import Source, logits, pixels, recorded
 from kd.metrics import scores
 
 GOLDEN = 16
-"""Vectors that are written out for others to check against."""
+"""Number of golden vectors: examples that are written out for others to check against."""
+
+type Predict = Callable[[np.ndarray], Any]
+"""Logits [b, c] of a batch of raw examples [b, ...]."""
 
 
 class Golden(NamedTuple):
-    """Examples as they are stored, as the file takes them, what the file makes of them, and what
-    the network says.
+    """Golden vectors: raw examples, the export's inputs and outputs for them, the network's logits
+    and the labels.
     """
 
     image: Shaped[np.ndarray, "n ..."]
@@ -25,124 +29,112 @@ class Golden(NamedTuple):
     label: Int[np.ndarray, " n"]
 
 
-class Findings(NamedTuple):
-    """What was measured (for the report), the figures that have gates, and golden vectors."""
+class Comparison(NamedTuple):
+    """Measurements of an export: `checks` of `report.json`, figures for gates, golden vectors."""
 
-    report: dict[str, Any]
+    checks: dict[str, Any]
     figures: dict[str, float]
     golden: Golden
 
 
+class Written(NamedTuple):
+    """What the `write` of a format returns.
+
+    Attributes:
+      report: entries of `report.json`: `input` and `output` (`shape`, `dtype`; of the input also
+        `meaning`), `operations`, `flash_bytes`, `calibration`, `checks`, and any of the format.
+      figures: measurements by the names of their gates.
+      golden: vectors that others can check an implementation against.
+      int8: whether the arithmetic is int8.
+    """
+
+    report: dict[str, Any]
+    figures: dict[str, float]
+    golden: Golden
+    int8: bool = False
+
+
 def compare(
-    found: Float[np.ndarray, "n c"], target: Float[np.ndarray, "n c"], label: Int[np.ndarray, " n"]
+    exported: Float[np.ndarray, "n c"],
+    target: Float[np.ndarray, "n c"],
+    label: Int[np.ndarray, " n"],
 ) -> dict[str, Any]:
-    """Logits of an export beside those of the network."""
-    difference = np.abs(found.astype(np.float64) - target)
-    share = scores.accuracy(np.stack([found, target]), label)
+    """Measurements of an export's logits against the network's, `target`."""
+    difference = np.abs(exported.astype(np.float64) - target)
+    accuracy = scores.accuracy(np.stack([exported, target]), label)
     return {
         "images": len(label),
-        "accuracy": float(share[0]),
-        "float_accuracy": float(share[1]),
-        "agreement": float(scores.agreement(found[None], target)[0]),
+        "accuracy": float(accuracy[0]),
+        "float_accuracy": float(accuracy[1]),
+        "agreement": float(scores.agreement(exported[None], target)[0]),
         "error_max": float(difference.max()),
         "error_mean": float(difference.mean()),
         "largest_logit": float(np.abs(target).max()),
     }
 
 
-def lost(
-    source: Source, target: Float[np.ndarray, "n c"], compared: dict[str, Any]
-) -> dict[str, float]:
-    """The figures that every export has.
+def compare_network(
+    source: Source, predict: Predict, reference: Predict | None = None
+) -> Comparison:
+    """Compares an export with its network on all evaluated images.
 
     Args:
       source: the student.
-      target: logits that its network gives here, of all evaluated images.
-      compared: what `compare` found of the export beside them.
+      predict: the export as a function of a batch.
+      reference: the network as a function of the same batches; default: `source.logits`.
+    """
+    split, size = source.dataset.test, source.config["eval_batch_size"]
+    reference = reference or (lambda batch: logits(source, batch))
+    image = pixels(split, np.arange(len(split.label)))
+    target = in_batches(reference, image, size)
+    compared = compare(in_batches(predict, image, size), target, split.label)
+    few = spread(len(split.label), GOLDEN)
+    # One batch of these alone, as a reader of the vectors will call it: the last bits of a logit
+    # depend on the size of its batch.
+    shown = image[few]
+    golden = Golden(
+        shown,
+        shown,
+        in_batches(predict, shown, len(few)),
+        in_batches(reference, shown, len(few)),
+        split.label[few],
+    )
+    figures = figures_of(source, target, compared)
+    return Comparison({source.result["split"]: compared}, figures, golden)
+
+
+def in_batches(predict: Predict, image: np.ndarray, size: int) -> np.ndarray:
+    """Logits of all examples on the CPU, `size` at a time."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        starts = range(0, len(image), size)
+        return np.concatenate([np.asarray(predict(image[i : i + size])) for i in starts])
+
+
+def figures_of(
+    source: Source, target: Float[np.ndarray, "n c"], compared: dict[str, Any]
+) -> dict[str, float]:
+    """The figures with gates that every export has.
+
+    Args:
+      source: the student.
+      target: the network's logits of all evaluated images, computed now.
+      compared: `compare` of the export with them.
     """
     figures = {
         "accuracy_drop": compared["float_accuracy"] - compared["accuracy"],
         "agreement": compared["agreement"],
     }
-    then = recorded(source)
-    if then is not None:
-        figures["recorded"] = float(scores.agreement(then[None], target)[0])
+    stored = recorded(source)
+    if stored is not None:
+        figures["recorded"] = float(scores.agreement(stored[None], target)[0])
     return figures
 
 
 def relative(error: float, largest: float) -> float:
-    """An error in units of the largest logit, which is what floating point can be held to."""
+    """An error in units of the largest logit, which bounds what floating point can achieve."""
     return error / max(1.0, largest)
 
 
 def spread(n: int, count: int) -> np.ndarray:
-    """`count` places out of n, evenly: a split may be sorted by class."""
+    """At most `count` indices below n, evenly spread: a split may be sorted by class."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
-
-
-def measure(source: Source, content: bytes, count: int) -> Findings:
-    """All that is checked of a LiteRT file.
-
-    Args:
-      source: the student.
-      content: the file.
-      count: images for the reference kernels and for TFLM, which are slow; the whole split goes
-        through optimized kernels.
-    """
-    split = source.dataset.test
-    everything = pixels(split, np.arange(len(split.label)))
-    target = logits(source, everything)
-    given = litert.inputs(source, content, everything)
-    as_logits = lambda outputs: litert.as_logits(content, outputs)
-    optimized = interpreter.run(content, given, interpreter.OPTIMIZED)
-    whole = compare(as_logits(optimized), target, split.label)
-
-    few = spread(len(split.label), count)
-    reference = interpreter.run(content, given[few], interpreter.REFERENCE)
-    tflm, arena = micro.run(content, given[few])
-    apart = lambda a, b: float(np.abs(a.astype(np.float64) - b).max())
-    units = "lsb" if reference.dtype == np.int8 else "error"
-    report = {
-        source.result["split"]: whole | {"kernels": "LiteRT, optimized"},
-        "reference": compare(as_logits(reference), target[few], split.label[few])
-        | {"kernels": "LiteRT, reference", f"optimized_{units}": apart(optimized[few], reference)},
-        "tflm": {
-            "images": len(few),
-            units: apart(tflm, reference),
-            "arena_bytes": arena.total,
-            "arena_head_bytes": arena.head,
-            "arena_tail_bytes": arena.tail,
-        },
-    }
-    if source.dataset.validation is not None and source.result["split"] == "test":
-        report["validation"] = _validation(source, content)
-    if units == "lsb":
-        figures = {**lost(source, target, whole), "tflm_lsb": report["tflm"]["lsb"]}
-    else:
-        largest = whole["largest_logit"]
-        figures = {
-            "float_error": relative(whole["error_max"], largest),
-            **lost(source, target, whole),
-            "tflm_error": relative(report["tflm"]["error"], largest),
-        }
-    chosen = few[spread(len(few), GOLDEN)]
-    golden = Golden(
-        everything[chosen],
-        given[chosen],
-        reference[spread(len(few), GOLDEN)],
-        target[chosen],
-        split.label[chosen],
-    )
-    return Findings(report, figures, golden)
-
-
-def _validation(source: Source, content: bytes) -> dict[str, Any]:
-    """The same on the images that the run kept, which may choose among students, as the test set
-    may not.
-    """
-    split = source.dataset.validation
-    assert split is not None
-    image = pixels(split, np.arange(len(split.label)))
-    given = litert.inputs(source, content, image)
-    outputs = interpreter.run(content, given, interpreter.OPTIMIZED)
-    return compare(litert.as_logits(content, outputs), logits(source, image), split.label)

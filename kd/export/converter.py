@@ -1,7 +1,6 @@
-"""StableHLO to LiteRT by the bindings inside the `litert_converter` wheel, which no documentation
-promises: pinned exactly.
+"""StableHLO to LiteRT by the undocumented bindings of the `litert_converter` wheel, pinned exactly.
 
-They are what its makers call for PyTorch. They take JAX's text as it is, fold BatchNorm into
+Its makers use these bindings for PyTorch. They take JAX's text unchanged, fold BatchNorm into
 convolutions and fuse ReLU.
 """
 
@@ -18,18 +17,18 @@ INPUT, OUTPUT = "image", "logits"
 
 def convert(lowered: Lowered) -> bytes:
     """A `.tflite` file of the program. Raises InputError, with operations and layers, where LiteRT
-    has no equal of it.
+    lacks one of its operations.
     """
     try:
-        with silence.hear():
+        with silence.capture():
             content = _converted(lowered)
     except (RuntimeError, ValueError, ir.MLIRError) as error:
-        told = str(error).strip() or type(error).__name__
-        first = told.splitlines()[0].removesuffix(":")
-        raise InputError(_told(lowered, first[:200])) from error
+        message = str(error).strip() or type(error).__name__
+        first = message.splitlines()[0].removesuffix(":")
+        raise InputError(_message(lowered, first[:200])) from error
     for op in graph.operations(content):
         if op.name == "CUSTOM" or op.name.startswith("STABLEHLO"):
-            raise InputError(_told(lowered, op.name, op.layer))
+            raise InputError(_message(lowered, op.name, op.layer))
     return content
 
 
@@ -40,7 +39,7 @@ def _converted(lowered: Lowered) -> bytes:
         module = ir.Module.parse(lowered.text)
         api.set_signature(module.operation, SIGNATURE, [INPUT], [OUTPUT])
         config = api.ConvertToTFLConfig()
-        # Trained scales are legalized for programs of PyTorch alone.
+        # Trained scales are legalized only for programs of PyTorch.
         config.model_origin_framework = "PYTORCH" if lowered.scales else "JAX"
         if lowered.scales:
             config.qdq_conversion_mode = "STATIC"
@@ -48,11 +47,11 @@ def _converted(lowered: Lowered) -> bytes:
         return bytes(api.export_flatbuffer_to_bytes(module.operation))
 
 
-def _told(lowered: Lowered, why: str, layer: str = "the network") -> str:
-    scales = fake_quant.VERBS  # are no layer's fault
-    lines = [s for s in lowered.text.splitlines() if not any(v in s for v in scales)]
+def _message(lowered: Lowered, why: str, layer: str = "the network") -> str:
+    scales = fake_quant.CALLS  # belong to no layer
+    lines = [s for s in lowered.text.splitlines() if not any(call in s for call in scales)]
     unusual = layer_names.unusual("\n".join(lines))[:5] or [f"an operation in {layer}"]
-    found = ", ".join(unusual)
     return (
-        f"LiteRT has no equal of {found} ({why}). Use another layer there, or --format stablehlo."
+        f"LiteRT has no equal of {', '.join(unusual)} ({why}). Use another layer there, or "
+        "--format stablehlo."
     )

@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all."""
+"""Export directories, which are written completely or not at all."""
 
 import contextlib
 import shutil
@@ -9,32 +9,31 @@ from pathlib import Path
 from kd.errors import InputError
 
 MARK = "report.json"
-"""Written last: a directory without it is no export."""
+"""Written last: a directory without it is not an export."""
 
 CARD = "model_card.md"
-"""Beside it in every export: `kd report` writes a `report.json`, too."""
+"""In every export; tells it from the directory of `kd report`, which has a `report.json`, too."""
 
 
 def check(out: Path) -> None:
-    """Raises InputError where something that is no export stands in the way."""
+    """Raises InputError where `out` exists and is not an export."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file. Give another --out.")
-    whole = all((out / name).exists() for name in (MARK, CARD))
-    if out.is_dir() and any(out.iterdir()) and not whole:
+    is_export = all((out / name).exists() for name in (MARK, CARD))
+    if out.is_dir() and any(out.iterdir()) and not is_export:
         raise InputError(
             f"{out} holds other things than an export, and would be replaced. Give another --out."
         )
 
 
 @contextlib.contextmanager
-def whole(out: Path) -> Iterator[Path]:
-    """A directory to write into, which becomes `out`, in place of an earlier export, when the block
-    ends without an error.
+def complete(out: Path) -> Iterator[Path]:
+    """A temporary directory to write into, which replaces `out` when the block ends.
 
-    On any error, a full disk too, it is removed, and what was at `out` stays as it was.
+    On any error, a full disk too, it is removed, and `out` stays as it was.
     """
     check(out)
-    made = [parent for parent in out.parents if not parent.exists()]
+    created = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -53,6 +52,6 @@ def whole(out: Path) -> Iterator[Path]:
             building.rename(out)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-        with contextlib.suppress(OSError):  # the export is there
-            for parent in made:
+        with contextlib.suppress(OSError):  # not empty: it holds the export
+            for parent in created:
                 parent.rmdir()

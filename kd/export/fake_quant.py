@@ -1,9 +1,8 @@
-"""A student that was trained on eight bits as a program that carries its scales, so that its file
-computes on the same grids.
+"""A student trained on eight bits as a program with its scales: its file rounds to the same grids.
 
 Its roundings are the operations that LiteRT's converter knows from PyTorch, `uniform_quantize` and
-`uniform_dequantize`, whose one setting is a type of MLIR's quant dialect. What stands between two
-of them is one operation of the file.
+`uniform_dequantize`, whose only setting is a type of MLIR's quant dialect. The operations between
+two of them become one operation of the file.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +18,10 @@ from kd.quantize.rules import Constant
 from kd.quantize.student import Quantized, ranges
 from kd.types import Outputs, PyTree
 
-VERBS = tuple(f"odml_torch.uniform_{verb}" for verb in ("quantize", "dequantize"))
+CALLS = ("odml_torch.uniform_quantize", "odml_torch.uniform_dequantize")
 
-CHECKS = tuple(map(jax.export.DisabledSafetyCheck.custom_call, VERBS))
-"""What `jax.export` must be told to let pass: it vouches for no operation that it does not know."""
+CHECKS = tuple(map(jax.export.DisabledSafetyCheck.custom_call, CALLS))
+"""Safety checks that `jax.export` must leave out: it refuses custom calls that it does not know."""
 
 type Range = tuple[float, float]
 
@@ -32,18 +31,18 @@ def annotated(
     variables: PyTree,
     example: jax.ShapeDtypeStruct,
     front: Callable[[Array], Array] | None = None,
-    seen: Range | None = None,
+    input_range: Range | None = None,
 ) -> Callable[[Array], Float[Array, "1 c"]]:
-    """The student's logits as a function of an example, for `jax.export` without `CHECKS`. Its
-    scales are constants in it.
+    """The student's logits as a function of an example, for `jax.export` without `CHECKS`. The
+    function has the scales as constants.
 
     Args:
       student: the network.
       variables: of one seed.
-      example: of what the function is given, batch 1.
-      front: what stands before the network, which gets a scale of its own; None where it is given
-        what it was trained on.
-      seen: range of the example, if it is known; None takes the range that the student has seen.
+      example: shape and type of the function's input, batch 1.
+      front: computes the network's input, on a scale of its own; None where the function's input
+        is the network's.
+      input_range: of the function's input; None takes the range that the student recorded.
     """
     weights = {k: v for k, v in variables.items() if k != "quant_stats"}
 
@@ -51,22 +50,22 @@ def annotated(
         x = front(x) if front else x
         return cast(Outputs, student.net.apply(weights, x, train=False))
 
-    own = np.array(ranges(variables), np.float32)
+    all_ranges = np.array(ranges(variables), np.float32)
     if front is not None:
-        assert seen is not None
-        own = np.concatenate([np.array([seen], np.float32), own])
-    elif seen is not None:
-        own[0] = seen
+        assert input_range is not None
+        all_ranges = np.concatenate([np.array([input_range], np.float32), all_ranges])
+    elif input_range is not None:
+        all_ranges[0] = input_range
     traced = rewrite.trace(network, weights, example)
-    known = rewrite.constants(traced, weights)
-    known = {v: np.asarray(value) for v, value in known.items()}
-    grids = [grid.scale_and_zero(jnp.asarray(r)) for r in own]
+    constants = rewrite.constants(traced, weights)
+    constants = {v: np.asarray(value) for v, value in constants.items()}
+    grids = [grid.scale_and_zero(jnp.asarray(r)) for r in all_ranges]
     numbers = [(float(scale), int(zero)) for scale, zero in grids]
-    return lambda x: rewrite.rounded(traced, known, x, _Annotating(numbers)).logits
+    return lambda x: rewrite.rounded(traced, constants, x, _Annotating(numbers)).logits
 
 
 class _Annotating:
-    """Rounding by operations that name scale and zero point."""
+    """Rounding by operations that carry scale and zero point."""
 
     def __init__(self, grids: Sequence[tuple[float, int]]):
         self._grids, self._places = grids, 0
@@ -79,14 +78,14 @@ class _Annotating:
 
     def weight(self, kernel: Constant) -> Array:
         kernel = np.asarray(kernel)
-        each = ",".join(f"{s:.9e}:0" for s in grid.weight_scale(kernel).tolist())
-        return _rounded(jnp.asarray(kernel), f"i8<-127:127>:f32:{kernel.ndim - 1}, {{{each}}}")
+        scales = ",".join(f"{s:.9e}:0" for s in grid.weight_scale(kernel).tolist())
+        return _rounded(jnp.asarray(kernel), f"i8<-127:127>:f32:{kernel.ndim - 1}, {{{scales}}}")
 
 
 def _rounded(x: Array, kind: str) -> Array:
-    """x to the integers of a quantized type and back."""
+    """x converted to a quantized type and back."""
     setting = f"tensor<{'x'.join(map(str, x.shape))}x!quant.uniform<{kind}>>"
-    for verb in VERBS:
-        call = jax.ffi.ffi_call(verb, x, custom_call_api_version=1, legacy_backend_config=setting)
+    for name in CALLS:
+        call = jax.ffi.ffi_call(name, x, custom_call_api_version=1, legacy_backend_config=setting)
         x = call(x)
     return x

@@ -1,43 +1,46 @@
-"""What an export has to pass before it is called done: limits with defaults, set and waived by the
-user.
-"""
+"""Gates: limits that an export must keep, with defaults; a user can set and waive them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kd.errors import InputError, RunError, unknown
-from kd.metrics.limits import ROUNDING, at_least, at_most
+from kd.metrics.intervals import ROUNDING, at_least, at_most
 
 
 class Limit(NamedTuple):
-    """A limit on a figure, from above or from below, and what the figure is."""
+    """A limit on a figure.
+
+    Attributes:
+      value: of the limit.
+      at_least: whether it limits the figure from below.
+      what: the figure in words.
+      slack: by how much rounding may miss the limit; 0.0 where every bit must be equal.
+    """
 
     value: float
     at_least: bool
     what: str
-    slack: float = ROUNDING  # 0.0 where the bits are to be the same
+    slack: float = ROUNDING
 
 
-LIMITS = {
-    "archive_error": Limit(0.0, False, "largest difference of a logit", 0.0),
+COMMON = {
     "float_error": Limit(
         1e-5, False, "largest difference of a logit, in units of the largest logit"
     ),
     "accuracy_drop": Limit(0.003, False, "accuracy lost"),
-    "agreement": Limit(0.985, True, "share of images with the float student's class"),
+    "agreement": Limit(0.985, True, "fraction of images with the float student's class"),
     "recorded": Limit(
-        0.995, True, "share of images with the class that the run stored of this network"
+        0.995, True, "fraction of images with the class that the run stored for this network"
     ),
-    "tflm_error": Limit(1e-5, False, "TFLM against LiteRT's reference kernels, as float_error"),
-    "tflm_lsb": Limit(1.0, False, "TFLM against LiteRT's reference kernels, in output units"),
-    "c_lsb": Limit(1.0, False, "the C program against the golden vectors, likewise"),
 }
-"""Defaults. The names of the gates are those of the figures."""
+"""Defaults of the gates that any format may have, by the name of their figure. Those of one format
+are in its file; `kd.export.formats.limits` has all.
+"""
 
 
 class Verdict(NamedTuple):
-    """A gate after it was asked."""
+    """A figure after it was compared with its limit."""
 
     name: str
     value: float
@@ -52,12 +55,16 @@ class Verdict(NamedTuple):
         return f"{self.name} {self.value:.6g}, asked for {sign} {self.limit:g}: {state}"
 
 
-def settings(given: Sequence[str], waived: Sequence[str]) -> dict[str, Limit]:
-    """The limits, with those that the user gave as `name=value`. Raises InputError for what is
-    none, of either list.
+def settings(
+    limits: Mapping[str, Limit], changes: Sequence[str], waived: Sequence[str]
+) -> dict[str, Limit]:
+    """The limits with the changes of a user, each `name=value`.
+
+    Raises:
+      InputError: a change or a waiver names no gate, or a value is not a number.
     """
-    limits = dict(LIMITS)
-    for text in given:
+    limits = dict(limits)
+    for text in changes:
         name, _, value = text.partition("=")
         if name not in limits:
             raise unknown("gate", name, limits)
@@ -74,11 +81,11 @@ def settings(given: Sequence[str], waived: Sequence[str]) -> dict[str, Limit]:
     return limits
 
 
-def check(given: Sequence[str], figures: Iterable[str], what: str) -> None:
-    """Raises InputError where a limit was set, as `name=value`, on a figure that this export,
+def check(changes: Sequence[str], figures: Iterable[str], what: str) -> None:
+    """Raises InputError where a user set a limit, as `name=value`, on a figure that this export,
     `what`, does not have.
     """
-    for text in given:
+    for text in changes:
         name = text.partition("=")[0]
         if name not in figures:
             raise InputError(f"--gate {text}: {what} has no such gate, but {', '.join(figures)}.")
@@ -87,7 +94,7 @@ def check(given: Sequence[str], figures: Iterable[str], what: str) -> None:
 def judge(
     figures: Mapping[str, float], limits: Mapping[str, Limit], waived: Iterable[str]
 ) -> list[Verdict]:
-    """Each figure against its limit; one that is no number fails."""
+    """Compares each figure with its limit; NaN fails."""
     verdicts = []
     for name, value in figures.items():
         limit = limits[name]
@@ -98,7 +105,7 @@ def judge(
 
 
 def enforce(verdicts: Sequence[Verdict]) -> None:
-    """Raises RunError, with all the figures, where one failed and is not waived."""
+    """Raises RunError, with all figures, where one failed and is not waived."""
     failed = [v.name for v in verdicts if not (v.passed or v.waived)]
     if failed:
         lines = [f"  {verdict}" for verdict in verdicts]

@@ -1,4 +1,4 @@
-"""What is inside a `.tflite` file, by its schema: read, told of, cleaned, and written again."""
+"""Reads, describes, cleans and writes `.tflite` files by their schema."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from kd.errors import InputError
 from kd.export import layer_names
 
 IDENTIFIER = b"TFL3"
-ALIGNMENT = 16  # what the schema asks of constants; a Cortex-M0 faults on less than 4
+ALIGNMENT = 16  # of constants, by the schema; a Cortex-M0 faults on less than 4
 
 NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 TYPES = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
@@ -31,14 +31,13 @@ VERSIONS = {
     "CONCATENATION": 2,
     "TRANSPOSE": 2,
 }
-"""Version from which an operator takes int8. The quantizer leaves 1, which strict importers refuse.
+"""First version of an operator that takes int8. The quantizer writes 1; some importers refuse
+it.
 """
 
 
 class Operation(NamedTuple):
-    """One operation: its name in the schema, the layer of the network that it came from, and the
-    types of its activations.
-    """
+    """An operation: its name in the schema, its layer of the network, types of its activations."""
 
     name: str
     layer: str
@@ -46,8 +45,8 @@ class Operation(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """Input or output: its shape, and how integers in it are to be read (`scale * (q - zero)`), 0
-    where they are not.
+    """Input or output of a file. An integer q in it stands for `scale * (q - zero)`; both are 0 for
+    floating point.
     """
 
     shape: tuple[int, ...]
@@ -57,11 +56,11 @@ class Tensor(NamedTuple):
 
 
 def read(content: bytes) -> Any:
-    """The file as the schema's objects, in which shapes and indices are lists of int."""
+    """The file as objects of the schema, with shapes and indices as lists of int."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     plain = lambda numbers: [int(n) for n in (() if numbers is None else numbers)]
     for buffer in model.buffers:
-        if buffer.size:  # large constants lie behind the schema's part of the file
+        if buffer.size:  # large constants are behind the schema's part of the file
             part = content[buffer.offset : buffer.offset + buffer.size]
             buffer.data = np.frombuffer(part, np.uint8)
     for graph in model.subgraphs:
@@ -74,7 +73,7 @@ def read(content: bytes) -> Any:
 
 
 def write(model: Any) -> bytes:
-    """The objects as a file, the same for the same objects, every constant aligned."""
+    """The file of these objects: equal for equal objects, with every constant aligned."""
     model.buffers = [_Aligned(buffer.data) for buffer in model.buffers]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
@@ -82,7 +81,7 @@ def write(model: Any) -> bytes:
 
 
 class _Aligned(schema.BufferT):
-    """The schema's own buffer, whose generated code forgets `force_align`."""
+    """A buffer of the schema; the generated class ignores `force_align`."""
 
     def Pack(self, builder: Any) -> int:
         data = None
@@ -99,7 +98,7 @@ class _Aligned(schema.BufferT):
 
 
 def operations(content: bytes) -> list[Operation]:
-    """What the file computes, in order."""
+    """The operations of the file, in order."""
     model = read(content)
     graph = model.subgraphs[0]
     return [
@@ -117,7 +116,7 @@ def operations(content: bytes) -> list[Operation]:
 
 
 def activations(content: bytes) -> list[str]:
-    """Names of the tensors that differ from example to example, the input first."""
+    """Names of the tensors that depend on the example, the input first."""
     model = read(content)
     graph = model.subgraphs[0]
     outputs = [i for op in graph.operators for i in op.outputs]
@@ -127,15 +126,15 @@ def activations(content: bytes) -> list[str]:
 def ends(content: bytes) -> tuple[Tensor, Tensor]:
     """The input and the output."""
     graph = read(content).subgraphs[0]
-    return _end(graph.tensors[graph.inputs[0]]), _end(graph.tensors[graph.outputs[0]])
+    return _tensor(graph.tensors[graph.inputs[0]]), _tensor(graph.tensors[graph.outputs[0]])
 
 
 def check_integers(content: bytes) -> None:
     """Raises InputError, naming operation and layer, where an operation is not int8."""
-    found = [op for op in operations(content) if any("FLOAT" in t for t in op.types)]
-    # What stands at the ends of such an operation is not what lacks its form.
-    between = [op for op in found if op.name not in ("QUANTIZE", "DEQUANTIZE")]
-    for op in between or found:
+    floating = [op for op in operations(content) if any("FLOAT" in t for t in op.types)]
+    # Conversions before and after an operation are not at fault themselves.
+    at_fault = [op for op in floating if op.name not in ("QUANTIZE", "DEQUANTIZE")]
+    for op in at_fault or floating:
         raise InputError(
             f"{op.layer}: {op.name} has no int8 form, and would run in floating point. "
             "Use another layer there, or export without --int8."
@@ -143,10 +142,9 @@ def check_integers(content: bytes) -> None:
 
 
 def finish(content: bytes) -> bytes:
-    """The file without what costs flash and computes nothing, and with the operators' true
-    versions.
+    """Removes what costs flash and computes nothing, and sets the operators' true versions.
 
-    Tensor names hold the whole path of each JAX operation, a fifth of a small network.
+    Tensor names hold the full path of each JAX operation: a fifth of the file of a small network.
     """
     model = read(content)
     graph = model.subgraphs[0]
@@ -156,7 +154,7 @@ def finish(content: bytes) -> bytes:
     for i, tensor in enumerate(graph.tensors):
         tensor.name = f"t{i}".encode()
     quantized = TYPES[graph.tensors[graph.outputs[0]].type] == "INT8"
-    codes = []  # an operator with and one without bias have different versions
+    codes = []  # operators with and without bias have different versions
     for op in graph.operators:
         name, code = name_of(model, op), model.operatorCodes[op.opcodeIndex]
         version = code.version
@@ -165,38 +163,38 @@ def finish(content: bytes) -> bytes:
             version = (4 if quantized else 1) if biased else 6
         elif quantized:
             version = max(version, VERSIONS.get(name, 1))
-        wanted = (code.builtinCode, version)
-        if wanted not in codes:
-            codes.append(wanted)
-        op.opcodeIndex = codes.index(wanted)
-    model.operatorCodes = [code_of(*wanted) for wanted in codes]
+        key = (code.builtinCode, version)
+        if key not in codes:
+            codes.append(key)
+        op.opcodeIndex = codes.index(key)
+    model.operatorCodes = [code_of(*key) for key in codes]
     return write(model)
 
 
 def code_of(builtin: int, version: int) -> Any:
-    """What operations of a kind and version refer to."""
+    """The operator code of an operator and version."""
     code = schema.OperatorCodeT()
     code.builtinCode, code.version = builtin, version
-    code.deprecatedBuiltinCode = min(builtin, 127)  # what readers before 2020 look at
+    code.deprecatedBuiltinCode = min(builtin, 127)  # for readers before 2020
     return code
 
 
 def _drop_unused(model: Any, graph: Any) -> None:
-    """Leaves out tensors and constants that no operation reads or writes."""
+    """Removes tensors and constants that no operation reads or writes."""
     used = sorted(
         {i for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
         | set(graph.inputs)
         | set(graph.outputs)
     )
-    at = {old: new for new, old in enumerate(used)} | {-1: -1}
-    moved = lambda indices: [at[i] for i in indices]
+    new_index = {old: new for new, old in enumerate(used)} | {-1: -1}
+    renumbered = lambda indices: [new_index[i] for i in indices]
     graph.tensors = [graph.tensors[i] for i in used]
-    graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs)
+    graph.inputs, graph.outputs = renumbered(graph.inputs), renumbered(graph.outputs)
     for op in graph.operators:
-        op.inputs, op.outputs = moved(op.inputs), moved(op.outputs)
+        op.inputs, op.outputs = renumbered(op.inputs), renumbered(op.outputs)
     for signature in model.signatureDefs or ():
         for entry in (*signature.inputs, *signature.outputs):
-            entry.tensorIndex = at[entry.tensorIndex]
+            entry.tensorIndex = new_index[entry.tensorIndex]
     buffers = [schema.BufferT()]  # the first is empty by convention
     for tensor in graph.tensors:
         data = model.buffers[tensor.buffer].data
@@ -218,12 +216,12 @@ def _constant(model: Any, tensor: Any) -> bool:
     return data is not None and len(data) > 0
 
 
-def _end(tensor: Any) -> Tensor:
-    found = tensor.quantization
-    scaled = found is not None and found.scale is not None and len(found.scale)
+def _tensor(tensor: Any) -> Tensor:
+    quantization = tensor.quantization
+    scaled = quantization is not None and quantization.scale is not None and len(quantization.scale)
     return Tensor(
         tuple(tensor.shape),
         TYPES[tensor.type],
-        float(found.scale[0]) if scaled else 0.0,
-        int(found.zeroPoint[0]) if scaled else 0,
+        float(quantization.scale[0]) if scaled else 0.0,
+        int(quantization.zeroPoint[0]) if scaled else 0,
     )

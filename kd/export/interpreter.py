@@ -1,6 +1,4 @@
-"""Running a `.tflite` file on this machine: LiteRT with its optimized or its reference kernels, and
-its tensors while it runs.
-"""
+"""Runs a `.tflite` file here by LiteRT, with its optimized or its reference kernels."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,8 +9,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from jaxtyping import Shaped
 
 REFERENCE = OpResolverType.BUILTIN_REF
-"""The oracle of microcontrollers: the kernels that TFLM's stem from. The default ones differ from
-it by up to three units.
+"""Reference kernels, which those of TFLM derive from. The default ones differ from them by up to
+three units.
 """
 
 OPTIMIZED = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -21,10 +19,10 @@ OPTIMIZED = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 def run(
     content: bytes, inputs: Shaped[np.ndarray, "n ..."], kernels: OpResolverType = REFERENCE
 ) -> Shaped[np.ndarray, "n c"]:
-    """Outputs of examples, which are given one at a time, in the file's own types."""
+    """Outputs of examples, run one at a time, in the file's types."""
     parts = np.array_split(inputs, min(os.cpu_count() or 1, len(inputs)))
 
-    def share(examples: np.ndarray) -> np.ndarray:
+    def outputs_of(examples: np.ndarray) -> np.ndarray:
         interpreter = _interpreter(content, kernels)
         source = interpreter.get_input_details()[0]["index"]
         target = interpreter.get_output_details()[0]["index"]
@@ -36,13 +34,13 @@ def run(
         return np.stack(outputs)
 
     with ThreadPoolExecutor(len(parts)) as pool:
-        return np.concatenate(list(pool.map(share, parts)))
+        return np.concatenate(list(pool.map(outputs_of, parts)))
 
 
 def tensors(
     content: bytes, inputs: Shaped[np.ndarray, "n ..."], names: Sequence[str]
 ) -> Iterator[list[np.ndarray]]:
-    """The tensors of these names while the file runs, for each example."""
+    """For each example, the values of the tensors of these names."""
     interpreter = _interpreter(content, REFERENCE, keep=True)
     source = interpreter.get_input_details()[0]["index"]
     index = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}

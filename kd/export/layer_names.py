@@ -1,4 +1,4 @@
-"""Which layer of a network asks for something unusual: read from its StableHLO text."""
+"""Layers of a network whose operations LiteRT may lack, read from its StableHLO text."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 OPERATION = re.compile(r'^(\s*).*?"?(?:stablehlo|chlo)\.([a-z0-9_]+)')
 FUNCTION = re.compile(r"func\.func .*?@([\w.]+)\(")
 CALL = re.compile(r"\bcall @([\w.]+)\(")
-PLACE = re.compile(r"loc\((#loc\d*)\)\s*$")
+LOCATION = re.compile(r"loc\((#loc\d*)\)\s*$")
 NAME = re.compile(r'^(#loc\d*) = loc\("([^"]+)"', re.MULTILINE)
 
 USUAL = {
@@ -16,13 +16,11 @@ USUAL = {
     *("reduce_window", "reshape", "return", "rsqrt", "select", "slice", "sqrt"),
     *("subtract", "tanh", "transpose"),
 }
-"""What networks are made of, and LiteRT has."""
+"""Operations of common networks, which LiteRT has."""
 
 
 def layer(name: str) -> str:
-    """The layer in the name of JAX operations: that of `max;jit(f)/CNN/norm1_0/mul;...` is
-    `CNN/norm1_0`.
-    """
+    """The layer in a name of JAX operations: `CNN/norm1_0` of `max;jit(f)/CNN/norm1_0/mul;...`."""
     for part in name.split(";"):
         path = [word for word in part.split("/")[:-1] if "(" not in word]
         if path:
@@ -33,37 +31,37 @@ def layer(name: str) -> str:
 def unusual(text: str) -> list[str]:
     """`operation in layer`, each once, for the operations that are not `USUAL`, in their order."""
     names = dict(NAME.findall(text))
-    called: dict[str, str] = {}  # function of the text -> where it is called
-    found = []
-    for function, operation, place in _operations(text):
-        name = names.get(place, "")
+    callers: dict[str, str] = {}  # function of the text -> name of its first call
+    matches = []
+    for function, operation, location in _operations(text):
+        name = names.get(location, "")
         if operation.startswith("@"):
-            called.setdefault(operation[1:], name)
+            callers.setdefault(operation[1:], name)
         elif operation not in USUAL:
-            found.append((function, operation, name))
-    told = []
-    for function, operation, name in found:
+            matches.append((function, operation, name))
+    lines = []
+    for function, operation, name in matches:
         if "/" not in layer(name):
-            name = called.get(function, name)
-        told.append(f"{operation} in {layer(name)}")
-    return list(dict.fromkeys(told))
+            name = callers.get(function, name)
+        lines.append(f"{operation} in {layer(name)}")
+    return list(dict.fromkeys(lines))
 
 
 def _operations(text: str) -> Iterator[tuple[str, str, str]]:
-    """Function, operation (or `@function`, a call) and place; that of one with a body of its own
-    stands where the body ends.
+    """Function, operation (or `@function`, a call) and location; the location of an operation with
+    a body is on the line where the body ends.
     """
-    function, open_ones = "", []
+    function, unfinished = "", []
     for line in text.splitlines():
-        place = PLACE.search(line)
+        location = LOCATION.search(line)
         if match := FUNCTION.search(line):
             function = match[1]
-        elif (match := CALL.search(line)) and place:
-            yield function, "@" + match[1], place[1]
+        elif (match := CALL.search(line)) and location:
+            yield function, "@" + match[1], location[1]
         elif match := OPERATION.match(line):
-            if place:
-                yield function, match[2], place[1]
+            if location:
+                yield function, match[2], location[1]
             else:
-                open_ones.append(match.groups())
-        elif place and open_ones and line.startswith(open_ones[-1][0] + "}"):
-            yield function, open_ones.pop()[1], place[1]
+                unfinished.append(match.groups())
+        elif location and unfinished and line.startswith(unfinished[-1][0] + "}"):
+            yield function, unfinished.pop()[1], location[1]

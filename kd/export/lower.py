@@ -1,6 +1,4 @@
-"""The student as StableHLO text for one example, from the input that the device will see to the
-logits.
-"""
+"""The student as StableHLO text for one example, from the device's input to the logits."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +23,10 @@ from kd.types import Outputs
 class Lowered(NamedTuple):
     """A program for `kd.export.converter`: StableHLO of one example.
 
-    `scales` says whether the text carries the scales of integers, as that of a student trained with
-    fake quantization does: then what is converted is an int8 network already, and nothing is left
-    to calibrate.
+    Attributes:
+      text: the program.
+      scales: whether the text carries the scales of integers, as that of a student trained with
+        fake quantization does: it converts to an int8 network, and nothing is left to calibrate.
     """
 
     text: str
@@ -35,15 +34,15 @@ class Lowered(NamedTuple):
 
 
 class Front(NamedTuple):
-    """What stands between raw examples and a network whose arithmetic is int8.
+    """How raw examples become the input of a network whose arithmetic is int8.
 
     Attributes:
-      pixels: whether raw examples are uint8. The device is given `pixel - 128`, which is the byte
-        with its highest bit turned.
-      normalised: whether the graph's input is normalised already, so that the normalisation lies in
-        its scale and zero point.
-      range: least and largest value of the graph's input; None where the data decide, for raw
-        floats.
+      pixels: whether raw examples are uint8. The device's input is then `pixel - 128`, the byte
+        with its highest bit flipped.
+      normalised: whether the graph's input is normalised already, so that its scale and zero point
+        hold the normalisation.
+      range: least and largest value of the graph's input; None for raw floats, whose range is
+        measured.
     """
 
     pixels: bool
@@ -54,35 +53,33 @@ class Front(NamedTuple):
 def front(source: Source) -> Front:
     """The front for this run's data.
 
-    One mean and deviation for all channels is an affine map, which is what a scale and a zero point
-    are: it costs nothing. Several are a convolution of one tap a channel, in front of the network.
+    One mean and standard deviation for all channels is an affine map, as a scale and a zero point
+    are: it costs nothing. Several are a 1 x 1 depthwise convolution in front of the network.
     """
     mean, std = np.array(source.dataset.mean), np.array(source.dataset.std)
-    alike = len(set(zip(mean, std, strict=True))) == 1
+    equal_channels = len(set(zip(mean, std, strict=True))) == 1
     if source.dataset.train.image.dtype != np.uint8:
-        return Front(False, bool(alike and mean[0] == 0 and std[0] == 1), None)
-    if alike and 0 <= mean[0] <= 1:
+        return Front(False, bool(equal_channels and mean[0] == 0 and std[0] == 1), None)
+    if equal_channels and 0 <= mean[0] <= 1:
         low, high = -mean[0] / std[0], (1 - mean[0]) / std[0]
         return Front(True, True, (float(low), float(high)))
     return Front(True, False, (0.0, 1.0))
 
 
 def encode(source: Source, image: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n ..."]:
-    """Raw examples as the device is given them by the file of floats: int8 pixels, and floats as
-    they are.
-    """
+    """Raw examples as inputs of the float32 file: pixels as int8, floats unchanged."""
     if front(source).pixels:
         return (image ^ 0x80).view(np.int8)
     return image.astype(np.float32)
 
 
 def graph_input(source: Source, image: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
-    """Raw examples as the floating-point input of what `for_integers` gives."""
-    found = front(source)
-    if not found.pixels:
+    """Raw examples as floating-point inputs of the program that `for_integers` returns."""
+    entry = front(source)
+    if not entry.pixels:
         return image.astype(np.float32)
-    assert found.range is not None
-    low, high = found.range
+    assert entry.range is not None
+    low, high = entry.range
     return (low + image * ((high - low) / 255)).astype(np.float32)
 
 
@@ -94,13 +91,13 @@ def for_raw(source: Source) -> Callable[[Array], Array]:
 
 
 def for_floats(source: Source) -> Lowered:
-    """The network whose arithmetic is floating point, of what `encode` gives: microcontrollers cast
-    int8, not uint8.
+    """The program in floating point, of inputs from `encode`: microcontrollers cast int8, not
+    uint8.
     """
     image = source.dataset.train.image
     mean, std = (np.array(v, np.float32) for v in (source.dataset.mean, source.dataset.std))
     if not front(source).pixels:
-        return for_integers(source)  # which takes floats as they are, too
+        return for_integers(source)  # it takes raw floats, too
     per_channel = (1,) * (len(image.shape) - 1) + (-1,)
     center, spread = (v.reshape(per_channel) for v in (128 / 255 - mean, std))
 
@@ -112,28 +109,27 @@ def for_floats(source: Source) -> Lowered:
 
 
 def for_integers(source: Source) -> Lowered:
-    """The network whose arithmetic is to be int8: of normalised pixels, or with the normalisation
-    in front; see `Front`.
+    """The program whose arithmetic will be int8: of normalised pixels, or with the normalisation in
+    front; see `Front`.
 
-    A student that was trained on eight bits brings its scales. That of pixels is known: it is exact
-    for each.
+    A student that was trained on eight bits brings its scales. The scale of pixels is exact.
     """
-    shape, found = source.dataset.train.image.shape[1:], front(source)
+    shape, entry = source.dataset.train.image.shape[1:], front(source)
     mean, std = source.dataset.mean, source.dataset.std
-    before = partial(_normalise, mean=mean, std=std)
+    normalise = partial(_normalise, mean=mean, std=std)
     if not source.quantized:
-        network = lambda x: _network(source, x if found.normalised else before(x))
+        network = lambda x: _network(source, x if entry.normalised else normalise(x))
         return _lowered(network, shape, jnp.float32)
-    seen = found.range
-    if not (seen or found.normalised):  # of raw floats, what gave the network's range
+    input_range = entry.range
+    if not (input_range or entry.normalised):  # raw floats: undo the normalisation of its range
         ends = np.outer(ranges(source.variables)[0], std) + np.array(mean)
-        seen = float(ends.min()), float(ends.max())
+        input_range = float(ends.min()), float(ends.max())
     network = fake_quant.annotated(
         cast(Quantized, source.model),
         source.variables,
         jax.ShapeDtypeStruct((1, *shape), jnp.float32),
-        None if found.normalised else before,
-        seen,
+        None if entry.normalised else normalise,
+        input_range,
     )
     return _lowered(network, shape, jnp.float32, fake_quant.CHECKS)
 
@@ -145,25 +141,25 @@ def _network(source: Source, x: Array) -> Array:
 
 
 def _as_image(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-    """Has convolutions of series [1, t, c] give [1, t, 1, c], on which all that looks at channels
-    alone goes on the same.
+    """Makes convolutions of series [1, t, c] return [1, t, 1, c]; layers that act on channels alone
+    compute the same on both.
 
-    Else the converter puts each between two reshapes, which keep BatchNorm from being folded into
-    it.
+    Otherwise the converter puts each convolution between two reshapes, which keep BatchNorm from
+    being folded into it.
     """
     module = context.module
     if not isinstance(module, nn.Conv) or np.size(module.kernel_size) != 1 or not args:
         return method(*args, **kwargs)
     x, weights = args[0], module.variables["params"]
-    alone = lambda value: value if isinstance(value, int) else (value or (1,))[0]
+    first = lambda value: value if isinstance(value, int) else (value or (1,))[0]
     if not isinstance(module.padding, str) or module.padding not in ("SAME", "VALID"):
         return method(x.reshape((1, x.shape[1], -1)), **kwargs)
     y = jax.lax.conv_general_dilated(
         x.reshape((1, x.shape[1], 1, -1)),
         weights["kernel"][:, None],
-        (alone(module.strides), 1),
+        (first(module.strides), 1),
         module.padding,
-        rhs_dilation=(alone(module.kernel_dilation), 1),
+        rhs_dilation=(first(module.kernel_dilation), 1),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=module.feature_group_count,
     )
@@ -173,7 +169,7 @@ def _as_image(method: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
 def _normalise(
     x: Float[Array, "1 ..."], mean: Sequence[float], std: Sequence[float]
 ) -> Float[Array, "1 ..."]:
-    """(x - mean) / std as a depthwise convolution of 1 x 1, which every int8 runtime has, unlike a
+    """(x - mean) / std as a 1 x 1 depthwise convolution: every int8 runtime has one, but not a
     product.
     """
     shape, channels = x.shape, x.shape[-1]
@@ -197,21 +193,19 @@ def _lowered(
     dtype: DTypeLike,
     scales: Sequence[Any] = (),
 ) -> Lowered:
-    """The program of a network; `scales` are the operations that carry its scales, where it has
-    any.
+    """The program of a network; `scales` are safety checks to disable for operations that carry
+    scales.
     """
-    # Batch 1: a symbolic one makes the converter emit a dozen operations around it.
+    # Batch 1: a symbolic batch makes the converter emit a dozen operations around it.
     example = jax.ShapeDtypeStruct((1, *shape), dtype)
-    with no_places():
+    with no_locations():
         export = jax.export.export(jax.jit(network), platforms=["cpu"], disabled_checks=scales)
         return Lowered(export(example).mlir_module(), bool(scales))
 
 
 @contextlib.contextmanager
-def no_places() -> Iterator[None]:
-    """Keeps the paths of this machine's files out of exported programs, so that they are the same
-    everywhere.
-    """
+def no_locations() -> Iterator[None]:
+    """Keeps paths of this machine out of exported programs, so that they are equal everywhere."""
     name = "jax_traceback_in_locations_limit"
     before = jax.config.values[name]
     jax.config.update(name, 0)

@@ -1,6 +1,4 @@
-"""Running a `.tflite` file as a microcontroller does: the interpreter of TensorFlow Lite for
-Microcontrollers, on this machine.
-"""
+"""Runs a `.tflite` file here by TensorFlow Lite for Microcontrollers (TFLM)."""
 
 import re
 from typing import NamedTuple
@@ -16,8 +14,8 @@ ARENA = r"Arena allocation {} (\d+) bytes"
 
 
 class Arena(NamedTuple):
-    """Bytes of working memory: the whole, activations (the head, the same everywhere) and
-    structures (the tail, for 64 bits).
+    """Bytes of working memory: in total, for activations (the head, equal on every machine) and for
+    structures (the tail, on 64 bits).
     """
 
     total: int
@@ -28,35 +26,37 @@ class Arena(NamedTuple):
 def run(
     content: bytes, inputs: Shaped[np.ndarray, "n ..."]
 ) -> tuple[Shaped[np.ndarray, "n c"], Arena]:
-    """Outputs of examples, and the working memory that they took.
+    """Outputs of examples, and the working memory that was used.
 
     Raises:
-      RunError: an operation that the interpreter lacks.
+      RunError: the interpreter lacks an operation.
     """
-    outputs, heard = [], silence.Heard()
+    outputs, printed = [], silence.Printed()
     try:
-        with silence.hear() as heard:
-            interpreter = Interpreter.from_bytes(content, arena_size=_room(content, inputs))
+        with silence.capture() as printed:
+            interpreter = Interpreter.from_bytes(content, arena_size=_arena_size(content, inputs))
             for example in inputs:
                 interpreter.set_input(example[None], 0)
                 interpreter.invoke()
                 outputs.append(np.array(interpreter.get_output(0)[0]))
     except (RuntimeError, ValueError) as error:
-        why = " ".join(heard.text.split()) or str(error)
+        why = " ".join(printed.text.split()) or str(error)
         raise RunError(f"TFLM does not run this network: {why}") from error
-    with silence.hear() as heard:
+    with silence.capture() as printed:
         interpreter.print_allocations()
-    found = {}
+    sizes = {}
     for part in Arena._fields:
-        match = re.search(ARENA.format(part), heard.text)
+        match = re.search(ARENA.format(part), printed.text)
         if match is None:
-            raise RunError(f"TFLM did not tell its arena's {part}, but: {heard.text[:200]!r}.")
-        found[part] = int(match[1])
-    return np.stack(outputs), Arena(**found)
+            raise RunError(
+                f"TFLM did not print the size of its arena's {part}: {printed.text[:200]!r}."
+            )
+        sizes[part] = int(match[1])
+    return np.stack(outputs), Arena(**sizes)
 
 
-def _room(content: bytes, inputs: np.ndarray) -> int:
-    """Bytes that surely suffice: the interpreter's own guess, ten times the file, does not for
+def _arena_size(content: bytes, inputs: np.ndarray) -> int:
+    """Bytes that always suffice. The interpreter's default, ten times the file, is too small for
     small files of large maps.
     """
     return 10 * len(content) + 256 * inputs[0].nbytes + 2**20

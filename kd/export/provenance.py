@@ -1,6 +1,4 @@
-"""Where an export comes from: its run, the teachers behind it, the packages that made it, and the
-files as they are.
-"""
+"""Where an export comes from: its run, its teachers, the versions of packages, and its files."""
 
 import contextlib
 import hashlib
@@ -26,24 +24,22 @@ PACKAGES = (
 
 
 def identity(workdir: Workdir) -> str:
-    """Sixteen hexadecimal digits that another result of the same run would not have."""
+    """Sixteen hexadecimal digits of the sha256 of the run's `result.json`."""
     content = (workdir.path / "result.json").read_bytes()
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
-    """Of what an export is made with, as far as it is installed."""
-    found = {"kd": __version__}
+    """Versions of kd and of the packages of exports that are installed."""
+    installed = {"kd": __version__}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
-def of(source: Source) -> dict[str, Any]:
-    """What `report.json` has of the network: its run, its training, its teachers, its costs, and
-    the packages of today.
-    """
+def describe(source: Source) -> dict[str, Any]:
+    """Entries of `report.json` about the network: run, training, teachers, costs, packages."""
     result = source.result
     costs = result if source.peer is None else result["peers"][source.peer]
     return {
@@ -66,29 +62,29 @@ def of(source: Source) -> dict[str, Any]:
 
 
 def teacher(result: dict[str, Any]) -> dict[str, Any] | None:
-    """What is known of the teacher: its groups, with their accuracy where their runs are still
-    there.
+    """The groups of the teacher, with their accuracy where their runs still exist; None without
+    one.
     """
     groups = [
-        group._asdict() | {"accuracy": _accuracy(group)} for group in recorded(result["teacher"])
+        group.to_json() | {"accuracy": _accuracy(group)} for group in recorded(result["teacher"])
     ]
     return {"groups": groups} if groups else None
 
 
 def _accuracy(group: Recorded) -> float | None:
-    """The mean over its members."""
-    there = Workdir(group.run)
-    if not there.finished:
+    """Mean over the members."""
+    workdir = Workdir(group.run)
+    if not workdir.finished:
         return None
-    each = there.read("result.json")["final"]["accuracy"]
-    return float(np.mean([each[i] for i in group.members]))
+    accuracies = workdir.read("result.json")["final"]["accuracy"]
+    return float(np.mean([accuracies[i] for i in group.members]))
 
 
-def files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size in bytes and sha256 of each file, by its path in the folder."""
-    found = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+def files(directory: Path) -> dict[str, dict[str, Any]]:
+    """Size in bytes and sha256 of each file, by its path in the directory."""
+    entries = {}
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        found[str(path.relative_to(folder))] = {"bytes": len(content), "sha256": digest}
-    return found
+        entries[str(path.relative_to(directory))] = {"bytes": len(content), "sha256": digest}
+    return entries

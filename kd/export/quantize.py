@@ -1,4 +1,4 @@
-"""Post-training quantization to int8 by `ai_edge_quantizer`, on ranges that are measured here."""
+"""Post-training quantization to int8 by `ai_edge_quantizer`, with ranges measured here."""
 
 import warnings
 
@@ -16,16 +16,16 @@ def quantize(
     """The int8 form of a floating-point file: weights per channel, activations per tensor, input
     and output too.
 
-    The quantizer's own calibration is a moving average of each example's range, which cuts off the
+    The quantizer's calibration is a moving average of each example's range, which cuts off the
     largest logits; here ranges are the least and largest value over all examples.
 
     Args:
       content: the floating-point file.
-      examples: its inputs, to measure ranges on.
-      input_range: of the input, where it is known; None measures it, too.
+      examples: inputs to measure ranges on.
+      input_range: of the input; None measures it, too.
 
     Raises:
-      InputError: what the quantizer refuses, in its words.
+      InputError: the quantizer refuses the network; its message is quoted.
     """
     names = graph.activations(content)
     ranges = _ranges(content, examples, names)
@@ -35,19 +35,19 @@ def quantize(
         name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}
         for name, (low, high) in ranges.items()
     }
-    made = quantizer.Quantizer(content, recipe.static_wi8_ai8())
-    # It opens an interpreter, which warns of memory and tells of its kernels.
-    with warnings.catch_warnings(), silence.hear():
+    quantizing = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+    # It opens an interpreter, which prints warnings and messages.
+    with warnings.catch_warnings(), silence.capture():
         warnings.simplefilter("ignore")
         try:
-            result = made.quantize(
+            result = quantizing.quantize(
                 statistics, enable_progress_bar=False, enable_progress_report=False
             )
         except (RuntimeError, ValueError, KeyError) as error:
-            told = str(error).strip() or type(error).__name__
+            message = str(error).strip() or type(error).__name__
             raise InputError(
                 "ai_edge_quantizer makes no int8 file of this network "
-                f"({told.splitlines()[0][:200]}). Use another layer there, or leave --int8 out."
+                f"({message.splitlines()[0][:200]}). Use another layer there, or leave --int8 out."
             ) from error
     return bytes(result.quantized_model)
 

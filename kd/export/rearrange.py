@@ -10,12 +10,12 @@ from kd.export.graph import VERSIONS, code_of, name_of, read, schema, write
 
 
 def for_kernels(content: bytes) -> bytes:
-    """The int8 file with the operations that `bakenn` has: no mean over the map, and dense layers
-    whose input is flat.
+    """Rewrites an int8 file to operations of `bakenn`: no mean over the map, and flat inputs of
+    dense layers.
 
-    A mean becomes a depthwise convolution of equal weights. An average pool would do in its place,
-    but its output has the scale of its input, which costs two bits of the pooled features; the
-    weights cost one byte for each value of the map.
+    A mean becomes a depthwise convolution with equal weights. An average pool would do, but its
+    output has the scale of its input, which costs two bits of the pooled features; the weights cost
+    one byte for each value of the map.
     """
     model = read(content)
     graph = model.subgraphs[0]
@@ -37,7 +37,7 @@ def _rearranged(model: Any, graph: Any) -> Iterator[Any]:
             yield _reshape(model, graph, pooled, tuple(y.shape), op.outputs[0])[1]
             continue
         if name == "RESHAPE" and op.builtinOptions is None:
-            # The converter gives the shape as an input alone.
+            # The converter writes the shape as an input only.
             options = schema.ReshapeOptionsT(newShape=y.shape)
             op.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
             op.builtinOptions = options
@@ -58,20 +58,20 @@ def _rearranged(model: Any, graph: Any) -> Iterator[Any]:
 
 
 def _pooled(model: Any, graph: Any, op: Any) -> tuple[int, int] | None:
-    """Height and width of a map over all of which a MEAN goes; None where it goes over something
-    else.
+    """Height and width of the map where a MEAN is over all of it; None where it is over other
+    axes.
     """
     x, axes = graph.tensors[op.inputs[0]], _ints(model, graph.tensors[op.inputs[1]])
     rank = len(x.shape)
-    over = {axis % rank for axis in axes}
-    rest = set(range(1, rank - 1)) - over
-    if rank not in (3, 4) or over & {0, rank - 1} or any(x.shape[i] != 1 for i in rest):
+    reduced = {axis % rank for axis in axes}
+    kept = set(range(1, rank - 1)) - reduced
+    if rank not in (3, 4) or reduced & {0, rank - 1} or any(x.shape[i] != 1 for i in kept):
         return None
     return x.shape[1], x.shape[2] if rank == 4 else 1
 
 
 def _average(model: Any, graph: Any, source: int, target: int, size: tuple[int, int]) -> Any:
-    """A depthwise convolution over the whole map whose weights are all 1 / (height * width)."""
+    """A depthwise convolution over the full map with all weights 1 / (height * width)."""
     channels = graph.tensors[target].shape[-1]
     weights = _constant_tensor(model, graph, np.full((1, *size, channels), 127, "i1"))
     graph.tensors[weights].quantization = schema.QuantizationParametersT(
@@ -89,7 +89,7 @@ def _average(model: Any, graph: Any, source: int, target: int, size: tuple[int, 
 def _reshape(
     model: Any, graph: Any, source: int, shape: tuple[int, ...], target: int | None = None
 ) -> tuple[int, Any]:
-    """A RESHAPE of tensor `source`, and the tensor that it gives: `target`, or a new one."""
+    """A RESHAPE of tensor `source`: its output, `target` or a new tensor, and the operation."""
     if target is None:
         target = _tensor(graph, shape, graph.tensors[source])
     constant = _constant_tensor(model, graph, np.array(shape, "<i4"))
@@ -99,7 +99,7 @@ def _reshape(
 
 
 def _tensor(graph: Any, shape: Sequence[int], like: Any) -> int:
-    """Index of a new activation of the type and scale of another."""
+    """Index of a new activation with the type and scale of tensor `like`."""
     tensor = schema.TensorT(shape=list(shape), type=like.type)
     tensor.name, tensor.quantization = b"t%d" % len(graph.tensors), like.quantization
     graph.tensors.append(tensor)
@@ -109,22 +109,22 @@ def _tensor(graph: Any, shape: Sequence[int], like: Any) -> int:
 def _constant_tensor(model: Any, graph: Any, value: np.ndarray) -> int:
     """Index of a new constant, int8 or int32."""
     kind = "INT8" if value.dtype.itemsize == 1 else "INT32"
-    at = _tensor(graph, value.shape, schema.TensorT(type=getattr(schema.TensorType, kind)))
+    index = _tensor(graph, value.shape, schema.TensorT(type=getattr(schema.TensorType, kind)))
     model.buffers.append(schema.BufferT(value.reshape(-1).view(np.uint8)))
-    graph.tensors[at].buffer = len(model.buffers) - 1
-    return at
+    graph.tensors[index].buffer = len(model.buffers) - 1
+    return index
 
 
 def _operator(
     model: Any, name: str, inputs: list[int], output: int, kind: int, options: Any
 ) -> Any:
-    wanted = getattr(schema.BuiltinOperator, name)
+    builtin = getattr(schema.BuiltinOperator, name)
     codes = [code.builtinCode for code in model.operatorCodes]
-    if wanted not in codes:
-        model.operatorCodes.append(code_of(wanted, VERSIONS.get(name, 1)))
-        codes.append(wanted)
+    if builtin not in codes:
+        model.operatorCodes.append(code_of(builtin, VERSIONS.get(name, 1)))
+        codes.append(builtin)
     op = schema.OperatorT()
-    op.opcodeIndex, op.inputs, op.outputs = codes.index(wanted), inputs, [output]
+    op.opcodeIndex, op.inputs, op.outputs = codes.index(builtin), inputs, [output]
     op.builtinOptionsType, op.builtinOptions = kind, options
     return op
 

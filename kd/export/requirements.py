@@ -1,4 +1,4 @@
-"""The optional packages that exports need, asked for before anything is imported."""
+"""Optional packages that exports need, checked before they are imported."""
 
 import importlib.util
 import os
@@ -9,13 +9,13 @@ MODULES = {
     "tflite": ("ai_edge_litert", "ai_edge_quantizer", "litert_converter", "tflite_micro"),
     "mcu": ("bakenn", "tflite"),
 }
-"""What each extra of pyproject.toml brings."""
+"""Modules of each extra of pyproject.toml."""
 
 
 def require(extra: str, purpose: str) -> None:
-    """Raises InputError with the line that installs the extra, where a module of it is missing.
+    """Raises InputError, with the command that installs the extra, where a module of it is missing.
 
-    What is there is told not to use, and so not to announce, kernels that it does not need.
+    Also turns off oneDNN, which announces itself on import and is not needed.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     missing = [name for name in MODULES[extra] if importlib.util.find_spec(name) is None]

@@ -1,6 +1,4 @@
-"""What a run makes of its networks at its end, where `config.export` asks for it: their int8 files,
-and what these predict.
-"""
+"""`config.export`: int8 files of a run's networks, and their predictions, when the run ends."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,7 +13,7 @@ from kd.config import ConfigDict
 from kd.data.base import Dataset
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
-from kd.export import interpreter, litert
+from kd.export import interpreter, tflite
 from kd.export.source import Source, pixels
 from kd.metrics import scores
 from kd.models.peers import peers
@@ -24,8 +22,12 @@ from kd.types import PyTree
 
 
 class Files(NamedTuple):
-    """The files by name, their logits [s, n, c] on the evaluated split, and what `result.json` says
-    of them.
+    """Exported files of a run.
+
+    Attributes:
+      contents: of each file, by name.
+      logits: of the files, on the evaluated split.
+      report: their entry in `result.json`.
     """
 
     contents: Mapping[str, bytes]
@@ -34,23 +36,26 @@ class Files(NamedTuple):
 
 
 def check(config: ConfigDict, dataset: Dataset, student: nn.Module) -> None:
-    """Raises InputError where the network has no int8 file, by making that of one that has learnt
-    nothing.
-    """
+    """Raises InputError where the network has no int8 file, by exporting its initial weights."""
     if len(peers(student)) > 1:
         raise InputError(
             "config.export: the student is several networks, and the run makes one file for each "
-            "seed. Leave it out, and export the one that you want: kd export RUN --int8 --peer I."
+            "seed. Leave it out, and export one of them: kd export RUN --int8 --peer I."
         )
     image = jnp.zeros((1, *dataset.train.image.shape[1:]))
     init = lambda x: student.init(jax.random.key(0), x, train=False)
     source = _source(config, dataset, student, jax.jit(init)(image), config.seed)
-    litert.integers(source, litert.FEWEST)
+    tflite.integers(source, tflite.FEWEST)
 
 
 def evaluate(config: ConfigDict, dataset: Dataset, student: nn.Module, variables: PyTree) -> Files:
-    """The files of all seeds, from variables stacked over them, asked by LiteRT's reference
-    kernels.
+    """The files of all seeds and their logits by LiteRT's reference kernels.
+
+    Args:
+      config: of the run.
+      dataset: of the run.
+      student: the network.
+      variables: stacked over the seeds.
     """
     variables = jax.device_get(variables)
     split = dataset.test
@@ -59,23 +64,23 @@ def evaluate(config: ConfigDict, dataset: Dataset, student: nn.Module, variables
     for i in range(config.seeds):
         seed = config.seed + i
         source = _source(config, dataset, student, tree_index(variables, i), seed)
-        content = litert.integers(source).content
-        outputs = interpreter.run(content, litert.inputs(source, content, image))
+        content = tflite.integers(source).content
+        outputs = interpreter.run(content, tflite.inputs(source, content, image))
         contents[f"seed{seed}.tflite"] = content
-        logits.append(litert.as_logits(content, outputs))
-    found = np.stack(logits)
+        logits.append(tflite.as_logits(content, outputs))
+    stacked = np.stack(logits)
     report = {
         "format": config.export,
-        "accuracy": scores.accuracy(found, split.label).tolist(),
+        "accuracy": scores.accuracy(stacked, split.label).tolist(),
         "bytes": [len(content) for content in contents.values()],
     }
-    return Files(contents, found, report)
+    return Files(contents, stacked, report)
 
 
 def _source(
     config: ConfigDict, dataset: Dataset, student: nn.Module, variables: PyTree, seed: int
 ) -> Source:
-    """What the modules of an export take, of a run that has no result yet."""
+    """The source of a run that has no result yet."""
     return Source(
         Workdir(""), config.to_dict(), {}, student, variables, seed, "each is exported", dataset
     )

@@ -1,6 +1,4 @@
-"""`kd select`: the best finished run whose student fits a device, and why each other one does
-not.
-"""
+"""`kd select`: the most accurate finished run whose int8 student fits a device."""
 
 import dataclasses
 import json
@@ -9,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd.errors import InputError, RunError
-from kd.export import command, directory, gates, provenance, requirements
+from kd.export import command, directory, formats, gates, provenance, requirements
 from kd.runs.workdir import Workdir
 
 UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
@@ -17,8 +15,12 @@ UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Bytes of flash for the `.tflite` file and of RAM for TFLM's arena, None for any, and an
-    accuracy in [0, 1] of int8.
+    """Limits of a device.
+
+    Attributes:
+      flash: bytes for the `.tflite` file; None for no limit.
+      arena: bytes of RAM for TFLM's arena; None for no limit.
+      min_accuracy: of the int8 student, in [0, 1].
     """
 
     flash: int | None = None
@@ -28,7 +30,18 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A run after it was measured: `why` it fell out, empty where it fits."""
+    """A run after it was measured.
+
+    Attributes:
+      run: its directory.
+      why: why it does not fit; "" where it fits.
+      seed: of the exported network.
+      flash: bytes of its file.
+      arena: bytes of TFLM's arena.
+      accuracy: on the evaluated images.
+      validation: accuracy on validation images; None where the run kept none.
+      beyond: gates whose default limit it fails, though it passed a changed or waived one.
+    """
 
     run: str
     why: str
@@ -37,20 +50,23 @@ class Candidate:
     arena: int = 0
     accuracy: float = 0.0
     validation: float | None = None
-    beyond: Sequence[str] = ()  # gates whose default it fails, waived or set otherwise
+    beyond: Sequence[str] = ()
 
 
 def size(text: str) -> int:
-    """Bytes of a text such as "64KB" (of 1024 bytes, as devices have them). Raises InputError."""
+    """Bytes of a text such as "64KB"; a KB is 1024 bytes, as on devices. Raises InputError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     if match is None or match[2].upper() not in UNITS:
-        raise InputError(f"{text!r} is no size: give bytes, or such as 64KB or 1.5MB.")
+        raise InputError(f"{text!r} is not a size: give bytes, or a size such as 64KB or 1.5MB.")
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 def act(runs: Sequence[str], budget: Budget) -> str:
-    """The table of all runs and the choice. Raises RunError, with the same, where none fits, and
-    InputError where none is a run.
+    """The lines that the command prints: a line for each run, the reason, and the chosen run.
+
+    Raises:
+      InputError: `min_accuracy` is not in [0, 1], or no directory is a run.
+      RunError: no run fits; it has a line for each run.
     """
     if not 0 <= budget.min_accuracy <= 1:
         raise InputError(
@@ -59,36 +75,36 @@ def act(runs: Sequence[str], budget: Budget) -> str:
     requirements.require("tflite", "kd select")
     if not any((Workdir(run).path / "config.json").exists() for run in runs):
         raise InputError(f"{', '.join(runs)}: no run directory, for none has a config.json.")
-    candidates = [measured(run, budget) for run in dict.fromkeys(runs)]
+    candidates = [measure(run, budget) for run in dict.fromkeys(runs)]
     fitting = [c for c in candidates if not c.why]
     lines = [_line(c) for c in candidates]
     if not fitting:
         raise RunError("\n".join(["none of the runs fits:", *lines]))
     by_validation = all(c.validation is not None for c in fitting)
-    share = lambda c: c.validation if by_validation else c.accuracy
-    best = max(fitting, key=lambda c: (share(c), -c.flash))
+    accuracy = lambda c: c.validation if by_validation else c.accuracy
+    best = max(fitting, key=lambda c: (accuracy(c), -c.flash))
     if len(fitting) == 1:
         reason = "the only one that fits"
     elif by_validation:
         reason = (
-            "the most accurate on the validation images that the runs kept; of equals, the smallest"
+            "the most accurate on the validation images that the runs kept; among equals, the "
+            "smallest"
         )
     else:
         reason = (
-            "the most accurate on the images that it is judged by, for not all runs kept "
-            "validation images (config.validation): expect less of it on new ones; of equals, the "
-            "smallest"
+            "the most accurate on the evaluated images, for not all runs kept validation images "
+            "(config.validation): expect a lower accuracy on new images; among equals, the smallest"
         )
     return "\n".join([*lines, f"chosen: {reason}", best.run])
 
 
-def measured(run: str, budget: Budget) -> Candidate:
-    """A run's int8 student against the budget; it is exported where that was not done yet."""
+def measure(run: str, budget: Budget) -> Candidate:
+    """A run's int8 student compared with the budget; exports it where that was not done yet."""
     try:
         report = _report(run)
     except RunError as error:
-        told = " ".join(line.strip() for line in str(error).splitlines()[1:])
-        return Candidate(run, f"its int8 export fails: {told or error}")
+        figures = " ".join(line.strip() for line in str(error).splitlines()[1:])
+        return Candidate(run, f"its int8 export fails: {figures or error}")
     except InputError as error:
         return Candidate(run, f"no int8 export: {error}")
     checks = report["checks"]
@@ -102,7 +118,7 @@ def measured(run: str, budget: Budget) -> Candidate:
     if accuracy < budget.min_accuracy:
         reasons.append(f"accuracy {100 * (budget.min_accuracy - accuracy):.2f} points too low")
     figures = {gate["name"]: gate["value"] for gate in report["gates"]}
-    usual = gates.judge(figures, gates.LIMITS, ())
+    by_default = gates.judge(figures, formats.limits(), ())
     validation = checks.get("validation", {}).get("accuracy")
     if report["split"] == "validation":
         validation = accuracy
@@ -114,21 +130,19 @@ def measured(run: str, budget: Budget) -> Candidate:
         arena,
         accuracy,
         validation,
-        [verdict.name for verdict in usual if not verdict.passed],
+        [verdict.name for verdict in by_default if not verdict.passed],
     )
 
 
 def _report(run: str) -> dict[str, Any]:
-    """Content of the int8 export's report, made now where there is none of what the run is
-    today.
-    """
-    options = command.Options(run, "litert", int8=True)
-    path, workdir = options.folder / directory.MARK, Workdir(run)
+    """Content of the int8 export's `report.json`; exports where it is missing or out of date."""
+    options = command.Options(run, "litert", settings={"int8": True})
+    path, workdir = options.directory / directory.MARK, Workdir(run)
     if path.is_file() and workdir.finished:
-        found = json.loads(path.read_text())
-        now = {"result": provenance.identity(workdir), "versions": provenance.versions()}
-        if {key: found.get(key) for key in now} == now:
-            return found
+        report = json.loads(path.read_text())
+        current = {"result": provenance.identity(workdir), "versions": provenance.versions()}
+        if {key: report.get(key) for key in current} == current:
+            return report
     return command.export(options)
 
 

@@ -1,4 +1,4 @@
-"""What libraries print from C, which goes around Python's streams."""
+"""Captures what C libraries print, which bypasses Python's streams."""
 
 import contextlib
 import os
@@ -7,29 +7,27 @@ import tempfile
 from collections.abc import Iterator
 
 
-class Heard:
-    """What was printed; whole when the context ends."""
+class Printed:
+    """The printed text, complete when the context ends."""
 
     text = ""
 
 
 @contextlib.contextmanager
-def hear() -> Iterator[Heard]:
-    """Keeps what is printed to the process's output and error streams off them, for who wants to
-    read it.
-    """
-    heard = Heard()
+def capture() -> Iterator[Printed]:
+    """Captures the process's output and error streams, of Python and of C."""
+    printed = Printed()
     sys.stdout.flush()
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
-        kept = [os.dup(number) for number in (1, 2)]
+        copies = [os.dup(number) for number in (1, 2)]
         try:
             for number in (1, 2):
                 os.dup2(file.fileno(), number)
-            yield heard
+            yield printed
         finally:
-            for number, copy in zip((1, 2), kept, strict=True):
+            for number, copy in zip((1, 2), copies, strict=True):
                 os.dup2(copy, number)
                 os.close(copy)
             file.seek(0)
-            heard.text = file.read().decode(errors="replace")
+            printed.text = file.read().decode(errors="replace")

@@ -1,6 +1,4 @@
-"""What is exported: the network of one seed of a finished run, on the CPU, with the data that it
-was trained and judged on.
-"""
+"""The network that is exported: of one seed of a finished run, on the CPU, with the run's data."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,25 +18,25 @@ from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.metrics.scores import accuracy
 from kd.predict import make_logits
-from kd.runs.networks import fingerprint, load_trained
+from kd.runs.networks import load_networks, weights_hash
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.types import PyTree
 
 
 class Source(NamedTuple):
-    """A student that may be exported.
+    """A student to export.
 
     Attributes:
       workdir: of its run.
-      config: of its run, every key there.
+      config: of its run, with every key.
       result: content of its `result.json`.
       model: the network.
       variables: of one seed.
-      seed: of the run's `seeds`.
-      chosen: why this network, in words.
-      dataset: `test` is what the run was evaluated on.
-      peer: of a cohort of students, which of them; None where the student is one network.
+      seed: one of the run's `seeds`.
+      chosen: why this network was chosen, in words.
+      dataset: of its run; the run was evaluated on `test`.
+      peer: index in a cohort of students; None where the student is one network.
     """
 
     workdir: Workdir
@@ -53,9 +51,7 @@ class Source(NamedTuple):
 
     @property
     def quantized(self) -> bool:
-        """Whether the student was trained with fake quantization, so that its scales are part of
-        it.
-        """
+        """Whether the student was trained with fake quantization, and so has scales."""
         return bool(self.config["student"].get("quantize"))
 
 
@@ -64,29 +60,28 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
 
     Args:
       workdir: of the run.
-      seed: one of its seeds; None takes the one that is best on held-out training images, where the
-        run kept some, else the first. The test set chooses nothing.
-      peer: of a cohort of students, one of them, from 0; None takes the best or the first in the
-        same way.
+      seed: one of its seeds; None takes the best on held-out training images, where the run kept
+        some, otherwise the first. The test set chooses nothing.
+      peer: index in a cohort of students; None takes the best or the first in the same way.
 
     Raises:
-      InputError: no run, one that is not finished, a seed or a peer that it does not have, or other
-        data than it was evaluated on.
+      InputError: there is no run, it is not finished, it has no such seed or peer, or it was
+        evaluated on other data.
     """
     config = workdir.read("config.json")
     if not workdir.finished:
         raise InputError(
-            f"{workdir} is not finished: it has no result.json. The `kd run` that began it goes on "
-            "from its checkpoint."
+            f"{workdir} is not finished: it has no result.json. The `kd run` that started it "
+            "continues from its checkpoint."
         )
-    place = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
+    cpu = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
     result = workdir.read("result.json")
-    at, why = _choose(workdir, result, seed, peer)
-    trained = load_trained(workdir, place, ALL._replace(members=str(at)))
+    index, why = _choose(workdir, result, seed, peer)
+    trained = load_networks(workdir, cpu, ALL._replace(members=str(index)))
     peers = len(result.get("peers", [1]))
     config = build.as_today(config)
     dataset = build.make_data(ConfigDict(config))
-    if fingerprint(dataset.test) != result["evaluated"]:
+    if weights_hash(dataset.test) != result["evaluated"]:
         raise InputError(
             f"{workdir} was evaluated on other {result['split']} examples than config.data gives "
             "here. Restore the data, or train again."
@@ -97,66 +92,64 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
         result,
         trained.model,
         tree_index(trained.variables, 0),
-        result["seeds"][at // peers],
+        result["seeds"][index // peers],
         why,
         dataset,
-        at % peers if peers > 1 else None,
+        index % peers if peers > 1 else None,
     )
 
 
 def _choose(
     workdir: Workdir, result: dict[str, Any], seed: int | None, peer: int | None = None
 ) -> tuple[int, str]:
-    """Which of the run's networks, counted as `kd.runs.networks.load_trained` does, and why."""
+    """Index of the chosen network, in the order of `kd.runs.networks.load_networks`, and why."""
     seeds, k = result["seeds"], len(result.get("peers", [1]))
     if seed is not None and seed not in seeds:
         raise InputError(f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}.")
     if peer is not None and not 0 <= peer < k:
         has = f"the peers 0 to {k - 1}" if k > 1 else "one network for each seed"
         raise InputError(f"--peer {peer}: {workdir} has {has}.")
-    each = [
+    candidates = [
         i for i in range(len(seeds) * k) if seed in (None, seeds[i // k]) and peer in (None, i % k)
     ]
-    if len(each) == 1:
-        return each[0], "the run's only one" if seed is peer is None else "asked for"
+    if len(candidates) == 1:
+        return candidates[0], "the run's only one" if seed is peer is None else "asked for"
     stored = workdir.predictions()
     if "validation_logits" in stored:
-        share = accuracy(stored["validation_logits"], stored["validation_label"])
+        accuracies = accuracy(stored["validation_logits"], stored["validation_label"])
     elif result["split"] == "validation":
-        share = np.array(result["final"]["accuracy"])
+        accuracies = np.array(result["final"]["accuracy"])
     else:
         return (
-            each[0],
-            f"the first of {len(each)}, for the run kept no validation images to choose by",
+            candidates[0],
+            f"the first of {len(candidates)}, for the run kept no validation images to choose by",
         )
-    best = max(each, key=lambda i: share[i])
-    return best, f"best of {len(each)} on validation images"
+    best = max(candidates, key=lambda i: accuracies[i])
+    return best, f"best of {len(candidates)} on validation images"
 
 
 def pixels(split: Split, index: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Raw examples [b, ...] at these places of a split, as they are stored."""
+    """Raw examples [b, ...] of a split at these indices, as they are stored."""
     if isinstance(split.image, Pictures):
         return split.image.centered(index)
     return split.image[np.asarray(index)]
 
 
 def recorded(source: Source) -> Float[np.ndarray, "n c"] | None:
-    """Logits of `dataset.test` that the run stored of this network when it ended; None where it
-    stored none.
-    """
+    """This network's logits on `dataset.test` as the run stored them; None where it stored none."""
     if not (source.workdir.path / "predictions.npz").exists():
         return None
     stored = source.workdir.predictions()
     peers = len(source.result.get("peers", [1]))
-    at = source.result["seeds"].index(source.seed) * peers + (source.peer or 0)
-    return stored["logits"][at]
+    index = source.result["seeds"].index(source.seed) * peers + (source.peer or 0)
+    return stored["logits"][index]
 
 
 def logits(source: Source, image: np.ndarray) -> np.ndarray:
-    """What the run itself would say of raw examples [n, ...]: float32 [n, c]."""
+    """The network's logits of raw examples [n, ...], as the run computes them: float32 [n, c]."""
     evaluate = make_eval(source.model, make_normalize(source.dataset.mean, source.dataset.std))
     cpu = jax.devices("cpu")[0]
     stacked = jax.tree.map(lambda x: x[None], source.variables)
     with jax.default_device(cpu):
-        asked = make_logits(evaluate, source.config["eval_batch_size"])
-        return asked(stacked, jax.device_put(image, cpu))[0]
+        predict = make_logits(evaluate, source.config["eval_batch_size"])
+        return predict(stacked, jax.device_put(image, cpu))[0]

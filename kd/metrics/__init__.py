@@ -1,1 +1,1 @@
-"""What predictions are worth, in NumPy."""
+"""Metrics of predictions, in NumPy: scores, intervals, uncertainty."""

@@ -1,5 +1,12 @@
-"""Intervals for differences between classifiers on the same test images, by the paired
-bootstrap.
+"""Paired bootstrap intervals for differences between classifiers.
+
+Why not `scipy.stats.bootstrap` (SciPy 1.18, measured with five seeds a side): it resamples one
+axis. Over examples alone its interval on 10,000 examples is [3.66, 4.37] points where that over
+examples and seeds is [3.53, 4.48]. Examples and seeds can be resampled jointly by passing it three
+samples of indices; that gives the same interval but for Monte Carlo error, [3.55, 4.49], in the
+same time (1.6 s against 1.8 s; on 360 examples 0.09 s against 0.08 s). So it would save ten lines
+and add a trick, and every interval that is published would move in its last digits, for other
+random draws.
 """
 
 from typing import NamedTuple
@@ -26,15 +33,15 @@ def paired_difference(
     """Mean of a minus mean of b, with a percentile interval over test examples and over seeds.
 
     Both sides are scored on the same n examples, so each draw takes the same examples of both; the
-    seeds of each side are drawn on their own. Efron, Tibshirani. An Introduction to the Bootstrap.
-    1993, chapter 13.
+    seeds of the two sides are drawn independently. Efron, Tibshirani. An Introduction to the
+    Bootstrap. 1993, chapter 13.
 
     Args:
       a: score of each seed on each example, such as 1.0 where it is right.
-      b: the same of the other side.
-      level: of the interval.
-      draws: of the bootstrap.
-      seed: of its generator.
+      b: scores of the other side.
+      level: confidence level of the interval.
+      draws: number of bootstrap samples.
+      seed: seed of the generator.
     """
     generator = np.random.default_rng(seed)
     n = a.shape[1]
@@ -52,3 +59,19 @@ def paired_difference(
     tail = 50 * (1 - level)
     low, high = np.percentile(differences, [tail, 100 - tail])
     return Interval(float(a.mean() - b.mean()), float(low), float(high))
+
+
+ROUNDING = 1e-9
+"""Tolerance of limits: in binary 0.9 - 0.897 is more than 0.003, in its last bits. One image of a
+million is a thousand times that.
+"""
+
+
+def at_most(value: float, limit: float, slack: float = ROUNDING) -> bool:
+    """True if value <= limit (within rounding); NaN is False."""
+    return value <= limit + slack
+
+
+def at_least(value: float, limit: float, slack: float = ROUNDING) -> bool:
+    """True if value >= limit (within rounding); NaN is False."""
+    return value >= limit - slack

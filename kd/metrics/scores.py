@@ -1,7 +1,7 @@
-"""Numbers about predictions, in NumPy and float64: what tables, reports and learning curves quote.
-Shares are in [0, 1].
+"""Scores of predictions, in NumPy and float64, for tables, reports and learning curves.
 
-Logits are [..., n, c] with any leading axes (seeds, members); each function reduces the n examples.
+Fractions are in [0, 1]. Logits are [..., n, c] with any leading axes (seeds, members); each
+function reduces the n examples.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,16 @@ def log_softmax(logits: Logits) -> Logits:
 def mean_probs(
     logits: Float[np.ndarray, "m n c"], weights: Sequence[float] | None = None
 ) -> Float[np.ndarray, "n c"]:
-    """Log of the members' mean probability, with these weights [m] or all the same: logits of the
-    ensemble.
-    """
+    """Logits of an ensemble: log of the members' mean probability, with weights [m] or equal."""
     log_p = log_softmax(logits)
-    if weights is not None:  # a member that does not count may be the surest
+    if weights is not None:  # a member of weight 0 may be the most confident
         log_p, weights = log_p[np.asarray(weights) > 0], [w for w in weights if w > 0]
     top = log_p.max(axis=0)
     return top + np.log(np.average(np.exp(log_p - top), axis=0, weights=weights))
 
 
 def accuracy(logits: Logits, label: Int[np.ndarray, " n"]) -> Values:
-    """Share of examples whose largest logit is the label's."""
+    """Fraction of examples whose largest logit is the label's."""
     return np.mean(logits.argmax(-1) == label, axis=-1, dtype=np.float64)
 
 
@@ -46,7 +44,7 @@ def nll(logits: Logits, label: Int[np.ndarray, " n"]) -> Values:
 
 
 def agreement(logits: Logits, target: Logits) -> Values:
-    """Share of examples on which both predict the same class.
+    """Fraction of examples on which both predict the same class.
 
     Stanton et al. Does Knowledge Distillation Really Work? NeurIPS 2021.
     https://arxiv.org/abs/2106.05945, Eq. 4.
@@ -63,8 +61,8 @@ def kl(logits: Logits, target: Logits) -> Values:
 def evaluate(
     logits: Logits, label: Int[np.ndarray, " n"], target: Logits | None
 ) -> dict[str, list[float]]:
-    """`accuracy` and `nll`, and with a target `agreement` and `kl`: a list over seeds of each."""
-    found = {"accuracy": accuracy(logits, label), "nll": nll(logits, label)}
+    """`accuracy` and `nll`, with a target also `agreement` and `kl`: a list over seeds of each."""
+    metrics = {"accuracy": accuracy(logits, label), "nll": nll(logits, label)}
     if target is not None:
-        found |= {"agreement": agreement(logits, target), "kl": kl(logits, target)}
-    return {name: [float(v) for v in values] for name, values in found.items()}
+        metrics |= {"agreement": agreement(logits, target), "kl": kl(logits, target)}
+    return {name: [float(v) for v in values] for name, values in metrics.items()}

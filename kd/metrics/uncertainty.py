@@ -1,10 +1,11 @@
-"""What a prediction's uncertainty is made of, in nats, and whether it tells foreign images from
-familiar ones. NumPy and SciPy.
+"""Uncertainty of predictions, split into parts, and how well it detects foreign images.
+
+In nats; NumPy and SciPy.
 
     total = H(mean_m p_m)        expected = mean_m H(p_m)        mutual = total - expected
 
-Total is the entropy of the prediction; expected is what the members find uncertain in the data,
-mutual information is what they disagree about: Depeweg et al. 2018,
+Total is the entropy of the prediction. Expected entropy is uncertainty that the members see in the
+data, mutual information their disagreement: Depeweg et al. 2018,
 https://arxiv.org/abs/1710.07283; Malinin, Gales 2018, https://arxiv.org/abs/1802.10501.
 """
 
@@ -20,7 +21,7 @@ from kd.metrics.scores import log_softmax, mean_probs
 
 
 class Uncertainty(NamedTuple):
-    """Of each example, [n], in nats."""
+    """The uncertainty of each example, [n], in nats."""
 
     total: Float[np.ndarray, " n"]
     expected: Float[np.ndarray, " n"]
@@ -36,37 +37,36 @@ def entropy(logits: Float[np.ndarray, "... n c"]) -> Float[np.ndarray, "... n"]:
 def of_members(
     logits: Float[np.ndarray, "m n c"], weights: Sequence[float] | None = None
 ) -> Uncertainty:
-    """Of an ensemble, or of the heads of one network, with these weights [m] or all the same."""
+    """Of an ensemble, or of the heads of one network, with weights [m] or equal."""
     total = entropy(mean_probs(logits, weights))
     expected = np.average(entropy(logits), axis=0, weights=weights)
     return Uncertainty(total, expected, np.maximum(total - expected, 0.0))
 
 
 def of_dirichlet(logits: Float[np.ndarray, "n c"]) -> Uncertainty:
-    """Of a Dirichlet with concentrations a = exp(logits): the mean over its p in place of the mean
-    over members.
+    """Of a Dirichlet distribution with concentrations a = exp(logits).
+
+    Means are over its p in place of members.
 
     expected = -sum_c a_c / a_0 (digamma(a_c + 1) - digamma(a_0 + 1)), a_0 = sum_c a_c.
     """
     a = np.exp(np.asarray(logits, np.float64))
-    all_of = a.sum(axis=-1, keepdims=True)
-    inner = digamma(a + 1) - digamma(all_of + 1)
-    expected = -np.sum(a / all_of * inner, axis=-1)
+    a_0 = a.sum(axis=-1, keepdims=True)
+    inner = digamma(a + 1) - digamma(a_0 + 1)
+    expected = -np.sum(a / a_0 * inner, axis=-1)
     total = entropy(logits)
     return Uncertainty(total, expected, np.maximum(total - expected, 0.0))
 
 
 def auroc(familiar: Float[np.ndarray, " n"], foreign: Float[np.ndarray, " k"]) -> float:
-    """The probability that a foreign example's number is larger than a familiar one's, ties
-    counting half.
-    """
+    """Probability that a foreign example's value is larger than a familiar one's; ties are half."""
     n, k = len(familiar), len(foreign)
     ranks = rankdata(np.concatenate([familiar, foreign]))
     return float((ranks[n:].sum() - k * (k + 1) / 2) / (n * k))
 
 
 def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Spearman's: whether both order the examples alike. 0 where one of them is constant."""
+    """Spearman's rank correlation; 0 if one of the two is constant."""
     ranks = rankdata(a) - (len(a) + 1) / 2, rankdata(b) - (len(b) + 1) / 2
     scale = np.sqrt(np.sum(ranks[0] ** 2) * np.sum(ranks[1] ** 2))
     return float(np.sum(ranks[0] * ranks[1]) / scale) if scale > 0 else 0.0

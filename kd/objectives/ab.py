@@ -1,4 +1,4 @@
-"""Activation boundaries: the student's neurons fire where the teacher's fire."""
+"""Activation boundaries (AB): the student's neurons fire where the teacher's fire."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,16 @@ from kd.types import View
 def activation_boundary(
     student: Float[Array, "b ..."], teacher: Float[Array, "b ..."], margin: float = 1.0
 ) -> Float[Array, " b"]:
-    """Sum over neurons of (s + margin)^2 where the teacher is silent (t <= 0) and s > -margin, (s -
-    margin)^2 where it fires and s <= margin.
+    """Penalty for each neuron on the wrong side of the teacher's activation boundary, [b].
 
-    Both are activations before the ReLU.
+        sum over neurons of  (s + margin)^2  where t <= 0 and s > -margin,
+                             (s - margin)^2  where t > 0 and s <= margin
+
+    s and t are activations before the ReLU.
 
     Heo, Lee, Yun, Choi. Knowledge Transfer via Distillation of Activation Boundaries Formed by
-    Hidden Neurons. AAAI 2019. https://arxiv.org/abs/1811.03233, its alternative loss (that of the
-    activation transfer is a step and has no gradient).
+    Hidden Neurons. AAAI 2019. https://arxiv.org/abs/1811.03233, the alternative loss: the loss of
+    activation transfer is a step and has no gradient.
     """
     s, t = flat(student), flat(teacher)
     fires = t > 0
@@ -29,15 +31,16 @@ def activation_boundary(
 
 
 class AB(nn.Module):
-    """Sum over stages of 2^(i - n) `activation_boundary` * 3 / 1000, i = 1, ..., n: the first of
-    two runs.
+    """Weighted sum of `activation_boundary` over stages: the first of two runs.
 
-    The student is seen through a connector (convolution, BatchNorm) where shapes differ, trained
-    with it. The first run has this objective alone, at a constant learning rate (30 epochs in the
-    tables); the second starts from its student (`config.init`) with cross entropy alone.
+    Stage i of n has the weight 2^(i - n) * 3 / 1000. Where shapes differ, the student's map passes
+    a connector (convolution, BatchNorm) that is trained with it. The first run has this objective
+    alone, at a constant learning rate (30 epochs in the tables). The second starts from its student
+    (`config.init`) and has cross entropy alone.
 
     Attributes:
-      features: pairs of activations before the ReLU; `stage1_pre`, ... of both where it is None.
+      features: pairs of activations before the ReLU; None: `stage1_pre`, ... of both networks.
+      margin: how far beyond the boundary an activation has to be to cost nothing.
     """
 
     features: Sequence[Name] | None = None
@@ -45,13 +48,13 @@ class AB(nn.Module):
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
-        found = pairs(view, self.features, suffix="_pre")
+        feature_pairs = pairs(view, self.features, suffix="_pre")
         losses = []
-        for i, both in enumerate(found, start=1):
-            student, teacher = map(as_map, both)
+        for i, feature_pair in enumerate(feature_pairs, start=1):
+            student, teacher = map(as_map, feature_pair)
             if student.shape != teacher.shape:
                 name = f"connector{i}"
                 student = regressed(view, student, teacher, name, relu=False)
             loss = activation_boundary(student, teacher, self.margin)
-            losses.append(2.0 ** (i - len(found)) * 3 / 1000 * loss)
+            losses.append(2.0 ** (i - len(feature_pairs)) * 3 / 1000 * loss)
         return total(losses)

@@ -1,4 +1,4 @@
-"""Cross entropy with the labels: what a student learns from without a teacher."""
+"""Cross entropy (CE) with the labels: what a student learns from without a teacher."""
 
 import flax.linen as nn
 import jax
@@ -11,11 +11,13 @@ from kd.types import View
 def cross_entropy(
     logits: Float[Array, "*m b c"], label: Int[Array, " b"], smoothing: float = 0.0
 ) -> Float[Array, "*m b"]:
-    """-sum_c q_c log softmax(logits)_c with q = (1 - smoothing) onehot(label) + smoothing / c, in
-    nats.
+    """-sum_c q_c log softmax(logits)_c, q = (1 - smoothing) onehot(label) + smoothing / c, in nats.
 
-    Smoothing: Szegedy et al. Rethinking the Inception Architecture. CVPR 2016.
+    Label smoothing: Szegedy et al. Rethinking the Inception Architecture. CVPR 2016.
     https://arxiv.org/abs/1512.00567, section 7.
+
+    >>> cross_entropy(jnp.log(jnp.array([[0.5, 0.25, 0.25]])), jnp.array([0]))  # log 2
+    Array([0.693], dtype=float32)
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     label = jnp.broadcast_to(label, logits.shape[:-1])[..., None]
@@ -24,7 +26,11 @@ def cross_entropy(
 
 
 class CE(nn.Module):
-    """Cross entropy of the student with the labels."""
+    """`cross_entropy` of the student's logits with the labels.
+
+    Attributes:
+      smoothing: share of the target that is spread evenly over all classes.
+    """
 
     smoothing: float = 0.0
 

@@ -1,6 +1,4 @@
-"""Contrastive representation distillation: the student's embedding of an image is that which fits
-the teacher's of the same image.
-"""
+"""Contrastive representation distillation (CRD): an image's two embeddings match."""
 
 import math
 from collections.abc import Mapping
@@ -19,19 +17,20 @@ EPS = 1e-7
 
 
 def nce(scores: Float[Array, "b k"], num_data: int) -> Float[Array, " b"]:
-    """Noise-contrastive loss of one positive against k negatives, in nats: -log h(positive) - sum
-    log(1 - h(negative)).
+    """Noise-contrastive loss of one positive pair against k negative pairs, in nats, [b].
 
-    h(s) = s / (s + k / n + 1e-7) and 1 - h(s) = (k / n) / (s + k / n + 1e-7), the 1e-7 as in the
-    public code.
+        -log h(positive) - sum log(1 - h(negative))
 
-    Args:
-      scores: exp(similarity / temperature) over its normaliser, positive; the positive pair's
-        first, so [b, 1 + k].
-      num_data: n, the number of training images.
+    with h(s) = s / (s + k / n + 1e-7) and 1 - h(s) = (k / n) / (s + k / n + 1e-7), the 1e-7 as in
+    the public code.
 
     Tian, Krishnan, Isola. Contrastive Representation Distillation. ICLR 2020.
     https://arxiv.org/abs/1910.10699, Eq. 18 and 19.
+
+    Args:
+      scores: exp(similarity / temperature) over its normaliser, positive, [b, 1 + k]; the positive
+        pair comes first.
+      num_data: n, the number of training images.
     """
     scores = scores.astype(jnp.float32)
     noise = (scores.shape[-1] - 1) / num_data
@@ -43,45 +42,46 @@ def nce(scores: Float[Array, "b k"], num_data: int) -> Float[Array, " b"]:
 def draw_negatives(
     key: PRNGKeyArray, label: Int[Array, " b"], tables: Mapping[str, Any], k: int
 ) -> Int[Array, "b k"]:
-    """k indices of training images of other classes than `label`, each uniform among those, drawn
-    with replacement.
+    """k indices of training images of other classes than `label`, uniform and with replacement.
 
-    The public code draws without replacement, and in the loader. Here the draw is on the device, in
-    O(n) memory for the tables.
+    The public code draws without replacement, in the loader. Here the draw is on the device and
+    needs O(n) memory for the tables.
 
     Args:
       key: randomness.
       label: class of each example.
       tables: `order`, `start` and `count` of `kd.data.base.class_tables`.
       k: number of negatives for each example.
+
+    Raises:
+      InputError: there is only one class.
     """
     order, start, count = (jnp.asarray(tables[name]) for name in ("order", "start", "count"))
     if count.shape[0] < 2:
-        raise InputError("CRD needs two classes or more: negatives are of other ones.")
+        raise InputError("CRD needs two classes or more: negatives are of other classes.")
     start, count = start[label][:, None], count[label][:, None]
     place = jax.random.randint(key, (label.shape[0], k), 0, order.shape[0] - count)
     return order[place + jnp.where(place >= start, count, 0)]
 
 
 class CRD(nn.Module):
-    """`nce` of the student against a memory of the teacher's embeddings plus the same with the
-    sides exchanged.
+    """`nce` of the student against a memory of the teacher's embeddings, plus the reverse.
 
-    Both features pass a linear layer, trained, the teacher's too, to length 1. Two banks [n, dim]
-    remember the embeddings of all training images; the image's own row moves half the way at each
-    step. The normaliser is the mean score of the first batch times n, constant from then on, as in
-    the authors' code.
+    Both features pass a trained linear layer (the teacher's too) and are scaled to length 1. Two
+    banks [n, dim] hold the embeddings of all training images; each step moves the rows of its batch
+    half the way. The normaliser is the mean score of the first batch times n, constant from then
+    on, as in the authors' code.
 
-    A batch must not hold an index twice: one of the two updates would be lost. Scores are taken of
-    the whole bank and then picked, [b, n] numbers, which is less memory than to gather [b, k, dim]
-    rows while n < k dim (2 million by default).
+    An index must not occur twice in a batch: one of the two updates would be lost. Scores are
+    computed for the full bank and then picked, [b, n] numbers, which is less memory than gathering
+    [b, k, dim] rows while n < k dim (2 million by default).
 
     Attributes:
       feature: pair of features.
       dim: width of the embeddings.
-      num_negatives: for each example.
+      num_negatives: k, for each example.
       temperature: of the scores.
-      momentum: share of its old self in an updated row.
+      momentum: weight of the old row in an updated row.
     """
 
     feature: Name = "pooled"
@@ -104,10 +104,8 @@ class CRD(nn.Module):
         index, n = view.batch["index"], view.tables["order"].shape[0]
         rows = jnp.concatenate([index[:, None], negatives], axis=1)
 
-        def side(name: str, anchor: Array, own: Array) -> Array:
-            """Loss of `anchor` against the bank `name`, in which the images' rows then move towards
-            `own`.
-            """
+        def side(name: str, anchor: Array, positive: Array) -> Array:
+            """Loss of `anchor` against a bank, whose rows of the batch then move to `positive`."""
             bound = math.sqrt(3 / self.dim)
             bank = self.variable(
                 "memory",
@@ -116,7 +114,7 @@ class CRD(nn.Module):
                     self.make_rng("params"), (n, self.dim), minval=-bound, maxval=bound
                 ),
             )
-            # Zero says that no batch has set it yet.
+            # Zero: no batch has set it yet.
             normalizer = self.variable("memory", f"{name}_normalizer", jnp.zeros, ())
             cosine = jnp.take_along_axis(einsum("bd,nd->bn", anchor, bank.value), rows, axis=1)
             scores = jnp.exp(cosine / self.temperature)
@@ -125,7 +123,7 @@ class CRD(nn.Module):
             )
             if not self.is_initializing():
                 old = bank.value[index]
-                new = unit(self.momentum * old + (1 - self.momentum) * own)
+                new = unit(self.momentum * old + (1 - self.momentum) * positive)
                 bank.value = bank.value.at[index].set(jax.lax.stop_gradient(new))
                 normalizer.value = constant
             return nce(scores / constant, n)

@@ -1,6 +1,4 @@
-"""Curriculum temperature: a learned temperature that works against the student, more so as training
-goes on.
-"""
+"""Curriculum temperature (CTKD): a learned temperature that works against the student."""
 
 import flax.linen as nn
 import jax
@@ -12,34 +10,38 @@ from kd.types import View
 
 
 def scale_gradient(x: Float[Array, "..."], factor: float | Float[Array, ""]) -> Float[Array, "..."]:
-    """x, whose gradient is multiplied by `factor`. Ganin, Lempitsky 2015,
-    https://arxiv.org/abs/1409.7495, with a negative one.
+    """x, with its gradient multiplied by `factor`.
+
+    Ganin, Lempitsky 2015, https://arxiv.org/abs/1409.7495, with a negative factor.
     """
     still = jax.lax.stop_gradient(x)
     return still + factor * (x - still)
 
 
 def curriculum(epoch: float | Array, epochs: int) -> Float[Array, ""]:
-    """From 0 down to -1 by half a cosine over `epochs`, then -1. Li et al. 2023, the schedule of
-    lambda.
+    """Factor of the gradient: from 0 down to -1 by half a cosine over `epochs`, then -1.
+
+    Li et al. 2023, the schedule of lambda.
     """
     done = jnp.clip(jnp.asarray(epoch, jnp.float32) / epochs, 0.0, 1.0)
     return (jnp.cos(jnp.pi * done) - 1) / 2
 
 
 class CTKD(nn.Module):
-    """`kd.distill_kl` at the temperature lowest + span sigmoid(theta), where theta climbs the loss
-    that the student descends.
+    """`distill_kl` at a learned temperature, lowest + span sigmoid(theta).
+
+    theta climbs the loss that the student descends, and more so as training goes on: its gradient
+    is multiplied by `curriculum` of the epoch, counted from 1. There is one theta, which starts at
+    1.
 
     Li et al. Curriculum Temperature for Knowledge Distillation. AAAI 2023.
-    https://arxiv.org/abs/2211.16231, the global temperature. One theta, 1 at the start; its
-    gradient is multiplied by `curriculum` of the epoch, counted from 1. An ensemble is averaged at
-    T = 1, since its temperature must be known beforehand.
+    https://arxiv.org/abs/2211.16231, the global temperature. An ensemble is averaged at T = 1,
+    since its temperature must be known beforehand.
 
     Attributes:
-      lowest: of the temperature.
-      span: highest minus lowest.
-      epochs: until the gradient is reversed in full.
+      lowest: lowest temperature.
+      span: highest temperature minus the lowest.
+      epochs: until the gradient is fully reversed.
     """
 
     lowest: float = 1.0

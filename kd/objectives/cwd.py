@@ -1,6 +1,4 @@
-"""Channel-wise distillation: each channel's map, as a distribution over places, matches the
-teacher's.
-"""
+"""Channel-wise distillation (CWD): each channel, as a distribution over places, matches."""
 
 import flax.linen as nn
 import jax
@@ -14,8 +12,7 @@ from kd.types import View
 def channel_kl(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h w d"], temperature: float
 ) -> Float[Array, " b"]:
-    """T^2 times the mean over channels of KL(softmax(teacher / T) || softmax(student / T)) over
-    places, in nats.
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)) over places, mean over channels, [b].
 
     Shu, Liu, Gao, Yan, Shen. Channel-Wise Knowledge Distillation for Dense Prediction. ICCV 2021.
     https://arxiv.org/abs/2011.13256, phi and the asymmetric divergence.
@@ -29,11 +26,13 @@ def channel_kl(
 
 
 class CWD(nn.Module):
-    """`channel_kl` of one pair of maps of equal size, through a 1 x 1 convolution where widths
-    differ.
+    """`channel_kl` of one pair of maps of equal size.
+
+    The student's map passes a 1 x 1 convolution where widths differ.
 
     Attributes:
-      feature: pair of maps; the last stage of each network where it is None.
+      feature: pair of maps; None: the last stage of each network.
+      temperature: T.
     """
 
     feature: Name | None = None

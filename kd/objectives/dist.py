@@ -1,6 +1,4 @@
-"""DIST: the student keeps the teacher's correlations between classes and between examples, not its
-exact probabilities.
-"""
+"""DIST: the student keeps the teacher's correlations, not its exact probabilities."""
 
 import flax.linen as nn
 import jax
@@ -11,18 +9,18 @@ from kd.types import View
 
 
 def inter_class(student: Float[Array, "b c"], teacher: Float[Array, "b c"]) -> Float[Array, ""]:
-    """1 - the mean over rows of Pearson's correlation of the two rows.
-
-    Args:
-      student: probabilities, one row an example.
-      teacher: likewise.
+    """1 - mean over examples of Pearson's correlation of the two rows of probabilities.
 
     Huang, You, Wang, Qian, Xu. Knowledge Distillation from A Stronger Teacher. NeurIPS 2022.
     https://arxiv.org/abs/2205.10536, the inter-class relation; 1e-8 is added to the product of the
-    lengths, as the public code does.
+    lengths, as in the public code.
 
-    A row without spread, on either side, correlates with nothing: it counts 1 and has no gradient,
-    where the formula's is 1e8.
+    A row without spread, on either side, correlates with nothing: its term is 1 and has no
+    gradient, where the formula's gradient is 1e8.
+
+    Args:
+      student: probabilities.
+      teacher: probabilities.
     """
     s, t = _centre(student), _centre(teacher)
     square = jnp.sum(s**2, axis=-1) * jnp.sum(t**2, axis=-1)
@@ -38,20 +36,26 @@ def _centre(p: Float[Array, "b c"]) -> Float[Array, "b c"]:
 
 
 def intra_class(student: Float[Array, "b c"], teacher: Float[Array, "b c"]) -> Float[Array, ""]:
-    """`inter_class` of the columns: each class's probabilities over the batch. Huang et al. 2022,
-    the intra-class relation.
+    """`inter_class` of the columns: each class's probabilities over the batch.
+
+    Huang et al. 2022, the intra-class relation.
     """
     return inter_class(student.T, teacher.T)
 
 
 class DIST(nn.Module):
-    """T^2 (beta inter + gamma intra) of softmax(z / T). Huang et al. 2022, their loss without its
-    cross entropy.
+    """T^2 (beta inter + gamma intra) of softmax(z / T).
 
-    Of two classes, rows correlate with 1 or -1 and have no gradient: `intra` alone teaches then.
-    T^2 is in the authors' classification code and not in the paper; it is 1 for their ImageNet runs
-    (T = 1) and 16 for CIFAR (T = 4). The loss compares examples, so it is a scalar of the global
-    batch.
+    Huang et al. 2022, their loss without its cross entropy. T^2 is in the authors' classification
+    code and not in the paper; it is 1 for their ImageNet runs (T = 1) and 16 for CIFAR (T = 4). The
+    loss compares examples, so it is a scalar of the global batch.
+
+    With two classes, rows correlate with 1 or -1 and have no gradient: only `intra` has one.
+
+    Attributes:
+      temperature: T.
+      beta: weight of `inter_class`.
+      gamma: weight of `intra_class`.
     """
 
     temperature: float = 4.0

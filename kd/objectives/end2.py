@@ -1,6 +1,4 @@
-"""Ensemble distribution distillation: a student that says how much the members of its ensemble
-would disagree.
-"""
+"""Ensemble distribution distillation (EnD^2): the student predicts a Dirichlet."""
 
 from typing import ClassVar
 
@@ -14,8 +12,8 @@ from kd.errors import InputError
 from kd.types import View
 
 LARGEST = 40.0
-"""Of the logarithm of a concentration: its square, in the norm of a gradient, is finite in float32,
-too.
+"""Largest logarithm of a concentration: its square, in the norm of a gradient, is still finite in
+float32.
 """
 
 
@@ -26,16 +24,23 @@ def dirichlet_nll(
     temperature: float | Float[Array, ""] = 1.0,
     smoothing: float = 1e-7,
 ) -> Float[Array, " b"]:
-    """-sum_m w_m log Dirichlet(p_m; a), p_m = softmax(z_m / T) and a = exp(student / T), in nats.
+    """-sum_m w_m log Dirichlet(p_m; a) with p_m = softmax(z_m / T), a = exp(student / T), in nats.
 
     Malinin, Mlodozeniec, Gales. Ensemble Distribution Distillation. ICLR 2020.
     https://arxiv.org/abs/1905.00076, the negative log likelihood of the members' predictions,
-    section 4. As in the public code, p is drawn towards 1 / c by `smoothing`, so that a sure member
-    has a finite logarithm, and the loss is not multiplied by T^2.
+    section 4. As in the public code, p is moved towards 1 / c by `smoothing`, so that a member that
+    is certain has a finite logarithm, and the loss is not multiplied by T^2.
 
-    The student's prediction, the Dirichlet's mean, is softmax(student). Of concentrations above
-    some 1e5 float32 keeps the gradient and loses the value's last digits. Beyond e^40 and e^-40
-    value and gradient are those there, finite in float32.
+    The student's prediction, the mean of the Dirichlet, is softmax(student). For concentrations
+    above about 1e5, float32 keeps the gradient and loses the last digits of the value. Beyond e^40
+    and e^-40, value and gradient are those at these limits, finite in float32.
+
+    Args:
+      student: logits, the logarithms of the concentrations.
+      members: logits of the m members.
+      weights: of the members, [m] or [m, b], of sum one.
+      temperature: T.
+      smoothing: share of each member's prediction that is spread evenly over all classes.
     """
     student = student.astype(jnp.float32) / temperature
     bounded = jnp.clip(student, -LARGEST, LARGEST)
@@ -51,23 +56,22 @@ def dirichlet_nll(
     return -likelihood - gammaln(precision)
 
 
-def annealed(
+def annealed_temperature(
     epoch: Float[Array, "*e"], temperature: float, hold: int, epochs: int
 ) -> Float[Array, "*e"]:
-    """`temperature` for `hold` epochs, then down to 1 along a line of `epochs`; of none, at
-    once.
-    """
-    past = epoch - hold
-    done = jnp.clip(past / epochs, 0.0, 1.0) if epochs else jnp.where(past < 0, 0.0, 1.0)
+    """`temperature` for `hold` epochs, then linearly down to 1 over `epochs` (0: at once)."""
+    elapsed = epoch - hold
+    done = jnp.clip(elapsed / epochs, 0.0, 1.0) if epochs else jnp.where(elapsed < 0, 0.0, 1.0)
     return temperature + (1.0 - temperature) * done
 
 
 class END2(nn.Module):
-    """`dirichlet_nll` of the members' probabilities at a temperature that falls to 1.
+    """`dirichlet_nll` of the members' probabilities, at a temperature that falls to 1.
 
-    A high temperature brings the members together first: the likelihood of predictions near the
-    corners of the simplex is hard to climb. The public code has T = 10 and anneals over 60 epochs
-    after 30. Gradients can be large: clip them (config.optimizer.clip_norm), as it does.
+    The student learns how much the members of its ensemble disagree. A high temperature brings the
+    members together at first: the likelihood of predictions near the corners of the simplex is hard
+    to climb. The public code has T = 10 and anneals over 60 epochs after 30. Gradients can be
+    large: clip them (config.optimizer.clip_norm), as that code does.
 
     Attributes:
       temperature: at the start.
@@ -81,24 +85,22 @@ class END2(nn.Module):
     epochs: int = 60
     smoothing: float = 1e-7
 
-    DIRICHLET: ClassVar[bool] = True  # exp(logits) of its student are concentrations
+    DIRICHLET: ClassVar[bool] = True  # see `kd.objective`
 
     @property
     def least_epochs(self) -> int:
-        """Of a run: what its student says is read at a temperature of 1, which has to be
-        reached.
-        """
+        """Epochs until the temperature is 1, at which the student's outputs are read."""
         return self.hold + self.epochs + 1
 
     def __call__(self, view: View) -> Float[Array, " b"]:
         if self.temperature < 1 or not 0 < self.smoothing < 1:
             raise InputError(
-                "end2.END2: expected a temperature from 1 and a smoothing in (0, 1), got "
+                "end2.END2: expected a temperature of at least 1 and a smoothing in (0, 1), got "
                 f"{self.temperature} and {self.smoothing}."
             )
         ensemble = view.members()
         epoch = view.epoch.astype(jnp.float32)
-        temperature = annealed(epoch, self.temperature, self.hold, self.epochs)
+        temperature = annealed_temperature(epoch, self.temperature, self.hold, self.epochs)
         return dirichlet_nll(
             view.student.logits, ensemble.members, ensemble.weights, temperature, self.smoothing
         )

@@ -1,6 +1,4 @@
-"""Factor transfer: a paraphraser compresses the teacher's last map to factors, which the student's
-translator must give.
-"""
+"""Factor transfer (FT): a paraphraser compresses the teacher's last map to factors."""
 
 import flax.linen as nn
 import jax
@@ -16,8 +14,9 @@ from kd.types import View
 def factor_transfer(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
 ) -> Float[Array, " b"]:
-    """Mean over places of the absolute difference of two factors, each the `at.attention` of its
-    map; the larger is pooled to the smaller.
+    """Mean over places of |attention of the student's factor - attention of the teacher's|, [b].
+
+    The larger factor is pooled to the size of the smaller; `attention` is that of `kd.losses`.
 
     Kim, Park, Kwak. Paraphrasing Complex Network: Network Compression via Factor Transfer. NeurIPS
     2018. https://arxiv.org/abs/1802.04977, L_FT with p = 1. The tables take the mean of squares
@@ -48,15 +47,15 @@ def _encoder(width: int, rate: float) -> _Convs:
 
 
 class Paraphraser(nn.Module):
-    """Mean squared error of an autoencoder of the teacher's last map (Kim et al. 2018, L_rec): the
-    first of two runs.
+    """Mean squared error of an autoencoder of the teacher's last map: the first of two runs.
 
-    The student learns nothing here. The collection `frozen` keeps a copy of the encoder (as it was
-    before the last update), which the second run, `ft.FT` under the same name of term, takes over
-    when it starts from this one (`config.init`): there it is out of reach of weight decay.
+    Kim et al. 2018, L_rec. The student learns nothing here. The collection `frozen` keeps a copy of
+    the encoder (as it was before the last update). The second run, `ft.FT` under the same name of
+    term, takes it over when it starts from this one (`config.init`); in that collection it is out
+    of reach of weight decay.
 
     Attributes:
-      feature: the pair of maps; the last stage of each network where it is None.
+      feature: pair of maps; None: the last stage of each network.
       rate: channels of the factor over those of the teacher's map.
     """
 
@@ -78,14 +77,14 @@ class Paraphraser(nn.Module):
 
 
 class FT(nn.Module):
-    """`factor_transfer` from a frozen paraphraser to a translator (three convolutions with
-    BatchNorm): the second of two runs.
+    """`factor_transfer` from a frozen paraphraser to a trained translator: the second of two runs.
 
-    It must start from a run of `ft.Paraphraser` under the same name of term (`config.init`): the
-    factors of a paraphraser that has learnt nothing are a random projection.
+    The translator, three convolutions with BatchNorm, turns the student's map into a factor. The
+    run must start from a run of `ft.Paraphraser` under the same name of term (`config.init`): the
+    factors of an untrained paraphraser are a random projection.
 
     Attributes:
-      feature: the pair of maps; the last stage of each network where it is None.
+      feature: pair of maps; None: the last stage of each network.
       rate: channels of the factor over those of the teacher's map.
     """
 

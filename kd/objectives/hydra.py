@@ -1,4 +1,4 @@
-"""A head for each teacher: the student keeps the members of its ensemble apart."""
+"""Hydra: a head of the student for each member of its ensemble."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ class Hydra(nn.Module):
     https://arxiv.org/abs/2001.04694, section 3.
 
     The student is `kd.models.hydra.Hydra`.
+
+    Attributes:
+      temperature: T.
     """
 
     temperature: float = 1.0
@@ -24,14 +27,15 @@ class Hydra(nn.Module):
         ensemble = view.members()
         if "heads" not in view.student.features:
             raise InputError(
-                "this objective teaches a head for each teacher, and this student has one. Wrap "
-                "it: config.student = dict(name='hydra.Hydra', student=dict(name=...), heads=...)."
+                "this objective trains one head for each teacher, and this student has a single "
+                "head. Wrap it: "
+                "config.student = dict(name='hydra.Hydra', student=dict(name=...), heads=...)."
             )
         heads = jnp.moveaxis(view.student.features["heads"], 1, 0)
         if heads.shape[0] != ensemble.members.shape[0]:
             raise InputError(
                 f"the student has {heads.shape[0]} heads and {ensemble.members.shape[0]} teachers: "
-                "config.student.heads must be as many as the members."
+                "config.student.heads must be the number of members."
             )
         losses = distill_kl(heads, ensemble.members, self.temperature)
         weights = ensemble.weights

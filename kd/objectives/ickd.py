@@ -1,6 +1,4 @@
-"""Inter-channel correlation: channels that go together in the teacher go together in the
-student.
-"""
+"""Inter-channel correlation (ICKD): channels correlate as they do in the teacher."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,8 +11,9 @@ from kd.types import View
 def channel_correlation(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d"]
 ) -> Float[Array, " b"]:
-    """Sum of (G_s - G_t)^2 / d, G being the inner products [d, d] of a map's channels, each row
-    scaled to length 1.
+    """Sum of (G_s - G_t)^2 / d, [b].
+
+    G holds the inner products [d, d] of a map's channels, each row scaled to length 1.
 
     Liu et al. Exploring Inter-Channel Correlation for Diversity-Preserved Knowledge Distillation.
     ICCV 2021. https://arxiv.org/abs/2202.03680, ICKD-C, rows scaled as in the authors' code for
@@ -26,11 +25,12 @@ def channel_correlation(
 
 
 class ICKD(nn.Module):
-    """`channel_correlation` of one pair of maps, the student's through a 1 x 1 convolution without
-    bias and BatchNorm.
+    """`channel_correlation` of one pair of maps.
+
+    The student's map passes a 1 x 1 convolution without bias and BatchNorm.
 
     Attributes:
-      feature: pair of maps; the last stage of each network where it is None.
+      feature: pair of maps; None: the last stage of each network.
     """
 
     feature: Name | None = None

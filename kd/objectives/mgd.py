@@ -1,6 +1,4 @@
-"""Masked generative distillation: from a masked map of the student the teacher's whole map must be
-generated.
-"""
+"""Masked generative distillation (MGD): a masked map must generate the teacher's map."""
 
 import flax.linen as nn
 import jax
@@ -12,17 +10,17 @@ from kd.types import View
 
 
 class MGD(nn.Module):
-    """Sum over the map of (generated - teacher's)^2. The student's map loses random channels and
-    passes 3 x 3, ReLU, 3 x 3.
+    """Sum over the map of (generated - teacher's)^2, [b].
 
-    Where widths differ a 1 x 1 convolution aligns them first. Sizes must be equal.
+    The student's map loses random channels and passes 3 x 3, ReLU, 3 x 3. Where widths differ, a
+    1 x 1 convolution aligns them first. Sizes must be equal.
 
     Yang, Li, Shao, Shi, Yuan, Yuan. Masked Generative Distillation. ECCV 2022.
     https://arxiv.org/abs/2205.01529, with channels masked in place of pixels, as the authors do for
     classification.
 
     Attributes:
-      feature: pair of maps; the last stage of each network where it is None.
+      feature: pair of maps; None: the last stage of each network.
       masked: probability that a channel of an image is masked.
     """
 

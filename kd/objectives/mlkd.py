@@ -1,6 +1,4 @@
-"""Multi-level logit distillation: logits at several temperatures agree for images, for pairs of
-images and for pairs of classes.
-"""
+"""Multi-level logit distillation (MLKD): logits agree for images, their pairs and classes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.features import einsum, require
-from kd.objectives.kd import distill_kl, standardized
+from kd.objectives.kd import distill_kl, standardize_both
 from kd.types import View
 
 
@@ -26,26 +24,25 @@ def batch_relation(student: Float[Array, "b c"], teacher: Float[Array, "b c"]) -
 
 
 def class_relation(student: Float[Array, "b c"], teacher: Float[Array, "b c"]) -> Float[Array, ""]:
-    """|S' S - T' T|_F^2 / c of two probability matrices. Jin, Wang, Lin 2023, section 3 (class
-    level).
-    """
+    """|S' S - T' T|_F^2 / c of two probability matrices. Section 3 (class level)."""
     return batch_relation(student.T, teacher.T)
 
 
 class MLKD(nn.Module):
-    """Sum over temperatures and over a weak and a strong view of each image of `kd.distill_kl`,
-    `batch_relation` and `class_relation`.
+    """`distill_kl`, `batch_relation` and `class_relation` over temperatures and views of an image.
 
-    The batch holds both views as rows of their own, with their labels, and `batch["views"]`, int
-    [b], says which a row is: 0 weak, 1 strong (`config.second_view`). Student and teacher see both
-    in one forward pass. (The public code runs the networks on one view after the other, so that
-    BatchNorm sees each alone.) The weights are those that the public code amounts to: what it
-    multiplies by a mask after the mean is halved, since half of the mask is true, and the relations
-    of strong views are computed and dropped. Not taken over: its strong term uses the weak logits
-    at two of the temperatures.
+    The batch holds a weak and a strong view of each image as separate rows, with their labels.
+    `batch["views"]`, int [b], is 0 for a weak and 1 for a strong view (`config.second_view`).
+    Student and teacher see both in one forward pass. (The public code runs the networks on one view
+    after the other, so that BatchNorm sees each view separately.)
+
+    The weights are those that the public code amounts to: what it multiplies by a mask after the
+    mean is halved, since half of the mask is true, and the relations of strong views are computed
+    and dropped. One thing is not copied: its strong term uses the weak logits at two of the
+    temperatures.
 
     Attributes:
-      temperatures: of all three levels; five of them, of which 4 is the paper's base.
+      temperatures: of all three levels; the paper has five, of which 4 is the base.
       instance: weights of `distill_kl` for the weak and the strong view.
       relation: weights of the two relations for the weak and the strong view.
       standardize: `distill_kl` of standardized logits (Sun et al. 2024).
@@ -66,7 +63,7 @@ class MLKD(nn.Module):
             soften = lambda z, t=temperature: jax.nn.softmax(z.astype(jnp.float32) / t)
             p_s, p_t = soften(student), soften(teacher)
             if self.standardize:
-                student, teacher = standardized(student, teacher)
+                student, teacher = standardize_both(student, teacher)
             kl = distill_kl(student, teacher, temperature)
             for i, (instance, relation) in enumerate(
                 zip(self.instance, self.relation, strict=True)

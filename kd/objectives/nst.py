@@ -1,6 +1,4 @@
-"""Neuron selectivity transfer: the channels' patterns of activation, as a distribution, match the
-teacher's.
-"""
+"""Neuron selectivity transfer (NST): channels activate in the same places."""
 
 from collections.abc import Sequence
 
@@ -12,12 +10,13 @@ from kd.features import Name, einsum, maps, same_size, total, unit
 from kd.types import View
 
 
-def nst(student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]) -> Float[Array, ""]:
-    """Squared maximum mean discrepancy between the channels of two maps, with the kernel (x . y)^2;
-    mean over the batch.
+def channel_mmd(
+    student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]
+) -> Float[Array, ""]:
+    """Squared maximum mean discrepancy between the channels of two maps; mean over the batch.
 
-    Each channel is scaled to length 1 over its places; the larger map is pooled to the smaller.
-    Widths may differ.
+    The kernel is (x . y)^2. Each channel is scaled to length 1 over its places; the larger map is
+    pooled to the size of the smaller. Widths may differ.
 
     Huang, Wang. Like What You Like: Knowledge Distill via Neuron Selectivity Transfer. 2017.
     https://arxiv.org/abs/1707.01219, the loss of MMD with the polynomial kernel (degree 2, offset
@@ -29,13 +28,13 @@ def nst(student: Float[Array, "b h w d"], teacher: Float[Array, "b h2 w2 d2"]) -
 
 
 class NST(nn.Module):
-    """Sum of `nst` over stages.
+    """Sum of `channel_mmd` over stages.
 
     Attributes:
-      features: pairs of maps; all stages of both where it is None.
+      features: pairs of maps; None: all stages of both networks.
     """
 
     features: Sequence[Name] | None = None
 
     def __call__(self, view: View) -> Float[Array, ""]:
-        return total(nst(s, t) for s, t in maps(view, self.features))
+        return total(channel_mmd(s, t) for s, t in maps(view, self.features))

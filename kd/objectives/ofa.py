@@ -1,6 +1,4 @@
-"""One for all: exits at each stage of the student learn the teacher's logits, whatever architecture
-it has.
-"""
+"""One for all (OFA): exits at each stage of the student learn the teacher's logits."""
 
 from collections.abc import Sequence
 
@@ -23,8 +21,7 @@ def enhanced_cross_entropy(
     exponent: float,
     temperature: float = 1.0,
 ) -> Float[Array, " b"]:
-    """-sum_c ((p_t + y)^exponent - y)_c log p_s,c in nats, where y is 1 for the label and p =
-    softmax(z / T).
+    """-sum_c ((p_t + y)^exponent - y)_c log p_s,c with y = onehot(label), p = softmax(z / T).
 
     Hao et al. One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge
     Distillation. NeurIPS 2023. https://arxiv.org/abs/2310.19444, L_OFA with the modulating
@@ -37,9 +34,7 @@ def enhanced_cross_entropy(
 
 
 class _Exit(nn.Module):
-    """Separable convolutions that halve the map `halvings` times, the mean over places, and a
-    classifier.
-    """
+    """Separable convolutions, each halving the map, then mean over places and a classifier."""
 
     halvings: int
     width: int
@@ -70,13 +65,15 @@ class _Exit(nn.Module):
 
 
 class OFA(nn.Module):
-    """`enhanced_cross_entropy` of the student's logits plus that of an exit at each of its stages.
-    Of the teacher it needs logits alone.
+    """Sum of `enhanced_cross_entropy` of the student's logits and of an exit at each stage.
+
+    Only the logits of the teacher are used, so any two architectures can be paired.
 
     Attributes:
-      features: stages of the student, maps, the shallowest first; all of them where it is None.
+      features: maps of the student, the shallowest first; None: all its stages.
       exponent: see `enhanced_cross_entropy`.
-      width: of the exits' last layer (the authors take the larger of the two networks' pooled
+      temperature: T.
+      width: of the last layer of each exit (the authors use the larger of the two networks' pooled
         widths).
     """
 

@@ -1,6 +1,4 @@
-"""Overhauled feature distillation: distance before the ReLU, where what the teacher silences only
-has to stay silent.
-"""
+"""Overhauled feature distillation (OFD): distance before the ReLU, with a margin."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +14,9 @@ from kd.types import View
 
 
 def negative_mean(scale: Float[Array, " d"], bias: Float[Array, " d"]) -> Float[Array, " d"]:
-    """E[x | x < 0] of x normal with mean `bias` and standard deviation |scale|; -3 |scale| where x
-    < 0 is rarer than 0.001.
+    """E[x | x < 0] of x normal with mean `bias` and standard deviation |scale|, one per channel.
+
+    Where x < 0 has a probability under 0.001 it is -3 |scale|.
 
     Heo et al. 2019, the margin of a channel from the scale and bias of the BatchNorm before the
     ReLU; the floor as in the authors' code.
@@ -32,11 +31,17 @@ def negative_mean(scale: Float[Array, " d"], bias: Float[Array, " d"]) -> Float[
 def partial_distance(
     student: Float[Array, "b h w d"], teacher: Float[Array, "b h w d"], margin: Float[Array, " d"]
 ) -> Float[Array, " b"]:
-    """Sum over the map of (s - t')^2, t' = max(t, margin), except where both s <= t' and t <= 0.
+    """Sum of (s - t')^2, t' = max(t, margin), except where both s <= t' and t <= 0, [b].
+
+    What the teacher silences only has to stay silent.
 
     Heo et al. A Comprehensive Overhaul of Feature Distillation. ICCV 2019.
-    https://arxiv.org/abs/1904.01866, the margin ReLU and the partial L2 distance. `margin` is
-    negative, one a channel.
+    https://arxiv.org/abs/1904.01866, the margin ReLU and the partial L2 distance.
+
+    Args:
+      student: map before the ReLU.
+      teacher: map before the ReLU.
+      margin: one negative number per channel.
     """
     student, teacher = student.astype(jnp.float32), teacher.astype(jnp.float32)
     target = jnp.maximum(teacher, margin.astype(jnp.float32)[None, None, None, :])
@@ -45,18 +50,17 @@ def partial_distance(
 
 
 class OFD(nn.Module):
-    """Sum over stages of 2^(i - n) `partial_distance`, i = 1, ..., n, of the student seen through 1
-    x 1 convolutions with BatchNorm.
+    """Weighted sum of `partial_distance` over stages; stage i of n has the weight 2^(i - n).
 
-    The larger map is pooled to the smaller. The public codes divide by 1000: that is in the term's
-    weight.
+    The student's map passes a 1 x 1 convolution with BatchNorm. The larger map is pooled to the
+    size of the smaller. The public codes divide by 1000: here that is part of the term's weight.
 
     Attributes:
-      features: pairs of maps before the ReLU; `stage1_pre`, ... of both where it is None.
-      batch_norms: path in the teacher's params of the BatchNorm before the ReLU of each of these
-        features, such as `stage1/norm`, from which the margins come. None: margins are the means of
-        the negative activations over all batches so far, which the paper offers too and which needs
-        no BatchNorm.
+      features: pairs of maps before the ReLU; None: `stage1_pre`, ... of both networks.
+      batch_norms: for each feature, the path in the teacher's params of the BatchNorm before the
+        ReLU, such as `stage1/norm`, from which its margins come. None: margins are the means of the
+        negative activations over all batches so far, which the paper offers too and which needs no
+        BatchNorm.
     """
 
     features: Sequence[Name] | None = None
@@ -66,15 +70,15 @@ class OFD(nn.Module):
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
-        found = maps(view, self.features, suffix="_pre")
-        norms = self.batch_norms or [None] * len(found)
-        if len(norms) != len(found):
+        pairs = maps(view, self.features, suffix="_pre")
+        norms = self.batch_norms or [None] * len(pairs)
+        if len(norms) != len(pairs):
             raise InputError(
-                f"OFD needs a BatchNorm of the teacher for each feature: {len(found)} features, "
+                f"OFD needs a BatchNorm of the teacher for each feature: {len(pairs)} features, "
                 f"{len(norms)} in `batch_norms`."
             )
         losses = []
-        for i, ((student, teacher), path) in enumerate(zip(found, norms, strict=True), start=1):
+        for i, ((student, teacher), path) in enumerate(zip(pairs, norms, strict=True), start=1):
             student, teacher = same_size(student, teacher)
             width = teacher.shape[-1]
             x = nn.Conv(
@@ -91,13 +95,11 @@ class OFD(nn.Module):
                 require(view, *self.needs)
                 norm = _at(view.teacher_variables["params"], path)
                 margin = negative_mean(norm["scale"], norm["bias"])
-            losses.append(2.0 ** (i - len(found)) * partial_distance(x, teacher, margin))
+            losses.append(2.0 ** (i - len(pairs)) * partial_distance(x, teacher, margin))
         return total(losses)
 
     def _running_margin(self, name: str, teacher: Float[Array, "b h w d"]) -> Float[Array, " d"]:
-        """Mean over this and all earlier batches of the negative activations of each channel, [d];
-        0 where there was none.
-        """
+        """Mean of each channel's negative activations over all batches so far, [d], or 0."""
         zeros = lambda: jnp.zeros((2, teacher.shape[-1]))
         memory = self.variable("memory", name, zeros)
         negative = teacher < 0

@@ -1,4 +1,4 @@
-"""Probabilistic knowledge transfer: how probable each example is as the neighbour of another."""
+"""Probabilistic knowledge transfer (PKT): the same examples are likely neighbours."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,9 +20,10 @@ def _neighbours(x: Float[Array, "b d"]) -> Float[Array, "b b"]:
     return kernel / jnp.sum(kernel, axis=1, keepdims=True)
 
 
-def pkt(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Array, ""]:
-    """Mean over [b, b] of p_t log((p_t + 1e-7) / (p_s + 1e-7)), p being how probable j is as a
-    neighbour of i.
+def neighbour_kl(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Array, ""]:
+    """Mean over [b, b] of p_t log((p_t + 1e-7) / (p_s + 1e-7)).
+
+    p[i, j] is the probability of j as a neighbour of i.
 
     Passalis, Tefas. Learning Deep Representations with Probabilistic Knowledge Transfer. ECCV 2018.
     https://arxiv.org/abs/1803.10837, the divergence of conditional probabilities with the cosine
@@ -33,9 +34,13 @@ def pkt(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> Float[Arr
 
 
 class PKT(nn.Module):
-    """`pkt` of one pair of features. It sees the global batch."""
+    """`neighbour_kl` of one pair of features, over the global batch.
+
+    Attributes:
+      feature: pair of features.
+    """
 
     feature: Name = "pooled"
 
     def __call__(self, view: View) -> Float[Array, ""]:
-        return pkt(*map(flat, pair(view, self.feature)))
+        return neighbour_kl(*map(flat, pair(view, self.feature)))

@@ -1,6 +1,4 @@
-"""Semantic calibration: each stage of the student learns from all of the teacher's, as much as
-their similarities are alike.
-"""
+"""Semantic calibration (SemCKD): each stage learns from all stages of the teacher."""
 
 from collections.abc import Sequence
 
@@ -18,46 +16,46 @@ from kd.types import View
 def cross_layer(
     distance: Float[Array, "b i j"], weight: Float[Array, "b i j"]
 ) -> Float[Array, " b"]:
-    """sum_ij weight distance / (number of the student's stages).
+    """sum_ij weight distance / (number of the student's stages), [b].
 
     Chen et al. Cross-Layer Distillation with Semantic Calibration. AAAI 2021.
     https://arxiv.org/abs/2012.03236, L_SemCKD, with the mean over i as in the authors' code.
 
     Args:
-      distance: mean squared error of the student's stage i from the teacher's stage j.
-      weight: of that pair, for each example; sums to one over j.
+      distance: mean squared error between the student's stage i and the teacher's stage j.
+      weight: of that pair, for each example; its sum over j is one.
     """
     return jnp.sum(weight * distance, axis=(1, 2)) / distance.shape[1]
 
 
 class SemCKD(nn.Module):
-    """`cross_layer` of all pairs of stages, whose weights are attention between rows of the stages'
-    similarity matrices.
+    """`cross_layer` of all pairs of stages, weighted by attention.
 
-    A query (student) or key (teacher) is a small network of a row of similarities within the batch,
-    so its shape depends on the batch size: a batch of another size than the first is refused (the
-    authors skip it). It sees the global batch.
+    The attention is between rows of the stages' similarity matrices. A query (student) or key
+    (teacher) is a small network of a row of similarities within the batch, so its shape depends on
+    the batch size: a batch of another size than the first is refused (the authors skip it). It sees
+    the global batch.
 
     Attributes:
-      features: stages of both sides, which need not be as many as they are not paired: (student's
-        names, teacher's names). None: all stages, which both must then have alike.
+      features: (student's names, teacher's names), which are not paired and can differ in number.
+        None: all stages, which both networks must then have alike.
       softness: divides the attention's energy.
     """
 
     features: Sequence[Sequence[str]] | None = None
     softness: float = 1.0
 
-    one_size = True  # see `kd.build.check_batches`
+    one_size = True  # see `kd.objective`
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
         if self.features is None:
-            found = maps(view)
-            students, teachers = [s for s, _ in found], [t for _, t in found]
+            pairs = maps(view)
+            students, teachers = [s for s, _ in pairs], [t for _, t in pairs]
         else:
-            ours, theirs = self.features
-            students = [maps(view, [(name, theirs[0])])[0][0] for name in ours]
-            teachers = [maps(view, [(ours[0], name)])[0][1] for name in theirs]
+            student_names, teacher_names = self.features
+            students = [maps(view, [(name, teacher_names[0])])[0][0] for name in student_names]
+            teachers = [maps(view, [(student_names[0], name)])[0][1] for name in teacher_names]
         query = [self._embed(f"query{i}", x) for i, x in enumerate(students, 1)]
         key = [self._embed(f"key{j}", x) for j, x in enumerate(teachers, 1)]
         energy = einsum("ibd,jbd->bij", jnp.stack(query), jnp.stack(key))
@@ -86,9 +84,7 @@ class SemCKD(nn.Module):
     def _distance(
         self, name: str, student: Float[Array, "b h w d"], teacher: Array
     ) -> Float[Array, " b"]:
-        """Mean squared error after three convolutions with BatchNorm, the larger map pooled to the
-        smaller.
-        """
+        """Mean squared error after three convolutions, at the size of the smaller map."""
         x, teacher = same_size(student, teacher)
         width = teacher.shape[-1]
         for i, (out, kernel) in enumerate([(2, (1, 1)), (2, (3, 3))], start=1):

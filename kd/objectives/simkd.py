@@ -1,4 +1,4 @@
-"""The reused teacher classifier: the student has only to show it the teacher's last map."""
+"""Reused teacher classifier (SimKD): the student reproduces the teacher's last map."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -10,8 +10,9 @@ from kd.types import View
 
 
 class SimKD(nn.Module):
-    """Mean squared error of the projected map and the teacher's last one, which is pooled where it
-    is the larger.
+    """Mean squared error between the projected map and the teacher's last map, [b].
+
+    The teacher's map is pooled where it is larger.
 
     Chen, Mei, Zhang, Wang, Feng, Chen. Knowledge Distillation with the Reused Teacher Classifier.
     CVPR 2022. https://arxiv.org/abs/2203.14001, Eq. 5, with the mean in place of the sum, as in the
@@ -21,7 +22,8 @@ class SimKD(nn.Module):
     with it.
 
     Attributes:
-      feature: the student's map, of the teacher's width. The teacher's is the last, after its ReLU.
+      feature: the student's map, of the teacher's width. The teacher's is its last map, after the
+        ReLU.
     """
 
     feature: str = "projected"
@@ -31,7 +33,7 @@ class SimKD(nn.Module):
         if self.feature not in view.student.features:
             raise InputError(
                 f"this objective compares the student's feature {self.feature!r}, which this "
-                "student has not. Wrap it: config.student = dict(name='simkd.SimKD', "
+                "student does not have. Wrap it: config.student = dict(name='simkd.SimKD', "
                 "student=dict(name=...), teacher=dict(name=...))."
             )
         student = view.student.features[self.feature]
@@ -39,7 +41,7 @@ class SimKD(nn.Module):
         if student.shape[-1] != teacher.shape[-1]:
             raise InputError(
                 f"the projector gives {student.shape[-1]} channels, this teacher's last map has "
-                f"{teacher.shape[-1]}: config.student.teacher must name the network that "
-                "config.teacher runs."
+                f"{teacher.shape[-1]}: config.student.teacher must name the same network as "
+                "config.teacher."
             )
         return hint(student, pool(teacher, student.shape[1:3]))

@@ -1,6 +1,4 @@
-"""A simple recipe: a linear projector, normalised features, and the logarithm of a high power of
-their distance.
-"""
+"""Simple recipe (SRD): log of a power of the distance between normalised features."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +11,7 @@ from kd.types import View
 def log_sum(
     student: Float[Array, "b d"], teacher: Float[Array, "b d"], exponent: float = 4.0
 ) -> Float[Array, ""]:
-    """log sum |student - teacher|^exponent, over all entries of both axes.
+    """log sum |student - teacher|^exponent, over both axes.
 
     Miles, Mikolajczyk. Understanding the Role of the Projector in Knowledge Distillation. AAAI
     2024. https://arxiv.org/abs/2303.11098, section 3 (LogSum). Equal sides give the log of 1e-30,
@@ -24,11 +22,14 @@ def log_sum(
 
 
 class SRD(nn.Module):
-    """`log_sum` of the student's feature through a linear layer and of the teacher's, both after
-    BatchNorm without scale and bias.
+    """`log_sum` of the student's projected feature and of the teacher's, over the global batch.
 
-    The authors add it, twice, to the divergence of the logits at T = 1 and to the cross entropy. It
-    sees the global batch.
+    The projector is linear; both sides pass BatchNorm without scale and bias. The authors add this
+    term, twice, to the divergence of the logits at T = 1 and to the cross entropy.
+
+    Attributes:
+      feature: pair of features.
+      exponent: see `log_sum`.
     """
 
     feature: Name = "pooled"

@@ -1,6 +1,4 @@
-"""Softmax regression representation learning: the teacher's classifier must read the student's
-feature as it reads its own.
-"""
+"""Softmax regression (SRRL): the teacher's classifier reads the student's feature."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +12,11 @@ from kd.types import View
 
 
 def teacher_head(view: View, name: str) -> tuple[Array, Array]:
-    """Kernel [d, c] and bias [c] of the teacher's last layer, without gradient."""
+    """Kernel [d, c] and bias [c] of the teacher's last layer, without gradient.
+
+    Raises:
+      InputError: the teacher has no linear layer of that name, or its variables are not available.
+    """
     require(view, "teacher_variables")
     params = view.teacher_variables["params"]
     if name not in params or "kernel" not in params[name]:
@@ -25,8 +27,7 @@ def teacher_head(view: View, name: str) -> tuple[Array, Array]:
 
 
 class SRRL(nn.Module):
-    """Mean squared error of the feature plus that of the logits which the teacher's classifier
-    gives it.
+    """Mean squared errors of the feature and of the logits that the teacher's classifier gives it.
 
     The student's pooled feature passes a linear layer without bias, BatchNorm and ReLU to the
     teacher's width.
@@ -36,7 +37,7 @@ class SRRL(nn.Module):
     (the L2 variant), as the public code of Chen et al. 2022 weights them: 1 and 1.
 
     Attributes:
-      feature: pair of features; the teacher's must be what its classifier reads.
+      feature: pair of features; the teacher's must be the input of its classifier.
       classifier: name of the linear layer in the teacher's params.
       regression: weight of the logits' term.
     """

@@ -1,4 +1,4 @@
-"""Teacher-free distillation: a teacher that is always right, made by hand."""
+"""Teacher-free KD (Tf-KD): a virtual teacher that is always right."""
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,13 @@ from kd.types import View
 def virtual_teacher(
     label: Int[Array, " b"], num_classes: int, correct: float = 0.99, temperature: float = 20.0
 ) -> Float[Array, "b c"]:
-    """Log of softmax(p / T), where p is `correct` for the label and (1 - correct) / (c - 1) for
-    every other class.
+    """Log of softmax(p / T), [b, c].
+
+    p is `correct` for the label and (1 - correct) / (c - 1) for every other class. The temperature
+    divides probabilities, not logits, so the target is nearly uniform:
+
+    >>> jnp.exp(virtual_teacher(jnp.array([1]), num_classes=3))
+    Array([[0.328, 0.344, 0.328]], dtype=float32)
     """
     p = jnp.full((len(label), num_classes), (1 - correct) / (num_classes - 1))
     p = p.at[jnp.arange(len(label)), label].set(correct)
@@ -20,16 +25,16 @@ def virtual_teacher(
 
 
 class VirtualTeacher(nn.Module):
-    """KL of the virtual teacher's softened prediction to the student's, in nats.
+    """KL(virtual teacher || softmax(student)), in nats.
 
     Yuan, Tay, Li, Wang, Feng. Revisiting Knowledge Distillation via Label Smoothing Regularization.
-    CVPR 2020. https://arxiv.org/abs/1909.11723, Tf-KD_reg: beside cross entropy of weight 1 - alpha
-    this has weight alpha.
+    CVPR 2020. https://arxiv.org/abs/1909.11723, Tf-KD_reg: cross entropy has the weight 1 - alpha,
+    this term alpha.
 
     As in the authors' code (`loss_kd_regularization`) the temperature divides probabilities, not
-    logits, so that the target is nearly uniform; the student is not softened and nothing is
-    multiplied by T^2. There the mean is over classes too, times a `multiplier` tuned per network:
-    this loss times multiplier / c is theirs.
+    logits; the student is not softened and nothing is multiplied by T^2. That code also takes the
+    mean over classes, times a `multiplier` tuned per network: this loss times multiplier / c is
+    theirs.
 
     Their other method, Tf-KD_self, is plain KD from a run of the same network: see `tf_kd_self` in
     METHODS of configs/common.py.

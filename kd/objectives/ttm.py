@@ -1,6 +1,4 @@
-"""Transformed teacher matching: only the teacher is softened, which regularises the student by its
-Rényi entropy.
-"""
+"""Transformed teacher matching (TTM): only the teacher is softened."""
 
 import flax.linen as nn
 import jax
@@ -15,6 +13,8 @@ def transformed_kl(
 ) -> Float[Array, " b"]:
     """KL(q || softmax(student)) in nats, with q proportional to softmax(teacher)^exponent.
 
+    Softening the teacher alone regularises the student by its Rényi entropy.
+
     Zheng, Yang. Knowledge Distillation Based on Transformed Teacher Matching. ICLR 2024.
     https://arxiv.org/abs/2402.11148. The exponent is 1 / T; there is no factor T^2.
     """
@@ -24,15 +24,20 @@ def transformed_kl(
 
 
 def power_sum(teacher: Float[Array, "b c"], exponent: float) -> Float[Array, " b"]:
-    """sum_c softmax(teacher)_c^exponent: near 1 where the teacher is sure, up to c^(1 - exponent)
-    where it is not.
+    """sum_c softmax(teacher)_c^exponent, [b].
+
+    It is near 1 where the teacher is certain, up to c^(1 - exponent) where it is not.
     """
     log_p = jax.nn.log_softmax(teacher.astype(jnp.float32))
     return jnp.exp(jax.nn.logsumexp(exponent * log_p, axis=-1))
 
 
 class TTM(nn.Module):
-    """`transformed_kl`."""
+    """`transformed_kl`.
+
+    Attributes:
+      exponent: 1 / T.
+    """
 
     exponent: float = 0.1
 
@@ -42,8 +47,12 @@ class TTM(nn.Module):
 
 
 class WTTM(nn.Module):
-    """`transformed_kl` weighted by `power_sum`, so that images count more where the teacher is
-    unsure. Zheng, Yang 2024.
+    """`transformed_kl` weighted by `power_sum`. Zheng, Yang 2024.
+
+    Images on which the teacher is unsure have more weight.
+
+    Attributes:
+      exponent: 1 / T.
     """
 
     exponent: float = 0.1

@@ -1,6 +1,4 @@
-"""Variational information distillation: the teacher's features are likely under a Gaussian that the
-student's predict.
-"""
+"""Variational information distillation (VID): a Gaussian around the predicted features."""
 
 import math
 from collections.abc import Sequence
@@ -17,10 +15,10 @@ from kd.types import View
 def gaussian_nll(
     mean: Float[Array, "b ..."], variance: Float[Array, "..."], target: Float[Array, "b ..."]
 ) -> Float[Array, " b"]:
-    """Mean over all but the batch of ((mean - target)^2 / variance + log variance) / 2, in nats.
+    """Mean over all axes but the batch of ((mean - target)^2 / variance + log variance) / 2, [b].
 
-    `variance` is broadcast to the shape of `mean`; [d] is one a channel. log(2 pi) / 2 is left out,
-    as in the public code.
+    `variance` is broadcast to the shape of `mean`; [d] is one per channel. log(2 pi) / 2 is left
+    out, as in the public code.
 
     Ahn, Hu, Damianou, Lawrence, Dai. Variational Information Distillation for Knowledge Transfer.
     CVPR 2019. https://arxiv.org/abs/1904.05835, the Gaussian of section 2.
@@ -33,15 +31,16 @@ def gaussian_nll(
 
 
 class VID(nn.Module):
-    """Sum over stages of `gaussian_nll` of a regressor (three 1 x 1 convolutions without bias) with
-    one variance a channel.
+    """Sum of `gaussian_nll` over stages, with a trained regressor and one variance per channel.
 
-    The variance is softplus(log_scale) + eps, as in Ahn et al. 2019. It is trained; in one public
-    code it never is. The larger map is pooled to the smaller before the regressor.
+    The regressor, three 1 x 1 convolutions without bias, predicts the teacher's map. The variance
+    is softplus(log_scale) + eps, as in Ahn et al. 2019. It is trained; in one public code it never
+    is. The larger map is pooled to the size of the smaller before the regressor.
 
     Attributes:
-      features: pairs; all stages of both where it is None.
+      features: pairs of maps; None: all stages of both networks.
       variance: at the start.
+      eps: least variance.
     """
 
     features: Sequence[Name] | None = None

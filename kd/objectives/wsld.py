@@ -1,6 +1,4 @@
-"""Weighted soft labels: less distillation where the student already fits the label better than the
-teacher does.
-"""
+"""Weighted soft labels (WSLD): less distillation where the student fits the label better."""
 
 import flax.linen as nn
 import jax
@@ -18,15 +16,22 @@ def weighted_soft_label(
     temperature: float,
     softened: Float[Array, "b c"] | None = None,
 ) -> Float[Array, " b"]:
-    """w T^2 times the cross entropy of softmax(student / T) with softmax(teacher / T), in nats; w =
-    1 - exp(-CE(student) / (CE(teacher) + 1e-7)).
+    """w T^2 times the cross entropy of softmax(student / T) with softmax(teacher / T), in nats.
 
-    CE is the cross entropy with the label at T = 1; w has no gradient. The teacher's logits over T
-    are `softened` where they are others, as those of an ensemble's mean probabilities at T are.
+    w = 1 - exp(-CE(student) / (CE(teacher) + 1e-7)), without gradient. CE is the cross entropy with
+    the label at T = 1.
 
     Zhou et al. Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff
     Perspective. ICLR 2021. https://arxiv.org/abs/2102.00650, L_WSL; 1e-7 and T^2 as in the authors'
     code.
+
+    Args:
+      student: logits.
+      teacher: logits.
+      label: class of each example.
+      temperature: T.
+      softened: the teacher's logits that are divided by T, where they differ from `teacher`: the
+        mean probabilities of an ensemble depend on T.
     """
     log_p = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
     softened = teacher if softened is None else softened
@@ -37,7 +42,11 @@ def weighted_soft_label(
 
 
 class WSLD(nn.Module):
-    """`weighted_soft_label`."""
+    """`weighted_soft_label`.
+
+    Attributes:
+      temperature: T.
+    """
 
     temperature: float = 4.0
 

@@ -1,3 +1,1 @@
-"""Training for eight bits: networks that compute on the grids of the integers that they will be
-deployed with.
-"""
+"""Quantization-aware training: networks that compute on the integer grids of deployment."""

@@ -1,16 +1,16 @@
-"""A network's computation with every activation and weight on a grid of eight bits, as integer
-kernels will compute it.
+"""A network's computation with every activation and weight on a grid of eight bits.
 
-The rewriting works on the trace of the network (its jaxpr), so that it holds for any module: what
-is constant given the weights is told from what depends on the image, and
+It computes what integer kernels will compute. The rewriting works on the trace of the network (its
+jaxpr), so it applies to any module. Values that are constant given the weights are separated from
+those that depend on the image, and
 
-- a convolution or matrix product takes what follows it channel by channel (BatchNorm in evaluation
-  mode, a bias) into its kernel and its offset, and the kernel is rounded then, a scale for each
+- a convolution or matrix product folds what follows it channel by channel (BatchNorm in evaluation
+  mode, a bias) into its kernel and its offset; then the kernel is rounded, with one scale per
   output channel;
-- a ReLU, or another cut at constants, is one with the operation before it;
+- a ReLU, or another clipping at constants, is fused with the operation before it;
 - every other operation gets rounded operands, and its result is rounded where it is used;
-- operations that move values about, and maxima, leave them on their grid; a mean of windows is
-  rounded to that of its operand.
+- operations that move values, and maxima, leave them on their grid; a mean of windows is rounded to
+  the grid of its operand.
 
 These are the rules of LiteRT's quantization:
 https://ai.google.dev/edge/litert/models/quantization_spec.
@@ -31,25 +31,23 @@ from kd.types import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """A network's computation: operations on its variables and an image, without calls of
-    functions.
-    """
+    """A network's computation: operations on its variables and an image, without function calls."""
 
     jaxpr: core.Jaxpr
     consts: Sequence[Any]
-    outputs: Any  # structure of what it returns
+    outputs: Any  # structure of its result
 
 
 def trace(network: Callable, variables: PyTree, image: Any) -> Trace:
     """The trace of `network(variables, image)`, arrays or their shapes."""
-    whole, shapes = jax.make_jaxpr(network, return_shape=True)(variables, image)
-    evaluate = lambda *leaves: _inlined(whole.jaxpr, whole.consts, leaves)
+    nested, shapes = jax.make_jaxpr(network, return_shape=True)(variables, image)
+    evaluate = lambda *leaves: _inlined(nested.jaxpr, nested.consts, leaves)
     flat = jax.make_jaxpr(evaluate)(*jax.tree.leaves((variables, image)))
     return Trace(flat.jaxpr, flat.consts, jax.tree.structure(shapes))
 
 
 def constants(traced: Trace, variables: PyTree) -> dict[core.Var, Constant]:
-    """Everything in the trace that does not depend on the image."""
+    """All values of the trace that do not depend on the image."""
     jaxpr = traced.jaxpr
     known = dict(zip(jaxpr.constvars, traced.consts, strict=True))
     known |= zip(jaxpr.invars[:-1], jax.tree.leaves(variables), strict=True)
@@ -63,17 +61,16 @@ def constants(traced: Trace, variables: PyTree) -> dict[core.Var, Constant]:
 def rounded(
     traced: Trace, known: Mapping[core.Var, Constant], image: Array, rounding: Rounding
 ) -> Any:
-    """What the network returns, computed on grids; its first leaf (the logits of `Outputs`) is
-    rounded, too.
+    """The outputs of the network, computed on grids; the first leaf (the logits) is rounded too.
 
     Args:
       traced: from `trace`.
       known: from `constants`.
       image: of the traced shape.
-      rounding: is asked for each activation in the order of the computation, for the image first.
+      rounding: called for each activation in the order of the computation, for the image first.
 
     Raises:
-      InputError: an operation that integer kernels lack, and the layer that it is in.
+      InputError: integer kernels lack an operation; the message has the layer that it is in.
     """
     jaxpr, rules = traced.jaxpr, Rules(rounding)
     values: dict[core.Var, Any] = {**known, jaxpr.invars[-1]: Signal(image)}
@@ -100,7 +97,7 @@ def _read(values: dict[core.Var, Any], v: Any) -> Any:
 
 
 def _inlined(jaxpr: core.Jaxpr, consts: Sequence[Any], leaves: Sequence[Any]) -> list:
-    """The results of a jaxpr, functions that it calls written out."""
+    """The results of a jaxpr, with the functions that it calls inlined."""
     values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
     values |= zip(jaxpr.invars, leaves, strict=True)
     for eqn in jaxpr.eqns:
@@ -110,7 +107,7 @@ def _inlined(jaxpr: core.Jaxpr, consts: Sequence[Any], leaves: Sequence[Any]) ->
             if inner is None or is_relu(eqn):
                 results = bind(eqn, operands)
             else:
-                jaxpr_, own = (getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()))
-                results = _inlined(jaxpr_, own, operands)
+                inner_consts = getattr(inner, "consts", ())
+                results = _inlined(getattr(inner, "jaxpr", inner), inner_consts, operands)
         values |= zip(eqn.outvars, results, strict=True)
     return [_read(values, v) for v in jaxpr.outvars]

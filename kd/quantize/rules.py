@@ -1,4 +1,4 @@
-"""What each operation of a trace becomes on grids of eight bits; see `kd.quantize.rewrite`."""
+"""Rules: how each operation of a trace is computed on grids, see `kd.quantize.rewrite`."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,20 +13,23 @@ from jaxtyping import Array
 from kd.errors import InputError
 
 type Constant = Array | np.ndarray
-"""What is known without the image; NumPy's in an export, where scales must be numbers when the
-program is traced.
+"""A value that is known without the image. In an export it is NumPy's: scales must be numbers when
+the program is traced.
 """
 
 
 @runtime_checkable
 class Rounding(Protocol):
-    """What rounds: in training to ranges that are being observed, in an export by operations of the
+    """The rounding of activations and weights.
+
+    In training it rounds to ranges that are being observed, in an export by operations of the
     target's language.
     """
 
     def activation(self, x: Array, place: int | None) -> tuple[Array, int]:
-        """x on the grid of a place (None: a new one), and the place. Places are counted in the
-        order of the computation.
+        """x on the grid of a place (None: a new one), and the place.
+
+        Places are counted in the order of the computation.
         """
         ...
 
@@ -45,7 +48,7 @@ class Product:
     offset: Any = 0.0
 
     def then(self, name: str, constant: Any, first: bool) -> "Product":
-        """With one more operation by a constant, which is the first operand or the second."""
+        """The product followed by an operation with a constant, its first operand if `first`."""
         gain, offset = self.gain, self.offset
         if name == "mul":
             gain, offset = gain * constant, offset * constant
@@ -69,32 +72,36 @@ class Signal:
     value: Array | None = None
     product: Product | None = None
     sum: bool = False  # to be divided into a mean
-    place: int | None = None  # whose grid it is on, or is to be rounded to
+    place: int | None = None  # the grid that it is on, or is to be rounded to
     rounded: Array | None = None
 
 
 class Rules:
-    """The operations. Each method takes an equation, its operands (arrays and signals) and whether
-    a signal has no other use.
+    """The operations.
+
+    Each method takes an equation, its operands (arrays and signals) and whether no other equation
+    uses these signals.
     """
 
     def __init__(self, rounding: Rounding):
         self._rounding = rounding
 
     def apply(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> list[Signal]:
-        """The results of an equation. Raises InputError where integer kernels have no such
-        operation.
+        """The results of an equation.
+
+        Raises:
+          InputError: integer kernels have no such operation.
         """
         rule = RULES.get(eqn.primitive.name)
-        found = rule(self, eqn, operands, alone) if rule else None
-        if found is None:
+        results = rule(self, eqn, operands, alone) if rule else None
+        if results is None:
             where = str(eqn.source_info.name_stack) or "the network"
             raise InputError(
-                f"int8: integer kernels do not have the operation {eqn.primitive.name} as it "
-                f"stands in {where}. Take a network of convolutions, dense layers, BatchNorm, "
+                f"int8: integer kernels do not have the operation {eqn.primitive.name} as it is "
+                f"used in {where}. Take a network of convolutions, dense layers, BatchNorm, "
                 "ReLU, sums, products and pooling, or leave out student.quantize."
             )
-        return found if isinstance(found, list) else [found]
+        return results if isinstance(results, list) else [results]
 
     def round(self, signal: Any) -> Array:
         """A signal's values on their grid; a constant as it is."""
@@ -106,7 +113,7 @@ class Rules:
         return signal.rounded
 
     def best(self, signal: Any) -> Array:
-        """A signal as another network would be shown it: rounded where something needed it so."""
+        """A signal as it leaves the network: rounded if some operation needed it rounded."""
         if isinstance(signal, Signal) and signal.rounded is None:
             return self._value(signal)
         return self.round(signal)
@@ -128,8 +135,9 @@ class Rules:
         return Signal(product=Product(lambda k: bind(eqn, (x, k))[0], kernel))
 
     def arithmetic(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:
-        """Addition and its kin: of two signals, or of a signal and a constant, which is folded
-        where it can be.
+        """Addition, subtraction, product, quotient: of two signals, or of a signal and a constant.
+
+        A constant is folded into the product before it where possible.
         """
         name = eqn.primitive.name
         signals = [x for x in operands if isinstance(x, Signal)]
@@ -150,7 +158,7 @@ class Rules:
         return Signal(bind(eqn, [self.round(o) if o is x else o for o in operands])[0])
 
     def cut(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:
-        """ReLU and others that cut at constants: one with what comes before them."""
+        """Clipping at constants, such as ReLU: fused with the operation before it."""
         if sum(isinstance(x, Signal) for x in operands) > 1:
             return None
         see = self._value if alone else self.round
@@ -161,14 +169,12 @@ class Rules:
         return Signal(bind(eqn, [self.round(operands[0])])[0], sum=True)
 
     def window_total(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal:
-        """Averages of windows stay on the grid of what they are of."""
+        """Averages of windows stay on the grid of their operand."""
         total = self.total(eqn, operands, alone)
         return dataclasses.replace(total, place=operands[0].place)
 
     def still(self, eqn: core.JaxprEqn, operands: Sequence[Any], alone: bool) -> Signal | None:
-        """What leaves values on their grid: moving them about, choosing the largest, padding with
-        zeros.
-        """
+        """Operations that leave values on their grid: moves, maxima, padding with zeros."""
         x, *rest = operands
         if not isinstance(x, Signal) or any(isinstance(r, Signal) for r in rest):
             return None
@@ -244,7 +250,5 @@ def _per_channel(constant: Any) -> Any:
 
 
 def _last(vector: Any, x: Constant) -> Any:
-    """A number as it is, and a vector over channels with the rank of x, whose last axis they
-    are.
-    """
+    """A number as it is, a vector over channels with the rank of x, whose last axis is channels."""
     return vector.reshape((1,) * (x.ndim - 1) + (-1,)) if jnp.ndim(vector) else vector

@@ -1,6 +1,4 @@
-"""A network that trains, and is evaluated, on the grids of the integers that it will be deployed
-with.
-"""
+"""A network that trains and is evaluated on the integer grids of its deployment."""
 
 import flax.linen as nn
 import jax
@@ -13,25 +11,24 @@ from kd.quantize.rules import Constant
 from kd.types import Outputs, PyTree
 
 COLLECTION = "quant_stats"
-"""Of a quantized student's variables: what it has seen of the ranges of its activations."""
+"""Collection of a quantized student's variables: the ranges of its activations so far."""
 
 
 class Quantized(nn.Module):
-    """`net` with activations and weights rounded to eight bits; its parameters are those of `net`,
-    under the same names.
+    """`net` with activations and weights rounded to eight bits; its parameters keep their names.
 
-    Fine-tuning: it starts from a trained network. BatchNorm keeps its statistics and stands in its
-    convolution's weights, dropout is off. In training the range of each activation follows the
-    batches' smallest and largest values, that of the image (the first) the smallest and largest of
-    all.
+    For fine-tuning: it starts from a trained network. BatchNorm keeps its statistics and is folded
+    into its convolution's weights, dropout is off. In training the range of each activation follows
+    the smallest and largest values of the batches; the range of the image (the first) covers all
+    values so far.
 
     Attributes:
       net: the network.
-      momentum: what a range keeps of itself at each update.
+      momentum: weight of the old range at each update.
       axis_name: under `jax.pmap`, the mapped axis over which a batch is spread.
 
     Variables: those of `net`, and in `quant_stats` the `ranges` float32 [places, 2] and `updates`
-    int [], how often they moved.
+    int [], the number of updates of the ranges.
     """
 
     net: nn.Module
@@ -42,8 +39,10 @@ class Quantized(nn.Module):
         nn.share_scope(self, self.net)
 
     def __call__(self, image: Float[Array, "b ..."], train: bool = False) -> Outputs:
-        """Outputs of `net`, rounded. Raises InputError where it has an operation that integer
-        kernels lack.
+        """Outputs of `net`, rounded.
+
+        Raises:
+          InputError: `net` has an operation that integer kernels lack.
         """
         if self.is_initializing():
             self.net(image, train=False)
@@ -52,10 +51,10 @@ class Quantized(nn.Module):
         known = rewrite.constants(traced, variables)
         before = self.get_variable(COLLECTION, "ranges")
         updates = self.get_variable(COLLECTION, "updates", jnp.zeros((), jnp.int32))
-        seen = _Seen(self, before, updates, train)
-        outputs = rewrite.rounded(traced, known, image, seen)
+        rounding = _ObservedRanges(self, before, updates, train)
+        outputs = rewrite.rounded(traced, known, image, rounding)
         if self.is_mutable_collection(COLLECTION):
-            self.put_variable(COLLECTION, "ranges", jnp.stack(seen.ranges))
+            self.put_variable(COLLECTION, "ranges", jnp.stack(rounding.ranges))
             self.put_variable(COLLECTION, "updates", updates + train)
         return outputs
 
@@ -66,8 +65,8 @@ def _evaluated(net: nn.Module):
     return lambda variables, image: alone.apply(variables, image, train=False)
 
 
-class _Seen:
-    """Rounding to ranges that follow the batches in training, and stand still in evaluation."""
+class _ObservedRanges:
+    """Rounding to ranges that follow the batches in training and are fixed in evaluation."""
 
     def __init__(self, module: Quantized, before: Array | None, updates: Array, train: bool):
         self._momentum, self._axis_name = module.momentum, module.axis_name
@@ -84,7 +83,7 @@ class _Seen:
         return grid.round_weight(kernel)
 
     def _range(self, x: Array, place: int) -> Float[Array, "2"]:
-        if self._before is None:  # the network is being initialised, and has seen nothing
+        if self._before is None:  # the network is being initialised: no range yet
             return jnp.array([-1.0, 1.0])
         if not self._train:
             return self._before[place]
@@ -102,7 +101,5 @@ class _Seen:
 
 
 def ranges(variables: PyTree) -> Float[Array | np.ndarray, "p 2"]:
-    """The ranges that a trained student's activations have, in the order in which it computes them,
-    the image's first.
-    """
+    """A trained student's ranges of activations in the order of computation, the image first."""
     return variables[COLLECTION]["ranges"]

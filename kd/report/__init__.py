@@ -1,3 +1,1 @@
-"""The report of a finished run: what its stored predictions say, as a page, as JSON and as
-Markdown.
-"""
+"""Reports of finished runs as a page, JSON and Markdown; see `kd.report.sections`."""

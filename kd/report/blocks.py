@@ -1,11 +1,16 @@
-"""What a report is built of: sections of blocks that HTML and Markdown each draw in their own
-way.
-"""
+"""The blocks that a report consists of; HTML and Markdown each draw them in their own way."""
 
 from typing import NamedTuple
 
 type Grid = list[list[str]]
-"""Lines of cells; the first line is the head."""
+"""Rows of cells; the first row is the head."""
+
+
+class Heading(NamedTuple):
+    """A heading of level 2 or 3."""
+
+    text: str
+    level: int = 2
 
 
 class Note(NamedTuple):
@@ -15,14 +20,14 @@ class Note(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Sentences, each on its own."""
+    """A list of sentences."""
 
     lines: list[str]
 
 
 class Table(NamedTuple):
-    """Cells; the first column is words, the others are numbers. With `fold`, a page hides it behind
-    these words.
+    """Cells; the first column is text, the others are numbers. With `fold`, a page hides the table
+    behind this text.
     """
 
     grid: Grid
@@ -30,7 +35,7 @@ class Table(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """Numbers up to 1, drawn as a table whose colours tell them; None where there is none."""
+    """Numbers up to 1 as a table with coloured cells; None for a missing number."""
 
     corner: str
     rows: list[str]
@@ -39,25 +44,17 @@ class Heat(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A drawing as SVG, and what it shows in words."""
+    """A drawing as SVG, and its description."""
 
     svg: str
     alt: str
 
 
 class Pictures(NamedTuple):
-    """A line of small pictures (PNG in base64), each with a caption; `title` stands before them."""
+    """A titled line of small pictures (PNG in base64, or None), each with a caption."""
 
     title: str
     pictures: list[tuple[str, str]]
 
 
-type Block = Note | Points | Table | Heat | Figure | Pictures
-
-
-class Section(NamedTuple):
-    """A heading, of level 2 or 3, and what stands under it."""
-
-    title: str
-    blocks: list[Block]
-    level: int = 2
+type Block = Heading | Note | Points | Table | Heat | Figure | Pictures

@@ -1,4 +1,4 @@
-"""Several runs side by side: accuracy against bytes, and paired differences."""
+"""Networks in the plane of bytes and accuracy, and the front of those that no other beats."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,24 +6,35 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kd.errors import InputError
-from kd.report.stored import Stored, difference, interval, same_examples
+from kd.report.run import Run, same_examples
+from kd.report.significance import interval
 from kd.runs.workdir import Workdir
 
 
 class Point(NamedTuple):
-    """A network, or an ensemble of `networks`, in the plane of bytes and accuracy."""
+    """A network, or an ensemble of several.
+
+    Attributes:
+      name: directory of the run, and which of its networks.
+      networks: how many networks it is.
+      bytes: of their weights.
+      macs: their multiply-accumulates.
+      accuracy: mean over seeds.
+      low: end of its 95 % bootstrap interval over examples and seeds.
+      high: the other end.
+    """
 
     name: str
     networks: int
     bytes: int
     macs: int
     accuracy: float
-    low: float  # of the 95 % bootstrap interval over examples and seeds
+    low: float
     high: float
 
 
-def require_same_examples(runs: Sequence[Stored]) -> None:
-    """Raises InputError where one of the runs was evaluated on other examples than the first."""
+def require_same_examples(runs: Sequence[Run]) -> None:
+    """Raises InputError where a run was evaluated on other examples than the first."""
     first = runs[0]
     for other in runs[1:]:
         if not same_examples(first, other.result, other.label):
@@ -31,71 +42,65 @@ def require_same_examples(runs: Sequence[Stored]) -> None:
                 f"{other.workdir} was evaluated on other examples ({other.result['examples']:,} "
                 f"{other.result['split']} images of {other.config['data']['name']}) than "
                 f"{first.workdir} ({first.result['examples']:,} {first.result['split']} images of "
-                f"{first.config['data']['name']}): report them apart."
+                f"{first.config['data']['name']}). Write a report of each."
             )
 
 
-def pairs(runs: Sequence[Stored]) -> list[dict[str, Any]]:
-    """Each later run against the first one, the accuracy gained over it."""
-    first = runs[0]
-    return [{"run": str(run.workdir), **difference(run.right, first.right)} for run in runs[1:]]
+def points(runs: Sequence[Run], others: Sequence[str]) -> list[Point]:
+    """The runs, their teachers and other finished runs, each once, sorted by bytes.
 
-
-def points(runs: Sequence[Stored], others: Sequence[str]) -> list[Point]:
-    """The runs, their teachers (one network, and the ensemble) and the finished runs in the
-    directories `others`, each once; of cohorts a point for each place in them, which may be of an
-    architecture of its own.
+    A teacher has a point for each run that its members come from, and one for the ensemble. A run
+    of cohorts has a point for each peer, since peers may differ in architecture.
     """
-    found: dict[str, Point] = {}
+    known: dict[str, Point] = {}
     for run in runs:
-        _add_run(found, str(run.workdir), run.result, run.right)
+        _add_run(known, str(run.workdir), run.result, run.right)
     for run in runs:
         if run.target is None:
             continue
         for teacher in run.teachers:
             logits = teacher.workdir.predictions()["logits"]
             right = (logits.argmax(-1) == run.label).astype(float)
-            _add_run(found, str(teacher.workdir), teacher.result, right)
-        if run.networks > 1:
-            where = " and ".join(str(teacher.workdir) for teacher in run.teachers)
-            name = f"ensemble of {run.networks}: {where}"
+            _add_run(known, str(teacher.workdir), teacher.result, right)
+        if run.teacher_size > 1:
+            directories = " and ".join(str(teacher.workdir) for teacher in run.teachers)
+            name = f"ensemble of {run.teacher_size}: {directories}"
             right = (run.target.argmax(-1) == run.label).astype(float)[None]
-            _add(found, name, run.teacher_costs, right, run.networks)
+            _add(known, name, run.teacher_costs, right, run.teacher_size)
     for path in others:
-        there = Workdir(path)
-        arrays = there.predictions()
+        workdir = Workdir(path)
+        arrays = workdir.predictions()
         right = (arrays["logits"].argmax(-1) == arrays["label"]).astype(float)
-        _add_run(found, path, there.read("result.json"), right)
-    return sorted(found.values(), key=lambda point: (point.bytes, -point.accuracy))
+        _add_run(known, path, workdir.read("result.json"), right)
+    return sorted(known.values(), key=lambda point: (point.bytes, -point.accuracy))
 
 
 def _add_run(
-    found: dict[str, Point], name: str, result: Mapping[str, Any], right: np.ndarray
+    known: dict[str, Point], name: str, result: Mapping[str, Any], right: np.ndarray
 ) -> None:
     peers = result.get("peers") or [result]
     for i, costs in enumerate(peers):
-        place = f"{name}, peer {i}" if len(peers) > 1 else name
-        _add(found, place, costs, right[i :: len(peers)])
+        full_name = f"{name}, peer {i}" if len(peers) > 1 else name
+        _add(known, full_name, costs, right[i :: len(peers)])
 
 
 def _add(
-    found: dict[str, Point],
+    known: dict[str, Point],
     name: str,
     costs: Mapping[str, Any],
     right: np.ndarray,
     networks: int = 1,
 ) -> None:
-    if name not in found:
-        cost = costs["bytes"], costs["macs"]
-        found[name] = Point(name, networks, *cost, *interval(right))
+    if name not in known:
+        known[name] = Point(name, networks, costs["bytes"], costs["macs"], *interval(right))
 
 
-def front(every: Sequence[Point]) -> list[Point]:
-    """Those that no other beats: none is at least as accurate in fewer bytes, or more accurate in
-    as many.
+def front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats: none is as accurate in fewer bytes, or more accurate in as
+    many.
     """
     best, kept = -1.0, []
-    for point in sorted(every, key=lambda p: (p.bytes, -p.accuracy)):
+    for point in sorted(points, key=lambda p: (p.bytes, -p.accuracy)):
         if point.accuracy > best:
             kept.append(point)
             best = point.accuracy

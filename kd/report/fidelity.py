@@ -1,5 +1,6 @@
-"""How near a student is to its teacher, class by class. Shares in [0, 1], KL in nats; the whole
-set's are in kd.metrics.scores.
+"""Accuracy and distance from the teacher of each class; `kd.metrics.scores` has those of all.
+
+Proportions are in [0, 1], KL in nats.
 """
 
 from typing import NamedTuple
@@ -8,12 +9,20 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kd.metrics import scores
-from kd.metrics.reference import lost
+from kd.metrics.reference import accuracy_loss
 
 
 class ClassRow(NamedTuple):
-    """One class: its examples, and means over the student's seeds. Of the teacher: None without
-    one.
+    """One class: its examples, and means over the student's seeds.
+
+    Attributes:
+      label: the class.
+      count: how many examples it has.
+      accuracy: of the student.
+      teacher: accuracy of the teacher; this and all that follow are None without one.
+      agreement: fraction of examples where student and teacher predict the same class.
+      kl: of the student's probabilities from the teacher's.
+      loss_95: interval of teacher - accuracy, see `kd.metrics.intervals`; None if not computed.
     """
 
     label: int
@@ -22,7 +31,7 @@ class ClassRow(NamedTuple):
     teacher: float | None = None
     agreement: float | None = None
     kl: float | None = None
-    loss_95: tuple[float, float] | None = None  # of teacher - accuracy, see `kd.metrics.intervals`
+    loss_95: tuple[float, float] | None = None
 
     @property
     def worse(self) -> bool:
@@ -34,30 +43,37 @@ def per_class(
     logits: Float[np.ndarray, "s n c"],
     label: Int[np.ndarray, " n"],
     target: Float[np.ndarray, "... n c"] | None,
+    draws: int = 1000,
 ) -> list[ClassRow]:
-    """A row for each class that has examples, in the order of the classes. A target [s, n, c] has a
-    teacher for each student.
+    """A row for each class that has examples, in the order of the classes.
+
+    Args:
+      logits: of the students.
+      label: of the examples.
+      target: the teacher's logits [n, c], or those of each student's teacher [s, n, c].
+      draws: of the bootstrap; 0 computes no intervals.
     """
     rows = []
     for k in np.unique(label):
-        at = label == k
-        own, of = logits[:, at], label[at]
-        row = ClassRow(int(k), int(at.sum()), _share(own, of))
+        mask = label == k
+        student, labels = logits[:, mask], label[mask]
+        row = ClassRow(int(k), int(mask.sum()), _accuracy(student, labels))
         if target is not None:
-            taught = target[..., at, :]
-            found = lost(own, taught, of, draws=1000)
+            teacher = target[..., mask, :]
             row = row._replace(
-                teacher=_share(taught, of),
-                agreement=float(scores.agreement(own, taught).mean()),
-                kl=float(scores.kl(own, taught).mean()),
-                loss_95=(found.low, found.high),
+                teacher=_accuracy(teacher, labels),
+                agreement=float(scores.agreement(student, teacher).mean()),
+                kl=float(scores.kl(student, teacher).mean()),
             )
+            if draws:
+                loss = accuracy_loss(student, teacher, labels, draws=draws)
+                row = row._replace(loss_95=(loss.low, loss.high))
         rows.append(row)
     return rows
 
 
-def _share(logits: Float[np.ndarray, "... n c"], label: Int[np.ndarray, " n"]) -> float:
-    """Of all answers, those that are right. A quotient of counts, so that equal shares are equal
+def _accuracy(logits: Float[np.ndarray, "... n c"], label: Int[np.ndarray, " n"]) -> float:
+    """Accuracy over all predictions, a quotient of counts, so that equal accuracies are equal
     numbers.
     """
     right = logits.argmax(-1) == label

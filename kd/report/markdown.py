@@ -1,29 +1,32 @@
-"""A report as Markdown: everything but the drawings and pictures, whose numbers stand in its
-tables.
+"""A report as Markdown, without drawings and pictures; their numbers are in the tables.
+
+Written by hand: the only structure is a table, seven lines here. `tabulate`, the usual library,
+does not escape `|` in cells, and reads cells as numbers: "98.20" becomes 98.2 and "+0.00" becomes
+0, unless its parsing, and with it the alignment of numbers, is turned off.
 """
 
 from typing import Any
 
-from kd.report.blocks import Block, Grid, Heat, Note, Pictures, Points, Table
-from kd.report.conclusions import short
-from kd.report.sections import sections, subtitle
+from kd.report.blocks import Block, Grid, Heading, Heat, Note, Pictures, Points, Table
+from kd.report.format import short
+from kd.report.layout import blocks, subtitle
 
 
 def as_markdown(content: dict[str, Any], title: str) -> str:
-    """The whole text."""
+    """The text of `report.md`, from the content of `report.json`."""
     runs = content["runs"]
     parts = [f"# {title}", subtitle(runs)]
     for run in runs:
         name = f"{short(run['run'])}: " if len(runs) > 1 else ""
         parts.append(f"**{name}{run['verdict']['text']}**")
     parts.append(_block(Points(content["conclusions"])))
-    for section in sections(content):
-        parts.append(f"{'#' * section.level} {section.title}")
-        parts += [text for block in section.blocks if (text := _block(block))]
+    parts += [text for block in blocks(content) if (text := _block(block))]
     return "\n\n".join(parts) + "\n"
 
 
 def _block(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f"{'#' * block.level} {block.text}"
     if isinstance(block, Note):
         return block.text
     if isinstance(block, Points):
@@ -31,12 +34,12 @@ def _block(block: Block) -> str:
     if isinstance(block, Table):
         return _table(block.grid)
     if isinstance(block, Heat):
-        told = lambda v: "" if v is None else f"{v:.2f}"
-        lines = [
-            [name, *map(told, values)]
+        number = lambda v: "" if v is None else f"{v:.2f}"
+        rows = [
+            [name, *map(number, values)]
             for name, values in zip(block.rows, block.values, strict=True)
         ]
-        return _table([[block.corner, *block.columns], *lines])
+        return _table([[block.corner, *block.columns], *rows])
     if isinstance(block, Pictures):
         captions = [caption for _, caption in block.pictures if "#" in caption]
         return f"- {block.title}: {'; '.join(captions)}" if captions else ""
@@ -44,6 +47,6 @@ def _block(block: Block) -> str:
 
 
 def _table(grid: Grid) -> str:
-    head, *rows = ("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in grid)
+    head, *rows = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in grid)
     rule = "| --- |" + " ---: |" * (len(grid[0]) - 1)
     return "\n".join([head, rule, *rows])

@@ -1,4 +1,4 @@
-"""The networks of a finished run, to look at their outputs on raw images."""
+"""A network of a finished run, with several sets of variables, as a function of raw images."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,20 +15,29 @@ from kd.step import make_eval
 from kd.types import Outputs, PyTree
 
 
-class Net(NamedTuple):
-    """A student or a teacher: one architecture with the variables of its seeds or members."""
+class Network(NamedTuple):
+    """A student or a teacher.
 
-    apply: Callable[[PyTree, Any], Outputs]  # of raw images, compiled
-    logits_of: Callable[[PyTree, Any], Any]
+    Attributes:
+      apply: outputs from variables and raw images, compiled.
+      apply_logits: logits alone, compiled.
+      members: variables of each seed or member.
+      macs: multiply-accumulates of one member on one image.
+    """
+
+    apply: Callable[[PyTree, Any], Outputs]
+    apply_logits: Callable[[PyTree, Any], Any]
     members: list[PyTree]
-    macs: int  # of one member on one image
+    macs: int
 
     def logits(self, image: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "m n c"]:
-        """Of every member, in batches of at most 256."""
+        """Logits of every member, in batches of at most 256 images."""
         starts = range(0, len(image), 256)
         return np.stack(
             [
-                np.concatenate([np.asarray(self.logits_of(v, image[i : i + 256])) for i in starts])
+                np.concatenate(
+                    [np.asarray(self.apply_logits(v, image[i : i + 256])) for i in starts]
+                )
                 for v in self.members
             ]
         )
@@ -40,16 +49,13 @@ class Net(NamedTuple):
         for i in range(0, len(image), 64):
             outputs = self.apply(member, image[i : i + 64])
             names = _stages(outputs)
-            found = {name: outputs.features[name] for name in names}
-            parts.append(jax.device_get({**found, "logits": outputs.logits}))
-        names = [*names, "logits"]
-        return {name: np.concatenate([p[name] for p in parts]) for name in names}
+            features = {name: outputs.features[name] for name in names}
+            parts.append(jax.device_get({**features, "logits": outputs.logits}))
+        return {name: np.concatenate([p[name] for p in parts]) for name in [*names, "logits"]}
 
 
 def _stages(outputs: Outputs) -> list[str]:
-    """`stem`, `stage1`, ..., and `pooled` where that is not the last of them itself, as in an
-    MLP.
-    """
+    """`stem`, `stage1`, ..., and `pooled` unless that is the last stage itself, as in an MLP."""
     features, names = outputs.features, stage_names(outputs)
     pooled = features.get("pooled")
     last = features[names[-1]] if names else None
@@ -58,11 +64,11 @@ def _stages(outputs: Outputs) -> list[str]:
     return ["stem", *names] if "stem" in features else names
 
 
-def load_net(trained: Trained) -> Net:
-    """Networks of a finished run."""
+def load_network(trained: Trained) -> Network:
+    """The network of a finished run."""
     result = trained.result
     evaluate = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
     apply = jax.jit(lambda v, image: evaluate(v, {"image": image}))
-    logits_of = jax.jit(lambda v, image: evaluate(v, {"image": image}).logits)
-    weights = [tree_index(trained.variables, i) for i in range(len(trained.members))]
-    return Net(apply, logits_of, weights, result["macs"])
+    apply_logits = jax.jit(lambda v, image: evaluate(v, {"image": image}).logits)
+    members = [tree_index(trained.variables, i) for i in range(len(trained.members))]
+    return Network(apply, apply_logits, members, result["macs"])

@@ -1,12 +1,17 @@
-"""A report as one HTML file that opens offline: style, drawings and pictures lie inside it."""
+"""A report as one HTML file that opens offline: style, drawings and pictures are inside it.
+
+Written by hand with `html.escape`: the page is a flat list of blocks, 70 lines here without the
+style; a template engine (Jinja2) would be one more dependency for the same seven templates.
+"""
 
 import base64
 import html
 from typing import Any
 
-from kd.report.blocks import Block, Figure, Grid, Heat, Note, Pictures, Points, Table
-from kd.report.conclusions import STATES, short
-from kd.report.sections import sections, subtitle
+from kd.report.blocks import Block, Figure, Grid, Heading, Heat, Note, Pictures, Points, Table
+from kd.report.conclusions import STATES
+from kd.report.format import short
+from kd.report.layout import blocks, subtitle
 
 STYLE = """
 :root{color-scheme:light}
@@ -47,7 +52,7 @@ details{margin:.75rem 0}summary{cursor:pointer;color:#1a66b0;font-size:.9rem}
 
 
 def as_html(content: dict[str, Any], title: str) -> str:
-    """The whole page."""
+    """The text of `report.html`, from the content of `report.json`."""
     runs = content["runs"]
     parts = [f"<h1>{_text(title)}</h1>"]
     parts.append(f"<p class=under>{_text(subtitle(runs))}</p>")
@@ -57,10 +62,7 @@ def as_html(content: dict[str, Any], title: str) -> str:
         if len(runs) == 1 or run["verdict"]["state"] != "none"
     ]
     parts.append(_points(content["conclusions"]))
-    for section in sections(content):
-        level = section.level
-        parts.append(f"<h{level}>{_text(section.title)}</h{level}>")
-        parts += [_block(block) for block in section.blocks]
+    parts += [_block(block) for block in blocks(content)]
     head = (
         '<meta charset=utf-8><meta name=viewport content="width=device-width">'
         f"<title>{_text(title)}</title><style>{STYLE}</style>"
@@ -70,16 +72,16 @@ def as_html(content: dict[str, Any], title: str) -> str:
 
 
 def _verdict(run: dict[str, Any], named: bool) -> str:
-    found = run["verdict"]
-    state = found["state"].replace(" ", "-")
+    verdict = run["verdict"]
+    css_class = f"verdict {verdict['state'].replace(' ', '-')}"
     name = f"{short(run['run'])}: " if named else ""
-    return (
-        "<div class='verdict "
-        f"{state}'><b>{_text(name + STATES[found['state']])}</b>{_text(found['text'])}</div>"
-    )
+    title = _text(name + STATES[verdict["state"]])
+    return f"<div class='{css_class}'><b>{title}</b>{_text(verdict['text'])}</div>"
 
 
 def _block(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f"<h{block.level}>{_text(block.text)}</h{block.level}>"
     if isinstance(block, Note):
         return f"<p class=note>{_text(block.text)}</p>"
     if isinstance(block, Points):
@@ -102,10 +104,10 @@ def _points(lines: list[str]) -> str:
 
 
 def _table(grid: Grid) -> str:
-    head, *rows = grid
-    lines = ["".join(f"<th>{_text(c)}</th>" for c in head)]
-    lines += ["".join(f"<td>{_text(c)}</td>" for c in row) for row in rows]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    head, *body = grid
+    rows = ["".join(f"<th>{_text(c)}</th>" for c in head)]
+    rows += ["".join(f"<td>{_text(c)}</td>" for c in row) for row in body]
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 def _heat(block: Heat) -> str:
@@ -118,16 +120,14 @@ def _heat(block: Heat) -> str:
 
 
 def _cell(value: float | None) -> str:
-    """White at 0 to deep blue at 1, with letters that can be read on it."""
+    """A cell from white at 0 to deep blue at 1, with readable letters."""
     if value is None:
         return "<td>-</td>"
     depth = min(1.0, max(0.0, value))
     mixed = [round(255 + (to - 255) * depth) for to in (16, 82, 148)]
     letters = "#fff" if depth > 0.5 else "#1c1f23"
-    return (
-        "<td "
-        f"style='background:rgb({mixed[0]},{mixed[1]},{mixed[2]});color:{letters}'>{value:.2f}</td>"
-    )
+    style = f"background:rgb({mixed[0]},{mixed[1]},{mixed[2]});color:{letters}"
+    return f"<td style='{style}'>{value:.2f}</td>"
 
 
 def _pictures(block: Pictures) -> str:
@@ -142,5 +142,5 @@ def _pictures(block: Pictures) -> str:
     )
 
 
-def _text(words: str) -> str:
-    return html.escape(words)
+def _text(text: str) -> str:
+    return html.escape(text)

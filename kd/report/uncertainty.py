@@ -1,9 +1,9 @@
-"""What a finished student does not know, beside the ensemble that taught it: on its own test
-images, and on those of another set.
+"""Uncertainty of a finished student and its teacher's ensemble, in and out of distribution.
 
-A student whose `Outputs` have a feature `heads` [b, m, c] is taken for the ensemble of its heads;
-one that learned by an objective with `DIRICHLET` for a Dirichlet; any other for one prediction,
-whose whole uncertainty is the entropy of that.
+In distribution ("familiar") are the run's test images, out of distribution ("foreign") those of
+another data set. A student whose `Outputs` have a feature `heads` [b, m, c] is the ensemble of its
+heads; one trained by an objective with `DIRICHLET` is a Dirichlet distribution; any other is one
+prediction, whose total uncertainty is its entropy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from kd import build as parts
-from kd import data, registry
+from kd import build, data, registry
 from kd.config import ConfigDict
 from kd.config.teachers import ALL, Recorded, recorded
 from kd.data.augment import make_normalize
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.metrics import scores as metrics
+from kd.metrics import scores
 from kd.metrics.uncertainty import (
     Uncertainty,
     auroc,
@@ -29,65 +28,71 @@ from kd.metrics.uncertainty import (
     rank_correlation,
 )
 from kd.predict import make_logits
-from kd.runs.networks import Trained, load_trained
+from kd.runs.networks import Trained, load_networks
+from kd.runs.text_table import mean_std, text_table
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.types import Batch, Outputs, PyTree
 
 HEADS = "heads"
-BATCH = 1000  # images at a time
+BATCH = 1000  # images per batch
 
 
-class Answer(NamedTuple):
-    """What one network, or an ensemble as one, says of some images."""
+class Prediction(NamedTuple):
+    """Logits [n, c] of a network or an ensemble on some images, and their uncertainty.
 
-    logits: np.ndarray  # [n, c]
+    `has_mutual` is whether the mutual information is meaningful; one prediction has none.
+    """
+
+    logits: np.ndarray
     uncertainty: Uncertainty
-    knows: bool  # whether its mutual information is a claim of its own
+    has_mutual: bool
 
 
 def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of the run in `run` and of its ensemble; `foreign` is the section `data` of a config.
+    """Figures of a run and of its ensemble.
+
+    Args:
+      run: directory of a finished run.
+      foreign: the other data set, as the section `data` of a config.
 
     Returns:
       `{"familiar", "foreign", "networks": {name: {figure: [a number for each seed, or one]}}}`.
-        Entropies are means over
-      examples, in nats. `auroc_total` and `auroc_mutual` say how well each tells foreign images
-        from familiar ones,
-      `rank_correlation` whether student and ensemble order the familiar images alike by mutual
-        information.
+      Entropies are means over examples, in nats. `auroc_total` and `auroc_mutual` are of foreign
+      images being more uncertain than familiar ones; `rank_correlation` is that of student and
+      ensemble in the mutual information of the familiar images.
 
     Raises:
-      InputError: a run that is not finished, a set that is not there, images of another shape or
-        decoded as they are needed.
+      InputError: the run is not finished, a data set is missing, its images have another shape, or
+        they are decoded on demand.
     """
     workdir = Workdir(run)
-    config = ConfigDict(parts.as_today(workdir.read("config.json")))
+    config = ConfigDict(build.as_today(workdir.read("config.json")))
     if not workdir.finished:
         raise InputError(f"{workdir} is not finished: it has no result.json.")
-    test = parts.make_data(config).test
+    test = build.make_data(config).test
     settings = dict(foreign)
     other = data.load(settings.pop("name"), **settings).test.image
     images: dict[str, Any] = {"familiar": test.image, "foreign": other}
     if any(isinstance(image, Pictures) for image in images.values()):
         raise InputError(
-            "pictures that are decoded as they are needed are not looked at here: name sets that "
+            "kd uncertainty cannot read pictures that are decoded on demand. Give data sets that "
             "are arrays."
         )
     if test.image.shape[1:] != other.shape[1:]:
         raise InputError(
             f"images of {foreign['name']} are {list(other.shape[1:])}, those of {workdir} "
-            f"{list(test.image.shape[1:])}."
+            f"{list(test.image.shape[1:])}. Give a data set of the same shape."
         )
     networks, reference = {}, None
-    taught = recorded(workdir.read("result.json")["teacher"])
-    count = sum(len(group.members) for group in taught)
+    groups = recorded(workdir.read("result.json")["teacher"])
+    count = sum(len(group.members) for group in groups)
     if count > 1:
-        ensemble = {name: _ensemble(taught, own) for name, own in images.items()}
+        ensemble = {name: _ensemble(groups, image) for name, image in images.items()}
         reference = ensemble["familiar"].uncertainty.mutual
         networks[f"ensemble of {count}"] = _figures([ensemble], test.label, None)
-    trained, dirichlet = load_trained(workdir), _is_dirichlet(config)
-    by_set = {name: _students(trained, own, dirichlet) for name, own in images.items()}
+    trained, dirichlet = load_networks(workdir), _is_dirichlet(config)
+    by_set = {name: _students(trained, image, dirichlet) for name, image in images.items()}
     students = [dict(zip(by_set, seed, strict=True)) for seed in zip(*by_set.values(), strict=True)]
     networks["student"] = _figures(students, test.label, reference)
     names = {"familiar": config.data.name, "foreign": foreign["name"]}
@@ -95,63 +100,63 @@ def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_dirichlet(config: ConfigDict) -> bool:
-    named = (registry.find("kd.objectives", term.name) for term in config.objective.values())
-    return any(getattr(maker, "DIRICHLET", False) for maker in named)
+    makers = (registry.find("kd.objectives", term.name) for term in config.objective.values())
+    return any(getattr(maker, "DIRICHLET", False) for maker in makers)
 
 
-def _ask(trained: Trained, images: np.ndarray) -> np.ndarray:
-    """Logits of every network of a run, and after them those of its heads where it has some: [s, 1
-    + m, n, c].
-    """
+def _logits(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """Logits of every network of a run, followed by those of its m heads: [s, 1 + m, n, c]."""
     result = trained.result
-    look = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
+    apply = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
 
     def evaluate(variables: PyTree, batch: Batch) -> Outputs:
-        outputs = look(variables, batch)
+        outputs = apply(variables, batch)
         z = outputs.logits[:, None]
         heads = outputs.features.get(HEADS)
         z = z if heads is None else jnp.concatenate([z, heads], axis=1)
         return Outputs(z.reshape(z.shape[0], -1))
 
     flat = make_logits(evaluate, BATCH, "map")(trained.variables, jnp.asarray(images))
-    found = flat.reshape(*flat.shape[:2], -1, result["num_classes"])
-    return np.moveaxis(found, 2, 1)
+    logits = flat.reshape(*flat.shape[:2], -1, result["num_classes"])
+    return np.moveaxis(logits, 2, 1)
 
 
-def _ensemble(groups: Sequence[Recorded], images: np.ndarray) -> Answer:
-    """The ensemble that taught."""
-    named = [ALL._replace(members=",".join(map(str, g.members))) for g in groups]
-    found = [load_trained(Workdir(g.run), group=n) for g, n in zip(groups, named, strict=True)]
-    of = [_ask(trained, images)[:, 0] for trained in found]
-    members = np.concatenate(of)
-    shares = [share for group in groups for share in group.shares]
-    mean = metrics.mean_probs(members, shares)
-    return Answer(mean, of_members(members, shares), True)
+def _ensemble(groups: Sequence[Recorded], images: np.ndarray) -> Prediction:
+    """The teacher's ensemble on these images."""
+    logits = []
+    for group in groups:
+        members = ALL._replace(members=",".join(map(str, group.members)))
+        trained = load_networks(Workdir(group.run), group=members)
+        logits.append(_logits(trained, images)[:, 0])
+    weights = [weight for group in groups for weight in group.weights]
+    stacked = np.concatenate(logits)
+    mean = scores.mean_probs(stacked, weights)
+    return Prediction(mean, of_members(stacked, weights), True)
 
 
-def _students(trained: Trained, images: np.ndarray, dirichlet: bool) -> list[Answer]:
-    """Each seed's student."""
-    answers = []
-    for z, *heads in _ask(trained, images):
+def _students(trained: Trained, images: np.ndarray, dirichlet: bool) -> list[Prediction]:
+    """Each seed's student on these images."""
+    predictions = []
+    for z, *heads in _logits(trained, images):
         if heads:
-            answers.append(Answer(z, of_members(np.stack(heads)), True))
+            predictions.append(Prediction(z, of_members(np.stack(heads)), True))
         elif dirichlet:
-            answers.append(Answer(z, of_dirichlet(z), True))
+            predictions.append(Prediction(z, of_dirichlet(z), True))
         else:
-            alone = entropy(z)
-            answers.append(Answer(z, Uncertainty(alone, alone, 0 * alone), False))
-    return answers
+            total = entropy(z)
+            predictions.append(Prediction(z, Uncertainty(total, total, 0 * total), False))
+    return predictions
 
 
 def _figures(
-    answers: list[dict[str, Answer]], label: np.ndarray, reference: np.ndarray | None
+    predictions: list[dict[str, Prediction]], label: np.ndarray, reference: np.ndarray | None
 ) -> dict[str, list[float]]:
     rows = []
-    for answer in answers:
-        familiar, foreign = answer["familiar"], answer["foreign"]
-        scores = metrics.evaluate(familiar.logits[None], label, None)
+    for prediction in predictions:
+        familiar, foreign = prediction["familiar"], prediction["foreign"]
+        values = scores.evaluate(familiar.logits[None], label, None)
         row = {
-            **{name: values[0] for name, values in scores.items()},
+            **{name: of_seeds[0] for name, of_seeds in values.items()},
             "total": familiar.uncertainty.total.mean(),
             "expected": familiar.uncertainty.expected.mean(),
             "mutual": familiar.uncertainty.mutual.mean(),
@@ -159,7 +164,7 @@ def _figures(
             "foreign_mutual": foreign.uncertainty.mutual.mean(),
             "auroc_total": auroc(familiar.uncertainty.total, foreign.uncertainty.total),
         }
-        if familiar.knows:
+        if familiar.has_mutual:
             row["auroc_mutual"] = auroc(familiar.uncertainty.mutual, foreign.uncertainty.mutual)
             if reference is not None:
                 row["rank_correlation"] = rank_correlation(familiar.uncertainty.mutual, reference)
@@ -177,43 +182,28 @@ HEADINGS = {
     "auroc_mutual": ("of mutual", 100, 2),
     "rank_correlation": ("rank correlation", 1, 3),
 }
-"""Of each figure its heading, unit and digits."""
+"""Heading, factor and decimals of each figure."""
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """The figures as text."""
+    """The figures as a text table."""
     grid = [["", *(heading for heading, _, _ in HEADINGS.values())]]
     for name, figures in content["networks"].items():
         cells = [
-            _spread(unit * np.array(figures.get(key, [])), digits)
+            mean_std(unit * np.array(figures.get(key, [])), digits)
             for key, (_, unit, digits) in HEADINGS.items()
         ]
         grid.append([name, *cells])
-    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-    lines = [
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
-        ).rstrip()
-        for line in grid
-    ]
     head = (
         f"Familiar: test images of {content['familiar']}; foreign: of {content['foreign']}. "
-        "Entropies of familiar images in nats, mean ± std over seeds; AUROC: foreign images are "
-        "the more uncertain."
+        "Entropies of familiar images in nats, mean ± std over seeds; AUROC of foreign images "
+        "being more uncertain."
     )
-    return "\n".join([head, "", *lines])
-
-
-def _spread(values: np.ndarray, digits: int) -> str:
-    if not len(values):
-        return ""
-    text = f"{values.mean():.{digits}f}"
-    return text + (f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else "")
+    return "\n".join([head, "", *text_table(grid)])
 
 
 def write(run: str, foreign: Mapping[str, Any]) -> str:
-    """`measure`, written to RUN/uncertainty-NAME.json; returns the table."""
+    """Writes `measure` to RUN/uncertainty-NAME.json; returns the table."""
     content = measure(run, foreign)
     Workdir(run).write(f"uncertainty-{foreign['name']}.json", content)
     return table(content)

@@ -1,1 +1,1 @@
-"""Runs on disk: written, read back, compared."""
+"""Runs on disk: writing, reading and comparing them."""

@@ -1,8 +1,7 @@
-"""Checkpoints of a run by orbax: asynchronous, atomic, restored onto whatever devices there are.
+"""Checkpoints of a run by orbax: asynchronous, atomic, restored onto any number of devices.
 
-The student's variables are a part of their own, so that another run can load them and nothing else.
-The teacher's weights never change and are not saved. The only module that knows orbax, whose v1 API
-still moves.
+The student's variables are a separate part, so that another run can load only them. The teacher's
+weights never change and are not saved. Only this module imports orbax, whose v1 API still changes.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ from kd.types import DistillState, PyTree
 
 
 def _parts(state: DistillState) -> dict[str, PyTree]:
-    """The state as two trees without a leaf in common."""
+    """The state as two trees without common leaves."""
     return {
         "student": {"params": state.params["student"], "stats": state.stats["student"]},
         "training": {
@@ -32,7 +31,7 @@ def _parts(state: DistillState) -> dict[str, PyTree]:
     }
 
 
-def _whole(parts: dict[str, PyTree], like: DistillState) -> DistillState:
+def _join(parts: dict[str, PyTree], like: DistillState) -> DistillState:
     student, training = parts["student"], parts["training"]
     return dataclasses.replace(
         like,
@@ -48,13 +47,14 @@ def _whole(parts: dict[str, PyTree], like: DistillState) -> DistillState:
 def _orbax(directory: epath.Path, **options: Any) -> Any:
     from orbax.checkpoint import v1 as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # it tells of every file
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it logs every file
     return ocp.training.Checkpointer(directory, **options)
 
 
 class Checkpoints:
-    """The checkpoints of one run. A save cut short by a kill leaves a temporary directory, which is
-    never read.
+    """The checkpoints of one run.
+
+    A save that a kill interrupts leaves a temporary directory, which is never read.
     """
 
     def __init__(self, directory: epath.PathLike, keep: int = 1):
@@ -69,29 +69,31 @@ class Checkpoints:
         )
 
     def latest(self) -> int | None:
-        """Step of the newest whole checkpoint, or None."""
-        found = self._orbax.latest
-        return None if found is None else found.step
+        """Step of the newest complete checkpoint, or None."""
+        latest = self._orbax.latest
+        return None if latest is None else latest.step
 
     def save(self, state: DistillState, step: int) -> None:
-        """Starts a save and returns once the arrays are copied; waits first for an earlier one that
-        is still on.
+        """Starts a save and returns once the arrays are copied.
+
+        Waits first for an earlier save that is still in progress.
         """
         self._orbax.save_checkpointables_async(step, _parts(state))
 
     def restore(self, like: DistillState) -> DistillState:
-        """The newest state, with the shapes, types and shardings of `like` (arrays or
-        `jax.ShapeDtypeStruct`).
+        """The newest state, with the shapes, types and shardings of `like`.
+
+        The leaves of `like` are arrays or `jax.ShapeDtypeStruct`.
         """
         abstract = jax.tree.map(_abstract, _parts(like))
-        return _whole(self._orbax.load_checkpointables(None, abstract), like)
+        return _join(self._orbax.load_checkpointables(None, abstract), like)
 
     def wait(self) -> None:
-        """Returns when what was saved is on disk."""
+        """Returns when all saves are on disk."""
         self._orbax.wait()
 
     def close(self) -> None:
-        """Waits and lets go."""
+        """Waits, then releases the directory."""
         self._orbax.close()
 
 
@@ -104,14 +106,14 @@ def load_student(directory: epath.PathLike, like: PyTree) -> PyTree:
         wanted.
 
     Raises:
-      InputError: no whole checkpoint there, or one of another network.
+      InputError: no complete checkpoint, or one of another network.
     """
     stats = {k: v for k, v in like.items() if k != "params"}
     abstract = jax.tree.map(_abstract, {"params": like["params"], "stats": stats})
     reader = _orbax(epath.Path(directory).absolute())
     try:
         if reader.latest is None:
-            raise InputError(f"{directory}: no whole checkpoint.")
+            raise InputError(f"{directory}: no complete checkpoint.")
         loaded = reader.load_checkpointables(None, {"student": abstract})["student"]
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
@@ -126,24 +128,20 @@ def load_student(directory: epath.PathLike, like: PyTree) -> PyTree:
 
 
 def stored(directory: epath.PathLike) -> dict[str, PyTree]:
-    """What the newest checkpoint of a run holds, as metadata with shapes: variables of the
-    `student` and of the `objective`.
-    """
+    """Metadata, with shapes, of the newest checkpoint's variables: `student` and `objective`."""
     reader = _orbax(epath.Path(directory).absolute())
     try:
         if reader.latest is None:
-            raise InputError(f"{directory}: no whole checkpoint.")
-        found = reader.checkpointables_metadata(None).metadata
+            raise InputError(f"{directory}: no complete checkpoint.")
+        metadata = reader.checkpointables_metadata(None).metadata
     finally:
         reader.close()
     variables = lambda part: {"params": part["params"], **part["stats"]}
-    return {"student": variables(found["student"]), "objective": variables(found["training"])}
+    return {"student": variables(metadata["student"]), "objective": variables(metadata["training"])}
 
 
 def load_some(directory: epath.PathLike, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    """Those variables in the newest checkpoint of a run that `like` has: a part of what `stored`
-    says, with shardings.
-    """
+    """The newest checkpoint's variables that `like` has: a part of `stored`, with shardings."""
     from orbax.checkpoint import v1 as ocp
 
     places = {"student": "student", "objective": "training"}
@@ -159,10 +157,10 @@ def load_some(directory: epath.PathLike, like: Mapping[str, PyTree]) -> dict[str
             loaded = reader.load_checkpointables(None, abstract)
         finally:
             reader.close()
-    found = {side: loaded[places[side]] for side in like}
+    parts = {side: loaded[places[side]] for side in like}
     return {
         side: {k: part[k] for k in ("params",) if k in part} | part.get("stats", {})
-        for side, part in found.items()
+        for side, part in parts.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What a run was done on and what it took: the figures beside its results."""
+"""Hardware, code version, time and memory of a run, stored with its results."""
 
 import os
 import platform
@@ -13,17 +13,17 @@ import jax
 _compile_seconds = 0.0
 
 
-def _hear(event: str, seconds: float, **_: Any) -> None:
+def _add_compile_seconds(event: str, seconds: float, **_: Any) -> None:
     global _compile_seconds
     if event == "/jax/core/compile/backend_compile_duration":
         _compile_seconds += seconds
 
 
-jax.monitoring.register_event_duration_secs_listener(_hear)  # pyrefly: ignore
+jax.monitoring.register_event_duration_secs_listener(_add_compile_seconds)  # pyrefly: ignore
 
 
 class Spent:
-    """Context that measures what the process spends in it."""
+    """Context manager that measures the time and memory that its block takes."""
 
     def __enter__(self) -> "Spent":
         self._start, self._compiled = time.monotonic(), _compile_seconds
@@ -42,11 +42,10 @@ class Spent:
         """Figures of the newest session.
 
         Args:
-          examples: how many were learned from, counted once for each seed.
+          examples: number of examples trained on, counted once for each seed.
 
         Returns:
-          `compile_seconds` of XLA, `examples_per_second` beside compilation, evaluations included,
-            and
+          `compile_seconds` of XLA; `examples_per_second` without compilation, with evaluations; and
           `peak_memory_bytes`, the process's largest resident size.
         """
         running = max(self._wall - self._compile, 1e-9)
@@ -71,9 +70,7 @@ def hardware() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Commit of the working directory, with `+` where files differ from it; None outside a
-    repository.
-    """
+    """Commit of the working directory, `+` if files differ from it; None outside a repository."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]

@@ -1,6 +1,4 @@
-"""What a finished run was trained from, and whether that is what stands there now. Imports no
-jax.
-"""
+"""Detects that a run's teacher or initial run has changed since it was trained. Imports no jax."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,66 +7,64 @@ from kd.errors import InputError
 from kd.runs.workdir import Workdir
 
 WEIGHTS = "run_weights"
-"""Key of the entries `teacher` and `init` of a `result.json`: the fingerprint of all weights of the
-run that was built on.
-"""
+"""Key of the entries `teacher` and `init` of a `result.json`: hash of all weights of that run."""
 
 
 def weights_of(workdir: Workdir) -> str | None:
-    """The fingerprint of all weights of a finished run; None for one from before runs recorded
-    it.
-    """
+    """The hash of all weights of a finished run; None if the run is too old to have recorded it."""
     return workdir.read("result.json").get("weights")
 
 
-def recorded(
-    result: Mapping[str, Any], taught: Iterable[int], first: bool
-) -> dict[str, str | None]:
-    """The weights that a finished run was trained from, by `sources`' names: None for one from
-    before runs recorded them.
+def recorded(result: Mapping[str, Any], groups: Iterable[int], init: bool) -> dict[str, str | None]:
+    """The weights that a finished run was trained from, by the names of `sources`.
 
     Args:
-      result: the content of its `result.json`.
-      taught: which of its teachers' groups, by their place, are runs that a plan knows.
-      first: whether that with which it started is one.
+      result: content of its `result.json`. Old ones did not record weights: None.
+      groups: indices of its teachers' groups to look up.
+      init: whether to look up the run that it started from.
     """
     teacher: Mapping[str, Any] = result.get("teacher") or {}
-    groups = teacher.get("groups") or [teacher]
-    found = {f"teacher {place}": groups[place].get(WEIGHTS) for place in taught}
-    return found | ({"init": (result.get("init") or {}).get(WEIGHTS)} if first else {})
+    entries = teacher.get("groups") or [teacher]
+    weights = {f"teacher {i}": entries[i].get(WEIGHTS) for i in groups}
+    return weights | ({"init": (result.get("init") or {}).get(WEIGHTS)} if init else {})
 
 
-def sources(taught: Mapping[int, Workdir], first: Workdir | None) -> dict[str, Workdir]:
-    """Where what a run is trained from lies, by name: teachers' runs by their place among its
-    groups, and that with which it starts.
+def sources(groups: Mapping[int, Workdir], init: Workdir | None) -> dict[str, Workdir]:
+    """The runs that a run is trained from, by name.
+
+    Args:
+      groups: the runs of its teachers, by the indices of their groups.
+      init: the run that it starts from.
     """
-    found = {f"teacher {place}": there for place, there in taught.items()}
-    return found | ({"init": first} if first is not None else {})
+    runs = {f"teacher {i}": workdir for i, workdir in groups.items()}
+    return runs | ({"init": init} if init is not None else {})
 
 
-def changed(weights: Mapping[str, str | None], places: Mapping[str, Workdir]) -> Workdir | None:
-    """The first of the places, by `sources`' names, whose run has other weights now than those;
-    what is not known passes.
+def changed(weights: Mapping[str, str | None], runs: Mapping[str, Workdir]) -> Workdir | None:
+    """The first of the runs whose weights differ from the recorded ones; unknown weights pass.
+
+    Args:
+      weights: from `recorded`.
+      runs: from `sources`.
     """
-    for name, there in places.items():
-        then, now = weights.get(name), there.finished and weights_of(there)
+    for name, workdir in runs.items():
+        then, now = weights.get(name), workdir.finished and weights_of(workdir)
         if then and now and then != now:
-            return there
+            return workdir
     return None
 
 
-def check(workdir: Workdir, taught: Mapping[int, Workdir], first: Workdir | None = None) -> None:
-    """Raises InputError where a run that the finished one in `workdir` was trained from has other
-    weights now; what is not known passes.
+def check(workdir: Workdir, groups: Mapping[int, Workdir], init: Workdir | None = None) -> None:
+    """Raises InputError if a run that a finished one was trained from has other weights now.
 
     Args:
       workdir: the finished run.
-      taught: where its teachers' runs are, by their place among its groups.
-      first: where the run is that it started from.
+      groups: the runs of its teachers, by the indices of their groups.
+      init: the run that it started from.
     """
-    then = recorded(workdir.read("result.json"), taught, first is not None)
-    if there := changed(then, sources(taught, first)):
+    then = recorded(workdir.read("result.json"), groups, init is not None)
+    if source := changed(then, sources(groups, init)):
         raise InputError(
-            f"{workdir} was trained from a run in {there} that had other weights than the one "
+            f"{workdir} was trained from a run in {source} that had other weights than the one "
             "there now. Remove it, to train it anew from that one, or bring the earlier run back."
         )

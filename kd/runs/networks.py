@@ -1,6 +1,4 @@
-"""Finished runs whose networks others build on: where they are, read back, chosen, and checked
-against the data of the new run.
-"""
+"""Networks of finished runs, for other runs to build on: locating, loading and checking them."""
 
 import hashlib
 import os
@@ -13,24 +11,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import config as configs
 from kd.build import make_model
-from kd.config import ConfigDict
-from kd.config.teachers import ALL, Group, groups_of
+from kd.config import ConfigDict, default_workdir
+from kd.config.teachers import ALL, Members, groups_of
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.devices import mesh
 from kd.errors import InputError
 from kd.models.peers import peers
-from kd.models.peers import stacked as networks_of
+from kd.models.peers import stacked as stack_peers
 from kd.runs.checkpoint import load_student
 from kd.runs.workdir import Workdir
 from kd.types import PyTree
 
 
 class Trained(NamedTuple):
-    """Networks of a finished run: one architecture, variables stacked [m, ...], and which of the
-    run's they are.
+    """Networks of a finished run, all of one architecture.
+
+    Attributes:
+      model: their architecture.
+      variables: stacked, [m, ...].
+      result: content of the run's `result.json`.
+      members: their indices among the run's networks.
     """
 
     model: nn.Module
@@ -39,13 +41,19 @@ class Trained(NamedTuple):
     members: list[int]
 
 
-def load_trained(workdir: Workdir, place: Sharding | None = None, group: Group = ALL) -> Trained:
-    """Networks of a finished run, those that a group takes: of one for each seed, or where the
-    students were cohorts of k peers, of k for each: peers of the first, then those of the second,
-    ...
+def load_networks(workdir: Workdir, place: Sharding | None = None, group: Members = ALL) -> Trained:
+    """Loads the networks of a finished run that a group selects.
+
+    A run has one network for each seed. Where the students were cohorts of k peers, it has k for
+    each seed: the peers of the first seed, then those of the second, ...
+
+    Args:
+      workdir: the run's directory.
+      place: where to put the variables; None: on the first device.
+      group: which networks.
 
     Raises:
-      InputError: the run is not finished or not a run, has no such members, or they are of several
+      InputError: the run is not finished or not a run, has no such members, or they have different
         architectures.
     """
     config = workdir.read("config.json")
@@ -59,23 +67,27 @@ def load_trained(workdir: Workdir, place: Sharding | None = None, group: Group =
         shapes,
     )
     variables = load_student(workdir.checkpoints, stacked)
-    nets = peers(model) * len(result["seeds"])
-    chosen = group.indices(len(nets), workdir)
-    if any(nets[i] != nets[chosen[0]] for i in chosen):
-        kinds = {}
-        for i, net in enumerate(nets):
-            kinds.setdefault(nets.index(net), []).append(i)
-        alike = " or ".join(str(tuple(own)) for own in kinds.values())
+    models = peers(model) * len(result["seeds"])
+    chosen = group.indices(len(models), workdir)
+    if any(models[i] != models[chosen[0]] for i in chosen):
+        alike: dict[int, list[int]] = {}
+        for i, network in enumerate(models):
+            alike.setdefault(models.index(network), []).append(i)
+        choices = " or ".join(str(tuple(indices)) for indices in alike.values())
         raise InputError(
             f"{group.where}.members = {group.members!r}: {workdir} has networks of several "
-            f"architectures. Those of one are {alike}."
+            f"architectures. Those of one are {choices}."
         )
-    return Trained(nets[chosen[0]], networks_of(model, variables, chosen), result, chosen)
+    return Trained(models[chosen[0]], stack_peers(model, variables, chosen), result, chosen)
 
 
 def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
-    """Raises InputError where the run with this result, `what` in words, saw other data than this
-    run will.
+    """Raises InputError if a finished run was trained or evaluated on other data than `dataset`.
+
+    Args:
+      result: content of its `result.json`.
+      dataset: of the run that builds on it.
+      what: the finished run in words.
     """
     ours = {
         "num_classes": dataset.num_classes,
@@ -88,17 +100,20 @@ def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
             raise InputError(
                 f"{what} was trained with {key} {result[key]}, the data here have {value}."
             )
-    if result["evaluated"] != fingerprint(dataset.test):
+    if result["evaluated"] != weights_hash(dataset.test):
         raise InputError(
             f"{what} was evaluated on other examples ({result['split']}) than this run will be: it "
             "may have been trained on these. Give both the same data and the same config.holdout."
         )
 
 
-def fingerprint(variables: PyTree) -> str:
-    """Sixteen hexadecimal digits of the sha256 of all arrays and their names."""
+def weights_hash(tree: PyTree) -> str:
+    """The first sixteen hexadecimal digits of the sha256 of all arrays and their names.
+
+    Of variables, and of the arrays of a data set.
+    """
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         digest.update(jax.tree_util.keystr(path).encode())
         array = leaf.identity if isinstance(leaf, Pictures) else mesh.to_host(leaf)
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -106,17 +121,15 @@ def fingerprint(variables: PyTree) -> str:
 
 
 def workdirs_of_teachers(config: ConfigDict, root: os.PathLike | str) -> tuple[Workdir, ...]:
-    """Where the runs of the teachers are, or are to be, one for each group; none without a
-    teacher.
-    """
+    """Directories of the teachers' runs, finished or not, one for each group."""
     return tuple(
-        Workdir(group.run or configs.default_workdir(group.config, root))
+        Workdir(group.run or default_workdir(group.config, root))
         for group in groups_of(config.teacher)
     )
 
 
 def workdir_of(section: ConfigDict, root: os.PathLike | str) -> Workdir | None:
-    """Where the run that `config.init` names is, or is to be; None where it names none."""
+    """Directory of the run that `config.init` names, finished or not; None if it names none."""
     if not (section.run or section.config):
         return None
-    return Workdir(section.run or configs.default_workdir(section.config, root))
+    return Workdir(section.run or default_workdir(section.config, root))

@@ -1,6 +1,4 @@
-"""A network of a finished run as one small file under PyTorch's names, which `kd import` and
-PyTorch read back.
-"""
+"""One network of a finished run as a small file, which `kd import` and PyTorch read back."""
 
 import os
 from pathlib import Path
@@ -10,7 +8,7 @@ from flax import traverse_util
 
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
-from kd.runs.networks import load_trained
+from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 from kd.types import PyTree
 from kd.weights import convert, safetensors
@@ -19,32 +17,30 @@ SUMS = "SHA256SUMS"
 
 
 def to_torch(model_name: str, variables: PyTree) -> dict[str, np.ndarray]:
-    """The inverse of `kd.weights.convert.from_torch`: arrays under PyTorch's names, in its
-    layouts.
+    """The inverse of `kd.weights.convert.from_torch`: arrays under PyTorch's names, in its layouts.
 
     Raises:
-      InputError: a network for which no such names are known.
+      InputError: kd knows no PyTorch names for this network.
     """
     flat = traverse_util.flatten_dict(variables)
     names = convert.torch_names(convert.full_name(model_name))
-    return {names[path]: _turned(np.asarray(leaf)) for path, leaf in flat.items()}
+    return {names[path]: _transposed(np.asarray(leaf)) for path, leaf in flat.items()}
 
 
-def _turned(array: np.ndarray) -> np.ndarray:
+def _transposed(array: np.ndarray) -> np.ndarray:
     """[kh, kw, in, out] as [out, in, kh, kw]; [in, out] as [out, in]."""
-    turned = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-    return np.ascontiguousarray(turned)
+    return np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T)
 
 
 def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str:
-    """Writes network `member` of a finished run to a `.safetensors` file, float32, and returns its
-    sha256.
+    """Writes network `member` of a finished run to a `.safetensors` file, and returns its sha256.
 
-    `SHA256SUMS` beside it, which `sha256sum --check` reads, has a line for it.
+    The arrays are float32, under PyTorch's names. `SHA256SUMS` next to the file, which
+    `sha256sum --check` reads, gets a line for it.
 
     Raises:
-      InputError: no finished run, no such member, a network without PyTorch's names or on eight
-        bits, or the file is there already.
+      InputError: the run is not finished, has no such member, or was trained on eight bits; kd
+        knows no PyTorch names for its network; the file exists or its name has another suffix.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
@@ -53,20 +49,20 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
         raise InputError(f"{out} exists already. Remove it, or give another --out.")
     workdir = Workdir(run)
     if not workdir.finished:
-        raise InputError(f"{workdir} is no finished run.")
+        raise InputError(f"{workdir} is not a finished run.")
     config = workdir.read("config.json")
     if config["student"].get("quantize"):
         raise InputError(
             f"{workdir} was trained on eight bits, and its ranges have no PyTorch names: without "
-            "them it would be another network. `kd export --format litert --int8` writes it whole."
+            "them it would be another network. `kd export --format litert --int8` writes all of it."
         )
-    trained = load_trained(workdir)
+    trained = load_networks(workdir)
     count = len(trained.result["seeds"])
     if not 0 <= member < count:
         raise InputError(f"--member {member}: {workdir} has members 0 to {count - 1}.")
     name = config["student"]["name"]
     state = to_torch(name, tree_index(trained.variables, member))
-    facts = {
+    metadata = {
         "model": name,
         "data": config["data"]["name"],
         "seed": str(trained.result["seeds"][member]),
@@ -77,14 +73,14 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
-    part.write_bytes(safetensors.written(state, facts))
+    part.write_bytes(safetensors.encode(state, metadata))
     part.replace(out)
     digest = convert.sha256(out)
-    _note(out, digest)
+    _add_digest(out, digest)
     return digest
 
 
-def _note(out: Path, digest: str) -> None:
+def _add_digest(out: Path, digest: str) -> None:
     """Adds or replaces the file's line in SHA256SUMS."""
     sums = out.parent / SUMS
     lines = sums.read_text().splitlines() if sums.exists() else []

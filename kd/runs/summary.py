@@ -1,6 +1,4 @@
-"""The closing table of `kd run`: teacher, ensemble and students side by side, and whether the loss
-is acceptable.
-"""
+"""The closing table of `kd run`: teacher, ensemble and students, and whether they are accepted."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,31 +7,30 @@ from typing import Any
 import numpy as np
 
 from kd.config import ConfigDict
-from kd.config import teachers as groups
+from kd.config.teachers import Recorded, recorded, recorded_weights
 from kd.errors import InputError
-from kd.metrics import reference as targets
-from kd.metrics import scores as metrics
-from kd.metrics.intervals import Interval, paired_difference
-from kd.metrics.limits import at_least, at_most
+from kd.metrics import scores
+from kd.metrics.intervals import Interval, at_least, at_most, paired_difference
+from kd.metrics.reference import accuracy_loss, per_student
+from kd.runs.text_table import mean_std, text_table
 from kd.runs.workdir import Workdir
+from kd.teachers import kind, reduction
 
 NO_VERDICT = (
     "Acceptance: no verdict, for this run has no trained teacher to measure loss and agreement "
     "against."
 )
-"""In place of a verdict that `config.acceptance` asks for."""
+"""Printed in place of the verdict that `config.acceptance` asks for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """Finished runs that belong together: this one, its teacher, the one it started from, and those
-    of `config.compare` by label.
-    """
+    """A finished run and the finished runs that it builds on or is compared with."""
 
-    own: Workdir
+    workdir: Workdir
     teachers: tuple[Workdir, ...]  # one for each group
-    first: Workdir | None
-    others: dict[str, Workdir]
+    init: Workdir | None  # that the students started from
+    others: dict[str, Workdir]  # of `config.compare`, by label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Row:
 
     name: str
     logits: np.ndarray  # [s, n, c]
-    results: list[dict[str, Any]]  # of each network that runs to predict
+    results: list[dict[str, Any]]  # costs of each network that is evaluated to predict
 
     def scores(self, label: np.ndarray) -> np.ndarray:
         """1.0 where a seed is right, [s, n]."""
@@ -50,162 +47,133 @@ class Row:
 
 
 def table(config: ConfigDict, runs: Runs) -> str:
-    """The table, the verdict and where the results lie, as text."""
-    own = runs.own.predictions()
-    label, result = own["label"], runs.own.read("result.json")
+    """The table, the verdict and the directories of the results, as text."""
+    predictions, result = runs.workdir.predictions(), runs.workdir.read("result.json")
+    label = predictions["label"]
     rows, reference = [], None
     if runs.teachers:
-        taught = _taught(runs.teachers, groups.recorded(result["teacher"]), label)
-        rows += taught
-        members = np.concatenate([row.logits for row in taught])
-        shares = _shares(result["teacher"])
-        reference = targets.of_members(members, shares, config.teacher)
+        rows += _teacher_rows(runs.teachers, recorded(result["teacher"]), label)
+        members = np.concatenate([row.logits for row in rows])
+        weights, section = recorded_weights(result["teacher"]), config.teacher
+        paired = section.members == "paired"
+        reference = reduction.reference_logits(members, weights, section.reduce, paired)
         if reference.ndim == 2 and len(members) > 1:
-            what = f"ensemble of {len(members)}"
-            every = [r for row in taught for r in row.results * len(row.logits)]
-            rows.append(Row(what, reference[None], every))
+            costs = [cost for row in rows for cost in row.results * len(row.logits)]
+            rows.append(Row(f"ensemble of {len(members)}", reference[None], costs))
     others = []
-    for name, there in runs.others.items():
-        _same_examples(label, there)
-        logits = there.predictions()["logits"]
-        others.append(Row(name, logits, [there.read("result.json")]))
-    distilled = Row("distilled student" if runs.teachers else "student", own["logits"], [result])
-    rows += [*others, *_peers(distilled)]
-    if "teacher_logits" in own:
-        rows.append(Row("mean of its weights", own["teacher_logits"], [result]))
-    taught = _learned_from(config, result["teacher"]) + _started_from(result)
+    for name, workdir in runs.others.items():
+        _check_examples(label, workdir)
+        logits = workdir.predictions()["logits"]
+        others.append(Row(name, logits, [workdir.read("result.json")]))
+    name = "distilled student" if runs.teachers else "student"
+    student = Row(name, predictions["logits"], [result])
+    rows += [*others, *_peers(student)]
+    if "teacher_logits" in predictions:
+        name = kind.find(config.teacher.name).row
+        rows.append(Row(name, predictions["teacher_logits"], [result]))
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std "
         "over seeds",
-        *taught,
+        *_teacher_line(config, result["teacher"]),
+        *_init_line(result),
         "",
         *_grid(rows, label, reference),
         "",
     ]
-    lines += _verdict(config, others, distilled, reference, label)
-    lines += ["Results:", *(f"  {there}" for there in _places(runs))]
+    lines += _verdict(config, others, student, reference, label)
+    lines += ["Results:", *(f"  {path}" for path in _paths(runs))]
     return "\n".join(lines)
 
 
 def _peers(row: Row) -> list[Row]:
-    """The row; of a cohort of students, one for each place in it and one for them together."""
+    """The row; for a cohort one row for each peer, and one for the peers' ensemble."""
     costs = row.results[0].get("peers", ())
     if not costs:
         return [row]
-    k, of = len(costs), row.logits
-    rows = [Row(f"{row.name}, peer {i}", of[i::k], [cost]) for i, cost in enumerate(costs)]
-    cohorts = of.reshape(-1, k, *of.shape[1:])
-    together = np.stack([metrics.mean_probs(cohort) for cohort in cohorts])
+    k, logits = len(costs), row.logits
+    rows = [Row(f"{row.name}, peer {i}", logits[i::k], [cost]) for i, cost in enumerate(costs)]
+    cohorts = logits.reshape(-1, k, *logits.shape[1:])
+    together = np.stack([scores.mean_probs(cohort) for cohort in cohorts])
     return [*rows, Row(f"ensemble of its {k} peers", together, costs)]
 
 
-def _learned_from(config: ConfigDict, teacher: dict[str, Any] | None) -> list[str]:
-    """A line on who taught whom, where there is a teacher."""
+def _teacher_line(config: ConfigDict, teacher: dict[str, Any] | None) -> list[str]:
+    """A line on what the students learned from, where they had trained teachers."""
     if teacher is None:
         return []
-    found, section = groups.recorded(teacher), config.teacher
+    groups, section = recorded(teacher), config.teacher
     if section.members == "paired":
-        return [f"student i learned from member i of {found[0].run}"]
-    named = [f"{', '.join(map(str, g.members))} of {g.run}" for g in found]
-    if sum(len(group.members) for group in found) == 1:
-        return [f"every student learned from member {named[0]}"]
-    how = {
-        "probs": "the mean of their probabilities",
-        "logits": "the mean of their logits",
-        "each": "each of them",
-        "random": "one of them at a time, drawn anew for each update",
-        "confidence": (
-            "the mean of their probabilities, each example's nearest to the label counting most"
-        ),
-    }[section.reduce]
-    weighed = _shares(teacher)
-    if len(set(weighed)) > 1:
-        how += f", weighed {' : '.join(f'{share:.3g}' for share in weighed)}"
-    return [f"every student learned from {how}: members {', and '.join(named)}"]
+        return [f"student i learned from member i of {groups[0].run}"]
+    names = [f"{', '.join(map(str, g.members))} of {g.run}" for g in groups]
+    if sum(len(group.members) for group in groups) == 1:
+        return [f"every student learned from member {names[0]}"]
+    words = reduction.find(section.reduce).words
+    weights = recorded_weights(teacher)
+    if len(set(weights)) > 1:
+        words += f", weighed {' : '.join(f'{weight:.3g}' for weight in weights)}"
+    return [f"every student learned from {words}: members {', and '.join(names)}"]
 
 
-def _shares(teacher: dict[str, Any] | None) -> list[float]:
-    """What each member counts."""
-    return [share for group in groups.recorded(teacher) for share in group.shares]
-
-
-def _started_from(result: dict[str, Any]) -> list[str]:
+def _init_line(result: dict[str, Any]) -> list[str]:
     """A line on the run that the students started from, where there is one."""
-    first = result.get("init")  # results from before there was any lack it
-    if first is None:
+    init = result.get("init")  # old results have no such key
+    if init is None:
         return []
-    return [f"every student started from what {first['run']} had learnt"]
+    return [f"every student started from what {init['run']} had learnt"]
 
 
-def _taught(
-    teachers: Sequence[Workdir], found: Sequence[groups.Recorded], label: np.ndarray
+def _teacher_rows(
+    teachers: Sequence[Workdir], groups: Sequence[Recorded], label: np.ndarray
 ) -> list[Row]:
     """A row for the members of each group."""
     rows = []
-    for there, group in zip(teachers, found, strict=True):
-        _same_examples(label, there)
-        logits = there.predictions()["logits"][np.asarray(group.members)]
-        what = "teacher" if len(logits) == 1 else f"teacher, mean of {len(logits)}"
-        if len(found) > 1:
-            what += f", {there.path.name}"
-        result = there.read("result.json")
+    for workdir, group in zip(teachers, groups, strict=True):
+        _check_examples(label, workdir)
+        logits = workdir.predictions()["logits"][np.asarray(group.members)]
+        name = "teacher" if len(logits) == 1 else f"teacher, mean of {len(logits)}"
+        if len(groups) > 1:
+            name += f", {workdir.path.name}"
+        result = workdir.read("result.json")
         peers = result.get("peers") or [result]
-        rows.append(Row(what, logits, [peers[group.members[0] % len(peers)]]))
+        rows.append(Row(name, logits, [peers[group.members[0] % len(peers)]]))
     return rows
 
 
-def _same_examples(label: np.ndarray, there: Workdir) -> None:
-    if not np.array_equal(label, there.predictions()["label"]):
+def _check_examples(label: np.ndarray, workdir: Workdir) -> None:
+    """Raises InputError if a run was evaluated on other examples."""
+    if not np.array_equal(label, workdir.predictions()["label"]):
         raise InputError(
-            f"{there} was evaluated on other examples than this run, so that the two cannot be "
+            f"{workdir} was evaluated on other examples than this run, so that the two cannot be "
             "compared."
         )
 
 
-def _places(runs: Runs) -> list[str]:
-    places = [
-        runs.own,
-        *runs.teachers,
-        *([runs.first] if runs.first else []),
-        *runs.others.values(),
-    ]
-    return [str(place.path) for place in places]
+def _paths(runs: Runs) -> list[str]:
+    init = [runs.init] if runs.init else []
+    workdirs = [runs.workdir, *runs.teachers, *init, *runs.others.values()]
+    return [str(workdir.path) for workdir in workdirs]
 
 
 def _grid(rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None) -> list[str]:
     fidelity = ("agreement %", "KL") if reference is not None else ()
     head = ("", "accuracy %", "parameters", "bytes", "MACs", *fidelity)
-    cells: list[tuple[str, ...]] = [head]
+    cells: list[Sequence[str]] = [head]
     for row in rows:
-        cost = [sum(r[k] for r in row.results) for k in ("parameters", "bytes", "macs")]
-        line = [row.name, _spread(100 * metrics.accuracy(row.logits, label))]
-        line += [f"{c:,}" for c in cost]
-        if reference is not None and not _compares(row, reference):
+        costs = [sum(r[k] for r in row.results) for k in ("parameters", "bytes", "macs")]
+        line = [row.name, mean_std(100 * scores.accuracy(row.logits, label))]
+        line += [f"{cost:,}" for cost in costs]
+        if reference is not None and not _comparable(row, reference):
             line += ["", ""]
         elif reference is not None:
-            agreement = metrics.agreement(row.logits, reference)
-            line += [_spread(100 * agreement), _spread(metrics.kl(row.logits, reference), 3)]
-        cells.append(tuple(line))
-    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
+            agreement = scores.agreement(row.logits, reference)
+            line += [mean_std(100 * agreement), mean_std(scores.kl(row.logits, reference), 3)]
+        cells.append(line)
+    return text_table(cells)
 
 
-def _compares(row: Row, reference: np.ndarray) -> bool:
-    """Whether the row's networks have something to agree with: where each student has its own
-    teacher, as many stand beside them.
-    """
+def _comparable(row: Row, reference: np.ndarray) -> bool:
+    """Whether the row has a reference: a common one, or one for each of its networks."""
     return reference.ndim == 2 or len(row.logits) == len(reference)
-
-
-def _spread(values: np.ndarray, digits: int = 2) -> str:
-    text = f"{np.mean(values):.{digits}f}"
-    return text + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
 
 
 def _verdict(
@@ -215,27 +183,25 @@ def _verdict(
     reference: np.ndarray | None,
     label: np.ndarray,
 ) -> list[str]:
-    """Lines on what was lost against the teacher, what was gained over the others, and what was
-    asked for.
-    """
-    lines, accepted = [], []
+    """Lines on the loss against the teacher, the gain over other runs, and the acceptance."""
+    lines, acceptance = [], []
     if reference is not None:
-        own = targets.beside(reference, len(student.logits))
-        drop = targets.lost(student.logits, own, label)
-        whom = "the teacher" if reference.ndim == 2 else "its own teacher, seed by seed"
-        lines.append(f"Loss against {whom}: {_points(drop)}.")
-        agreement = float(np.mean(metrics.agreement(student.logits, own)))
+        student_reference = per_student(reference, len(student.logits))
+        drop = accuracy_loss(student.logits, student_reference, label)
+        teacher = "the teacher" if reference.ndim == 2 else "its own teacher, seed by seed"
+        lines.append(f"Loss against {teacher}: {_points(drop)}.")
+        agreement = float(np.mean(scores.agreement(student.logits, student_reference)))
         if config.acceptance:
-            accepted = [_acceptance(config.acceptance, drop, agreement)]
+            acceptance = [_acceptance(config.acceptance, drop, agreement)]
     elif config.acceptance:
-        accepted = [NO_VERDICT]
+        acceptance = [NO_VERDICT]
     right = student.scores(label)
     for row in others:
         gain = paired_difference(right, row.scores(label))
         inside = gain.low <= 0 <= gain.high
         noise = " Zero lies inside the interval: no gain is shown." if inside else ""
         lines.append(f"Gain over '{row.name}': {_points(gain)}.{noise}")
-    lines += accepted
+    lines += acceptance
     return [*lines, ""] if lines else []
 
 
@@ -244,9 +210,9 @@ def _points(i: Interval) -> str:
 
 
 def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> str:
-    keeps = lambda loss: at_most(loss, limits.max_drop)
-    met = keeps(drop.value) and at_least(agreement, limits.min_agreement)
-    certain = keeps(drop.high) or not keeps(drop.low)
+    within = lambda loss: at_most(loss, limits.max_drop)
+    met = within(drop.value) and at_least(agreement, limits.min_agreement)
+    certain = within(drop.high) or not within(drop.low)
     doubt = "" if certain else " The interval of the loss reaches across the limit."
     return (
         f"Acceptance {'MET' if met else 'NOT MET'}: "

@@ -1,11 +1,15 @@
-"""The directory of a run: whose it is, what lies in it, and reading it back.
+"""The directory of a run: ownership, files, reading them back.
 
-config.json       the config, every default spelled out origin.json       what the run started from:
-fingerprints of its data, its teacher's weights and what it took over from another run metrics.jsonl
-a line for each dispatch and each evaluation checkpoints/      the newest state predictions.npz
-logits of every seed on the evaluated split, and on the validation split where one was kept
-exported/         files of the networks, where config.export asks for them; predictions.npz then
-holds their logits, too result.json       written last: a run that has it is finished
+config.json        the config with every default
+origin.json        what the run started from: hashes of its data, of its teacher's weights and
+                   of what it took from another run
+metrics.jsonl      a line for each dispatch and each evaluation
+checkpoints/       the newest state
+predictions.npz    logits of every seed on the evaluated split, and on the validation split
+                   where the config has one
+exported/          files of the networks, if config.export asks for them; predictions.npz then
+                   holds their logits, too
+result.json        written last: a run that has it is finished
 """
 
 import contextlib
@@ -24,7 +28,7 @@ from kd.config.identity import differences
 from kd.errors import InputError
 
 IN_USE = "is in use by another process"
-"""Words of `InUse`, by which a table knows that end of a run of its."""
+"""Words of the message of `InUse`, by which a table recognises it in the output of a run."""
 
 
 class InUse(InputError):
@@ -32,7 +36,7 @@ class InUse(InputError):
 
 
 class Workdir:
-    """A run directory at `path`, local or in a bucket. Nothing is written before `claim`."""
+    """A run directory at `path`, local or in a bucket. Creating the object writes nothing."""
 
     def __init__(self, path: epath.PathLike):
         self.path = epath.Path(path)
@@ -50,7 +54,7 @@ class Workdir:
 
     @property
     def finished(self) -> bool:
-        """Whether the run reached its end."""
+        """Whether the run is finished."""
         return (self.path / "result.json").exists()
 
     def read(self, name: str) -> dict[str, Any]:
@@ -59,7 +63,7 @@ class Workdir:
         try:
             content = json.loads(path.read_text())
             if not isinstance(content, dict):
-                raise ValueError(f"expected an object, found {content!r:.40}")
+                raise ValueError(f"expected an object, got {content!r:.40}")
             return content
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{self.path} is no run directory: no {name}.") from None
@@ -69,8 +73,13 @@ class Workdir:
             ) from error
 
     def predictions(self) -> dict[str, np.ndarray]:
-        """`logits` float32 [s, n, c], `label` int32 [n]; `validation_logits`, `validation_label`.
-        Raises InputError.
+        """The arrays of `predictions.npz`.
+
+        `logits` float32 [s, n, c], `label` int32 [n]; some runs have `validation_logits`,
+        `validation_label`, `teacher_logits`, `exported_logits` and `peers`.
+
+        Raises:
+          InputError: the file is missing or damaged.
         """
         path = self.path / "predictions.npz"
         try:
@@ -80,10 +89,8 @@ class Workdir:
             raise InputError(f"{path} cannot be read: {error}.") from error
 
     def write(self, name: str, content: Any) -> None:
-        """Writes JSON, or a dict of arrays where the name ends in `.npz`, as a whole or not at
-        all.
-        """
-        # A name of this process's own: two may evaluate the same imported weights.
+        """Writes JSON, or a dict of arrays if the name ends in `.npz`, atomically."""
+        # The name is unique to the process: two may evaluate the same imported weights.
         temporary = self.path / f".{name}.{os.getpid()}.part"
         if name.endswith(".npz"):
             with temporary.open("wb") as file:
@@ -94,8 +101,11 @@ class Workdir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the directory against another process; a kill lets go of it. Raises InUse where one
-        has it, else InputError.
+        """Locks the directory against other processes, until the block or the process ends.
+
+        Raises:
+          InUse: another process has locked it.
+          InputError: the directory cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -120,13 +130,11 @@ class Workdir:
         config: Mapping[str, Any],
         read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        """Raises InputError, with the keys that differ, where the directory belongs to another
-        config.
+        """Raises InputError, with the keys that differ, if the directory has another config.
 
         Args:
-          config: whose it should be.
-          read: what the stored config is read as: one that was written before a key existed has the
-            key's default.
+          config: of the run.
+          read: completes the stored config, which may be older than some keys, with their defaults.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file. Give another --workdir.")
@@ -151,15 +159,17 @@ class Workdir:
             )
 
     def claim(self, config: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
-        """Makes the directory this config's, after `check_owner`. Raises InputError where its data
-        or teacher have changed.
+        """Writes the config and the origin, after `check_owner`.
+
+        Raises:
+          InputError: the data or the teacher have changed since the run began.
         """
         if (self.path / "origin.json").exists():
-            before = self.read("origin.json")
+            stored = self.read("origin.json")
             for key in origin:
-                if before.get(key) != origin[key]:
+                if stored.get(key) != origin[key]:
                     raise InputError(
-                        f"{self.path}: the {key} changed since the run began: {before.get(key)}, "
+                        f"{self.path}: the {key} changed since the run began: {stored.get(key)}, "
                         f"now {origin[key]}. Give another --workdir, or remove it."
                     )
         self.write("config.json", config)

@@ -1,3 +1,1 @@
-"""Tables of papers: an experiment as data, the runs that it lacks, their numbers beside the
-paper's.
-"""
+"""Tables of papers: experiments as data, the runs that they lack, and their numbers."""

@@ -1,262 +1,199 @@
-"""Experiment files: tables as plain data, each cell with its run, its metric and the number of the
-paper.
+"""Experiment files: tables as plain data. Each cell has a run, a metric and the paper's number.
 
 An experiment file defines `get_experiment(arg=None)`, which returns a dict:
 
-    dict( title="...", config="configs/x.py", seeds=5, metric="errors", source="Hinton et al. 2015,
-        section 3", tables=[ dict( title="...", columns={"T = 1": dict(args=dict(T=1)), ...},  #
-        left out: one column rows={"distilled": dict(args=dict(role="student"), paper=74), ...}, )
+    dict(
+        title="...",
+        config="configs/x.py",
+        seeds=5,
+        metric="errors",
+        source="Hinton et al. 2015, section 3",
+        tables=[
+            dict(
+                title="...",
+                columns={"T = 1": dict(args=dict(T=1)), ...},  # left out: one column
+                rows={"distilled": dict(args=dict(role="student"), paper=74), ...},
+            )
         ],
     )
 
-Each of `SETTINGS` may stand in the experiment, a table, a column, a row, or in a row's
-`cells={column: dict(...)}`; the innermost holds, and `args` add up to the arguments of the config
-file. Imports no jax.
+Each of `kd.tables.settings.SETTINGS` may be set in the experiment, a table, a column, a row, or in
+a row's `cells={column: dict(...)}`. The innermost value holds; `args`, the arguments of the config
+file, are merged. A row with `gap=(a, b, c)`, names of three rows above it, is the share of the gap
+from a to c that b closes. Imports no jax.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kd import config
 from kd.errors import InputError, unknown
-from kd.tables import derived
+from kd.tables.metric_call import parse
+from kd.tables.settings import EXPERIMENT, ROW, SETTINGS, TABLE, check_names, check_titles, merge
 from kd.tables.table import Cell, Experiment, Gap, Paper, Table
-
-SETTINGS: dict[str, Any] = {
-    "config": "",  # config file
-    "args": {},  # its arguments
-    "seeds": None,  # given to it as the argument `seeds`
-    "metric": "accuracy",  # see kd.tables.derived
-    "unit": "",  # default: the metric's
-    "digits": None,  # after the point; default: the metric's
-    "select": "last",  # "last" epoch, or "best_test" with the reason in `why`
-    "why": "",
-    # the paper's number; in a row with several columns a list of one for each, None where it has
-    # none
-    "paper": None,
-    "source": "",  # of the paper's number; none goes without
-    "unsure": False,  # whether the number could not be verified: printed in brackets
-    "at_least": None,  # what was asked for: whether the mean is that large is printed
-    "at_most": None,
-    "budget": None,  # minutes that a run may take
-}
-
-ROW = {"cells": {}, "gap": ()}
-TABLE = {"title": "", "note": "", "columns": {}, "rows": {}, "against": ""}
-EXPERIMENT = {"title": "", "note": "", "tables": []}
-
-KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("args", "cells", "columns", "rows"), (Mapping,)),
-    **dict.fromkeys(("config", "metric", "unit", "select", "why", "source"), (str,)),
-    **dict.fromkeys(("title", "note", "against"), (str,)),
-    **dict.fromkeys(("at_least", "at_most", "budget"), (int, float)),
-    **dict.fromkeys(("seeds", "digits"), (int,)),
-    **dict.fromkeys(("tables", "gap"), (list, tuple)),
-    "unsure": (bool,),
-}
-"""What each key may be. None stands for a setting's default."""
 
 
 def load(reference: str, seeds: int | None = None) -> Experiment:
-    """The experiment of `FILE.py` or `FILE.py:arguments`, with `seeds` in place of its own where
-    given.
+    """The experiment of a file. Reads no configs.
+
+    Args:
+      reference: `FILE.py` or `FILE.py:argument`.
+      seeds: number of seeds, to override the experiment's.
 
     Raises:
-      InputError: no such file, or what it returns is no experiment: which row, and what to do.
-        Configs are not read.
+      InputError: no such file, or its content is not an experiment; says which row and what to do.
     """
-    given = config.ask(reference, "get_experiment", "experiment")
-    if not isinstance(given, Mapping):
+    content = config.call_file(reference, "get_experiment", "experiment")
+    if not isinstance(content, Mapping):
         raise InputError(
-            f"{reference}: get_experiment returned {type(given).__name__}, expected dict."
+            f"{reference}: get_experiment returned {type(content).__name__}, expected dict."
         )
     try:
-        outer = _settings({}, given, EXPERIMENT, "the experiment")
-        outer["asked_seeds"] = seeds
-        tables = tuple(_table(t, outer) for t in given.get("tables", ()))
+        outer = merge({}, content, EXPERIMENT, "the experiment")
+        outer["seeds override"] = seeds
+        tables = tuple(_table(table, outer) for table in content.get("tables", ()))
         if not any(table.cells for table in tables):
             raise InputError("no cells: expected `tables` with `rows`.")
-        _check_titles(tables)
+        check_titles(tables)
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
     path = reference.partition(":")[0]
     name = config.default_workdir(reference, "").name
     return Experiment(
         name,
-        given.get("title") or name,
-        given.get("note", ""),
+        content.get("title") or name,
+        content.get("note", ""),
         tables,
         Path(path).parent / "results" / f"{name}.json",
     )
 
 
-def _check_titles(tables: Sequence[Table]) -> None:
-    """Raises InputError where two tables have one title, by which documents place them."""
-    titles = [table.title for table in tables if table.title]
-    for title in titles:
-        if titles.count(title) > 1:
-            raise InputError(
-                f"two tables are called {title!r}, and a document places a table by its title. "
-                "Give each its own."
-            )
-
-
-def _settings(
-    outer: Mapping[str, Any], own: Any, others: Mapping[str, Any], where: str
-) -> dict[str, Any]:
-    """The settings that hold inside `where`. Raises InputError for keys that are neither settings
-    nor `others`.
-    """
-    if not isinstance(own, Mapping):
-        raise InputError(f"{where}: expected a dict, got {own!r}.")
-    for key in own:
-        if key not in SETTINGS and key not in others:
-            raise unknown(f"key of {where}", str(key), [*SETTINGS, *others])
-        _check_kind(key, own[key], where)
-    merged = {**outer, **{k: v for k, v in own.items() if k in SETTINGS}}
-    # The innermost first: the name of a run begins with what its row is.
-    args = own.get("args", {})
-    merged["args"] = {**args, **{k: v for k, v in outer.get("args", {}).items() if k not in args}}
-    return merged
-
-
-def _check_kind(key: str, value: Any, where: str) -> None:
-    """Raises InputError where a key of an experiment is of another kind than it should be."""
-    kinds = KINDS.get(key)
-    if kinds is None or (value is None and SETTINGS.get(key, 0) is None):
-        return
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        names = " or ".join("dict" if k is Mapping else k.__name__ for k in kinds)
-        raise InputError(f"{where}: {key} = {value!r}, expected {names}.")
-
-
-def _table(given: Mapping[str, Any], outer: dict[str, Any]) -> Table:
-    where = f"table {given.get('title', '')!r}" if isinstance(given, Mapping) else "table"
-    outer = _settings(outer, given, TABLE, where)
-    columns = given.get("columns") or {"": {}}
-    rows = given.get("rows", {})
-    for name in (*rows, *columns):
-        if not isinstance(name, str):
-            raise InputError(f"{where}: a row or column is called {name!r}, expected a str.")
+def _table(content: Mapping[str, Any], outer: dict[str, Any]) -> Table:
+    """A table from its dict and the settings that hold around it."""
+    where = f"table {content.get('title', '')!r}" if isinstance(content, Mapping) else "table"
+    outer = merge(outer, content, TABLE, where)
+    columns = content.get("columns") or {"": {}}
+    rows = content.get("rows", {})
+    check_names((*rows, *columns), where)
     cells: dict[tuple[str, str], Cell | Gap] = {}
-    for row, own in rows.items():
-        _settings({}, own, ROW, f"row {row!r}")  # its keys
-        for place, (column, of_column) in enumerate(columns.items()):
-            name = f"row {row!r}" + (f", column {column!r}" if column else "")
-            inner = _settings(outer, of_column, {}, f"column {column!r}")
-            inner = _settings(inner, own, ROW, name)
-            special = own.get("cells", {}).get(column, {})
-            if special is None:
+    for row, row_keys in rows.items():
+        merge({}, row_keys, ROW, f"row {row!r}")  # to check them without a column
+        for index, (column, column_keys) in enumerate(columns.items()):
+            cell_keys = row_keys.get("cells", {}).get(column, {})
+            if cell_keys is None:  # this pair has no cell
                 continue
-            inner = _settings(inner, special, {}, name)
-            if "paper" not in special:
-                inner["paper"] = _at(inner.get("paper"), place, len(columns), name)
-            if own.get("gap"):
-                cells[row, column] = _gap(row, column, own, cells, name)
+            where = f"row {row!r}" + (f", column {column!r}" if column else "")
+            settings = merge(outer, column_keys, {}, f"column {column!r}")
+            settings = merge(settings, row_keys, ROW, where)
+            settings = merge(settings, cell_keys, {}, where)
+            if "paper" not in cell_keys:
+                settings["paper"] = _at(settings.get("paper"), index, len(columns), where)
+            if row_keys.get("gap"):
+                cells[row, column] = _gap(row, column, row_keys, cells, where)
             else:
-                cells[row, column] = _cell(row, column, {**SETTINGS, **inner}, name)
-    for row, own in rows.items():
-        for column in own.get("cells", {}):
+                cells[row, column] = _cell(row, column, {**SETTINGS, **settings}, where)
+    for row, row_keys in rows.items():
+        for column in row_keys.get("cells", {}):
             if column not in columns:
                 raise unknown(f"column of row {row!r}", str(column), columns)
     return Table(
-        given.get("title", ""),
-        given.get("note", ""),
+        content.get("title", ""),
+        content.get("note", ""),
         tuple(rows),
         tuple(columns),
         cells,
-        given.get("against", ""),
+        content.get("against", ""),
     )
 
 
-def _at(paper: Any, place: int, columns: int, where: str) -> Any:
-    """The paper's number of one column, where the row has one for each."""
+def _at(paper: Any, index: int, columns: int, where: str) -> Any:
+    """The paper's number of one column, if the row has one for each."""
     if not isinstance(paper, list | tuple):
         return paper
     if len(paper) != columns:
         raise InputError(f"{where}: {len(paper)} paper numbers for {columns} columns.")
-    return paper[place]
+    return paper[index]
 
 
-def _gap(row: str, column: str, own: Any, cells: Mapping, where: str) -> Gap:
-    if "paper" in own:
+def _gap(row: str, column: str, row_keys: Any, cells: Mapping, where: str) -> Gap:
+    if "paper" in row_keys:
         raise InputError(
-            f"{where}: the paper's share follows from its numbers in the rows of the gap. Leave "
+            f"{where}: the paper's share is computed from its numbers in the three rows. Leave "
             "paper out."
         )
-    if len(own["gap"]) != 3:
-        raise InputError(f"{where}: gap names three rows, (a - b) / (a - c).")
-    for name in own["gap"]:
+    if len(row_keys["gap"]) != 3:
+        raise InputError(f"{where}: gap needs the names of three rows, (a - b) / (a - c).")
+    for name in row_keys["gap"]:
         if not isinstance(cells.get((name, column)), Cell):
             above = [r for r, c in cells if c == column]
             raise unknown(f"row in the gap of {where}", str(name), above)
-    a, b, c = (cells[name, column] for name in own["gap"])
-    return Gap(row, column, (a, b, c), own.get("at_least"), own.get("at_most"))
+    a, b, c = (cells[name, column] for name in row_keys["gap"])
+    return Gap(row, column, (a, b, c), row_keys.get("at_least"), row_keys.get("at_most"))
 
 
-def _cell(row: str, column: str, s: dict[str, Any], where: str) -> Cell:
+def _cell(row: str, column: str, settings: dict[str, Any], where: str) -> Cell:
     try:
-        metric = derived.parse(s["metric"])
+        metric = parse(settings["metric"]).metric
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    if s["select"] not in ("last", "best_test"):
+    select, why = settings["select"], settings["why"]
+    if select not in ("last", "best_test"):
+        raise InputError(f"{where}: {unknown('selection', str(select), ('last', 'best_test'))}")
+    if select == "best_test" and not (why and settings["metric"] == "accuracy"):
         raise InputError(
-            f"{where}: {unknown('selection', str(s['select']), ('last', 'best_test'))}"
+            f"{where}: select = 'best_test' uses the test set. It is allowed for accuracy if the "
+            "paper did the same: say that in `why`."
         )
-    if s["select"] == "best_test" and not (s["why"] and s["metric"] == "accuracy"):
-        raise InputError(
-            f"{where}: select = 'best_test' looks at the test set. It is there for accuracy where "
-            "the paper did so: say that in `why`."
-        )
-    if not s["config"]:
+    if not settings["config"]:
         raise InputError(f"{where}: no config.")
-    unit, digits = derived.UNITS[metric.name]
     return Cell(
         row,
         column,
-        _reference(s),
-        s["metric"],
-        s["unit"] or unit,
-        digits if s["digits"] is None else s["digits"],
-        s["select"],
-        s["why"],
-        _paper(s, where),
-        s["at_least"],
-        s["at_most"],
-        s["budget"],
+        _reference(settings),
+        settings["metric"],
+        settings["unit"] or metric.unit,
+        metric.digits if settings["digits"] is None else settings["digits"],
+        select,
+        why,
+        _paper(settings, where),
+        settings["at_least"],
+        settings["at_most"],
+        settings["budget"],
     )
 
 
-def _reference(s: Mapping[str, Any]) -> str:
-    args = dict(s["args"])
-    seeds = s["seeds"] if s["asked_seeds"] is None else s["asked_seeds"]
+def _reference(settings: Mapping[str, Any]) -> str:
+    """`FILE.py:arguments` of the cell's run."""
+    args = dict(settings["args"])
+    override = settings["seeds override"]
+    seeds = settings["seeds"] if override is None else override
     if seeds is not None:
         args["seeds"] = seeds
     text = ",".join(f"{key}={value}" for key, value in args.items())
-    return s["config"] + (f":{text}" if text else "")
+    return settings["config"] + (f":{text}" if text else "")
 
 
-def _paper(s: Mapping[str, Any], where: str) -> Paper | None:
-    given = s["paper"]
-    if given is None:
+def _paper(settings: Mapping[str, Any], where: str) -> Paper | None:
+    """The paper's number, if there is one: `paper` is a number, or a dict with the number."""
+    paper = settings["paper"]
+    if paper is None:
         return None
-    own = given if isinstance(given, Mapping) else {"value": given}
-    for key in own:
-        if key not in ("value", "source", "unsure"):
-            raise unknown(
-                f"key of the paper's number of {where}", str(key), ("value", "source", "unsure")
-            )
-    value, source = own.get("value"), own.get("source", s["source"])
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
+    keys = paper if isinstance(paper, Mapping) else {"value": paper}
+    known = ("value", "source", "unsure")
+    for key in keys:
+        if key not in known:
+            raise unknown(f"key of the paper's number of {where}", str(key), known)
+    value, source = keys.get("value"), keys.get("source", settings["source"])
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
         raise InputError(f"{where}: the paper's number is {value!r}, expected a number.")
     if not (isinstance(source, str) and source.strip()):
         raise InputError(
             f"{where}: the paper's number {value} has no source. Name paper and table in `source`."
         )
-    unsure = own.get("unsure", s["unsure"])
+    unsure = keys.get("unsure", settings["unsure"])
     if not isinstance(unsure, bool):
         raise InputError(f"{where}: unsure = {unsure!r}, expected True or False.")
     return Paper(float(value), source, unsure)

@@ -1,4 +1,5 @@
-"""Figures beside a table: learning curves of its runs, and a metric against what a network costs.
+"""Figures of a table: learning curves of its runs, and a metric against the cost of a network.
+
 Needs matplotlib.
 """
 
@@ -17,32 +18,20 @@ DPI = 100
 
 
 def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[Path]:
-    """Error on the evaluated split over epochs: a panel for each column, a line for each row's run,
-    a band for its seeds.
+    """Draws the error on the evaluated split over epochs.
+
+    There is a panel for each column, a line for the run of each row, and a band from the lowest to
+    the highest seed.
+
+    Args:
+      experiment: which one.
+      runs: its runs by reference.
+      path: of the file.
 
     Returns:
-      the file, or nothing where no run has been evaluated yet.
+      the path, or nothing if no run has been evaluated yet.
     """
-    panels: dict[str, dict[str, Run]] = {}
-    for table in experiment.tables:
-        for cell in table.entries():
-            run = None if isinstance(cell, Gap) else runs[cell.reference]
-            if run is not None and run.workdir.metrics.exists():
-                lines = panels.setdefault(_title(table, cell), {})
-                if run.identity not in {r.identity for r in lines.values()}:
-                    lines[cell.row] = run
-    panels = {
-        title: {row: run for row, run in lines.items() if len(_errors(run)[0])}
-        for title, lines in panels.items()
-    }
-    drawn: list[set[str]] = [
-        set()
-    ]  # runs of one panel; a table of other metrics of them needs no further one
-    for title, lines in list(panels.items()):
-        own = {run.identity for run in lines.values()}
-        if any(own <= others for others in drawn):
-            del panels[title]
-        drawn.append(own)
+    panels = _panels(experiment, runs)
     if not panels:
         return []
     from matplotlib import colormaps
@@ -50,7 +39,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
 
     figure, axes = _canvas(len(panels))
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
-        many = len(lines) > 6  # of which a legend would hide the lines
+        many = len(lines) > 6  # a legend inside the axes would hide the lines
         palette = colormaps["tab10" if len(lines) <= 10 else "tab20"]
         axis.set_prop_cycle(color=palette.colors)  # pyrefly: ignore
         for row, run in lines.items():
@@ -58,7 +47,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
             (line,) = axis.plot(epoch, error.mean(axis=1), label=row)
             low, high = error.min(axis=1), error.max(axis=1)
             axis.fill_between(epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color())
-        axis.set(title=_wrapped(title), xlabel="epoch", ylabel="error %", yscale="log")
+        axis.set(title=_wrap(title), xlabel="epoch", ylabel="error %", yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
@@ -68,34 +57,63 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
     return [path]
 
 
-def _title(table: Table, cell: Cell | Gap) -> str:
-    """The table's, with the column's name where columns are other runs and not other metrics of the
-    same.
+def _panels(experiment: Experiment, runs: Mapping[str, Run]) -> dict[str, dict[str, Run]]:
+    """The evaluated runs of each panel, by the panel's title and the row's name.
+
+    A run has one line in a panel. A panel without a run that earlier panels lack is left out: its
+    table has other metrics of the same runs.
     """
+    panels: dict[str, dict[str, Run]] = {}
+    for table in experiment.tables:
+        for cell in table.entries():
+            run = None if isinstance(cell, Gap) else runs[cell.reference]
+            if run is not None and run.workdir.metrics.exists():
+                lines = panels.setdefault(_title(table, cell), {})
+                if run.identity not in {r.identity for r in lines.values()}:
+                    lines[cell.row] = run
+    drawn: list[set[str]] = [set()]
+    new_panels = {}
+    for title, lines in panels.items():
+        lines = {row: run for row, run in lines.items() if len(_errors(run)[0])}
+        identities = {run.identity for run in lines.values()}
+        if not any(identities <= earlier for earlier in drawn):
+            new_panels[title] = lines
+        drawn.append(identities)
+    return new_panels
+
+
+def _title(table: Table, cell: Cell | Gap) -> str:
+    """The table's title; with the column's name if columns are different runs."""
     row = [c for c in table.entries() if c.row == cell.row and isinstance(c, Cell)]
-    apart = len({c.reference for c in row}) == len(row)
-    names = [table.title, cell.column if apart else ""]
+    different_runs = len({c.reference for c in row}) == len(row)
+    names = [table.title, cell.column if different_runs else ""]
     return ", ".join(name for name in names if name)
 
 
 def _errors(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs, from 1, and the error rate of each seed there in %."""
+    """Evaluated epochs [e], from 1, and the error rate of each seed in % [e, s]."""
     rows = [row for row in read_rows(run.workdir) if row.get("kind") != "train"]
     rows = [row for row in rows if {"epoch", "accuracy"} <= row.keys()]
     epoch = np.array([row["epoch"] + 1 for row in rows])
-    # An error of zero has no place on a logarithmic axis.
     error = 100 - 100 * np.array([row["accuracy"] for row in rows])
-    return epoch, np.maximum(error, 1e-3)
+    return epoch, np.maximum(error, 1e-3)  # a logarithmic axis cannot show 0
 
 
 def against(experiment: Experiment, entries: Sequence[list[Entry]], out: Path) -> list[Path]:
-    """For each table that asks for it: the metric against a fact of the runs, such as bytes; a line
-    for each row.
+    """Draws the metric against a fact of the runs, such as bytes, for tables with `against`.
+
+    Args:
+      experiment: which one.
+      entries: the numbers of each table.
+      out: directory of the files.
+
+    Returns:
+      the files.
     """
-    drawn = []
-    for place, (table, own) in enumerate(zip(experiment.tables, entries, strict=True)):
+    files = []
+    for index, (table, its_entries) in enumerate(zip(experiment.tables, entries, strict=True)):
         rows: dict[str, list[Entry]] = {}
-        for e in own:
+        for e in its_entries:
             if table.against and isinstance(e.cell, Cell) and table.against in e.facts:
                 rows.setdefault(e.cell.row, []).append(e)
         if not rows:
@@ -108,23 +126,24 @@ def against(experiment: Experiment, entries: Sequence[list[Entry]], out: Path) -
             y = [e.mean for e in points]
             axis.errorbar(x, y, spread, marker="o", capsize=3, label=row)
         first = next(iter(rows.values()))[0].cell
-        metric = f"{first.metric} ({first.unit})" if isinstance(first, Cell) else ""
-        axis.set(xlabel=table.against, ylabel=metric, xscale="log")
-        axis.set_title(_wrapped(table.title))
+        metric = first.metric if isinstance(first, Cell) else ""
+        unit = f" ({first.unit})" if first.unit else ""
+        axis.set(xlabel=table.against, ylabel=metric + unit, xscale="log")
+        axis.set_title(_wrap(table.title))
         axis.legend(fontsize="small")
-        path = out / f"{experiment.name}-{table.against}{place or ''}.png"
+        path = out / f"{experiment.name}-{table.against}{index or ''}.png"
         figure.savefig(path, dpi=DPI)
-        drawn.append(path)
-    return drawn
+        files.append(path)
+    return files
 
 
-def _wrapped(title: str) -> str:
-    """In lines that fit above an axis."""
+def _wrap(title: str) -> str:
+    """The title in lines that fit above the axes."""
     return textwrap.fill(title, 48)
 
 
 def _canvas(panels: int):
-    """A figure with so many axes, at most three in a line, drawn without a display."""
+    """A figure that needs no display, and its axes, at most three in a line."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,5 +1,7 @@
-"""What a table would run, and how long that may take: from finished runs of the same config, or of
-the same row, as published, or by budget.
+"""What a table would run, and an estimate of the time.
+
+The estimate comes from finished runs of the same config or the same row, from published results, or
+from the budget.
 """
 
 import os
@@ -19,37 +21,47 @@ def lines(
     root: os.PathLike | str,
     published: Mapping[str, Any],
 ) -> list[str]:
-    """What would run, a line each and one for all, and for how long by what is known, also from the
-    content of a published file.
+    """A line for each run with its estimate, and a line with the sum.
+
+    Args:
+      todo: what would run.
+      runs: all runs of the experiment by reference.
+      root: directory of all runs.
+      published: content of the experiment's published results.
     """
-    told, total, unknown = [], 0.0, 0
+    text, total, unknown = [], 0.0, 0
     for run in todo:
-        seconds, why = _estimate(run, runs, root, published)
-        begun = ", goes on" if run.workdir.metrics.exists() else ""
+        seconds, source = _estimate(run, runs, root, published)
+        resumed = ", resumed" if run.workdir.metrics.exists() else ""
         if seconds is None:
             unknown += 1
-            told.append(f"{run.reference}{begun}: {why}")
+            text.append(f"{run.reference}{resumed}: {source}")
         else:
             total += seconds
-            told.append(f"{run.reference}{begun}: {_minutes(seconds)} ({why})")
-    more = f", and {unknown} runs of unknown length" if unknown else ""
-    return [*told, f"{len(todo)} runs to do, one at a time {_minutes(total)}{more}"]
+            text.append(f"{run.reference}{resumed}: {duration(seconds)} ({source})")
+    rest = f", and {unknown} runs of unknown length" if unknown else ""
+    return [*text, f"{len(todo)} runs to do, one at a time {duration(total)}{rest}"]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as text: in minutes from two minutes on."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _estimate(
     run: Run, runs: Mapping[str, Run], root: os.PathLike | str, published: Mapping[str, Any]
 ) -> tuple[float | None, str]:
-    """Seconds that the whole run may take, and how we know."""
+    """Seconds that a run may take from its beginning, None if unknown; and the source of that."""
+    name = _without_seeds(run.workdir.path.name)
+    same_config = [d for d in _directories(root) if _without_seeds(d.path.name) == name]
     rows = {cell.row for cell in run.cells}
-    others = {r.identity: r for r in runs.values()}.values()
-    alike = _but_seeds(run.workdir.path.name)
-    same = [d for d in _directories(root) if _but_seeds(d.path.name) == alike]
-    near = [r.workdir for r in others if rows & {cell.row for cell in r.cells}]
-    for there, why in ((same, "the same config"), (near, "its row")):
-        found = [seconds for d in there if (seconds := _seconds_of_one(d)) is not None]
-        if found:
-            mean = sum(found) / len(found)
-            return mean * run.config.seeds, f"from finished runs of {why}"
+    distinct = {r.identity: r for r in runs.values()}.values()
+    same_row = [r.workdir for r in distinct if rows & {cell.row for cell in r.cells}]
+    for workdirs, source in ((same_config, "the same config"), (same_row, "its row")):
+        times = [s for workdir in workdirs if (s := _seconds_per_seed(workdir)) is not None]
+        if times:
+            mean = sum(times) / len(times)
+            return mean * run.config.seeds, f"from finished runs of {source}"
     for entry in published.get("runs", {}).values():
         if entry["identity"] == run.identity and entry["seconds"] is not None:
             return entry["seconds"], "as published"
@@ -61,11 +73,11 @@ def _estimate(
 
 def _directories(root: os.PathLike | str) -> list[Workdir]:
     path = Path(root)
-    return [Workdir(own) for own in sorted(path.iterdir())] if path.is_dir() else []
+    return [Workdir(child) for child in sorted(path.iterdir())] if path.is_dir() else []
 
 
-def _seconds_of_one(workdir: Workdir) -> float | None:
-    """What a finished run took for each of its seeds."""
+def _seconds_per_seed(workdir: Workdir) -> float | None:
+    """None if the run is not finished, or does not record it."""
     try:
         result = workdir.read("result.json")
         return result["seconds"] / len(result["seeds"])
@@ -73,10 +85,6 @@ def _seconds_of_one(workdir: Workdir) -> float | None:
         return None
 
 
-def _but_seeds(name: str) -> str:
-    """The name of a run's directory without what it says of seeds."""
+def _without_seeds(name: str) -> str:
+    """The name of a run directory without its argument `seeds`."""
     return re.sub(r"(?<=[-,])seeds=\d+,?", "", name).rstrip("-,")
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,6 +1,4 @@
-"""The numbers of a table: each cell's mean and spread over seeds, beside the paper's number. NumPy
-alone.
-"""
+"""The numbers of a table: mean and spread of each cell over seeds. NumPy only."""
 
 import dataclasses
 import math
@@ -9,48 +7,57 @@ from typing import Any
 
 import numpy as np
 
-from kd.metrics.limits import at_least, at_most
+from kd.metrics.intervals import at_least, at_most
 from kd.tables.results import Result
 from kd.tables.table import Cell, Gap, Table
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A cell with its numbers. `values` is empty where the run is missing."""
+    """A cell with its numbers.
+
+    Attributes:
+      cell: which one.
+      values: one for each seed; empty if the run is missing.
+      mean: over seeds.
+      std: over seeds, with n - 1 degrees of freedom; None for n = 1.
+      error: standard error of the mean.
+      paper: the paper's number.
+      unsure: True if the paper's number could not be verified.
+      facts: of the run, such as `seconds`.
+    """
 
     cell: Cell | Gap
     values: Sequence[float]
     mean: float = math.nan
-    std: float | None = None  # over seeds, with n - 1 degrees of freedom; None for n = 1
-    error: float | None = None  # standard error of the mean
+    std: float | None = None
+    error: float | None = None
     paper: float | None = None
     unsure: bool = False
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def held_out(self) -> bool:
-        """Whether it was measured on held-out training images (`config.holdout`) and not on the
-        test set.
-        """
+        """True if it was measured on held-out training images (`config.holdout`)."""
         return self.facts.get("split", "test") != "test"
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's, None where either is missing or the paper's is unsure."""
-        known = self.values and self.paper is not None and not self.unsure
-        return self.mean - self.paper if known else None  # pyrefly: ignore
+        """Mean minus the paper's number; None if either is missing or the paper's is unsure."""
+        if not self.values or self.paper is None or self.unsure:
+            return None
+        return self.mean - self.paper
 
     @property
     def marked(self) -> bool:
-        """Whether the difference exceeds two standard errors of our mean."""
-        known = self.difference is not None and self.error is not None
-        return known and abs(self.difference) > 2 * self.error  # pyrefly: ignore
+        """True if the difference exceeds two standard errors of our mean."""
+        if self.difference is None or self.error is None:
+            return False
+        return abs(self.difference) > 2 * self.error
 
     @property
     def met(self) -> bool | None:
-        """Whether the mean is as large, or as small, as was asked for; None where nothing was, or
-        it is missing.
-        """
+        """True if the mean is within the required limits; None without limits or a mean."""
         cell = self.cell
         if not self.values or (cell.at_least is None and cell.at_most is None):
             return None
@@ -60,17 +67,20 @@ class Entry:
 
 
 def measure(table: Table, find: Callable[[Cell], Result | None]) -> list[Entry]:
-    """The table's cells in their order, with their numbers. `find` gives the result of a cell's
-    run, None where missing.
+    """The table's cells in their order, with their numbers.
+
+    Args:
+      table: which one.
+      find: returns the result of a cell's run, None if it is missing.
     """
-    of: dict[tuple[str, str], Entry] = {}
+    entries: dict[tuple[str, str], Entry] = {}
     for cell in table.entries():
         if isinstance(cell, Cell):
-            of[cell.row, cell.column] = _entry(cell, find(cell))
+            entries[cell.row, cell.column] = _entry(cell, find(cell))
         else:
-            parts = [of[c.row, c.column] for c in cell.of]
-            of[cell.row, cell.column] = _gap_entry(cell, parts)
-    return list(of.values())
+            parts = [entries[c.row, c.column] for c in cell.of]
+            entries[cell.row, cell.column] = _gap_entry(cell, parts)
+    return list(entries.values())
 
 
 def _entry(cell: Cell, result: Result | None) -> Entry:
@@ -96,9 +106,9 @@ def _entry(cell: Cell, result: Result | None) -> Entry:
 def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
     """r = (a - b) / (a - c) of means, and its standard error to first order.
 
-    That is the standard error of the mean of u_i = ((1 - r) a_i - b_i + r c_i) / (a - c), whether
-    or not the three are independent in a seed i: a student may have learnt from the teacher of its
-    own seed. It takes the same seeds in all three.
+    That is the standard error of the mean of u_i = ((1 - r) a_i - b_i + r c_i) / (a - c). It holds
+    whether or not the three are independent in a seed i: a student may be distilled from the
+    teacher of its seed. It assumes the same seeds in all three.
     """
     papers = [p.paper for p in parts]
     paper = None if None in papers else _share(*papers)  # pyrefly: ignore

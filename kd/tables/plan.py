@@ -1,5 +1,6 @@
-"""What must be run for a table, and in which order: the cells' runs and, before them, those that
-they build on. Imports no jax.
+"""What must be run for a table, and in which order. Imports no jax.
+
+These are the runs of its cells and, before them, the runs that they need.
 """
 
 import dataclasses
@@ -9,12 +10,12 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kd import config as configs
+import kd.config
 from kd.config import ConfigDict, identity
-from kd.config.teachers import groups_of, spelled
+from kd.config.teachers import complete_groups, groups_of
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
-from kd.tables import derived
+from kd.tables.metric_call import parse
 from kd.tables.table import Cell, Experiment
 
 
@@ -22,80 +23,103 @@ from kd.tables.table import Cell, Experiment
 class Run:
     """A run that cells or other runs need.
 
-    `identity` is a hash of what its config files and those of the runs that it builds on say: what
-    differs from the defaults, so that it stays when a default is added.
+    Attributes:
+      reference: its config, `FILE.py:arguments`.
+      config: content of the config.
+      workdir: its run directory, which may not exist yet.
+      needs: references of the runs that must be finished before it.
+      identity: hash of what its config file and those of the runs that it is trained from set to
+        other values than the defaults. A new default does not change it.
+      teachers: run directories of its teachers, by their index in the teacher's groups.
+      init: run directory that its initial variables come from.
+      cells: that show it; none if it is only a teacher.
     """
 
     reference: str
     config: ConfigDict
     workdir: Workdir
-    needs: tuple[str, ...]  # references of the runs that must be there before it
+    needs: tuple[str, ...]
     identity: str
-    # its teachers' runs, by their place among its groups
-    taught: Mapping[int, Workdir] = dataclasses.field(default_factory=dict)
-    first: Workdir | None = None  # the run that it starts from
-    cells: tuple[Cell, ...] = ()  # that show it; none where it is a teacher alone
+    teachers: Mapping[int, Workdir] = dataclasses.field(default_factory=dict)
+    init: Workdir | None = None
+    cells: tuple[Cell, ...] = ()
 
 
 def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:
     """The runs of an experiment by reference, each after those that it needs.
 
-    Runs that are the same under two names, such as an argument at its default and the same one left
-    out, are one: both names are keys of it.
+    Two references of the same run, such as with a default argument written out and left out, are
+    both keys of one run.
 
     Raises:
-      InputError: a config that cannot be read, with its row; a run directory of another config; a
-        metric that needs validation predictions of a config that keeps none; a paper's number for
-        one that is not evaluated on the test set.
+      InputError: a config cannot be read; a run directory belongs to another config; a metric needs
+        something that the config does not store; or a run on held-out images has a paper's number.
     """
     runs: dict[str, Run] = {}
     for cell in experiment.cells():
         try:
             _add(cell.reference, root, runs, ())
-            metric, config = derived.parse(cell.metric), runs[cell.reference].config
-            if cell.paper and config.holdout:
-                raise InputError(
-                    f"the paper's number {cell.paper.value:g} is of its test set, and "
-                    f"{cell.reference} is evaluated on held-out training images (config.holdout). "
-                    "Leave out one of them."
-                )
-            if metric.needs_validation and not config.validation:
-                raise InputError(
-                    f"{cell.metric} is chosen on validation, and {cell.reference} keeps none: set "
-                    "config.validation."
-                )
-            if metric.needs_export and not config.export:
-                raise InputError(
-                    f"{cell.metric} is of exported files, and {cell.reference} makes none: set "
-                    "config.export."
-                )
+            _check_cell(cell, runs[cell.reference].config)
         except InputError as error:
             raise InputError(f"row {cell.row!r}: {error}") from error
-    return _merged(runs, experiment.cells())
+    return _merge(runs, experiment.cells())
+
+
+def order_of(run: Run, plan: Mapping[str, Run]) -> list[Run]:
+    """The run after all runs that it needs, each once."""
+    order: dict[str, Run] = {}
+    for need in run.needs:
+        order |= {r.reference: r for r in order_of(plan[need], plan)}
+    return [*order.values(), plan[run.reference]]
+
+
+def _check_cell(cell: Cell, config: ConfigDict) -> None:
+    """Raises InputError if the cell cannot be computed from a run of this config."""
+    if cell.paper and config.holdout:
+        raise InputError(
+            f"the paper's number {cell.paper.value:g} is from its test set, and {cell.reference} "
+            "is evaluated on held-out training images (config.holdout). Leave out one of them."
+        )
+    for key in parse(cell.metric).needs:
+        if not config[key]:
+            raise InputError(
+                f"{cell.metric} needs a run with config.{key}: set config.{key} in "
+                f"{cell.reference}."
+            )
 
 
 def _add(
     reference: str, root: os.PathLike | str, runs: dict[str, Run], above: tuple[str, ...]
 ) -> None:
+    """Adds a run after the runs that it needs.
+
+    Args:
+      reference: of the run.
+      root: directory of all runs.
+      runs: to add it to.
+      above: references of the runs that need it.
+
+    Raises:
+      InputError: see `make`; or the run needs itself.
+    """
     if reference in runs:
         return
     if reference in above:
         raise InputError(f"{reference} would be its own teacher, or start from itself.")
-    config = configs.load(reference)
-    # A run in a directory of its own choice is left to `kd run`.
+    config = kd.config.load(reference)
+    # A run whose directory the config names is left to `kd run`.
     groups = enumerate(groups_of(config.teacher))
-    taught = {i: g.config for i, g in groups if g.config and not g.run}
-    first = "" if config.init.run else config.init.config
-    below = [*taught.values(), *([first] if first else [])]
-    needs = tuple(dict.fromkeys([*below, *config.compare.values()]))
+    teachers = {i: group.config for i, group in groups if group.config and not group.run}
+    init = "" if config.init.run else config.init.config
+    sources = [*teachers.values(), *([init] if init else [])]
+    needs = tuple(dict.fromkeys([*sources, *config.compare.values()]))
     for need in needs:
         _add(need, root, runs, (*above, reference))
-    said = _said(config)
-    of_teachers = [runs[teacher].identity for teacher in taught.values()]
-    chain = [said, *(of_teachers or [""])]
-    chain += [runs[first].identity] if first else []
+    teacher_identities = [runs[teacher].identity for teacher in teachers.values()]
+    chain = [_changed_settings(config), *(teacher_identities or [""])]
+    chain += [runs[init].identity] if init else []
     digest = hashlib.sha256(json.dumps(chain, sort_keys=True).encode())
-    workdir = Workdir(configs.default_workdir(reference, root))
+    workdir = Workdir(kd.config.default_workdir(reference, root))
     _check_owner(workdir, config)
     runs[reference] = Run(
         reference,
@@ -103,73 +127,64 @@ def _add(
         workdir,
         needs,
         digest.hexdigest()[:12],
-        {place: runs[teacher].workdir for place, teacher in taught.items()},
-        runs[first].workdir if first else None,
+        {index: runs[teacher].workdir for index, teacher in teachers.items()},
+        runs[init].workdir if init else None,
     )
 
 
-def _said(config: ConfigDict) -> dict[str, Any]:
-    """What of a config's identity is not as by default, by dotted key."""
-    usual, own = _flat(configs.default()), _flat(config)
-    return {k: v for k, v in own.items() if k not in usual or usual[k] != v}
+def _changed_settings(config: ConfigDict) -> dict[str, Any]:
+    """What a config sets to another value than the default, by dotted key."""
+    defaults, settings = _flat(kd.config.default()), _flat(config)
+    return {k: v for k, v in settings.items() if k not in defaults or defaults[k] != v}
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:
-    """The identity of a config by dotted key."""
-    return dict(configs.leaves(identity.identity(config.to_dict())))
+    """The part of a config that identifies a run, by dotted key."""
+    return dict(kd.config.leaves(identity.identity(config.to_dict())))
 
 
-def _merged(runs: Mapping[str, Run], cells: Iterable[Cell]) -> dict[str, Run]:
-    """The same runs, one for each identity: that under the name by which other runs look for it.
+def _merge(runs: Mapping[str, Run], cells: Iterable[Cell]) -> dict[str, Run]:
+    """The same runs, one for each identity, by the reference under which other runs look for it.
 
-    Where they look for it under two names, `kd run` keeps two directories, and the second is
-    planned, too, as a run of no cell.
+    If other runs look for it under two references, `kd run` uses two directories. The second one is
+    then planned, too, as a run without cells.
     """
     needed = {need for run in runs.values() for need in run.needs}
-    chosen: dict[str, Run] = {}
+    by_identity: dict[str, Run] = {}
     for run in sorted(runs.values(), key=lambda run: run.reference not in needed):
-        chosen.setdefault(run.identity, run)
-    names = {run.reference for run in chosen.values()}
-    of: dict[str, list[Cell]] = {}
+        by_identity.setdefault(run.identity, run)
+    references = {run.reference for run in by_identity.values()}
+    cells_of: dict[str, list[Cell]] = {}
     for cell in cells:
-        of.setdefault(runs[cell.reference].identity, []).append(cell)
-    full = {
-        identity: dataclasses.replace(run, cells=tuple(of.get(identity, ())))
-        for identity, run in chosen.items()
+        cells_of.setdefault(runs[cell.reference].identity, []).append(cell)
+    merged = {
+        key: dataclasses.replace(run, cells=tuple(cells_of.get(key, ())))
+        for key, run in by_identity.items()
     }
     return {
-        reference: run if reference in needed - names else full[run.identity]
+        reference: run if reference in needed - references else merged[run.identity]
         for reference, run in runs.items()
     }
 
 
 def _check_owner(workdir: Workdir, config: ConfigDict) -> None:
-    """Raises InputError where the directory holds a run of another config, by its first
-    difference.
-    """
+    """Raises InputError if the directory holds a run of another config; names one difference."""
     if not (workdir.path / "config.json").exists():
         return
-    whole = ConfigDict(config.to_dict())
-    whole.teacher = spelled(config.teacher)  # groups are lists, of which keys tell nothing
-    ours, usual = _flat(whole), _flat(configs.default())
-    theirs = dict(configs.leaves(identity.identity(workdir.read("config.json"))))
-    # A run's config spells out the settings of the things that it names; a thing that is not in
-    # ours is a difference.
+    expected = ConfigDict(config.to_dict())
+    expected.teacher = complete_groups(config.teacher)  # lists, which `_flat` keeps
+    ours, defaults = _flat(expected), _flat(kd.config.default())
+    stored = dict(kd.config.leaves(identity.identity(workdir.read("config.json"))))
+    # A stored config includes the default settings of the objects that it names. An object that
+    # ours does not name is a difference.
     extra = [
-        key for key in theirs if key not in ours and f"{key.rpartition('.')[0]}.name" not in ours
+        key for key in stored if key not in ours and f"{key.rpartition('.')[0]}.name" not in ours
     ]
     for key in [*ours, *extra]:
-        here, there = ours.get(key, "absent"), theirs.get(key, usual.get(key, "absent"))
-        if here != there:
+        value = ours.get(key, "absent")
+        stored_value = stored.get(key, defaults.get(key, "absent"))
+        if value != stored_value:
             raise InputError(
-                f"{workdir} belongs to another config: {key} is {there!r} there and {here!r} here. "
-                "Remove it, or give other --runs."
+                f"{workdir} belongs to another config: {key} is {stored_value!r} there and "
+                f"{value!r} here. Remove it, or give other --runs."
             )
-
-
-def steps(run: Run, plan: Mapping[str, Run]) -> list[Run]:
-    """The run after all that it needs, each once."""
-    order: dict[str, Run] = {}
-    for need in run.needs:
-        order |= {r.reference: r for r in steps(plan[need], plan)}
-    return [*order.values(), plan[run.reference]]

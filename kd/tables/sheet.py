@@ -1,15 +1,20 @@
-"""A table as CSV, for programs; see `layout` for people."""
+"""A table as CSV, with every number in full. `layout` has the Markdown for people.
+
+The csv module writes the lines. A library of data frames would add a dependency, and these columns
+would still have to be named and computed: they are all of this file.
+"""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from kd.tables.layout import hardware
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
+from kd.tables.run_facts import hardware
 from kd.tables.table import Cell, Experiment
 
-HEAD = (
+COLUMNS = (
     "table",
     "row",
     "column",
@@ -36,38 +41,45 @@ HEAD = (
 
 
 def text(experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[str, Run]) -> str:
-    """A line for each cell, numbers in full."""
+    """One line for each cell."""
     lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(HEAD)
-    for table, own in zip(experiment.tables, entries, strict=True):
-        for e in own:
-            cell, run = e.cell, [""] * 6
-            is_cell = isinstance(cell, Cell)
-            if isinstance(cell, Cell):
-                reference = plan[cell.reference].reference
-                keys = ("config_hash", "split", "seconds")
-                run = [reference, *(e.facts.get(key) for key in keys)]
-                run += [hardware(e.facts), e.facts.get("git_commit")]
-            writer.writerow(
-                [
-                    table.title,
-                    cell.row,
-                    cell.column,
-                    cell.metric if isinstance(cell, Cell) else "gap",
-                    cell.unit,
-                    e.mean if e.values else "missing",
-                    e.std,
-                    len(e.values) if is_cell else "",
-                    e.error,
-                    e.paper,
-                    int(e.unsure) if e.paper is not None else "",
-                    e.difference,
-                    int(e.marked) if e.difference is not None else "",
-                    "" if e.met is None else int(e.met),
-                    " ".join(f"{v:.10g}" for v in e.values),
-                    cell.paper.source if isinstance(cell, Cell) and cell.paper else "",
-                    *run,
-                ]
-            )
+    writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for table, its_entries in zip(experiment.tables, entries, strict=True):
+        for entry in its_entries:
+            writer.writerow({"table": table.title, **_line(entry, plan)})
     return lines.getvalue()
+
+
+def _line(entry: Entry, plan: Mapping[str, Run]) -> dict[str, Any]:
+    """The values of a cell by column; those left out are empty."""
+    cell = entry.cell
+    line = {
+        "row": cell.row,
+        "column": cell.column,
+        "metric": "gap",
+        "unit": cell.unit,
+        "mean": entry.mean if entry.values else "missing",
+        "std": entry.std,
+        "error": entry.error,
+        "paper": entry.paper,
+        "unsure": None if entry.paper is None else int(entry.unsure),
+        "difference": entry.difference,
+        "marked": None if entry.difference is None else int(entry.marked),
+        "met": None if entry.met is None else int(entry.met),
+        "values": " ".join(f"{v:.10g}" for v in entry.values),
+    }
+    if not isinstance(cell, Cell):
+        return line
+    facts = entry.facts
+    return line | {
+        "metric": cell.metric,
+        "n": len(entry.values),
+        "source": cell.paper.source if cell.paper else None,
+        "config": plan[cell.reference].reference,
+        "config_hash": facts.get("config_hash"),
+        "split": facts.get("split"),
+        "seconds": facts.get("seconds"),
+        "hardware": hardware(facts),
+        "commit": facts.get("git_commit"),
+    }

@@ -1,6 +1,4 @@
-"""What an experiment's tables are made of: cells, each with its run, its metric and the paper's
-number. See `experiment`.
-"""
+"""Data of an experiment's tables: cells with a run, a metric and the paper's number."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,7 +7,13 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Paper:
-    """A number of the paper and where in it."""
+    """A number of a paper.
+
+    Attributes:
+      value: the number.
+      source: paper and table.
+      unsure: True if the number could not be verified.
+    """
 
     value: float
     source: str
@@ -18,7 +22,7 @@ class Paper:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A number of the table: a metric of a run, beside the paper's."""
+    """A metric of a run, and the paper's number. `kd.tables.settings` describes the settings."""
 
     row: str
     column: str
@@ -35,13 +39,22 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """Row and column."""
         return f"{self.row}, {self.column}" if self.column else self.row
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """The share (a - b) / (a - c) of three cells' means: how much of the gap from a to c is closed
-    by b.
+    """The share (a - b) / (a - c) of three cells' means: how much of the gap from a to c b closes.
+
+    Attributes:
+      row: its name.
+      column: its name.
+      of: the cells a, b, c.
+      at_least: required minimum.
+      at_most: required maximum.
+      digits: after the decimal point.
+      unit: none.
     """
 
     row: str
@@ -55,8 +68,15 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows and columns in their order; a pair that has no cell is one that the paper does not have
-    either.
+    """Rows and columns in their order; not every pair of them has a cell.
+
+    Attributes:
+      title: printed above it.
+      note: printed below it.
+      rows: their names.
+      columns: their names.
+      cells: by row and column.
+      against: key of the runs' facts, such as "bytes", to plot the metric against; "" for no plot.
     """
 
     title: str
@@ -64,7 +84,7 @@ class Table:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: dict[tuple[str, str], Cell | Gap]
-    against: str = ""  # fact of the runs, such as "bytes", to plot the metric against
+    against: str = ""
 
     def entries(self) -> Iterator[Cell | Gap]:
         """Its cells, row by row."""
@@ -76,13 +96,21 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The tables of one experiment file."""
+    """The tables of an experiment file.
 
-    name: str  # FILE, or FILE-arguments
+    Attributes:
+      name: FILE, or FILE-arguments.
+      title: printed above the tables.
+      note: printed below the title.
+      tables: in their order.
+      published: path of its published results, which may not exist.
+    """
+
+    name: str
     title: str
     note: str
     tables: tuple[Table, ...]
-    published: Path  # where its published results are or would be
+    published: Path
 
     def cells(self) -> list[Cell]:
         """All cells that are a metric of a run."""

@@ -1,29 +1,28 @@
-"""How stored logits are kept small: whole, as float16, or the largest few with the exact
-normaliser.
-"""
+"""How cached logits are stored: float32, float16, or the k largest with the exact normaliser."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 type Stored = dict[str, Array]
-"""`logits` [..., c]; or of the k largest: `classes` uint16 [..., k], `log_p` float16 [..., k], and,
+"""`logits` [..., c]. Or of the k largest: `classes` uint16 [..., k], `log_p` float16 [..., k], and,
 float32 [...], `rest`, the log of the probability of all other classes together, and `total`, the
 log-sum-exp of all logits.
 """
 
-WHOLE = ("float32", "float16")
+ALL_LOGITS = ("float32", "float16")
+"""Precisions that store every logit."""
 
 
 def encode(logits: Float[Array, "... c"], precision: str) -> Stored:
     """Logits as they are stored.
 
     Args:
-      logits: of any leading axes.
+      logits: with any leading axes.
       precision: float32, float16, or topK such as top16: K logits, relative to the log-sum-exp,
         which is computed before anything is rounded.
     """
-    if precision in WHOLE:
+    if precision in ALL_LOGITS:
         return {"logits": logits.astype(precision)}
     logits = logits.astype(jnp.float32)
     k = min(int(precision[3:]), logits.shape[-1])
@@ -41,15 +40,13 @@ def encode(logits: Float[Array, "... c"], precision: str) -> Stored:
 
 
 def decode(stored: Stored, num_classes: int) -> Float[Array, "... c"]:
-    """Logits, float32. What the k largest leave of the probability is the same for all other
-    classes.
-    """
+    """Logits, float32. The probability that the k largest leave is spread evenly over the rest."""
     if "logits" in stored:
         return stored["logits"].astype(jnp.float32)
     classes, log_p = stored["classes"].astype(jnp.int32), stored["log_p"]
     others = max(num_classes - classes.shape[-1], 1)
     each = (stored["rest"] - jnp.log(float(others)))[..., None]
     filled = jnp.broadcast_to(each, (*each.shape[:-1], num_classes))
-    known = log_p.astype(jnp.float32)
-    whole = jnp.put_along_axis(filled, classes, known, axis=-1, inplace=False)
-    return whole + stored["total"][..., None]
+    largest = log_p.astype(jnp.float32)
+    all_log_p = jnp.put_along_axis(filled, classes, largest, axis=-1, inplace=False)
+    return all_log_p + stored["total"][..., None]

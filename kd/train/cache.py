@@ -1,14 +1,13 @@
-"""What trained networks say about the training images, asked once and stored, valid where images
-are augmented.
+"""Cache of teacher logits on the training set, one entry per augmented view.
 
 What augmentation does to an image depends on the seed, the epoch and the image alone. Where its
-epochs repeat, every `config.teacher.cache_window` of them, a network has only so many views to
-speak about: answers are [s, m, w, n, ...] of s students, m networks, w epochs and n images. Without
+epochs repeat, every `config.teacher.cache_window` of them, a network sees a limited number of
+views: the logits are [s, m, w, n, ...] for s students, m networks, w epochs and n images. Without
 augmentation there is one view, the same for all students: [m, 1, n, ...].
 
-A cache is a directory with `cache.json`, which says what it was made of, and a file of arrays for
-each seed, so that other runs of the same teacher share it and one that was cut off goes on with the
-next seed.
+A cache is a directory with `cache.json`, which says what it was computed from, and a file of arrays
+for each seed. Runs with the same teacher share it, and an interrupted run continues with the next
+seed.
 """
 
 import hashlib
@@ -31,33 +30,33 @@ from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.init import state_key
-from kd.runs.record import Progress
+from kd.runs.progress import Progress
 from kd.teachers.codec import encode
 from kd.train.program import seed_keys
 from kd.types import PyTree
 
-type Ask = Callable[[jax.Array, int], dict[str, np.ndarray]]
-"""`ask(key, epoch)`: what all networks say about all images in that epoch of a student with that
-key, each [m, n, ...].
+type EpochLogits = Callable[[jax.Array, int], dict[str, np.ndarray]]
+"""`epoch_logits(key, epoch)`: logits of all networks on all images, as that epoch of a student with
+that key shows them, encoded, [m, n, ...].
 """
 
 
 def precision(config: ConfigDict) -> str:
-    """How answers are stored; "" where none are."""
+    """How logits are stored, see `kd.teachers.codec`; "" without a cache."""
     cache = config.teacher.cache
     return "float32" if cache is True else cache or ""
 
 
 def window(config: ConfigDict) -> int:
-    """Epochs of views that there are to store, 1 where all are the same.
+    """Number of epochs whose views are cached, 1 where all epochs show the same.
 
     Raises:
-      InputError: they do not repeat, or a batch shows two of each image.
+      InputError: the epochs do not repeat, or a batch shows two views of each image.
     """
     if config.second_view:
         raise InputError(
             f"config.teacher.cache: second_view = {config.second_view!r} shows the teacher two "
-            "views of each image, and answers are about one. Leave one of the two out."
+            "views of each image, and the cache holds one. Leave one of the two out."
         )
     if not config.augment:
         return 1
@@ -71,32 +70,25 @@ def window(config: ConfigDict) -> int:
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError where a teacher cannot be asked once, as far as the config tells: before
-    one is trained.
-    """
-    if not precision(config):
-        return
-    if config.teacher.name == "ema":
-        raise InputError(
-            "config.teacher.cache: a mean of the student's own weights changes with every update, "
-            "so that it cannot be asked once. Leave cache out."
-        )
-    window(config)
+    """Raises InputError for a cache that the config makes impossible, before training."""
+    if precision(config):
+        window(config)
 
 
 def per_seed(config: ConfigDict) -> bool:
-    """Whether each student has answers of its own."""
+    """Whether each student has cached logits of its own views."""
     return bool(precision(config) and config.augment)
 
 
 def facts(config: ConfigDict, weights: str, data: str) -> dict[str, Any]:
-    """Content of `cache.json`: all that answers depend on but the seed; of jax because another
-    version may draw other views.
+    """Content of `cache.json`: all that the logits depend on except the seed.
+
+    Includes the version of jax, as another one may draw other views.
 
     Args:
       config: of the run.
-      weights: fingerprint of the networks.
-      data: of the training images.
+      weights: hash of the networks.
+      data: hash of the training images.
     """
     return {
         "teacher": weights,
@@ -109,23 +101,30 @@ def facts(config: ConfigDict, weights: str, data: str) -> dict[str, Any]:
     }
 
 
-def make_ask(
-    each: Callable[[PyTree, PyTree, Any], Any],
+def make_epoch_logits(
+    apply: Callable[[PyTree, PyTree, Any], Any],
     variables: PyTree,
     config: ConfigDict,
     dataset: Dataset,
     place: Sharding,
-) -> Ask:
-    """Asks networks `each(variables [m, ...], (), batch) -> logits [m, b, c]`.
+) -> EpochLogits:
+    """Evaluates networks on the training set.
+
+    Args:
+      apply: `apply(variables [m, ...], (), batch) -> logits [m, b, c]`.
+      variables: of the networks, [m, ...].
+      config: of the run.
+      dataset: of the run.
+      place: of images and logits on the devices.
 
     Raises:
-      InputError: pictures that are decoded as they are needed.
+      InputError: images that are decoded from files during training.
     """
     image = dataset.train.image
     if isinstance(image, Pictures):
         raise InputError(
-            "config.teacher.cache: pictures that are decoded as they are needed are cropped anew "
-            "in each epoch. Leave it out."
+            "config.teacher.cache: images that are decoded during training are cropped anew in "
+            "each epoch. Leave it out."
         )
     augment = make_augment(config.augment, dataset.mean, dataset.std)
     n, size = len(image), min(config.eval_batch_size, len(image))
@@ -135,10 +134,10 @@ def make_ask(
     def batch(variables: PyTree, images: Any, key: Any, epoch: Any, first: Any) -> Any:
         index = jnp.minimum(first + jnp.arange(size), n - 1)
         examples = {"image": images[index], "index": index, "epoch": epoch}
-        logits = each(variables, (), augment(state_key(key), examples))
+        logits = apply(variables, (), augment(state_key(key), examples))
         return encode(logits, precision(config))
 
-    def ask(key: jax.Array, epoch: int) -> dict[str, np.ndarray]:
+    def epoch_logits(key: jax.Array, epoch: int) -> dict[str, np.ndarray]:
         parts = [
             jax.device_get(batch(variables, images, key, jnp.int32(epoch), jnp.int32(i)))
             for i in range(0, n, size)
@@ -147,85 +146,92 @@ def make_ask(
             name: np.concatenate([part[name] for part in parts], axis=1)[:, :n] for name in parts[0]
         }
 
-    return ask
+    return epoch_logits
 
 
-def answers(
-    ask: Ask, config: ConfigDict, made: Mapping[str, Any], run: epath.Path, name: str
+def load_or_compute(
+    epoch_logits: EpochLogits,
+    config: ConfigDict,
+    facts: Mapping[str, Any],
+    run: epath.Path,
+    name: str,
 ) -> dict[str, np.ndarray]:
-    """All answers, read from the cache as far as they are there, else asked for, and written where
-    `config.teacher.cache` says so.
+    """Logits for all views: read from the cache, else computed, and stored if the config says so.
 
     Args:
-      ask: asks about one epoch.
+      epoch_logits: computes those of one epoch.
       config: of the run.
-      made: from `facts`.
-      run: directory of the teacher's run, in which caches lie where `config.teacher.cache_dir`
-        names no other place.
-      name: of this group of networks among several, a directory in that place; "" for the only one.
+      facts: from `facts`.
+      run: directory of the teacher's run, which holds the cache unless `config.teacher.cache_dir`
+        names another.
+      name: subdirectory of `cache_dir` for this group of networks, see `names`.
 
     Raises:
-      InputError: the cache there was made of something else, or is damaged.
+      InputError: the cache was computed from something else, or is damaged.
     """
-    there = None
+    directory = None
     if config.teacher.cache is not True and jax.process_count() == 1:
-        text = json.dumps(made, sort_keys=True)
-        key = f"{made['precision']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        own = config.teacher.cache_dir
-        there = epath.Path(own) / name if own else run / "outputs" / key
-        _claim(there, made)
+        text = json.dumps(facts, sort_keys=True)
+        key = f"{facts['precision']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        cache_dir = config.teacher.cache_dir
+        directory = epath.Path(cache_dir) / name if cache_dir else run / "outputs" / key
+        _claim(directory, facts)
     seeds = range(config.seed, config.seed + config.seeds)
     if not per_seed(config):
-        return _of_seed(ask, config, there, "all", seeds[0])
-    each = [_of_seed(ask, config, there, f"seed{i}", i) for i in seeds]
-    return {part: np.stack([one[part] for one in each]) for part in each[0]}
+        return _of_seed(epoch_logits, config, directory, "all", seeds[0])
+    students = [_of_seed(epoch_logits, config, directory, f"seed{i}", i) for i in seeds]
+    return {part: np.stack([logits[part] for logits in students]) for part in students[0]}
 
 
 def _of_seed(
-    ask: Ask, config: ConfigDict, there: epath.Path | None, name: str, seed: int
+    epoch_logits: EpochLogits,
+    config: ConfigDict,
+    directory: epath.Path | None,
+    name: str,
+    seed: int,
 ) -> dict[str, np.ndarray]:
-    """Answers [m, w, n, ...] for one student."""
-    file = None if there is None else there / f"{name}.npz"
+    """Logits [m, w, n, ...] for one student."""
+    file = None if directory is None else directory / f"{name}.npz"
     if file is not None and file.exists():
         return _read(file)
     key, epochs = seed_keys(seed, 1)[0], window(config)
-    progress = Progress(f"asking the teacher, {name}", epochs, 0)
-    found = []
+    progress = Progress(f"logits of the teacher, {name}", epochs, 0)
+    computed = []
     for epoch in range(epochs):
-        found.append(ask(key, epoch))
+        computed.append(epoch_logits(key, epoch))
         progress.update(epoch + 1)
-    whole = {part: np.stack([one[part] for one in found], axis=1) for part in found[0]}
+    arrays = {part: np.stack([logits[part] for logits in computed], 1) for part in computed[0]}
     if file is not None:
         temporary = file.parent / f".{name}.{os.getpid()}.part"
         with temporary.open("wb") as out:
-            np.savez(out, **whole)  # pyrefly: ignore
+            np.savez(out, **arrays)  # pyrefly: ignore
         temporary.replace(file)
-    return whole
+    return arrays
 
 
-def _claim(there: epath.Path, made: Mapping[str, Any]) -> None:
-    """Makes the directory this cache's. Raises InputError where it is one of something else."""
-    path = there / "cache.json"
+def _claim(directory: epath.Path, facts: Mapping[str, Any]) -> None:
+    """Makes the directory a cache with these facts. Raises InputError if it is another one."""
+    path = directory / "cache.json"
     if not path.exists():
-        if there.exists() and any(not p.name.startswith(".") for p in there.iterdir()):
+        if directory.exists() and any(not p.name.startswith(".") for p in directory.iterdir()):
             raise InputError(
-                f"{there} holds files and no cache.json: not a cache. Give another "
+                f"{directory} holds files and no cache.json: not a cache. Give another "
                 "config.teacher.cache_dir."
             )
-        there.mkdir(parents=True, exist_ok=True)
-        temporary = there / f".cache.json.{os.getpid()}.part"
-        temporary.write_text(json.dumps(made, indent=2) + "\n")
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary = directory / f".cache.json.{os.getpid()}.part"
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
         temporary.replace(path)
         return
     try:
-        theirs = json.loads(path.read_text())
+        stored = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}. Remove {there}.") from error
-    differ = [key for key in made if theirs.get(key) != made[key]]
+        raise InputError(f"{path} is damaged: {error}. Remove {directory}.") from error
+    differ = [key for key in facts if stored.get(key) != facts[key]]
     if differ:
-        which = ", ".join(f"{k} {theirs.get(k)!r}, here {made[k]!r}" for k in differ)
+        which = ", ".join(f"{k} {stored.get(k)!r}, here {facts[k]!r}" for k in differ)
         raise InputError(
-            f"{there}: the cache was made with another {' and '.join(differ)} ({which}). Give "
+            f"{directory}: the cache was made with another {' and '.join(differ)} ({which}). Give "
             "another config.teacher.cache_dir, or remove it."
         )
 
@@ -235,9 +241,10 @@ def _read(file: epath.Path) -> dict[str, np.ndarray]:
         with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file} cannot be read: {error}. Remove it: it is made again.") from error
+        message = f"{file} cannot be read: {error}. Remove it: it is computed again."
+        raise InputError(message) from error
 
 
 def names(count: int) -> Sequence[str]:
-    """Names of the caches of so many groups, see `answers`."""
+    """Names of the caches of so many groups, see `load_or_compute`."""
     return [""] if count == 1 else [f"group{i}" for i in range(count)]

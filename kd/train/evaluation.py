@@ -1,6 +1,4 @@
-"""How a run is judged: logits on the images that are kept for that, and metrics of them beside the
-teacher's.
-"""
+"""Evaluation of a run: logits on its evaluated splits, and metrics against the teacher's."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,61 +12,76 @@ from kd.config import ConfigDict
 from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
-from kd.devices import mesh as sharding
 from kd.devices import precision
-from kd.metrics import reference
-from kd.metrics import scores as metrics
+from kd.devices.mesh import replicated, to_devices
+from kd.metrics import scores
+from kd.metrics.reference import per_student
 from kd.predict import make_logits
 from kd.step import make_eval
+from kd.teachers.reduction import reference_logits
 from kd.train import placement
 from kd.train.streaming import Evaluated
-from kd.train.teacher import Taught
+from kd.train.teacher import RunTeacher
 from kd.types import Augment, DistillState, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Judges the networks of a run on its evaluated images, which are the split `test` here even
-    where training images are held out.
+    """Evaluates a run's networks on the split `test`, which may be held-out training images.
+
+    Attributes:
+      logits: `logits(variables, split="test") -> [s, n, c]`.
+      label: of the split, [n].
+      reference: the teacher's logits, [n, c] or [m, n, c]; None without trained networks.
+      student_variables: see `kd.teachers.kind.Kind`.
     """
 
-    logits: Callable[..., np.ndarray]  # variables, name of a split -> [s, n, c]
-    label: np.ndarray  # [n]
-    target: np.ndarray | None  # the teacher's logits, see `_target`
-    own: Callable[[PyTree], PyTree] | None  # see `kd.train.teacher.Taught`
+    logits: Callable[..., np.ndarray]
+    label: np.ndarray
+    reference: np.ndarray | None
+    student_variables: Callable[[PyTree], PyTree] | None
 
     def __call__(self, state: DistillState) -> dict[str, list[float]]:
         """Metrics of all students, see `scores`."""
-        return self.scores(self.logits(state.student), self.mean_logits(state))
+        return self.scores(self.logits(state.student), self.teacher_logits(state))
 
-    def mean_logits(self, state: DistillState) -> np.ndarray | None:
-        """Logits [s, n, c] of teachers that follow their students; None where there are none."""
-        return None if self.own is None else self.logits(self.own(state.teacher))
+    def teacher_logits(self, state: DistillState) -> np.ndarray | None:
+        """Logits [s, n, c] of variables in the teachers' states; None where there are none."""
+        if self.student_variables is None:
+            return None
+        return self.logits(self.student_variables(state.teacher))
 
-    def scores(self, logits: np.ndarray, means: np.ndarray | None = None) -> dict[str, list[float]]:
-        """Metrics of logits [s, n, c], a list over seeds of each; over all peers where there are
-        some.
+    def scores(
+        self, logits: np.ndarray, teacher_logits: np.ndarray | None = None
+    ) -> dict[str, list[float]]:
+        """Metrics of logits [s, n, c]: a list over seeds, or over all peers of cohorts.
 
-        Logits of teachers that follow their students have an accuracy and nll of their own,
-        `teacher_accuracy`, `teacher_nll`.
+        With logits of the teachers' states, these are the reference, and have metrics
+        `teacher_accuracy` and `teacher_nll`.
         """
-        if means is not None:
-            own = metrics.evaluate(means, self.label, None)
-            teacher = {f"teacher_{name}": values for name, values in own.items()}
-            return metrics.evaluate(logits, self.label, means) | teacher
-        target = self.target
-        if target is not None:
-            target = reference.beside(target, len(logits))
-        return metrics.evaluate(logits, self.label, target)
+        if teacher_logits is not None:
+            metrics = scores.evaluate(teacher_logits, self.label, None)
+            of_teacher = {f"teacher_{name}": values for name, values in metrics.items()}
+            return scores.evaluate(logits, self.label, teacher_logits) | of_teacher
+        reference = self.reference
+        if reference is not None:
+            reference = per_student(reference, len(logits))
+        return scores.evaluate(logits, self.label, reference)
 
 
 def make_evaluation(
-    config: ConfigDict, dataset: Dataset, student: nn.Module, taught: Taught, how: str, mesh: Mesh
+    config: ConfigDict,
+    dataset: Dataset,
+    student: nn.Module,
+    teacher: RunTeacher,
+    how: str,
+    mesh: Mesh,
 ) -> Evaluation:
-    """Puts the images on the devices and asks the teacher about those that are evaluated; `how` is
-    the way over the seeds.
+    """Puts the evaluated images on the devices and computes the teacher's logits on them.
+
+    `how` says how to go over the seeds, see `kd.devices.vectorize.map_stacked`.
     """
-    place = sharding.replicated(mesh)
+    place = replicated(mesh)
     normalize = make_normalize(dataset.mean, dataset.std)
     splits = {"test": dataset.test, "validation": dataset.validation}
     images = {name: _put(split.image, place) for name, split in splits.items() if split}
@@ -78,33 +91,32 @@ def make_evaluation(
     return Evaluation(
         lambda variables, split="test": logits(variables, images[split]),
         dataset.test.label,
-        _target(taught, normalize, config, images["test"], place),
-        taught.own,
+        _reference(teacher, normalize, config, images["test"], place),
+        teacher.student_variables,
     )
 
 
 def _put(image: np.ndarray | Pictures, place: Sharding) -> jax.Array | Evaluated:
-    """A split's images on the devices, or what decodes pictures as they are asked for."""
+    """A split's images on the devices, or an object that decodes images from files when needed."""
     if isinstance(image, Pictures):
         return Evaluated(image, place)
-    return sharding.to_devices(image, place)
+    return to_devices(image, place)
 
 
-def _target(
-    taught: Taught,
+def _reference(
+    teacher: RunTeacher,
     normalize: Augment,
     config: ConfigDict,
-    test: jax.Array | Evaluated,
+    images: jax.Array | Evaluated,
     place: Sharding,
 ) -> np.ndarray | None:
-    """The teacher's logits on the evaluated split, see `kd.metrics.reference.of_members`."""
-    if not taught.groups:
+    """The teacher's logits on images, see `kd.teachers.reduction.reference_logits`."""
+    if not teacher.stacks:
         return None
-    found = []
-    for group in taught.groups:
-        evaluate = make_eval(group.model, normalize)
-        evaluate = precision.evaluation(evaluate, config.precision)
-        size = config.eval_batch_size
-        logits = make_logits(evaluate, size, group.how, place, group.spread)
-        found.append(logits(group.variables, test))
-    return reference.of_members(np.concatenate(found), taught.shares, config.teacher)
+    members = []
+    for stack in teacher.stacks:
+        evaluate = precision.evaluation(make_eval(stack.model, normalize), config.precision)
+        evaluate = make_logits(evaluate, config.eval_batch_size, stack.how, place, stack.spread)
+        members.append(evaluate(stack.variables, images))
+    logits, weights = np.concatenate(members), teacher.member_weights
+    return reference_logits(logits, weights, teacher.reduce, teacher.paired)

@@ -27,31 +27,30 @@ from kd.weights import convert
 def import_run(
     checkpoint: Path | str, model: str, out: Path | str, data: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Writes the run directory `out`, as if the network had been trained by a run that is now
-    finished.
+    """Writes the run directory `out`, as if a run that is now finished had trained the network.
 
-    Where the data set is not prepared on this machine it holds the weights alone: `evaluate`, which
-    the same call and a run that names it as its teacher come to, finishes it once the data are
-    there.
+    If the data set is not prepared on this machine, the directory has only the weights, without an
+    evaluation. The same call, or a run that names the directory as its teacher, evaluates it once
+    the data set is prepared.
 
     Args:
-      checkpoint: a file that `kd.weights.convert.read` takes.
+      checkpoint: a file that `kd.weights.convert.read` reads.
       model: `FAMILY.NAME`, or NAME where that is unique.
-      out: the directory; it must not exist yet, or hold this import without its evaluation. It is
-        made only if all went well.
-      data: section `data` of a config: what the network was trained for. It is evaluated on the
-        test split, and taken to have been trained with this set's normalisation.
+      out: the directory; it must not exist, or contain this import without its evaluation. It
+        appears only once everything has succeeded.
+      data: section `data` of a config: the data that the network was trained on. The network is
+        evaluated on its test split, with its normalisation.
 
     Returns:
-      The content of `result.json`; `imported` says which file, with its sha256. None where the data
-      set is not there.
+      The content of `result.json`, whose `imported` names the file and its sha256; None if the data
+      set is not prepared.
 
     Raises:
-      InputError: `out` is there; no such checkpoint, or of another network; classes or image size
-        that are not the data's.
+      InputError: `out` exists; there is no such checkpoint, or it is of another network; the
+        classes or the image size are not those of the data.
     """
     out = Path(out)
-    if out.exists() and (Workdir(out).finished or not waits(Workdir(out))):
+    if out.exists() and (Workdir(out).finished or not awaits_evaluation(Workdir(out))):
         raise InputError(f"{out} exists already. Give another --out, or remove it.")
     variables, origin = convert.import_checkpoint(checkpoint, model)
     config = build.spell_out(
@@ -72,7 +71,7 @@ def import_run(
         workdir.claim(config.to_dict(), {"teacher": {}, "imported": origin})
         return _evaluated_if_possible(workdir)
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed at the end: whatever stops this, no directory passes for a run that is not one.
+    # Renamed at the end: an interrupted import leaves no directory that looks like a run.
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         building.chmod(0o755)
@@ -88,18 +87,18 @@ def import_run(
     return result
 
 
-def waits(workdir: Workdir) -> bool:
+def awaits_evaluation(workdir: Workdir) -> bool:
     """Whether the directory holds imported weights that have not been evaluated."""
-    there = (workdir.path / "origin.json").exists() and not workdir.finished
-    return there and "imported" in workdir.read("origin.json")
+    started = (workdir.path / "origin.json").exists() and not workdir.finished
+    return started and "imported" in workdir.read("origin.json")
 
 
 def evaluate(workdir: Workdir) -> dict[str, Any]:
-    """Finishes the run of imported weights: their predictions and `result.json`, which it returns.
+    """Evaluates a run of imported weights: writes predictions and `result.json`, which it returns.
 
     Raises:
       MissingData: the data set is not prepared on this machine.
-      InputError: its classes or the size of its images are not the network's.
+      InputError: its classes or the size of its images are not those of the network.
     """
     origin = workdir.read("origin.json")["imported"]
     stored = ConfigDict(workdir.read("config.json"))
@@ -107,15 +106,15 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
     name, classes = config.data.name, build.make_data(config).num_classes
     if origin["num_classes"] != classes:
         raise InputError(
-            f"{origin['checkpoint']}: the network knows {origin['num_classes']} classes, data set "
-            f"{name} has {classes}. Give its own with --data."
+            f"{origin['checkpoint']}: the network has {origin['num_classes']} classes, data set "
+            f"{name} has {classes}. Name the network's data set with --data."
         )
     dry_run(config)
     channels = build.make_data(config).train.image.shape[-1]
-    if channels != 3:  # what the importer builds its networks for
+    if channels != 3:  # the importer builds networks for 3 channels
         raise InputError(
-            f"{origin['checkpoint']}: the network looks at images of 3 channels, those of data set "
-            f"{name} have {channels}. Give its own with --data."
+            f"{origin['checkpoint']}: the network expects images of 3 channels, those of data set "
+            f"{name} have {channels}. Name the network's data set with --data."
         )
     setup = prepare(config)
     like = jax.tree.map(
@@ -125,7 +124,7 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
     logits = setup.evaluation.logits(load_student(workdir.checkpoints, like))
     label = setup.evaluation.label
     result = describe(setup, logits) | {"imported": origin}
-    # Of its training nothing is known.
+    # Nothing is known about its training.
     result |= {"epochs": None, "steps": None, "seeds": [0]}
 
     def finish() -> None:

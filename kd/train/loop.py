@@ -35,7 +35,7 @@ class Saves(Protocol):
 
 @runtime_checkable
 class Shows(Protocol):
-    """What a person sees: `kd.runs.record.Progress`."""
+    """What a person sees: `kd.runs.progress.Progress`."""
 
     def update(self, step: int, **values: float) -> None: ...
 

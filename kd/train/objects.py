@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kd import teachers
 from kd.config import ConfigDict
 from kd.data.arrays import dataset_of
 from kd.data.augment import make_normalize
@@ -21,8 +22,8 @@ from kd.objective import PerTeacher, Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.predict import Networks
-from kd.teachers import ensemble as teachers
-from kd.train.teacher import Members, Taught
+from kd.teachers import reduction
+from kd.train.teacher import RunTeacher, Stack
 from kd.types import Batch, Outputs, PyTree, Teacher
 
 
@@ -71,7 +72,7 @@ def networks_of(teacher: Any) -> Networks | None:
 
 def make_teacher(
     teacher: Any, dataset: Dataset, config: ConfigDict, reduce: str = "probs"
-) -> Taught:
+) -> RunTeacher:
     """The teacher of `kd.distill`.
 
     Args:
@@ -91,9 +92,9 @@ def make_teacher(
       InputError: another kind of object, or shapes that do not fit the data.
     """
     if teacher is None:
-        return Taught(teachers.none(), ())
+        return RunTeacher(teachers.none(), ())
     if isinstance(teacher, Teacher):
-        return Taught(teacher, ())
+        return RunTeacher(teacher, ())
     networks = networks_of(teacher)
     if networks is not None:
         return _ensemble(networks, dataset, config, reduce)
@@ -114,7 +115,7 @@ def make_teacher(
     )
 
 
-def _ensemble(networks: Networks, dataset: Dataset, config: ConfigDict, reduce: str) -> Taught:
+def _ensemble(networks: Networks, dataset: Dataset, config: ConfigDict, reduce: str) -> RunTeacher:
     """All networks of a run, as members."""
     ours = dict(
         num_classes=dataset.num_classes,
@@ -132,17 +133,19 @@ def _ensemble(networks: Networks, dataset: Dataset, config: ConfigDict, reduce: 
     image = jnp.zeros((1, *networks.shape), jnp.float32)
     forward = lambda v, x: networks.model.apply(v, x, train=False)
     how = fastest_method(forward, tree_index(networks.variables, 0), image)
-    groups = (Members(networks.model, networks.variables, how),)
+    stacks = (Stack(networks.model, networks.variables, how),)
     weights = (1 / len(networks),) * len(networks)
     if len(networks) == 1:
         only = tree_index(networks.variables, 0)
-        return Taught(teachers.frozen(model), only, groups, weights)
+        return RunTeacher(teachers.frozen(model), only, stacks, weights)
     ensemble = teachers.ensemble(model, reduce, how, None, weights)
-    each = (None,) if reduce == "each" else ()
-    return Taught(ensemble, networks.variables, groups, weights, each=each)
+    lifted = (None,) if reduction.find(reduce).lifts else ()
+    return RunTeacher(
+        ensemble, networks.variables, stacks, weights, lifted_weights=lifted, reduce=reduce
+    )
 
 
-def _module(model: Any, variables: PyTree, dataset: Dataset, config: ConfigDict) -> Taught:
+def _module(model: Any, variables: PyTree, dataset: Dataset, config: ConfigDict) -> RunTeacher:
     """One network with its variables."""
     model = adapt(model, "the teacher's network")
     stacked = jax.tree.map(lambda x: jnp.asarray(x)[None], variables)
@@ -157,7 +160,7 @@ def _module(model: Any, variables: PyTree, dataset: Dataset, config: ConfigDict)
     return _ensemble(networks, dataset, config, "probs")
 
 
-def _function(function: Callable, dataset: Dataset, config: ConfigDict) -> Taught:
+def _function(function: Callable, dataset: Dataset, config: ConfigDict) -> RunTeacher:
     """A function images -> logits: traced into the step, or evaluated once."""
     shape = tuple(dataset.train.image.shape[1:])
     try:
@@ -176,7 +179,7 @@ def _function(function: Callable, dataset: Dataset, config: ConfigDict) -> Taugh
         outputs = function(batch["image"])
         return outputs if isinstance(outputs, Outputs) else Outputs(outputs)
 
-    return Taught(Teacher(apply), ())
+    return RunTeacher(Teacher(apply), ())
 
 
 def _evaluate(function: Callable, dataset: Dataset, batch_size: int = 1000) -> np.ndarray:
@@ -192,7 +195,7 @@ def _evaluate(function: Callable, dataset: Dataset, batch_size: int = 1000) -> n
 
 def _stored(
     logits: np.ndarray, dataset: Dataset, config: ConfigDict, reduce: str, what: str
-) -> Taught:
+) -> RunTeacher:
     """Logits of the training images, [n, c] or [m, n, c]."""
     n, c = len(dataset.train.label), dataset.num_classes
     if logits.shape[-2:] != (n, c) or logits.ndim not in (2, 3):
@@ -211,13 +214,14 @@ def _stored(
     stored = {"logits": jnp.asarray(logits, jnp.float32)[..., None, :, :]}  # one epoch of views
     cached = teachers.cached(c)
     if logits.ndim == 2:
-        return Taught(cached, stored)
+        return RunTeacher(cached, stored)
     m = len(logits)
-    each = (None,) if reduce == "each" else ()
-    return Taught(teachers.ensemble(cached, reduce, "vmap", None, (1 / m,) * m), stored, each=each)
+    ensemble = teachers.ensemble(cached, reduce, "vmap", None, (1 / m,) * m)
+    lifted = (None,) if reduction.find(reduce).lifts else ()
+    return RunTeacher(ensemble, stored, lifted_weights=lifted)
 
 
-def make_objective(objective: Any, teacher: Taught, lonely: bool = False) -> Any:
+def make_objective(objective: Any, teacher: RunTeacher, lonely: bool = False) -> Any:
     """The objective of `kd.distill`.
 
     Args:
@@ -232,7 +236,7 @@ def make_objective(objective: Any, teacher: Taught, lonely: bool = False) -> Any
         objective = alone if lonely else {"ce": (0.1, CE()), "kd": (0.9, KD(4.0))}
     if not isinstance(objective, Mapping):
         return objective
-    terms, weights = {}, {}
+    terms, weights, lifted = {}, {}, teacher.lifted_weights
     for term, value in objective.items():
         try:
             weights[term], module = value
@@ -241,7 +245,7 @@ def make_objective(objective: Any, teacher: Taught, lonely: bool = False) -> Any
                 f"objective[{term!r}] must be a pair (weight, module), such as (0.9, "
                 f"kd.objectives.KD(4.0)), not {value!r}."
             ) from None
-        terms[term] = PerTeacher(module, teacher.each[0]) if teacher.each else module
+        terms[term] = PerTeacher(module, lifted[0]) if lifted else module
     if not terms:
         raise InputError("objective is empty: the student has nothing to learn.")
     return Weighted(terms, weights)

@@ -14,7 +14,7 @@ from kd.data.augment import make_augment
 from kd.data.base import Dataset
 from kd.runs.workdir import Workdir
 from kd.train.plan import Plan
-from kd.train.teacher import Taught, make_teacher
+from kd.train.teacher import RunTeacher, make_teacher
 from kd.types import Augment
 
 
@@ -29,7 +29,7 @@ class Parts:
     dataset: Dataset
     student: nn.Module
     objective: nn.Module  # view -> (loss, {term: value}), such as `kd.objective.Weighted`
-    teacher: Taught
+    teacher: RunTeacher
     optimizer: optax.GradientTransformation
     augment: Augment
 
@@ -52,7 +52,7 @@ def make_parts(config: ConfigDict, teachers: Sequence[Workdir], mesh: Mesh) -> P
         dataset=dataset,
         student=build.make_model(config.student.to_dict(), dataset.num_classes),
         objective=build.make_objective(
-            config.objective.to_dict(), teacher.each, plan.steps_per_epoch, config.epochs
+            config.objective.to_dict(), teacher.lifted_weights, plan.steps_per_epoch, config.epochs
         ),
         teacher=teacher,
         optimizer=build.make_tx(config, plan.steps_per_epoch),

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kd.config.identity import fingerprint as config_hash
+from kd.config.identity import config_hash
 from kd.models import cost
 from kd.models.peers import peers, variables_of
 from kd.runs.environment import hardware
 from kd.runs.lineage import WEIGHTS
-from kd.runs.networks import fingerprint
+from kd.runs.networks import weights_hash
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 from kd.train.setup import Setup
@@ -32,7 +32,7 @@ def origin(setup: Setup) -> dict[str, Any]:
     if "groups" in teacher:
         teacher["groups"] = [without_paths(group) for group in teacher["groups"]]
     dataset = setup.parts.dataset
-    data = fingerprint({"train": dataset.train, "test": dataset.test})
+    data = weights_hash({"train": dataset.train, "test": dataset.test})
     start = {"init": setup.start.origin["weights"]} if setup.start.origin else {}
     return {"teacher": teacher, "data": data, **start}
 
@@ -45,7 +45,7 @@ def predictions(setup: Setup, state: DistillState) -> dict[str, np.ndarray]:
     """
     evaluation = setup.evaluation
     arrays = {"logits": evaluation.logits(state.student), "label": evaluation.label}
-    if (means := evaluation.mean_logits(state)) is not None:
+    if (means := evaluation.teacher_logits(state)) is not None:
         arrays["teacher_logits"] = means
     if (k := len(peers(setup.parts.student))) > 1:
         arrays["peers"] = np.asarray(k)
@@ -103,7 +103,7 @@ def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) 
     return {
         "split": setup.split,
         "examples": len(dataset.test.label),
-        "evaluated": fingerprint(dataset.test),
+        "evaluated": weights_hash(dataset.test),
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         "epochs": config.epochs,
         "steps": setup.plan.steps,

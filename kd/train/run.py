@@ -21,15 +21,15 @@ from kd.config import ConfigDict
 from kd.devices import processes
 from kd.errors import InputError
 from kd.runs import lineage
-from kd.runs.networks import fingerprint, workdir_of, workdirs_of_teachers
+from kd.runs.networks import weights_hash, workdir_of, workdirs_of_teachers
 from kd.runs.summary import Runs
 from kd.runs.workdir import Workdir
 from kd.train import cache, imported, result
 from kd.train.checks import dry_run
+from kd.train.members import check_teachers
 from kd.train.session import train_run
 from kd.train.setup import Setup, prepare
 from kd.train.sources import Source, Sources, require, sources_of
-from kd.train.teacher import check_teachers
 
 
 def run_all(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Runs:
@@ -129,7 +129,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     state, figures = train_run(setup, workdir)
     arrays = result.predictions(setup, state)
     content = result.describe(setup, arrays["logits"], arrays.get("teacher_logits"))
-    content["weights"] = fingerprint(state.student)
+    content["weights"] = weights_hash(state.student)
     processes.write(lambda: result.write(setup, workdir, state, arrays, content, figures))
 
 

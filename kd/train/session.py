@@ -9,7 +9,8 @@ from jax.sharding import Sharding
 from kd.devices import processes
 from kd.runs.checkpoint import Checkpoints
 from kd.runs.environment import Spent
-from kd.runs.record import Progress, Record
+from kd.runs.progress import Progress
+from kd.runs.record import Record
 from kd.runs.workdir import Workdir
 from kd.train.loop import train
 from kd.train.profile import Profile

@@ -29,7 +29,7 @@ from kd.train.parts import Parts, make_parts, make_plan
 from kd.train.plan import Plan
 from kd.train.program import make_order, make_update, make_updates, seed_keys, trace
 from kd.train.streaming import Batches
-from kd.train.teacher import Members, Taught
+from kd.train.teacher import RunTeacher, Stack
 from kd.train.warm_start import Start, make_start
 from kd.types import Augment, Batch, DistillState, PyTree
 
@@ -93,7 +93,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     inputs = _put_inputs(config, parts, plan, mesh)
     network = precision.network(parts.student, config.precision)
     init = make_init(network, parts.objective, teacher.teacher, parts.optimizer, parts.augment)
-    init_all = jax.jit(_init_all(init, plan, teacher.apiece), out_shardings=state_sharding)
+    init_all = jax.jit(_init_all(init, plan, teacher.per_student), out_shardings=state_sharding)
     shapes = jax.eval_shape(init_all, inputs.keys, inputs.frozen, inputs.first_examples, {})
     optim.check_decay(config.optimizer.to_dict(), shapes.params)
     warm = make_start(config, start, dataset, shapes, replicated)
@@ -146,7 +146,7 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
     tables = class_tables(label, parts.dataset.num_classes)
     keys = seed_keys(config.seed, config.seeds)
     tables, label, keys = sharding.to_devices((tables, label, keys), replicated)
-    frozen = {"teacher": parts.teacher.weights, "tables": tables}
+    frozen = {"teacher": parts.teacher.frozen, "tables": tables}
     if isinstance(image, Pictures):
         batches = Batches(
             image,
@@ -187,7 +187,7 @@ def _make_updates(
 ) -> Callable:
     """The compiled updates for batches of `size` examples."""
     teacher = parts.teacher
-    place = placement.choose(config, mesh, size, teacher.spread, teacher.apiece)
+    place = placement.choose(config, mesh, size, teacher.spread, teacher.per_student)
     step = make_step(
         precision.network(parts.student, config.precision),
         parts.objective,
@@ -199,7 +199,7 @@ def _make_updates(
     )
     step = precision.training(step, config.precision)
     step = alternate(step, parts.student, teacher.teacher)
-    update = make_update(step, size, how, teacher.apiece, place.read)
+    update = make_update(step, size, how, teacher.per_student, place.read)
     return make_updates(update, size, plan.steps_per_call, loop, place.compile, pictures)
 
 
@@ -261,7 +261,11 @@ def _init_all(init: Callable, plan: Plan, per_student: bool) -> Callable:
 
 
 def _fastest_loops(
-    config: ConfigDict, student: nn.Module, teacher: Taught, shapes: DistillState, dataset: Dataset
+    config: ConfigDict,
+    student: nn.Module,
+    teacher: RunTeacher,
+    shapes: DistillState,
+    dataset: Dataset,
 ) -> tuple[str, str]:
     """(transform over seeds, loop over updates): as the config says, or the fastest here."""
     image = jax.ShapeDtypeStruct((1, *dataset.train.image.shape[1:]), jnp.float32)
@@ -280,12 +284,12 @@ def _fastest_loops(
     return how, loop
 
 
-def _teachers_convolve(teacher: Taught, image: jax.ShapeDtypeStruct) -> bool:
+def _teachers_convolve(teacher: RunTeacher, image: jax.ShapeDtypeStruct) -> bool:
     """True if a member has convolutions and runs on a CPU."""
 
-    def slow(group: Members) -> bool:
-        forward = lambda v, x: group.model.apply(v, x, train=False)
-        member = jax.eval_shape(lambda members: tree_index(members, 0), group.variables)
+    def slow(stack: Stack) -> bool:
+        forward = lambda v, x: stack.model.apply(v, x, train=False)
+        member = jax.eval_shape(lambda members: tree_index(members, 0), stack.variables)
         return loops_are_slow(forward, member, image)
 
-    return any(slow(group) for group in teacher.groups)
+    return any(slow(stack) for stack in teacher.stacks)

@@ -47,7 +47,7 @@ def sources_of(config: ConfigDict, root: os.PathLike | str) -> Sources:
 def require(source: Source) -> None:
     """Raises InputError if the run does not exist and no config says how to train it."""
     key, config, workdir = source
-    if not (config or workdir.finished or imported.waits(workdir)):
+    if not (config or workdir.finished or imported.awaits_evaluation(workdir)):
         raise InputError(
             f"{key}.run: {workdir} is no finished run, and {key}.config does not say how to make "
             "it."

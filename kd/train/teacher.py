@@ -1,9 +1,7 @@
-"""The teacher of a run, made from finished runs: its members chosen, checked, placed on the
-devices, or asked once.
-"""
+"""Builds a run's teacher: loads and shards members of finished runs, or their cached logits."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,173 +11,157 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from kd.build import make_data, make_model
+from kd import teachers
+from kd.build import make_model
 from kd.config import ConfigDict
-from kd.config.teachers import Group, groups_of, known_size, shares
+from kd.config.teachers import groups_of, member_weights
 from kd.data.base import Dataset
-from kd.devices import mesh as sharding
 from kd.devices import precision
+from kd.devices.mesh import replicated, to_devices
 from kd.devices.vectorize import fastest_method, map_stacked, tree_index
-from kd.errors import InputError
 from kd.runs.lineage import WEIGHTS, weights_of
-from kd.runs.networks import check_fit, fingerprint, load_trained, workdirs_of_teachers
+from kd.runs.networks import check_fit, load_networks, weights_hash
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
-from kd.teachers import ensemble
-from kd.train import cache, placement
+from kd.teachers import kind, reduction
+from kd.train import cache
+from kd.train.members import check_sizes, place_members
 from kd.types import PyTree, Teacher
 
 
-class Members(NamedTuple):
-    """Members of one architecture, to evaluate them."""
+class Stack(NamedTuple):
+    """Members of one architecture with stacked variables, to evaluate them."""
 
     model: nn.Module
     variables: PyTree  # [m, ...]
     how: str  # over the members
-    spread: Callable | None = None  # them over devices, see `kd.devices.mesh.shard_members`
+    spread: Callable | None = None  # over devices, see `kd.devices.mesh.shard_members`
 
 
-class Taught(NamedTuple):
-    """A teacher for the step, its weights, and what a run records of it."""
+class RunTeacher(NamedTuple):
+    """A teacher for the step, its arrays, and what a run records of it.
+
+    Attributes:
+      teacher: for `kd.step.make_step`.
+      frozen: its arrays that never change, `frozen["teacher"]`: variables or cached logits.
+      stacks: networks of finished runs, one entry for each group.
+      member_weights: of all members of all groups, of sum one.
+      paired: whether student i learns from member i alone.
+      per_student: whether `frozen` has a leading axis of students.
+      lifted_weights: weights of the members by group where the objective is lifted, see
+        `kd.build.make_objective`.
+      origin: entry `teacher` of `result.json`.
+      student_variables: see `kd.teachers.kind.Kind`.
+      reduce: of the members, see `kd.teachers.reduction`.
+    """
 
     teacher: Teacher
-    weights: PyTree
-    groups: tuple[Members, ...] = ()  # of each run
-    shares: tuple[float, ...] = ()  # what each member counts, over all groups
-    paired: bool = False  # whether student i learns from member i alone
-    apiece: bool = False  # whether each student has weights, or answers, of its own
-    each: tuple[Sequence[float] | None, ...] = ()  # see `kd.build.make_objective`
+    frozen: PyTree
+    stacks: tuple[Stack, ...] = ()
+    member_weights: tuple[float, ...] = ()
+    paired: bool = False
+    per_student: bool = False
+    lifted_weights: tuple[Sequence[float] | None, ...] = ()
     origin: dict[str, Any] | None = None
-    own: Callable[[PyTree], PyTree] | None = None  # variables in its state
+    student_variables: Callable[[PyTree], PyTree] | None = None
+    reduce: str = "probs"
 
     @property
     def spread(self) -> bool:
         """Whether members are spread over the devices."""
-        return any(group.spread for group in self.groups)
+        return any(stack.spread for stack in self.stacks)
 
 
 def make_teacher(
     config: ConfigDict, workdirs: Sequence[Workdir], dataset: Dataset, mesh: Mesh
-) -> Taught:
-    """The teacher of a run, from the finished runs in `workdirs`, one for each group; without any
-    the student's own mean, or none.
+) -> RunTeacher:
+    """The teacher that the config describes.
+
+    Args:
+      config: of the run.
+      workdirs: the finished runs of the teacher's networks, one for each group.
+      dataset: of the run.
+      mesh: its devices.
 
     Raises:
       InputError: members that do not exist or do not divide among devices, pairs that do not match
         the seeds, other classes, inputs or normalisation than the data's, weights that do not fit.
     """
-    section, place = config.teacher, sharding.replicated(mesh)
-    if section.name == "ema":
-        student = make_model(config.student.to_dict(), dataset.num_classes)
-        network = precision.network(student, config.precision)
-        mean = ensemble.ema(network, section.decay)
-        return Taught(mean, (), own=lambda state: state["mean"])
-    if not workdirs:
-        return Taught(ensemble.none(), ())
-    named = groups_of(section)
-    found = []
-    for group, there in zip(named, workdirs, strict=True):
-        check_fit(there.read("result.json"), dataset, f"the teacher in {there}")
-        found.append(load_trained(there, place, group))
-    sizes = [len(trained.members) for trained in found]
-    _check_sizes(config, workdirs[0], sizes)
-    counts = shares(named, sizes)
-    apart, spread = _places(config, named, sizes, mesh)
-    groups, records = [], []
-    for trained, there in zip(found, workdirs, strict=True):
-        stacked = trained.variables
+    teacher_kind = kind.find(config.teacher.name)
+    student = make_model(config.student.to_dict(), dataset.num_classes)
+    network = precision.network(student, config.precision)
+    loaded = _load(config, workdirs, dataset, mesh) if workdirs else None
+    context = kind.Context(network, dataset.num_classes, loaded.teacher if loaded else None)
+    teacher = teacher_kind(context, **teacher_kind.settings(config.teacher.to_dict()))
+    run_teacher = loaded or RunTeacher(teacher, ())
+    return run_teacher._replace(teacher=teacher, student_variables=teacher_kind.student_variables)
+
+
+def _load(
+    config: ConfigDict, workdirs: Sequence[Workdir], dataset: Dataset, mesh: Mesh
+) -> RunTeacher:
+    """The teacher of the networks of finished runs."""
+    section, on_all = config.teacher, replicated(mesh)
+    groups = groups_of(section)
+    trained = []
+    for group, workdir in zip(groups, workdirs, strict=True):
+        check_fit(workdir.read("result.json"), dataset, f"the teacher in {workdir}")
+        trained.append(load_networks(workdir, on_all, group))
+    sizes = [len(networks.members) for networks in trained]
+    check_sizes(config, workdirs[0], sizes)
+    weights = member_weights(groups, sizes)
+    place, spread = place_members(config, groups, sizes, mesh)
+    stacks, records = [], []
+    for networks, workdir in zip(trained, workdirs, strict=True):
         records.append(
             {
-                "run": str(there),
-                "members": trained.members,
-                "weights": fingerprint(stacked),
-                WEIGHTS: weights_of(there),
+                "run": str(workdir),
+                "members": networks.members,
+                "weights": weights_hash(networks.variables),
+                WEIGHTS: weights_of(workdir),
             }
         )
-        how = _how(section.how, trained.model, stacked, dataset)
-        stacked = sharding.to_devices(stacked, apart)
-        groups.append(Members(trained.model, stacked, how, spread))
-    networks = [precision.network(group.model, config.precision) for group in groups]
-    singles = [ensemble.frozen(network) for network in networks]
-    weights = [group.variables for group in groups]
-    apiece = cache.per_seed(config)
+        how = _how(section.how, networks.model, networks.variables, dataset)
+        variables = to_devices(networks.variables, place)
+        stacks.append(Stack(networks.model, variables, how, spread))
     if section.cache:
-        weights = _answers(config, groups, records, dataset, place)
-        singles = [ensemble.cached(dataset.num_classes) for _ in groups]
-        if apiece and section.members == "paired":
-            weights = [_one_each(config, weights[0])]
-        elif apiece:
-            apart = NamedSharding(mesh, P(None, *apart.spec))
-        weights = sharding.to_devices(weights, apart)
-    origin = _origin(records, counts)
-    taught = Taught(
+        frozen = _cached(config, stacks, records, dataset, place, mesh)
+        singles = [teachers.cached(dataset.num_classes) for _ in stacks]
+    else:
+        frozen = [stack.variables for stack in stacks]
+        singles = [
+            teachers.frozen(precision.network(stack.model, config.precision)) for stack in stacks
+        ]
+    paired = section.members == "paired"
+    run_teacher = RunTeacher(
         singles[0],
-        weights[0],
-        tuple(groups),
-        tuple(counts),
-        apiece=apiece or section.members == "paired",
-        origin=origin,
+        frozen[0],
+        tuple(stacks),
+        tuple(weights),
+        paired=paired,
+        per_student=paired or cache.per_seed(config),
+        origin=_origin(records, weights),
+        reduce=section.reduce,
     )
-    if section.members == "paired":
-        return taught._replace(paired=True)
+    if paired:
+        return run_teacher
     if sum(sizes) == 1:
-        first = (slice(None), 0) if apiece else 0
-        return taught._replace(weights=tree_index(weights[0], first))
-    made = [
-        ensemble.Group(single, group.how, spread)
-        for single, group in zip(singles, groups, strict=True)
-    ]
-    each = _by_group(counts, sizes) if section.reduce == "each" else ()
-    if len(made) == 1:
-        teacher = ensemble.ensemble(*made[0][:1], section.reduce, *made[0][1:], counts)
-        return taught._replace(teacher=teacher, each=each)
-    teacher = ensemble.grouped(made, section.reduce, counts)
-    return taught._replace(teacher=teacher, each=each, weights=tuple(weights))
-
-
-def _check_sizes(config: ConfigDict, there: Workdir, sizes: Sequence[int]) -> None:
-    """Raises InputError where students are paired with members and are not as many, or the members
-    to choose among are one.
-    """
-    paired = config.teacher.members == "paired"
-    if paired and sizes[0] != config.seeds:
-        raise InputError(
-            f"config.teacher.members = 'paired' needs as many teachers as seeds: {there} has "
-            f"{sizes[0]}, config.seeds is {config.seeds}."
-        )
-    if config.teacher.reduce == "confidence" and (paired or sum(sizes) == 1):
-        raise InputError(
-            "config.teacher.reduce = 'confidence' weighs several members against one another, and "
-            f"of {there} each student learns from one. Name more, or leave reduce out."
-        )
-
-
-def _places(
-    config: ConfigDict, named: Sequence[Group], sizes: Sequence[int], mesh: Mesh
-) -> tuple[NamedSharding, Callable | None]:
-    """Where the members of every group lie, and what spreads their work; None where each device
-    runs all that it needs.
-    """
-    teacher = mesh.shape["teacher"]
-    if config.teacher.members == "paired" or sum(sizes) == 1:
-        if teacher > 1:
-            raise InputError(
-                f"config.devices.teacher = {teacher}: each student here has one teacher, which is "
-                "not divided. Use config.devices.data."
-            )
-        return sharding.replicated(mesh), None
-    for group, size in zip(named, sizes, strict=True):
-        sharding.member_sharding(mesh, size, group.where)  # refuses
-    apart = sharding.member_sharding(mesh, teacher)
-    # One member that is drawn is run by all devices; where members have devices of their own, all
-    # are run and one is taken.
-    alone = config.teacher.reduce == "random" and teacher == 1
-    spread = sharding.shard_members(mesh) if placement.spreads(config) and not alone else None
-    return apart, spread
+        first = (slice(None), 0) if run_teacher.per_student else 0
+        return run_teacher._replace(frozen=tree_index(frozen[0], first))
+    if reduction.find(section.reduce).lifts:
+        run_teacher = run_teacher._replace(lifted_weights=_by_group(weights, sizes))
+    if len(stacks) == 1:
+        how = stacks[0].how
+        teacher = teachers.ensemble(singles[0], section.reduce, how, spread, weights)
+        return run_teacher._replace(teacher=teacher)
+    pairs = zip(singles, stacks, strict=True)
+    members = [teachers.Group(single, stack.how, spread) for single, stack in pairs]
+    teacher = teachers.grouped(members, section.reduce, weights)
+    return run_teacher._replace(teacher=teacher, frozen=tuple(frozen))
 
 
 def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:
-    """The way over members: as the config says, or the fastest here."""
+    """How to go over members: as the config says, or the fastest on this machine."""
     if how != "auto":
         return how
     image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
@@ -187,74 +169,56 @@ def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:
     return fastest_method(forward, tree_index(stacked, 0), image)
 
 
-def _by_group(counts: Sequence[float], sizes: Sequence[int]) -> tuple[Sequence[float] | None, ...]:
-    """What the members count, by group; None where all are one group and count the same."""
-    if len(sizes) == 1 and len(set(counts)) == 1:
+def _by_group(weights: Sequence[float], sizes: Sequence[int]) -> tuple[Sequence[float] | None, ...]:
+    """The members' weights by group; None for equal weights in a single group."""
+    if len(sizes) == 1 and len(set(weights)) == 1:
         return (None,)
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return tuple(tuple(counts[end - size : end]) for end, size in zip(ends, sizes, strict=True))
+    ends = accumulate(sizes)
+    return tuple(tuple(weights[end - n : end]) for end, n in zip(ends, sizes, strict=True))
 
 
-def _origin(records: Sequence[dict[str, Any]], counts: Sequence[float]) -> dict[str, Any]:
-    """What `result.json` has of the teacher, see `kd.config.teachers.recorded`; shares are left out
-    where all members count the same.
+def _origin(records: Sequence[dict[str, Any]], weights: Sequence[float]) -> dict[str, Any]:
+    """The entry `teacher` of `result.json`, see `kd.config.teachers.recorded`.
+
+    Weights (`shares`) are left out where all are equal.
     """
-    if len(set(counts)) > 1:
+    if len(set(weights)) > 1:
         sizes = [len(record["members"]) for record in records]
-        by_group = _by_group(counts, sizes)
-        records = [{**r, "shares": list(c or ())} for r, c in zip(records, by_group, strict=True)]
+        groups = zip(records, _by_group(weights, sizes), strict=True)
+        records = [{**record, "shares": list(w or ())} for record, w in groups]
     return records[0] if len(records) == 1 else {"groups": list(records)}
 
 
-def _answers(
+def _cached(
     config: ConfigDict,
-    groups: Sequence[Members],
+    stacks: Sequence[Stack],
     records: Sequence[Mapping[str, Any]],
     dataset: Dataset,
     place: NamedSharding,
+    mesh: Mesh,
 ) -> list[PyTree]:
-    """What the members of each group said about the training images, see `kd.train.cache`: arrays
-    [m, ...], or [s, m, ...].
+    """Logits of each group's members on the training set, see `kd.train.cache`.
+
+    Arrays [m, ...] on the devices of the members, or [s, m, ...] where augmentation differs between
+    students. Where students are paired with members, [s, ...]: those of member i for student i.
     """
-    found = []
-    data = fingerprint(dataset.train)
-    for group, record, name in zip(groups, records, cache.names(len(groups)), strict=True):
-        evaluate = precision.evaluation(make_eval(group.model), config.precision)
+    caches = []
+    data = weights_hash(dataset.train)
+    for stack, record, name in zip(stacks, records, cache.names(len(stacks)), strict=True):
+        evaluate = precision.evaluation(make_eval(stack.model), config.precision)
         logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
-        each = map_stacked(logits, group.how, (0, None, None))
-        each = group.spread(each) if group.spread else each
-        ask = cache.make_ask(each, group.variables, config, dataset, place)
-        made = cache.facts(config, record["weights"], data)
+        apply = map_stacked(logits, stack.how, (0, None, None))
+        apply = stack.spread(apply) if stack.spread else apply
+        epoch_logits = cache.make_epoch_logits(
+            apply, stack.variables, config, dataset, replicated(mesh)
+        )
+        facts = cache.facts(config, record["weights"], data)
         run = Workdir(record["run"]).path
-        found.append(cache.answers(ask, config, made, run, name))
-    return found
-
-
-def _one_each(config: ConfigDict, stored: PyTree) -> PyTree:
-    """Of answers [s, m, ...] those of member i to student i alone, where students are paired with
-    members.
-    """
-    own = np.arange(config.seeds)
-    return jax.tree.map(lambda x: x[own, own], stored)
-
-
-def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
-    """Raises InputError for what `make_teacher` would refuse, as far as it is known while teachers
-    are missing.
-    """
-    named, found = groups_of(config.teacher), workdirs_of_teachers(config, root)
-    if all(there.finished for there in found):
-        return
-    dataset, sizes = make_data(config), []
-    for group, there in zip(named, found, strict=True):
-        size = known_size(group)
-        if there.finished:
-            result = there.read("result.json")
-            check_fit(result, dataset, f"the teacher in {there}")
-            networks = len(result["seeds"]) * len(result.get("peers", [1]))
-            size = len(group.indices(networks, there))
-        sizes.append(size)
-    if None not in sizes:
-        _check_sizes(config, found[0], sizes)
-        shares(named, sizes)
-        _places(config, named, sizes, placement.make_mesh(config))
+        caches.append(cache.load_or_compute(epoch_logits, config, facts, run, name))
+    if cache.per_seed(config):
+        if config.teacher.members == "paired":
+            i = np.arange(config.seeds)
+            caches = [jax.tree.map(lambda x: x[i, i], caches[0])]
+        else:
+            place = NamedSharding(mesh, P(None, *place.spec))
+    return to_devices(caches, place)

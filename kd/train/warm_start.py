@@ -22,7 +22,7 @@ from kd.errors import InputError
 from kd.quantize.student import COLLECTION
 from kd.runs.checkpoint import load_some, stored
 from kd.runs.lineage import WEIGHTS, weights_of
-from kd.runs.networks import check_fit, fingerprint
+from kd.runs.networks import check_fit, weights_hash
 from kd.runs.workdir import Workdir
 from kd.types import DistillState, PyTree
 
@@ -130,7 +130,7 @@ def make_start(
             f"config.init.take = {take!r} finds."
         )
     variables = load_some(workdir.checkpoints, like)
-    origin = {"run": str(workdir), "weights": fingerprint(variables), WEIGHTS: weights_of(workdir)}
+    origin = {"run": str(workdir), "weights": weights_hash(variables), WEIGHTS: weights_of(workdir)}
     if count < seeds:
         variables = tree_index(variables, jnp.zeros(seeds, jnp.int32))
     return Start(variables, origin)

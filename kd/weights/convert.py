@@ -1,6 +1,4 @@
-"""Weights trained with PyTorch, as variables of our networks: nothing of them is executed, nothing
-is guessed.
-"""
+"""PyTorch weights as variables of our networks: no code is run and no name is guessed."""
 
 import hashlib
 import importlib
@@ -31,10 +29,12 @@ _LEAVES = {
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The state dict in a `.pth`, `.pt` or `.safetensors` file, as read-only arrays under PyTorch's
-    names.
+    """The state dict of a `.pth`, `.pt` or `.safetensors` file, by PyTorch's names, read-only.
 
-    The contents, not the suffix, say which kind of file it is. Raises InputError for any other.
+    The content decides which format it is, not the suffix.
+
+    Raises:
+      InputError: the file cannot be read, is damaged, or has another format.
     """
     path = Path(path)
     try:
@@ -42,7 +42,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             start = file.read(16)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}.") from error
-    if safetensors.starts(start):
+    if safetensors.matches(start):
         return safetensors.read(path)
     return torch_file.read(path)
 
@@ -54,16 +54,20 @@ def sha256(path: str | Path) -> str:
 
 
 def full_name(model_name: str) -> str:
-    """`FAMILY.NAME` of a network; a bare NAME may stand for it where only one family has it."""
+    """`FAMILY.NAME` of a network, from the full name or from a NAME that only one family has.
+
+    Raises:
+      InputError: no such network, or several families have that name.
+    """
     if "." in model_name:
         registry.find("kd.models", model_name)
         return model_name
     known = registry.known("kd.models")
-    found = [name for name in known if name.partition(".")[2] == model_name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"{model_name!r} is in more than one family: {', '.join(found)}.")
+    matches = [name for name in known if name.partition(".")[2] == model_name]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InputError(f"{model_name!r} is in more than one family: {', '.join(matches)}.")
     raise unknown("model", model_name, known)
 
 
@@ -81,29 +85,29 @@ def from_torch(model_name: str, state_dict: Mapping[str, np.ndarray]) -> dict[st
       `{"params", "batch_stats"}`, float32, for as many classes as the classifier has rows.
 
     Raises:
-      InputError: a name is missing, superfluous, or has another shape; or a weight is not finite.
+      InputError: a name is missing or unexpected, an array has another shape, or a weight is not
+        finite.
     """
     model_name = full_name(model_name)
-    given = {_bare(name): array for name, array in state_dict.items()}
-    given = {k: v for k, v in given.items() if not k.endswith("num_batches_tracked")}
-    names, num_classes = _layout(model_name, given)
+    state = {_bare(name): array for name, array in state_dict.items()}
+    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    names, num_classes = _layout(model_name, state)
     shapes = _shapes(model_name, num_classes)
-    wanted = {names[path]: _torch_shape(leaf.shape) for path, leaf in shapes.items()}
-    _compare(model_name, wanted, given)
-    flat = {path: _convert(names[path], given[names[path]]) for path in shapes}
+    expected = {names[path]: _torch_shape(leaf.shape) for path, leaf in shapes.items()}
+    _compare(model_name, expected, state)
+    flat = {path: _convert(names[path], state[names[path]]) for path in shapes}
     return traverse_util.unflatten_dict(flat)
 
 
 def import_checkpoint(
     path: str | Path, model_name: str
 ) -> tuple[dict[str, PyTree], dict[str, Any]]:
-    """Variables from a checkpoint file, and the record of where they come from.
+    """Variables from a checkpoint file, and the record of their origin.
 
     Returns:
       The variables, and `{"model", "num_classes", "checkpoint", "sha256", "parameters"}` for the
-        run directory: the full
-      name of the network, the name of the file without its directory, and how many numbers are
-        trained.
+      run directory: the full name of the network, its classes, the name of the file without its
+      directory, its digest, and the number of trained parameters.
     """
     variables = from_torch(model_name, read(path))
     params = variables["params"]
@@ -132,23 +136,20 @@ def _shapes(model_name: str, num_classes: int | None) -> dict[tuple[str, ...], A
 
 
 def _layout(
-    model_name: str, given: Mapping[str, np.ndarray]
+    model_name: str, state: Mapping[str, np.ndarray]
 ) -> tuple[dict[tuple[str, ...], str], int | None]:
-    """PyTorch's name of each variable, in the naming scheme that fits `given` best, and the number
-    of classes.
-    """
+    """PyTorch's name of each variable, in the best fitting scheme, and the number of classes."""
     layouts = _layouts(model_name)
-    names = max(layouts, key=lambda layout: len(given.keys() & set(layout.values())))
-    bias = given.get(names["params", "head", "bias"])
+    names = max(layouts, key=lambda layout: len(state.keys() & set(layout.values())))
+    bias = state.get(names["params", "head", "bias"])
     return names, None if bias is None or bias.ndim != 1 else bias.shape[0]
 
 
 def torch_names(model_name: str) -> dict[tuple[str, ...], str]:
-    """PyTorch's name of each variable of a network `FAMILY.NAME`, in the first of the naming
-    schemes that its file knows.
+    """PyTorch's name of each variable of a network `FAMILY.NAME`, in the first scheme of its file.
 
     Raises:
-      InputError: it knows none.
+      InputError: the file has no table `TORCH_NAMES`.
     """
     return _layouts(model_name)[0]
 
@@ -157,7 +158,7 @@ def _layouts(model_name: str) -> list[dict[tuple[str, ...], str]]:
     """PyTorch's name of each variable, in each naming scheme."""
     module = f"kd.models.{model_name.partition('.')[0]}"
     if importlib.util.find_spec(module) is None:
-        module = model_name.rpartition(".")[0]  # a network of the user's own
+        module = model_name.rpartition(".")[0]  # a network by dotted path
     schemes = getattr(importlib.import_module(module), "TORCH_NAMES", None)
     if schemes is None:
         raise InputError(
@@ -188,24 +189,25 @@ def _convert(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _compare(
-    model_name: str, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]
+    model_name: str, expected: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray]
 ) -> None:
-    # Kernels first: they tell the most.
-    wanted = dict(sorted(wanted.items(), key=lambda item: (-len(item[1]), item[0])))
-    both = wanted.keys() & given.keys()
+    """Raises InputError where names or shapes of a state dict are not those of the network."""
+    # Kernels first: they say most about the architecture.
+    expected = dict(sorted(expected.items(), key=lambda item: (-len(item[1]), item[0])))
+    both = expected.keys() & state.keys()
     shapes = [
-        f"{k} is {list(given[k].shape)} in place of {list(wanted[k])}"
-        for k in wanted
-        if k in both and tuple(given[k].shape) != wanted[k]
+        f"{k} is {list(state[k].shape)} in place of {list(expected[k])}"
+        for k in expected
+        if k in both and tuple(state[k].shape) != expected[k]
     ]
     faults = {
-        "missing": [k for k in wanted if k not in both],
-        "not of this network": [k for k in given if k not in both],
+        "missing": [k for k in expected if k not in both],
+        "not of this network": [k for k in state if k not in both],
         "of another shape": shapes,
     }
     if any(faults.values()):
-        told = "; ".join(f"{len(v)} {k}: {_few(v)}" for k, v in faults.items() if v)
-        raise InputError(f"these are not the weights of {model_name}: {told}.")
+        differences = "; ".join(f"{len(v)} {k}: {_few(v)}" for k, v in faults.items() if v)
+        raise InputError(f"these are not the weights of {model_name}: {differences}.")
 
 
 def _few(items: list[str]) -> str:

@@ -1,9 +1,8 @@
-"""Pickles read as data: an interpreter of the opcodes that containers need, in which nothing can be
-called.
+"""Reads pickles as data: an interpreter of the opcodes that containers need, which calls nothing.
 
-Python's own unpickler calls whatever a file names, with arguments of the file's choosing. This one
+Python's own unpickler calls whatever a file names, with arguments that the file chooses. This one
 knows a fixed set of names. Those of PyTorch's tensors become `Tensor` and `Storage`, descriptions
-without contents; others of the set become an `Opaque`, which swallows all that is done to it; any
+without contents; others of the set become an `Opaque`, on which every operation is ignored; any
 other name ends the reading.
 """
 
@@ -18,9 +17,7 @@ from kd.errors import InputError
 
 
 class Storage(NamedTuple):
-    """A run of `size` numbers that the file holds under `key`; what uses it counts from its number
-    `start`.
-    """
+    """A run of `size` numbers of the file, by its `key`; indices count from number `start`."""
 
     dtype: Any
     key: str
@@ -38,7 +35,7 @@ class Tensor(NamedTuple):
 
 
 class Opaque(NamedTuple):
-    """Something that is neither tensor nor container, known by its name alone."""
+    """Something that is neither tensor nor container; only its name is kept."""
 
     name: str
 
@@ -61,12 +58,12 @@ _DTYPES = {
 _STORAGES = {f"{m}.{s}" for m in ("torch", "torch.cuda", "torch.storage") for s in _DTYPES}
 _TENSORS = {"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"}
 _PARAMETERS = {"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"}
-# What optimizers, schedules and logs save beside the weights, by module.
+# What optimizers, schedules and logs save next to the weights, by module.
 _BUILTINS = {"set", "frozenset", "dict", "list", "tuple", "slice", "object"}
 _BUILTINS |= {"bool", "int", "float", "complex", "str", "bytes", "bytearray"}
 _TYPES = {"bool", "uint8", "int8", "int16", "int32", "int64"}
 _TYPES |= {"float16", "bfloat16", "float32", "float64"}
-_BESIDE = {
+_OTHERS = {
     "argparse": {"Namespace"},
     "builtins": _BUILTINS,
     "__builtin__": _BUILTINS,
@@ -80,9 +77,9 @@ _BESIDE = {
     "torch.nn.parameter": {"Buffer", "Parameter"},
     "torch.serialization": {"_get_layout"},
 }
-# And optimizers and schedules themselves, whatever their class: any name in torch.optim.
+# Optimizers and schedules themselves are known, too, whatever their class: all of torch.optim.
 _KNOWN = _STORAGES | _TENSORS | _PARAMETERS
-_KNOWN |= {f"{module}.{name}" for module, names in _BESIDE.items() for name in names}
+_KNOWN |= {f"{module}.{name}" for module, names in _OTHERS.items() for name in names}
 
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _LITERALS = {
@@ -96,9 +93,9 @@ _MARK = Opaque("mark")
 
 
 def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> Any:
-    """The object of the pickle at the file's position, which moves behind it. Sets come as lists.
+    """The object of the pickle at the file's position, which is moved behind it. Sets become lists.
 
-    `storages` gathers all storages by key.
+    `storages` collects all storages by key.
 
     Raises:
       InputError: the pickle names something that is neither a tensor nor a container.
@@ -107,8 +104,8 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> Any:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     push, pop = stack.append, stack.pop
-    for opcode, given, _ in pickletools.genops(file):
-        argument: Any = given
+    for opcode, operand, _ in pickletools.genops(file):
+        argument: Any = operand
         match opcode.name:
             case name if name in _LITERALS:
                 push(argument)
@@ -170,7 +167,7 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> Any:
                 pass
             case name:
                 raise InputError(
-                    f"it uses the pickle opcode {name}, which no checkpoint of PyTorch does"
+                    f"it uses the pickle opcode {name}, which PyTorch's checkpoints do not"
                 )
     raise EOFError("no STOP")
 
@@ -178,14 +175,14 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> Any:
 def _named(name: str) -> Opaque:
     if name not in _KNOWN and not name.startswith("torch.optim."):
         raise InputError(
-            f"it asks for {name[:80]!r}, and only tensors and containers are read. "
-            "A state dict alone can be saved by torch.save(model.state_dict(), path)"
+            f"it refers to {name[:80]!r}, and only tensors and containers are read. "
+            "Save only the state dict, by torch.save(model.state_dict(), path)"
         )
     return Opaque(name)
 
 
 def _call(what: Opaque, arguments: tuple) -> Any:
-    """What `what(*arguments)` would describe."""
+    """What `what(*arguments)` would return, as a description."""
     if what.name in _TENSORS:
         storage, offset, shape, stride = arguments[:4]
         numbers = (offset, *shape, *stride)
@@ -205,8 +202,9 @@ def _call(what: Opaque, arguments: tuple) -> Any:
 
 
 def _storage(pid: tuple) -> Storage:
-    """From the persistent id of PyTorch: what it is, type, key, device, size; in old files a view,
-    (key, start, size).
+    """From PyTorch's persistent id: ("storage", type, key, device, size).
+
+    Old files have a sixth entry, a view: (key, start, size).
     """
     kind, what, key, _, size, *view = pid
     if kind != "storage" or what.name not in _STORAGES or type(size) is not int:
@@ -216,7 +214,7 @@ def _storage(pid: tuple) -> Storage:
 
 
 def _marked(stack: list) -> list:
-    """Takes off the stack what stands above the topmost mark, and the mark."""
+    """Pops what is above the topmost mark, and the mark."""
     items = []
     while (item := stack.pop()) is not _MARK:
         items.append(item)
@@ -234,8 +232,9 @@ def _append(target: list | Opaque, items: list) -> None:
 
 
 def _set(target: dict | Opaque, items: list) -> dict | Opaque:
-    """Keys that are not plain lose their contents: the hash of a tuple a million levels deep would
-    end the process.
+    """Sets keys and values; a key that is not plain becomes an Opaque.
+
+    The hash of a tuple a million levels deep would end the process.
     """
     if isinstance(target, dict):
         for key, value in zip(items[::2], items[1::2], strict=True):

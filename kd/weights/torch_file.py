@@ -1,8 +1,7 @@
-"""The weights in a `.pth` or `.pt` file, read without PyTorch and without running anything that the
-file says.
+"""Reads the weights in a `.pth` or `.pt` file without PyTorch and without running any of its code.
 
-Both formats of `torch.save`: the zip archive (since PyTorch 1.6) and the older run of pickles and
-raw numbers, described in https://docs.pytorch.org/docs/stable/notes/serialization.html and
+Both formats of `torch.save`: the zip archive (since PyTorch 1.6) and the older series of pickles
+and raw numbers, described in https://docs.pytorch.org/docs/stable/notes/serialization.html and
 torch/serialization.py.
 """
 
@@ -25,44 +24,47 @@ _ENTRIES = ("model", "state_dict", "net")
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The state dict in the file: bare, or under `model`, `state_dict` or `net`; what else there
-    is, is skipped.
+    """The state dict of a file: bare, or under `model`, `state_dict` or `net`; the rest is skipped.
 
     Returns:
       Arrays under PyTorch's names, views of read-only memory in the file's types; bfloat16 is that
       of `ml_dtypes`.
 
     Raises:
-      InputError: no such file, a damaged or hostile one, or one that holds something else.
+      InputError: no such file, a damaged or hostile one, or one without a state dict.
     """
     try:
         data = path.read_bytes()
-        whole, storages = _read_zip(data) if data[:2] == b"PK" else _read_legacy(data)
-        return {name: _array(tensor, storages) for name, tensor in _state_dict(whole).items()}
+        checkpoint, storages = _read_zip(data) if data[:2] == b"PK" else _read_legacy(data)
+        return {name: _array(tensor, storages) for name, tensor in _state_dict(checkpoint).items()}
     except InputError as error:
         raise InputError(f"cannot import {path}: {error}.") from error
     except Exception as error:  # whatever damage makes parsers do, the file is at fault
-        kind = "a tar archive; unpack it" if _is_tar(path) else "damaged or none at all"
-        raise InputError(
-            f"cannot import {path}: as a PyTorch checkpoint it is {kind} ({type(error).__name__})."
-        ) from error
+        kind = (
+            "it is a tar archive; unpack it"
+            if _is_tar(path)
+            else "no PyTorch checkpoint, or damaged"
+        )
+        raise InputError(f"cannot import {path}: {kind} ({type(error).__name__}).") from error
 
 
-def _state_dict(whole: Any) -> dict[str, Tensor]:
-    if not isinstance(whole, dict):
-        raise InputError("it holds no dictionary, so no state dict")
-    inner = next((whole[k] for k in _ENTRIES if isinstance(whole.get(k), dict)), whole)
-    if not inner:
+def _state_dict(checkpoint: Any) -> dict[str, Tensor]:
+    if not isinstance(checkpoint, dict):
+        raise InputError("it contains no dictionary, so no state dict")
+    state = next(
+        (checkpoint[k] for k in _ENTRIES if isinstance(checkpoint.get(k), dict)), checkpoint
+    )
+    if not state:
         raise InputError("its state dict is empty")
-    other = [k for k, v in inner.items() if not _is_entry(k, v)]
-    if other and inner is whole:
+    other = [k for k, v in state.items() if not _is_entry(k, v)]
+    if other and state is checkpoint:
         raise InputError(
-            f"no state dict stands in it, neither bare nor under {', '.join(_ENTRIES)}; its "
-            f"entries are {_few(whole)}"
+            f"it contains no state dict, neither bare nor under {', '.join(_ENTRIES)}; its "
+            f"entries are {_few(checkpoint)}"
         )
     if other:
-        raise InputError(f"entries of its state dict are no tensors: {_few(other)}")
-    return inner
+        raise InputError(f"entries of its state dict are not tensors: {_few(other)}")
+    return state
 
 
 def _is_entry(name: Any, value: Any) -> bool:
@@ -78,7 +80,7 @@ def _read_zip(data: bytes) -> tuple[Any, Mapping[str, bytes]]:
     archive = zipfile.ZipFile(io.BytesIO(data))
     pickles = [n for n in archive.namelist() if n.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise InputError("it is a zip archive, but not of PyTorch")
+        raise InputError("it is a zip archive, but not one of PyTorch")
     prefix = pickles[0].removesuffix("data.pkl")
     order = f"{prefix}byteorder"
     if order in archive.namelist() and _stored(archive, order) != b"little":
@@ -89,15 +91,16 @@ def _read_zip(data: bytes) -> tuple[Any, Mapping[str, bytes]]:
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
-    """PyTorch never compresses; an archive that does may unpack to any size."""
+    """Content of an entry. PyTorch never compresses; a compressed one may unpack to any size."""
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise InputError("its entries are compressed, which PyTorch's are not")
     return archive.read(name)
 
 
 class _Entries(dict[str, bytes]):
-    """Contents of storages, read when asked for. Together they cannot be longer than the file,
-    unless it was forged.
+    """Contents of storages, read on demand.
+
+    Together they cannot be longer than the file, unless it is forged.
     """
 
     def __init__(self, archive: zipfile.ZipFile, prefix: str, limit: int) -> None:
@@ -113,20 +116,19 @@ class _Entries(dict[str, bytes]):
 
 
 def _read_legacy(data: bytes) -> tuple[Any, Mapping[str, bytes]]:
-    """Five pickles (magic number, protocol, facts of the machine, the object, keys of storages),
-    then each storage.
+    """Five pickles (magic number, protocol, machine, object, storage keys) and then the storages.
 
-    A storage is its number of elements, int64, and the elements: their type stands in the object's
-    pickle alone.
+    A storage is its number of elements, int64, and the elements; only the object's pickle has their
+    type.
     """
     file = io.BytesIO(data)
     if pickled.load(file) != _LEGACY_MAGIC:
-        raise InputError("it is a pickle, but not of PyTorch")
+        raise InputError("it is a pickle, but not one of PyTorch")
     pickled.load(file)
     if not pickled.load(file)["little_endian"]:
         raise InputError("it was written by a big-endian machine")
     seen: dict[str, Storage] = {}
-    whole = pickled.load(file, seen)
+    checkpoint = pickled.load(file, seen)
     storages = {}
     for key in pickled.load(file):
         size = int.from_bytes(file.read(8), "little")
@@ -134,7 +136,7 @@ def _read_legacy(data: bytes) -> tuple[Any, Mapping[str, bytes]]:
         storages[key] = file.read(length)
         if len(storages[key]) != length:
             raise InputError("it is truncated")
-    return whole, storages
+    return checkpoint, storages
 
 
 def _array(tensor: Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
@@ -149,7 +151,7 @@ def _array(tensor: Tensor, storages: Mapping[str, bytes]) -> np.ndarray:
     if min(first, *shape, *stride, 0) < 0 or (not empty and last >= storage.size):
         raise InputError("a tensor reaches beyond its storage")
     if math.prod(shape) > max(storage.size, 2**20):  # strides of 0 cost nothing to write
-        raise InputError("a tensor repeats its storage without measure")
+        raise InputError("a tensor repeats its storage too often")
     if empty:
         return np.zeros(shape, dtype)
     numbers = np.frombuffer(raw, dtype)[first:]

@@ -1,0 +1,121 @@
+"""`kd run`: trains what a config describes."""
+
+import argparse
+from typing import Any
+
+ORDER = 10
+HELP = "train what a config describes, its teacher first"
+DESCRIPTION = """Trains what a config describes. Trains its teacher first if that run does not exist
+yet. Prints a table of the run, its teacher and the runs to compare with. The same command resumes
+an interrupted run and leaves a finished one unchanged."""
+EPILOG = (
+    """Any key of the config can be set: --config.epochs=5 --config.optimizer.learning_rate=0.1"""
+)
+OVERRIDES = True  # --config.key=value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `kd run`."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE.py[:key=value,...]",
+        help="config file and its arguments",
+    )
+    parser.add_argument(
+        "--workdir", help="directory of this run (default: RUNS/<config and arguments>)"
+    )
+    parser.add_argument(
+        "--runs",
+        default="runs",
+        help="directory for runs without a --workdir (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--print_config",
+        action="store_true",
+        help="print the complete config, including all defaults, and stop",
+    )
+    parser.add_argument(
+        "--stopped_status",
+        type=int,
+        default=0,
+        metavar="N",
+        help="exit status after SIGTERM, for launchers that must distinguish a saved run from a "
+        "finished one (default: %(default)s)",
+    )
+    processes = parser.add_argument_group(
+        "several processes",
+        "One program on the devices of all processes. Start the same command in each of them, with "
+        "a different --process.",
+    )
+    processes.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="address of process 0 (default: $JAX_COORDINATOR_ADDRESS)",
+    )
+    processes.add_argument(
+        "--processes", metavar="N", help="number of processes (default: $JAX_NUM_PROCESSES)"
+    )
+    processes.add_argument(
+        "--process", metavar="I", help="index of this process, from 0 (default: $JAX_PROCESS_ID)"
+    )
+    processes.add_argument(
+        "--distributed",
+        action="store_true",
+        help="get the three settings above from the cluster (a TPU slice, SLURM)",
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Trains what is missing and prints the table; or prints the config.
+
+    Raises:
+      InputError: the config, its data or the run directory cannot be used.
+      RunError: the training failed.
+    """
+    from kd.config import default_workdir, load
+    from kd.config.override import override, rename
+    from kd.runs.workdir import Workdir
+
+    config, overrides = rename(load(options.config), options.overrides)
+    workdir = Workdir(options.workdir or default_workdir(options.config, options.runs))
+    data_changed = any(argument.startswith("--config.data.") for argument in overrides)
+    if not (options.print_config or workdir.finished or data_changed):
+        _load_data(config.data.to_dict())
+
+    from kd.build import spell_out
+
+    config = spell_out(override(spell_out(config), overrides))
+    if options.print_config:
+        print(config)
+        return 0
+    return _train(config, workdir, options)
+
+
+def _load_data(section: dict[str, Any]) -> None:
+    """Loads the data set before jax is imported, so that a missing one is reported at once."""
+    from kd import data
+
+    data.load(section.pop("name"), **section)
+
+
+def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
+    """Trains the config (a ConfigDict) in `workdir` (a Workdir); returns the exit status."""
+    from kd.devices import compilation, processes
+    from kd.runs import summary
+    from kd.train.run import run_all
+    from kd.train.signals import Stopped, stopped_by_signal
+
+    processes.join(
+        options.coordinator, options.processes, options.process, detect=options.distributed
+    )
+    compilation.configure_cache(config.compilation_cache)
+    try:
+        with stopped_by_signal():
+            runs = run_all(config, workdir, options.runs)
+    except Stopped as stopped:
+        print(f"kd run: {stopped}. The same command resumes from there.")
+        return options.stopped_status
+    if processes.is_writer():
+        print(summary.table(config, runs))
+    return 0

@@ -1,0 +1,32 @@
+"""`kd select`: chooses the best finished run whose student fits a device."""
+
+import argparse
+
+ORDER = 90
+HELP = "choose the best finished run whose student fits a device"
+DESCRIPTION = """Measures the int8 student of each run (the size of its file and of TFLM's arena),
+chooses the most accurate one that fits, and reports why each other run was rejected."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `kd select`."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="directory of a finished run")
+    parser.add_argument("--flash", metavar="SIZE", help="limit of the file, such as 64KB")
+    parser.add_argument("--arena", metavar="SIZE", help="limit of TFLM's working memory")
+    parser.add_argument(
+        "--min_accuracy",
+        type=float,
+        default=0.0,
+        metavar="FRACTION",
+        help="lowest accuracy of the int8 student on the evaluated images, such as 0.9",
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Prints the measured runs and the choice. Raises InputError, or RunError if none fits."""
+    from kd.export import selection
+
+    size = lambda text: None if text is None else selection.size(text)
+    budget = selection.Budget(size(options.flash), size(options.arena), options.min_accuracy)
+    print(selection.act(options.runs, budget))
+    return 0

@@ -1,0 +1,94 @@
+"""Loading config files, completing configs with their defaults, and default run directories."""
+
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from kd.config.check import check_values, checked, complete_teacher, over
+from kd.config.defaults import ACCEPTANCE, ConfigDict, default
+from kd.errors import InputError, unknown
+
+
+def load(reference: str) -> ConfigDict:
+    """The config of `FILE.py` or `FILE.py:arguments` over the defaults. Raises InputError."""
+    config = call_file(reference, "get_config", "config")
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"{reference}: get_config returned {type(config).__name__}, expected ConfigDict."
+        )
+    return complete(config)
+
+
+def call_file(reference: str, function: str, kind: str) -> Any:
+    """Calls `function(arguments)` of the file in `FILE.py:arguments` and returns its result.
+
+    Raises:
+      InputError: no such file (the message lists those in the directory `{kind}s`), no such
+        function, or an error in the file.
+    """
+    path, _, arg = reference.partition(":")
+    file = Path(path)
+    if not file.is_file():
+        known = sorted(str(p) for p in Path(f"{kind}s").glob("*.py"))
+        raise InputError(f"no {kind} file {path!r}. Known: {', '.join(known) or 'none'}.")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    spec = importlib.util.spec_from_file_location(f"kd_{kind}_{file.stem}", file.resolve())
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, function):
+            raise InputError(f"it defines no {function}(arg=None).")
+        call = getattr(module, function)
+        return call(arg) if arg else call()
+    except InputError as error:
+        raise InputError(f"{reference}: {error}") from error
+    except (Exception, SystemExit) as error:
+        line = _line_in(error, file)
+        raise InputError(f"{reference}{line}: {type(error).__name__}: {error}") from error
+
+
+def _line_in(error: BaseException, file: Path) -> str:
+    """`, line N`: the line of the config file that raised the error, or ""."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    trace, line = error.__traceback__, ""
+    while trace:
+        if trace.tb_frame.f_code.co_filename == str(file.resolve()):
+            line = f", line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return line
+
+
+def complete(config: ConfigDict) -> ConfigDict:
+    """The config over the defaults, locked.
+
+    Raises:
+      InputError: unknown keys, values of another type than their default's, values out of range.
+    """
+    completed = default()
+    for key, value in config.items():
+        if key not in completed:
+            raise unknown("config key", key, completed)
+        completed[key] = checked(key, completed[key], value)
+    completed.teacher = complete_teacher(completed.teacher)
+    if completed.acceptance:
+        completed.acceptance = over(ACCEPTANCE, completed.acceptance, "acceptance")
+    check_values(completed)
+    return completed.lock()
+
+
+def default_workdir(reference: str, root: os.PathLike | str = "runs") -> epath.Path:
+    """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`.
+
+    `root` may be a bucket.
+    """
+    path, _, arg = reference.partition(":")
+    name = Path(path).stem + (f"-{arg}" if arg else "")
+    return epath.Path(root) / re.sub(r"[^\w.=,+-]", "_", name)

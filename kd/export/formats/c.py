@@ -1,0 +1,72 @@
+"""C: an int8 LiteRT file as an array for C11 and C++17, with generated kernels."""
+
+from pathlib import Path
+from typing import Any
+
+from kd import __version__
+from kd.export.formats import Format, Option, Settings
+from kd.export.formats.litert import CALIBRATION, CAVEAT, IMAGES, INT8, tflite_written
+from kd.export.gates import Limit
+
+KERNELS = Option(
+    "kernels",
+    "C11 kernels to write beside the array, and to run here; default: bakenn",
+    default="bakenn",
+    arguments={"choices": ("bakenn", "none")},
+)
+
+
+def check(settings: Settings) -> None:
+    """Raises InputError where kernels are to be generated and bakenn or a compiler is missing."""
+    from kd.export import requirements, run_c
+
+    if settings["kernels"] == "bakenn":
+        requirements.require("mcu", "--format c")
+        run_c.compiler()
+
+
+def write(source: Any, directory: Path, settings: Settings) -> Any:
+    """Writes `model.tflite`, the C sources, and under `kernels` an implementation of them."""
+    from kd.export import c_source, card, lower, run_c, tflite
+
+    file = tflite.convert(source, True, settings["calibration"])
+    written = tflite_written(source, file, directory, settings)
+    report, figures = written.report, written.figures
+    network = card.network({"seed": source.seed, "peer": source.peer})
+    header = c_source.Header(
+        lower.front(source).pixels,
+        source.result["class_names"],
+        report["checks"]["tflm"]["arena_bytes"],
+        f"{source.workdir}, {network}, by kd {__version__}",
+    )
+    golden = written.golden
+    c_source.write(directory, file.content, header, golden.input, golden.output)
+    report["operators"] = c_source.operators(file.content)
+    if settings["kernels"] == "none":
+        return written
+    from kd.export import kernels
+
+    memory = kernels.generate(file, directory / "kernels")
+    worst = run_c.check(directory)
+    report["checks"]["kernels"] = {
+        "arena_bytes": memory.arena,
+        "constant_bytes": memory.constants,
+        "vectors": len(golden.label),
+        "lsb": worst,
+        "compiler": Path(run_c.compiler()).name,
+    }
+    return written._replace(figures=figures | {"c_lsb": float(worst)})
+
+
+FORMAT = Format(
+    help="int8 as C",
+    card="a LiteRT file as a C array, with C11 kernels where they were asked for",
+    write=write,
+    extra="tflite",
+    options=(INT8, CALIBRATION, IMAGES, KERNELS),
+    check=check,
+    limits={
+        "c_lsb": Limit(1.0, False, "the C program against the golden vectors, in output units")
+    },
+    caveats=(CAVEAT,),
+)

@@ -1,0 +1,70 @@
+"""How much of their width the networks use."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kd.report.blocks import Block, Grid, Note, Table
+from kd.report.run import Run
+
+TITLE = "Use of the width"
+ORDER = 80
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """`capacity` of each stage of each network, means over its members; `images` it is measured
+    on.
+    """
+    if run.networks is None:
+        return {}
+    measured = run.networks.representations
+    rows = {
+        name: [
+            {
+                "stage": stage,
+                "units": members[0].units,
+                "dead": float(np.mean([c.dead for c in members])),
+                "rank": float(np.mean([c.rank for c in members])),
+            }
+            for stage, members in stages.items()
+        ]
+        for name, stages in measured.capacity.items()
+    }
+    return {"networks": {"images": measured.images, "capacity": rows}}
+
+
+def show(content: dict[str, Any]) -> list[Block]:
+    """A table of the stages."""
+    measured = content["networks"]
+    if not measured:
+        return []
+    grid: Grid = [["stage", "units", "dead", "effective rank", "rank, % of units"]]
+    for name, stages in measured["capacity"].items():
+        for s in stages:
+            grid.append(
+                [
+                    f"{name}, {s['stage']}",
+                    f"{s['units']:,}",
+                    f"{round(s['dead'], 1):g}",
+                    f"{s['rank']:.1f}",
+                    f"{100 * s['rank'] / s['units']:.1f}",
+                ]
+            )
+    note = (
+        f"On {measured['images']:,} test images. A unit (in a map, a channel) is dead if it has "
+        "the same value for every image. The effective rank (Roy and Vetterli 2007) is the number "
+        "of equally strong directions with as much spread; a low percentage of the units means "
+        "that the stage could be narrower."
+    )
+    return [Table(grid), Note(note)]
+
+
+def conclude(content: dict[str, Any]) -> Iterator[str]:
+    """Dead units of the student."""
+    if not content["networks"]:
+        return
+    stages = content["networks"]["capacity"]["student"]
+    dead = [f"{round(s['dead'], 1):g} of {s['units']} in {s['stage']}" for s in stages if s["dead"]]
+    if stages:
+        yield f"Dead units, mean over seeds: {', '.join(dead) or 'none'}."

@@ -1,0 +1,88 @@
+"""Learning curves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kd.report.blocks import Block, Figure, Note
+from kd.report.figures import OTHER, STUDENT, TEACHER, canvas
+from kd.report.run import Run
+from kd.runs.record import read_rows
+
+TITLE = "Learning curves"
+ORDER = 100
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """`curves`: `evaluated`, metrics of each evaluation, and `train`, the mean over the updates of
+    each epoch. Values are lists over seeds.
+    """
+    rows = read_rows(run.workdir)
+    evaluated = [row for row in rows if row["kind"] != "train"]
+    keys = ("epoch", "accuracy", "nll")
+    epochs: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["kind"] == "train":
+            epochs.setdefault(row["epoch"], []).append(row)
+    train = []
+    for epoch, calls in sorted(epochs.items()):
+        weights = [row["updates"] for row in calls]
+        means = {
+            key: np.average([row[key] for row in calls], axis=0, weights=weights).tolist()
+            for key in ("accuracy", "loss")
+        }
+        train.append({"epoch": epoch, **means})
+    return {
+        "curves": {
+            "evaluated": [{k: row[k] for k in keys if k in row} for row in evaluated],
+            "train": train,
+        }
+    }
+
+
+def show(content: dict[str, Any]) -> list[Block]:
+    """The drawing; nothing where the run has no rows."""
+    if not content["curves"]["evaluated"] and not content["curves"]["train"]:
+        return []
+    note = Note("Lines are means over seeds, bands span the least to the largest seed.")
+    return [Figure(draw(content), "accuracy and loss over epochs"), note]
+
+
+def draw(content: dict[str, Any]) -> str:
+    """Accuracy and loss over epochs: lines of the mean over seeds, bands from the least to the
+    largest.
+    """
+    evaluated, train = content["curves"]["evaluated"], content["curves"]["train"]
+    with canvas(2) as drawing:
+        left, right = drawing.axes
+        split = content["split"]
+        _band(left, train, "accuracy", 100, OTHER, "training images")
+        _band(left, evaluated, "accuracy", 100, STUDENT, f"{split} images")
+        if "teacher" in content:
+            level = 100 * content["teacher"]["accuracy"]
+            left.axhline(level, color=TEACHER, linestyle="--", label="teacher")
+        left.set(title="accuracy, %", xlabel="epoch")
+        low = min((100 * np.min(r["accuracy"]) for r in evaluated), default=0)
+        left.set_ylim(max(0.0, low - 10), 101)
+        left.legend(loc="lower right")
+        _band(right, train, "loss", 1, OTHER, "training loss")
+        _band(right, evaluated, "nll", 1, STUDENT, f"NLL of {split} images")
+        right.set(title="loss, nats", xlabel="epoch", yscale="log")
+        right.legend(loc="upper right")
+        for axis in drawing.axes:
+            axis.xaxis.get_major_locator().set_params(integer=True)
+    return drawing.svg
+
+
+def _band(axis: Any, rows: Sequence[dict], key: str, scale: float, color: str, label: str) -> None:
+    rows = [row for row in rows if key in row]
+    if not rows:
+        return
+    epoch = [row["epoch"] + 1 for row in rows]
+    values = scale * np.array([row[key] for row in rows])
+    mark = "." if len(rows) < 40 else None
+    axis.plot(epoch, values.mean(axis=1), color=color, marker=mark, label=label)
+    axis.fill_between(
+        epoch, values.min(axis=1), values.max(axis=1), color=color, alpha=0.18, linewidth=0
+    )

@@ -1,0 +1,165 @@
+"""`kd table`: runs what an experiment lacks and prints its tables. Imports no jax."""
+
+import dataclasses
+import fnmatch
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from kd.errors import InputError
+from kd.tables import document, forecast, jobs, layout, plan, published, sheet
+from kd.tables.experiment import load
+from kd.tables.gather import gather, single_tables
+from kd.tables.measure import Entry
+from kd.tables.plan import Run
+from kd.tables.table import Cell, Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of `kd table`; `kd.cli.table` describes them."""
+
+    file: str
+    print_only: bool = False
+    only: str = ""
+    jobs: int = 1
+    dry_run: bool = False
+    seeds: int | None = None
+    runs: str = "runs"
+    csv: bool = False
+    out: str | None = None
+    publish: bool = False
+    into: str | None = None
+
+
+def act(options: Options) -> int:
+    """Runs the command and returns its exit status: 1 if a run failed. Raises InputError."""
+    _check(options)
+    experiment = load(options.file, options.seeds)
+    content = published.read(experiment.published)
+    if options.into:  # to report missing markers before anything runs
+        _fill(options.into, experiment, "", {table.title: "" for table in experiment.tables})
+    runs = plan.make(experiment, options.runs)
+    todo = _todo(_select(experiment, options.only), runs)
+    if options.dry_run:
+        print("\n".join(forecast.lines(todo, runs, options.runs, content)))
+        return 0
+    failed: dict[str, str] = {}
+    if options.publish:
+        content = _publish(experiment, runs)
+    elif not options.print_only:
+        if todo:
+            tell(f"{len(todo)} runs to do; see --dry_run for an estimate")
+        failed = jobs.run_all(todo, runs, options.jobs, options.runs, tell)
+    numbers = gather(experiment, runs, content, tell, strict=options.print_only)
+    _write(options, experiment, numbers.entries, runs)
+    failed = numbers.unread | failed
+    for reference, reason in failed.items():
+        tell(f"FAILED {reference}: {reason}")
+    return 1 if failed else 0
+
+
+def tell(line: str) -> None:
+    """Prints a line about the progress, to stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _check(options: Options) -> None:
+    """Raises InputError for options that cannot be used."""
+    for name, number in (("jobs", options.jobs), ("seeds", options.seeds)):
+        if number is not None and number < 1:
+            raise InputError(f"--{name}: expected 1 or more, got {number}.")
+    if options.publish and options.seeds is not None:
+        raise InputError(
+            "--publish: published results have the experiment's number of seeds. Leave --seeds out."
+        )
+    if Path(options.runs).is_file():
+        raise InputError(f"--runs {options.runs} is a file, expected a directory.")
+
+
+def _select(experiment: Experiment, pattern: str) -> list[Cell]:
+    """Cells whose row, column or config matches the pattern.
+
+    A pattern with `*` or `?` must match the complete text, another one any part of it.
+    """
+    if not pattern:
+        return experiment.cells()
+    wildcard = pattern.lower() if re.search(r"[*?]", pattern) else f"*{pattern.lower()}*"
+    cells = [
+        cell
+        for cell in experiment.cells()
+        if any(fnmatch.fnmatchcase(text.lower(), wildcard) for text in (cell.name, cell.reference))
+    ]
+    if not cells:
+        names = dict.fromkeys(cell.row for cell in experiment.cells())
+        raise InputError(f"--only {pattern!r} matches no cell. Rows: {'; '.join(names)}.")
+    return cells
+
+
+def _todo(cells: Iterable[Cell], runs: Mapping[str, Run]) -> list[Run]:
+    """Unfinished runs that these cells need, each once and after those that it needs."""
+    order: dict[str, Run] = {}
+    for cell in cells:
+        if not runs[cell.reference].workdir.finished:
+            order |= {r.reference: r for r in plan.order_of(runs[cell.reference], runs)}
+    return [run for run in order.values() if not run.workdir.finished]
+
+
+def _publish(experiment: Experiment, runs: Mapping[str, Run]) -> dict:
+    """Publishes the finished cells and returns the content of the file."""
+    publication = published.publish(experiment.published, runs, experiment.cells())
+    tell(f"{experiment.published}: {publication.cells} of {publication.total} cells")
+    for reference in publication.removed:
+        tell(f"removed, because it is no longer part of the experiment: {reference}")
+    return published.read(experiment.published)
+
+
+def _write(
+    options: Options,
+    experiment: Experiment,
+    entries: Sequence[list[Entry]],
+    runs: Mapping[str, Run],
+) -> None:
+    """Prints the tables, and writes the files that the options name."""
+    markdown = layout.markdown(experiment, entries, runs)
+    csv = sheet.text(experiment, entries, runs)
+    print(csv if options.csv else markdown, end="")
+    folder = options.out or (None if options.print_only else options.runs)
+    if folder:
+        out = Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        files = [out / f"{experiment.name}{suffix}" for suffix in (".md", ".csv")]
+        for file, text in zip(files, (markdown, csv), strict=True):
+            file.write_text(text)
+        files += _draw(out, experiment, entries, runs)
+        tell("written: " + ", ".join(map(str, files)))
+    complete = all(runs[c.reference].workdir.finished for c in experiment.cells())
+    if options.publish and complete:  # otherwise there would be fewer curves than before
+        _draw(experiment.published.parent, experiment, entries, runs)
+    if options.into:
+        text = _fill(options.into, experiment, markdown, single_tables(experiment, entries))
+        file = Path(options.into)
+        part = file.with_name(file.name + ".part")
+        part.write_text(text)
+        part.replace(file)
+
+
+def _fill(file: str, experiment: Experiment, markdown: str, tables: Mapping[str, str]) -> str:
+    """The text of a file with the experiment between its markers. Raises InputError."""
+    try:
+        return document.fill(Path(file).read_text(), experiment.name, markdown, tables)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--into {file} cannot be read: {error}.") from error
+    except InputError as error:
+        raise InputError(f"--into {file}: {error}") from error
+
+
+def _draw(
+    out: Path, experiment: Experiment, entries: Sequence[list[Entry]], runs: Mapping[str, Run]
+) -> list[Path]:
+    """Draws NAME.png and the figures that tables request, in the directory `out`."""
+    from kd.tables import figure
+
+    curves = figure.curves(experiment, runs, out / f"{experiment.name}.png")
+    return curves + figure.against(experiment, entries, out)

@@ -1,0 +1,104 @@
+"""What a metric of a table is: a function with a unit, of one network or of a finished run.
+
+`kd.tables.metrics` has the metrics, one file each. NumPy only.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from kd.config import ConfigDict
+from kd.errors import InputError
+from kd.runs.workdir import Workdir
+
+
+class Network(NamedTuple):
+    """Predictions of one network, or of an ensemble, as a `PerNetwork` metric gets them.
+
+    Attributes:
+      logits: on the examples that the metric is evaluated on, after a bias was added.
+      label: classes of these examples.
+      bias: what was added to the logits of the classes of `bias=...`; 0 without.
+    """
+
+    logits: Float[np.ndarray, "n c"]
+    label: Int[np.ndarray, " n"]
+    bias: float = 0.0
+
+    @property
+    def wrong(self) -> Bool[np.ndarray, " n"]:
+        """True for each example whose predicted class is not its label."""
+        return self.logits.argmax(-1) != self.label
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRun:
+    """A finished run, as a `PerRun` metric gets it."""
+
+    workdir: Workdir
+    config: ConfigDict
+    result: Mapping[str, Any]  # content of result.json
+
+    def final(self, name: str, scale: float = 1) -> list[float]:
+        """Scores of the last epoch in result.json, times `scale`: the mean of each seed's peers.
+
+        Raises:
+          InputError: the run has none of this name.
+        """
+        scores = self.result["final"]
+        if name not in scores:
+            raise InputError(
+                f"{self.workdir} has no {name}: it is not defined for a run without a teacher."
+            )
+        return self.per_seed([scale * value for value in scores[name]])
+
+    def per_seed(self, values: Sequence[float]) -> list[float]:
+        """The mean over the peers of each seed, of one value per network."""
+        return mean_of_peers(values, len(self.result.get("peers", [1])))
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number of a table.
+
+    Attributes:
+      compute: the function; subclasses say of what.
+      unit: printed after the number, unless the experiment sets `unit`.
+      digits: after the decimal point, unless the experiment sets `digits`.
+      needs: config keys that the run must set, such as `export`.
+    """
+
+    compute: Callable[[Any], Any]
+    unit: str = ""
+    digits: int = 2
+    needs: tuple[str, ...] = ()
+
+    def __call__(self, argument: Any) -> Any:
+        return self.compute(argument)
+
+
+@dataclasses.dataclass(frozen=True)
+class PerNetwork(Metric):
+    """A metric with one number for each network: a function of a `Network`.
+
+    It takes the keywords of `kd.tables.metric_call`, such as the classes to evaluate on.
+
+    Attributes:
+      required: keywords that must be given.
+    """
+
+    required: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class PerRun(Metric):
+    """A metric with one number for each seed: a function of a `StoredRun`. It takes no keywords."""
+
+
+def mean_of_peers(values: Sequence[float], peers: int) -> list[float]:
+    """The mean over the peers of each seed; values are ordered by seed, then by peer."""
+    means = np.reshape(values, (-1, peers)).mean(axis=1)
+    return [float(v) for v in means]

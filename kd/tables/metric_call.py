@@ -1,0 +1,121 @@
+"""A metric and its keywords, as an experiment writes them.
+
+Examples: `errors`, `accuracy(of=3)`, `errors(bias=(7, 8), chosen_on="test")`.
+"""
+
+import ast
+import dataclasses
+from typing import Any
+
+from kd import registry
+from kd.errors import InputError, unknown
+from kd.tables.metric import Metric, PerNetwork, PerRun
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricCall:
+    """A metric and its keywords; all but the first two attributes are keywords.
+
+    Attributes:
+      name: a file of `kd.tables.metrics`, or a dotted path.
+      metric: what the name stands for.
+      of: evaluate on examples of these classes only.
+      bias: add a number to the logits of these classes. It is the same for all examples, and
+        chosen for the fewest errors on `chosen_on`.
+      chosen_on: "validation" or "test".
+      ensemble: evaluate the mean probability of all seeds.
+      peer: evaluate this peer of each cohort. Otherwise a seed's value is the mean of its peers'.
+      together: evaluate the mean probability of each cohort.
+      exported: evaluate the exported files, which a run with `config.export` has.
+    """
+
+    name: str
+    metric: Metric
+    of: tuple[int, ...] = ()
+    bias: tuple[int, ...] = ()
+    chosen_on: str = "validation"
+    ensemble: bool = False
+    peer: int | None = None
+    together: bool = False
+    exported: bool = False
+
+    @property
+    def uses_test(self) -> bool:
+        """True if something was chosen on the test set."""
+        return bool(self.bias) and self.chosen_on == "test"
+
+    @property
+    def uses_validation(self) -> bool:
+        """True if something was chosen on the validation set."""
+        return bool(self.bias) and self.chosen_on == "validation"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Config keys that the run must set."""
+        validation = ("validation",) if self.uses_validation else ()
+        export = ("export",) if self.exported else ()
+        return (*self.metric.needs, *validation, *export)
+
+
+KEYWORDS = [field.name for field in dataclasses.fields(MetricCall)[2:]]
+
+
+def parse(text: str) -> MetricCall:
+    """The metric that a text stands for. Raises InputError."""
+    name, keywords = _split(text)
+    metric = registry.find("kd.tables.metrics", name, "metric")
+    if not isinstance(metric, Metric):  # a user's function
+        metric = PerNetwork(metric)
+    if isinstance(metric, PerRun) and keywords:
+        raise InputError(f"metric {text!r}: {name} takes no keywords.")
+    for key in keywords:
+        if key not in KEYWORDS:
+            raise unknown(f"keyword of metric {name}", key, KEYWORDS)
+    call = MetricCall(
+        name,
+        metric,
+        of=_classes(keywords.get("of"), text),
+        bias=_classes(keywords.get("bias"), text),
+        chosen_on=keywords.get("chosen_on", "validation"),
+        ensemble=bool(keywords.get("ensemble", False)),
+        peer=keywords.get("peer"),
+        together=bool(keywords.get("together", False)),
+        exported=bool(keywords.get("exported", False)),
+    )
+    _check(call, text)
+    return call
+
+
+def _split(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and keywords of a metric's text, which is parsed and never executed."""
+    try:
+        node = ast.parse(text, mode="eval").body
+        call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+        name = ast.unparse(call.func)
+        assert not call.args and all(part.isidentifier() for part in name.split("."))
+        return name, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError, AssertionError, TypeError):
+        raise InputError(
+            f"metric {text!r}: expected a name, or a name with keywords such as 'errors(of=3, "
+            "bias=3)'."
+        ) from None
+
+
+def _check(call: MetricCall, text: str) -> None:
+    """Raises InputError for keywords that have wrong values or do not go together."""
+    if call.peer is not None and (type(call.peer) is not int or call.peer < 0):
+        raise InputError(f"metric {text!r}: a peer is a number from 0, not {call.peer!r}.")
+    if call.exported and call.bias:
+        raise InputError(f"metric {text!r}: exported files have no bias. Leave out one of them.")
+    if call.chosen_on not in ("validation", "test"):
+        raise unknown("value of chosen_on", str(call.chosen_on), ("validation", "test"))
+    for key in call.metric.required if isinstance(call.metric, PerNetwork) else ():
+        if not getattr(call, key):
+            raise InputError(f"metric {text!r}: {key} is missing, as in '{call.name}({key}=3)'.")
+
+
+def _classes(value: Any, text: str) -> tuple[int, ...]:
+    classes = () if value is None else value if isinstance(value, tuple) else (value,)
+    if not all(type(k) is int and k >= 0 for k in classes):
+        raise InputError(f"metric {text!r}: classes are numbers from 0, not {value!r}.")
+    return classes

@@ -1,0 +1,7 @@
+"""Percentage of wrong predictions."""
+
+import numpy as np
+
+from kd.tables.metric import PerNetwork
+
+metric = PerNetwork(lambda network: 100 * np.mean(network.wrong), unit="%", digits=2)

@@ -1,0 +1,97 @@
+"""The command `kd`: its verbs, one file each, and its exit statuses."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kd import cli
+from kd.cli.main import find_verbs, main, make_parser
+
+ROOT = Path(__file__).parents[1]
+
+GREET = '''
+"""`kd greet_all`: an example of a verb in one file."""
+
+from kd.errors import InputError, RunError
+
+ORDER = {order}
+HELP = "greet somebody"
+DESCRIPTION = "Prints a greeting."
+
+
+def add_arguments(parser):
+    parser.add_argument("name")
+
+
+def act(options):
+    errors = {{"nobody": InputError, "ghost": RunError, "disk": OSError, "ctrl": KeyboardInterrupt}}
+    if options.name in errors:
+        raise errors[options.name]("no such person")
+    print(f"Hello, {{options.name}}!")
+    return 7
+'''
+
+
+def test_a_new_verb_is_one_new_file(tmp_path):
+    """In a copy of the package, into which only the verb's file is added."""
+    shutil.copytree(ROOT / "kd", tmp_path / "kd", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "kd" / "cli" / "greet_all.py").write_text(GREET.format(order=15))
+
+    def kd(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "kd", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+
+    listed = kd("--help").stdout
+    places = [listed.index(f"\n    {verb} ") for verb in ("run", "greet_all", "table")]
+    assert places == sorted(places) and "greet somebody" in listed
+    assert "Prints a greeting." in kd("greet_all", "--help").stdout
+    done = kd("greet_all", "Ada")
+    assert (done.returncode, done.stdout) == (7, "Hello, Ada!\n")
+    refused = kd("greet_all", "Ada", "--config.epochs=5")
+    assert refused.returncode == 2 and "unexpected --config.epochs=5" in refused.stderr
+
+
+@pytest.fixture
+def greet(tmp_path, monkeypatch):
+    """The verb above, in a second folder of the package."""
+    (tmp_path / "greet.py").write_text(GREET.format(order=15))
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    yield
+    sys.modules.pop("kd.cli.greet", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("nobody", 2, "kd greet: no such person"),
+        ("ghost", 1, "kd greet: no such person"),
+        ("disk", 1, "kd greet: no such person"),
+        ("ctrl", 130, "kd greet: interrupted. The same command resumes"),
+    ],
+)
+def test_each_error_has_its_exit_status_and_no_traceback(greet, capsys, name, status, words):
+    assert main(["greet", name]) == status
+    printed = capsys.readouterr()
+    assert printed.err.startswith(words) and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_the_verbs_in_their_order():
+    names = "run table prepare import pack report uncertainty export select"
+    assert list(find_verbs()) == names.split()
+
+
+@pytest.mark.parametrize("name", find_verbs())
+def test_every_verb_describes_all_its_arguments(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        make_parser().parse_args([name, "--help"])
+    assert stop.value.code == 0
+    assert find_verbs()[name].DESCRIPTION.split()[0] in capsys.readouterr().out
