@@ -64,6 +64,11 @@ def test_every_public_name_stands_on_a_page(package):
     assert not missing, f"add `::: {package}.NAME` to a page of docs/api"
 
 
+def test_every_named_size_of_a_network_stands_on_a_page():
+    sizes = [name for name in dir(kd.models) if isinstance(getattr(kd.models, name), partial)]
+    assert sizes and not [name for name in sizes if f"`{name}`" not in PAGES]
+
+
 def test_no_page_has_a_name_that_does_not_exist():
     for entry in re.findall(r"^::: ([\w.]+)", PAGES, re.MULTILINE):
         package, _, name = entry.rpartition(".")

@@ -1,5 +1,6 @@
 """The README's notebook example runs as it stands, and documents keep to 100 columns."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -42,3 +43,30 @@ def test_prose_is_at_most_100_columns_wide(document):
     text = re.sub(r"(?ms)^ *```.*?^ *```", "", text)
     prose = [line for line in text.splitlines() if not line.startswith(("|", "    ", "!["))]
     assert [line for line in prose if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d != "CHANGELOG.md"])
+def test_files_that_the_prose_names_exist(document):
+    text = re.sub(r"(?ms)^ *```.*?^ *```", "", (ROOT / document).read_text())
+    named = re.findall(
+        r"\b(?:kd|configs|experiments|benchmarks|tests|docs|examples)/[\w/]+\.(?:py|md|sh|json)",
+        text,
+    )
+    missing = {path for path in named if not (ROOT / path).exists() and "mine" not in path}
+    assert not missing
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d != "CHANGELOG.md"])
+def test_modules_that_the_prose_names_exist(document):
+    text = re.sub(r"(?ms)^ *```.*?^ *```", "", (ROOT / document).read_text())
+    text = re.sub(r"(?m)^\|.*", "", text)  # tables have names of objectives, such as kd.KD
+    for path in re.findall(r"`(kd(?:\.\w+)+)(?:\(.*?\))?`", text):
+        names = path.split(".")
+        for size in range(len(names), 0, -1):
+            try:
+                value = importlib.import_module(".".join(names[:size]))
+            except ModuleNotFoundError:
+                continue
+            for name in names[size:]:
+                value = getattr(value, name)
+            break
