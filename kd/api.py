@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-import time
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -20,13 +18,13 @@ from kd.models.adapted import adapt
 from kd.predict import Networks
 from kd.runs import summary
 from kd.runs.networks import load_networks, workdir_of, workdirs_of_teachers
-from kd.runs.progress import Progress
 from kd.runs.workdir import Workdir
 from kd.train import objects, placement
-from kd.train.loop import train
+from kd.train.memory import train_in_memory
 from kd.train.parts import Parts, augmentation
 from kd.train.run import run_all
-from kd.train.setup import set_up
+from kd.train.setup import Setup, set_up
+from kd.types import DistillState
 
 OPTIONS = ("precision", "steps_per_call", "drop_last", "eval_batch_size", "seeds_how", "loop")
 """Further keys of a config that `distill` takes, with the config's meaning and defaults."""
@@ -166,28 +164,6 @@ class Distilled(Networks):
     scores: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
 
-class _Memory:
-    """Stands in for a run's record, checkpoints and progress: keeps rows, saves nothing."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._start = time.monotonic()
-
-    def row(self, kind: str, step: int, epoch: int, values: Mapping[str, Any]) -> None:
-        seconds = round(time.monotonic() - self._start, 3)
-        self.rows.append({"kind": kind, "step": step, "epoch": epoch, "seconds": seconds, **values})
-
-    def flush(self) -> None: ...
-
-    def update(self, step: int, **values: float) -> None: ...
-
-    def close(self) -> None: ...
-
-    def save(self, state: Any, step: int) -> None: ...
-
-    def wait(self) -> None: ...
-
-
 def distill(
     *,
     teacher: Any,
@@ -239,11 +215,10 @@ def distill(
       InputError: objects that do not fit together.
       RunError: a loss is not finite.
     """
-    for key in options:
-        if key not in OPTIONS:
-            raise TypeError(f"distill() got an unexpected argument {key!r}; options: {OPTIONS}")
+    for key in options.keys() - set(OPTIONS):
+        raise TypeError(f"distill() got an unexpected argument {key!r}; options: {OPTIONS}")
     settings = dict(seed=seed, seeds=seeds, batch_size=batch_size, epochs=epochs, augment=augment)
-    settings["eval_every"] = epochs if eval_every is None else eval_every
+    options["eval_every"] = epochs if eval_every is None else eval_every
     config = configs.complete(ConfigDict(settings | options))
     teacher = load(teacher) if isinstance(teacher, str | os.PathLike) else teacher
     dataset = objects.make_dataset(data, test, objects.networks_of(teacher))
@@ -257,28 +232,15 @@ def distill(
         augment=augmentation(config, dataset),
     )
     setup = set_up(config, parts, placement.make_mesh(config))
-    memory = _Memory()
-    shown = Progress("distill", setup.plan.steps, 0) if progress else memory
-    try:
-        state = train(
-            setup.init(),
-            setup.plan,
-            setup.updates,
-            setup.order,
-            setup.inputs,
-            setup.evaluation,
-            memory,
-            memory,
-            shown,
-            eval_every=config.eval_every,
-            save_seconds=float("inf"),
-        )
-    finally:
-        shown.close()
-        setup.close()
-    last = [row for row in memory.rows if row["kind"] == "test"][-1]
+    return _students(setup, *train_in_memory(setup, progress))
+
+
+def _students(setup: Setup, state: DistillState, history: list[dict[str, Any]]) -> Distilled:
+    """The trained students of a setup."""
+    dataset = setup.parts.dataset
+    last = [row for row in history if row["kind"] == setup.split][-1]
     return Distilled(
-        parts.student,
+        setup.parts.student,
         state.student,
         tuple(dataset.train.image.shape[1:]),
         dataset.num_classes,
@@ -286,7 +248,7 @@ def distill(
         tuple(dataset.std),
         tuple(dataset.class_names),
         setup.seeds_how,
-        config.precision,
-        memory.rows,
+        setup.config.precision,
+        history,
         {k: v for k, v in last.items() if k not in ("kind", "step", "epoch", "seconds")},
     )

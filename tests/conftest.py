@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from filelock import FileLock
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -72,17 +73,26 @@ def key() -> jax.Array:
 
 
 @pytest.fixture(scope="session")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `.npz` of 100 + 40 real digits, 8 x 8."""
-    from sklearn.datasets import load_digits
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of this session that is the same for all of its workers."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    digits = load_digits()
-    image = (digits.images * 15).astype(np.uint8)[..., None]
-    label = digits.target.astype(np.int32)
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    np.savez(
-        path, x_train=image[:100], y_train=label[:100], x_test=image[100:140], y_test=label[100:140]
-    )
+
+@pytest.fixture(scope="session")
+def small_data(shared: Path) -> Path:
+    """A `.npz` of 100 + 40 real digits, 8 x 8."""
+    from kd.data import digits
+
+    path = shared / "small.npz"
+    with FileLock(shared / "small.npz.lock"):
+        if not path.exists():
+            pixels, label = digits._source()
+            image, label = (pixels * 15).astype(np.uint8), label.astype(np.int32)
+            image = image.reshape(-1, 8, 8, 1)
+            train, test = slice(100), slice(100, 140)
+            arrays = {"x_train": image[train], "y_train": label[train]}
+            np.savez(path, **arrays, x_test=image[test], y_test=label[test])
     return path
 
 
@@ -110,20 +120,25 @@ def get_config(arg=None):
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> tuple[Path, str]:
-    """A directory with `small.py`, a three-epoch run on `small_data`, done with its teacher; and
-    what the command printed.
+def small_run(shared: Path, small_data: Path) -> tuple[Path, str]:
+    """A directory with `small.py`, a three-epoch run on `small_data`, finished with its teacher;
+    and what the command printed. One worker trains it for all.
 
     Tests work on copies, see `finished`.
     """
-    from kd.cli.main import main
+    home = shared / "small"
+    log = home / "printed.txt"
+    with FileLock(shared / "small.lock"):
+        if not log.exists():
+            from kd.cli.main import main
 
-    home = tmp_path_factory.mktemp("small")
-    (home / "small.py").write_text(SMALL_CONFIG.replace("{data}", str(small_data)))
-    printed = io.StringIO()
-    with contextlib.chdir(home), contextlib.redirect_stdout(printed):
-        assert main(["run", "--config", "small.py"]) == 0
-    return home, printed.getvalue()
+            home.mkdir(exist_ok=True)
+            (home / "small.py").write_text(SMALL_CONFIG.replace("{data}", str(small_data)))
+            printed = io.StringIO()
+            with contextlib.chdir(home), contextlib.redirect_stdout(printed):
+                assert main(["run", "--config", "small.py"]) == 0
+            log.write_text(printed.getvalue())
+    return home, log.read_text()
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def test_devices_and_a_cache_change_nothing(mixed, reduce):
         ("dict(config='mixed.py:narrow', members=(0, 2))", "members 0 to 1"),
         (
             "dict(config='mixed.py:narrow'), dict(config='mixed.py:wide', members=1)",
-            "the 1 members of config.teacher.groups[1] do not",
+            "the 1 members of config.teacher.groups[1] cannot",
         ),
         ("dict(config='mixed.py:narrow'), dict(run='nowhere')", "nowhere is no finished run"),
     ],

@@ -298,7 +298,7 @@ def test_names_and_sources_that_do_not_exist(tmp_path):
 def test_a_killed_prepare_leaves_nothing_that_looks_prepared(tmp_path):
     code = (
         "import sys, numpy as np\n"
-        "from kd import prepare\n"
+        "from kd.data import prepare\n"
         "n = 200_000\n"
         "s = {'image': np.zeros((n, 28, 28, 1), np.uint8), 'label': np.zeros(n, int)}\n"
         "prepare.write('mnist', sys.argv[1], {'train': s, 'test': s})\n"

@@ -73,12 +73,12 @@ def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1, ho
     state = jax.device_put(state, placement.place_of_states(config, mesh))
     apart = sharding.member_sharding(mesh, members) if several else place
     given = {"teacher": jax.device_put(given["teacher"], apart), "tables": tables}
-    way = placement.choose(config, mesh, size, several, False)
-    seen = lambda key, batch: way.seen(AUGMENT(key, batch))
+    placed = placement.choose(config, mesh, size, several, False)
+    seen = lambda key, batch: placed.augmented(AUGMENT(key, batch))
     made = (*parts(members, term, spread, reduce, how)[:-1], seen)
-    step = make_step(*made, split=way.split, axis_name=way.axis_name)
-    update = make_update(step, size, "unroll", False, way.place)
-    return way.compile, update, (state, given, data), place
+    step = make_step(*made, split=placed.student, axis_name=placed.axis_name)
+    update = make_update(step, size, "unroll", False, placed.read)
+    return placed.compile, update, (state, given, data), place
 
 
 def three(*args, **settings):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kd.errors import InputError, RunError, unknown
-from kd.metrics.intervals import ROUNDING, at_least, at_most
+from kd.metrics.limits import ROUNDING, at_least, at_most
 
 
 class Limit(NamedTuple):

@@ -59,19 +59,3 @@ def paired_difference(
     tail = 50 * (1 - level)
     low, high = np.percentile(differences, [tail, 100 - tail])
     return Interval(float(a.mean() - b.mean()), float(low), float(high))
-
-
-ROUNDING = 1e-9
-"""Tolerance of limits: in binary 0.9 - 0.897 is more than 0.003, in its last bits. One image of a
-million is a thousand times that.
-"""
-
-
-def at_most(value: float, limit: float, slack: float = ROUNDING) -> bool:
-    """True if value <= limit (within rounding); NaN is False."""
-    return value <= limit + slack
-
-
-def at_least(value: float, limit: float, slack: float = ROUNDING) -> bool:
-    """True if value >= limit (within rounding); NaN is False."""
-    return value >= limit - slack

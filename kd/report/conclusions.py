@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kd.metrics.intervals import at_least, at_most
+from kd.metrics.limits import at_least, at_most
 from kd.report import sections
 from kd.report.format import short
 

@@ -10,7 +10,8 @@ from kd.config import ConfigDict
 from kd.config.teachers import Recorded, recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics import scores
-from kd.metrics.intervals import Interval, at_least, at_most, paired_difference
+from kd.metrics.intervals import Interval, paired_difference
+from kd.metrics.limits import at_least, at_most
 from kd.metrics.reference import accuracy_loss, per_student
 from kd.runs.text_table import mean_std, text_table
 from kd.runs.workdir import Workdir

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kd.metrics.intervals import at_least, at_most
+from kd.metrics.limits import at_least, at_most
 from kd.tables.results import Result
 from kd.tables.table import Cell, Gap, Table
 

@@ -162,10 +162,10 @@ def _shared(side: str, new: PyTree, old: PyTree, take: str, source: Workdir | st
         wrong |= {path for path in new.keys() ^ old.keys() if path[0] != COLLECTION}
     if wrong:
         path = min(wrong)
-        here, there = (list(tree[path].shape) if path in tree else "absent" for tree in (new, old))
+        ours, theirs = (list(tree[path].shape) if path in tree else "absent" for tree in (new, old))
         raise InputError(
-            f"config.init: {source} has another {side}: {_name(side, path)} is {here} here and "
-            f"{there} there{f', and {len(wrong) - 1} more differ' if len(wrong) > 1 else ''}. Give "
+            f"config.init: {source} has another {side}: {_name(side, path)} is {ours} here and "
+            f"{theirs} there{f', and {len(wrong) - 1} more differ' if len(wrong) > 1 else ''}. Give "
             "a run of the same network, or name in config.init.take, a regular expression, what "
             "both have."
         )

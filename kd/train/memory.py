@@ -1,0 +1,66 @@
+"""Training without a run directory: rows are kept in memory, nothing is saved."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from kd.runs.progress import Progress
+from kd.train.loop import train
+from kd.train.setup import Setup
+from kd.types import DistillState
+
+
+class Memory:
+    """Stands in for a run's record, checkpoints and progress."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._start = time.monotonic()
+
+    def row(self, kind: str, step: int, epoch: int, values: Mapping[str, Any]) -> None:
+        """Keeps a row, in the format of `metrics.jsonl`."""
+        seconds = round(time.monotonic() - self._start, 3)
+        self.rows.append({"kind": kind, "step": step, "epoch": epoch, "seconds": seconds, **values})
+
+    def flush(self) -> None: ...
+
+    def save(self, state: DistillState, step: int) -> None: ...
+
+    def wait(self) -> None: ...
+
+    def update(self, step: int, **values: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def train_in_memory(setup: Setup, progress: bool) -> tuple[DistillState, list[dict[str, Any]]]:
+    """The trained state, and a row for each dispatch and evaluation.
+
+    Args:
+      setup: of the training.
+      progress: whether progress is printed to standard error.
+
+    Raises:
+      RunError: a loss is not finite.
+    """
+    memory = Memory()
+    shown = Progress("distill", setup.plan.steps, 0) if progress else memory
+    try:
+        state = train(
+            setup.init(),
+            setup.plan,
+            setup.updates,
+            setup.order,
+            setup.inputs,
+            setup.evaluation,
+            memory,
+            memory,
+            shown,
+            split=setup.split,
+            eval_every=setup.config.eval_every,
+            save_seconds=float("inf"),
+        )
+    finally:
+        shown.close()
+        setup.close()
+    return state, memory.rows
