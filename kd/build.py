@@ -113,8 +113,15 @@ def _with_defaults(
     return ConfigDict({**head, **registry.settings(maker, settings, key)})
 
 
+def load_config(reference: str) -> ConfigDict:
+    """The config of `FILE.py[:arguments]`, spelled out. Raises InputError."""
+    return spell_out(configs.load(reference))
+
+
 def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
     """The config, spelled out, after `--config.key=value` arguments. Raises InputError."""
+    if not arguments:
+        return spell_out(config)
     config, rest = override.rename(config, arguments)
     return spell_out(override.override(spell_out(config), rest))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from importer_test import resnet8
 
-from kd import config
+from kd import build, config
 from kd.cli.main import main
 from kd.data import prepare
 from kd.errors import InputError
@@ -100,7 +100,7 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
     c.objective = dict(kd=dict(name="kd.KD", temperature=4.0))
     c.compare = {}
     c.epochs, c.batch_size = 1, 16
-    student = run(c, Workdir(tmp_path / "student"), tmp_path)
+    student = run(build.spell_out(c), Workdir(tmp_path / "student"), tmp_path)
     assert student.read("result.json")["teacher"]["run"] == str(out)
 
 

@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       what the verb returns, 0 for success; 1 if a run or a write to disk failed, 2 for invalid
       input, 130 if interrupted.
     """
-    parser = make_parser()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = make_parser(arguments)
     options, options.overrides = parser.parse_known_args(arguments)
     if options.overrides and not getattr(options.module, "OVERRIDES", False):
         parser.error(f"unexpected {' '.join(options.overrides)}")
@@ -37,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of the command, with a subparser for each verb."""
+def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the command, with a subparser for each verb.
+
+    Only a verb that occurs in the arguments gets its own: the others just show in `kd --help`.
+    """
     parser = argparse.ArgumentParser(
         prog="kd", description="Knowledge distillation in JAX.", allow_abbrev=False
     )
@@ -52,7 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
             epilog=getattr(module, "EPILOG", None),
             allow_abbrev=False,
         )
-        module.add_arguments(verb)
+        if name in arguments:
+            module.add_arguments(verb)
         verb.set_defaults(module=module)
     return parser
 

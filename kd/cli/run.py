@@ -74,7 +74,7 @@ def act(options: argparse.Namespace) -> int:
       RunError: the training failed.
     """
     from kd.config import default_workdir, load
-    from kd.config.override import override, rename
+    from kd.config.override import rename
     from kd.runs.workdir import Workdir
 
     config, overrides = rename(load(options.config), options.overrides)
@@ -83,9 +83,9 @@ def act(options: argparse.Namespace) -> int:
     if not (options.print_config or workdir.finished or data_changed):
         _load_data(config.data.to_dict())
 
-    from kd.build import spell_out
+    from kd.build import overridden
 
-    config = spell_out(override(spell_out(config), overrides))
+    config = overridden(config, overrides)
     if options.print_config:
         print(config)
         return 0

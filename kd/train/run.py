@@ -35,10 +35,10 @@ from kd.train.sources import Source, Sources, require, sources_of
 def run_all(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Runs:
     """Trains this run, the runs that it builds on and those of `config.compare`, where missing.
 
-    Args, errors: see `run`.
+    Arguments and errors are those of `run`.
     """
     compared = {
-        label: (configs.load(reference), Workdir(configs.default_workdir(reference, root)))
+        label: (build.load_config(reference), Workdir(configs.default_workdir(reference, root)))
         for label, reference in config.compare.items()
     }
     run(config, workdir, root)
@@ -63,7 +63,7 @@ def run(
     A finished run is left as it is, an interrupted one is resumed.
 
     Args:
-      config: from `kd.config.load`.
+      config: spelled out, see `kd.build.spell_out`.
       workdir: directory of the run.
       root: directory of the runs whose config names no directory.
       waiting: directories of the runs that wait for this one, to refuse circles.
@@ -75,7 +75,7 @@ def run(
     """
     if str(workdir) in waiting:
         raise InputError(f"{workdir} would be its own teacher, or start from itself.")
-    config = _use_all_processes(build.spell_out(config))
+    config = _use_all_processes(config)
     workdir.check_owner(config.to_dict(), build.as_today)
     sources = sources_of(config, root)
     waiting = (*waiting, str(workdir))
@@ -96,7 +96,7 @@ def run(
 def finished(source: Source, root: os.PathLike | str, waiting: tuple[str, ...] = ()) -> Workdir:
     """The run directory of a source, trained or evaluated first if it is not finished."""
     if source.config:
-        return run(configs.load(source.config), source.workdir, root, waiting)
+        return run(build.load_config(source.config), source.workdir, root, waiting)
     if not source.workdir.finished:
         imported.evaluate(source.workdir)  # imported before its data were prepared
     return source.workdir
@@ -137,5 +137,6 @@ def _use_all_processes(config: ConfigDict) -> ConfigDict:
     """With several processes, a config for one device becomes data-parallel on all of them."""
     devices = config.devices
     if jax.process_count() > 1 and devices.teacher * devices.data * devices.seeds == 1:
-        devices.data = jax.device_count()
+        config = ConfigDict(config.to_dict()).lock()
+        config.devices.data = jax.device_count()
     return config

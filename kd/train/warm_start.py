@@ -162,12 +162,12 @@ def _shared(side: str, new: PyTree, old: PyTree, take: str, source: Workdir | st
         wrong |= {path for path in new.keys() ^ old.keys() if path[0] != COLLECTION}
     if wrong:
         path = min(wrong)
-        ours, theirs = (list(tree[path].shape) if path in tree else "absent" for tree in (new, old))
+        shape_in = lambda tree: list(tree[path].shape) if path in tree else "absent"
+        more = f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""
         raise InputError(
-            f"config.init: {source} has another {side}: {_name(side, path)} is {ours} here and "
-            f"{theirs} there{f', and {len(wrong) - 1} more differ' if len(wrong) > 1 else ''}. Give "
-            "a run of the same network, or name in config.init.take, a regular expression, what "
-            "both have."
+            f"config.init: {source} has another {side}: {_name(side, path)} is {shape_in(new)} "
+            f"here and {shape_in(old)} there{more}. Give a run of the same network, or name in "
+            "config.init.take, a regular expression, what both have."
         )
     return {path: leaf for path, leaf in new.items() if path in both}
 
