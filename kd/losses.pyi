@@ -1,4 +1,4 @@
-# Written by tests/stubs.py.
+# Written by tests/generated.py.
 from kd.objectives.ab import activation_boundary as activation_boundary
 from kd.objectives.at import attention as attention
 from kd.objectives.at import attention_transfer as attention_transfer

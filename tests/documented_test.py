@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from generated import pages
 
 import kd
 
@@ -61,7 +62,12 @@ def test_every_public_name_stands_on_a_page(package):
         for name, value in public(package).items()
         if f"{package}.{name}" not in entries and f"{value.__module__}.{name}" not in entries
     ]
-    assert not missing, f"add `::: {package}.NAME` to a page of docs/api"
+    assert not missing, f"run `python tests/generated.py`, or add `::: {package}.NAME` to docs/api"
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_pages_are_up_to_date(path):
+    assert path.read_text() == pages()[path], "run `python tests/generated.py`"
 
 
 def test_every_named_size_of_a_network_stands_on_a_page():

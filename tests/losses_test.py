@@ -10,7 +10,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stubs import stubs
+from generated import stubs
 
 from kd import losses, objectives
 from kd.objectives import ce
@@ -60,7 +60,7 @@ def test_looking_names_up_imports_no_jax():
 
 @pytest.mark.parametrize("path", stubs(), ids=lambda path: path.name)
 def test_stubs_are_up_to_date(path):
-    assert path.read_text() == stubs()[path], "run `python tests/stubs.py`"
+    assert path.read_text() == stubs()[path], "run `python tests/generated.py`"
 
 
 EXAMPLES = [name for name in dir(losses) if ">>>" in (inspect.getdoc(getattr(losses, name)) or "")]

@@ -1,4 +1,4 @@
-# Written by tests/stubs.py.
+# Written by tests/generated.py.
 from kd.objectives.ab import AB as AB
 from kd.objectives.at import AT as AT
 from kd.objectives.cc import CC as CC
