@@ -175,21 +175,16 @@ class _OneByOne:
         self._pictures = pictures
 
     def __call__(
-        self,
-        states: DistillState,
-        frozen: PyTree,
-        data: dict[str, Array],
-        order: Int[Array, "s n"],
-        epoch: Int[Array, ""],
-        start: Int[Array, ""],
-        count: Int[Array, ""],
+        self, states: DistillState, frozen: PyTree, data: dict[str, Array], *order: Array
     ) -> tuple[DistillState, Logs]:
+        """See `make_updates`; `order` is the order, the epoch, the start and the count."""
+        indices, epoch, start, count = order
         columns = []
         for i in range(int(count)):
             first = start + i * self._batch_size
             if self._pictures is not None:
                 data = {**data, "pictures": self._pictures(int(epoch), int(first))}
-            states, metrics = self.update(states, frozen, data, order, epoch, first)
+            states, metrics = self.update(states, frozen, data, indices, epoch, first)
             columns.append(metrics)
         return states, {
             name: jnp.stack([metrics[name] for metrics in columns], axis=1) for name in columns[0]
