@@ -21,20 +21,23 @@ BLOCKS = dict(re.findall(r"```python\n# (?:in )?(kd/\S+)\n(.*?)```", TEXT, re.DO
 @pytest.fixture
 def plug_in(tmp_path, monkeypatch):
     """Puts an example where its first line says, beside the package's own files."""
+    added = []
 
-    def put(file: str):
+    def put(file: str) -> str:
         package, _, name = file.removesuffix(".py").replace("/", ".").rpartition(".")
         (tmp_path / Path(file).name).write_text(BLOCKS[file])
         module = importlib.import_module(package)
         monkeypatch.setattr(module, "__path__", [*module.__path__, str(tmp_path)])
-        monkeypatch.delitem(sys.modules, f"{package}.{name}", raising=False)
+        registry.files.cache_clear()
+        added.append((module, name))
         return name
 
     yield put
-    for name in [
-        n for n, m in sys.modules.items() if str(tmp_path) in str(getattr(m, "__file__", ""))
-    ]:
-        del sys.modules[name]
+    monkeypatch.undo()
+    registry.files.cache_clear()
+    for module, name in added:
+        sys.modules.pop(f"{module.__name__}.{name}", None)
+        vars(module).pop(name, None)
 
 
 def namespace(file: str) -> dict:

@@ -41,6 +41,15 @@ def test_a_teacher_of_one_run_is_one_group():
     assert teachers.groups_of(teacher()) == ()
 
 
+def test_stored_files_keep_the_key_of_weights():
+    """`shares` in result.json and report.json, whatever the code calls them."""
+    (group,) = teachers.recorded({"run": "a", "members": [0, 2], "shares": [0.75, 0.25]})
+    assert group.weights == [0.75, 0.25]
+    assert group.to_json() == {"run": "a", "members": [0, 2], "shares": [0.75, 0.25]}
+    (equal,) = teachers.recorded({"run": "a", "members": [0, 2]})
+    assert equal.weights == [0.5, 0.5]
+
+
 @pytest.mark.parametrize(
     "section, words",
     [

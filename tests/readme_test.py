@@ -60,13 +60,29 @@ def test_files_that_the_prose_names_exist(document):
 def test_modules_that_the_prose_names_exist(document):
     text = re.sub(r"(?ms)^ *```.*?^ *```", "", (ROOT / document).read_text())
     text = re.sub(r"(?m)^\|.*", "", text)  # tables have names of objectives, such as kd.KD
-    for path in re.findall(r"`(kd(?:\.\w+)+)(?:\(.*?\))?`", text):
-        names = path.split(".")
-        for size in range(len(names), 0, -1):
-            try:
-                value = importlib.import_module(".".join(names[:size]))
-            except ModuleNotFoundError:
-                continue
-            for name in names[size:]:
-                value = getattr(value, name)
-            break
+    paths = re.findall(r"`(kd(?:\.\w+)+)(?:\(.*?\))?`", text)
+    assert not [path for path in paths if not exists(path)]
+
+
+def test_the_new_paths_of_what_moved_exist():
+    text = (ROOT / "CHANGELOG.md").read_text().partition("## Unreleased")[2].partition("\n## ")[0]
+    paths = re.findall(r"^\| `kd[\w.]+` \| `(kd[\w.]+)` \|$", text, re.MULTILINE)
+    assert len(paths) > 200
+    assert not [path for path in paths if not exists(path)]
+
+
+def exists(path: str) -> bool:
+    """Whether a module of this name, or a module with this attribute, is there."""
+    names = path.split(".")
+    for size in range(len(names), 0, -1):
+        try:
+            value = importlib.import_module(".".join(names[:size]))
+        except ModuleNotFoundError:
+            continue
+        for name in names[size:]:
+            fields = getattr(value, "__dataclass_fields__", {})
+            if not hasattr(value, name) and name not in fields:
+                return False
+            value = getattr(value, name, None)
+        return True
+    return False

@@ -188,6 +188,7 @@ def test_a_median_is_one_entry(finished, small_config, own_modules, monkeypatch,
     assert main(["report", "path", "--stored", "--out", "page"]) == 0
     content = json.loads(Path("page/report.json").read_text())
     (run_of,) = content["runs"]
+    assert run_of["teacher"]["groups"][0]["shares"] == [0.5, 0.5]
     assert run_of["teacher"]["agreement"] == pytest.approx(agreement.mean())
 
 

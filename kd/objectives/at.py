@@ -18,8 +18,8 @@ def attention(map: Float[Array, "b h w d"]) -> Float[Array, "b hw"]:
 
     Of two places with two channels each, the second is attended to more:
 
-    >>> attention(jnp.array([[[[1.0, 1.0], [0.0, 2.0]]]]))
-    Array([[0.447, 0.894]], dtype=float32)
+        >>> attention(jnp.array([[[[1.0, 1.0], [0.0, 2.0]]]]))
+        Array([[0.447, 0.894]], dtype=float32)
     """
     power = jnp.mean(map.astype(jnp.float32) ** 2, axis=-1)
     return unit(power.reshape(power.shape[0], -1))
@@ -37,11 +37,12 @@ def attention_transfer(
 
     Attention sees neither the scale of a map nor its number of channels:
 
-    >>> student, teacher = jnp.array([[[[1.0], [2.0]]]]), jnp.array([[[[3.0, 3.0], [6.0, 6.0]]]])
-    >>> attention_transfer(student, teacher)
-    Array([0.], dtype=float32)
-    >>> attention_transfer(student[:, :, ::-1], teacher)
-    Array([0.529], dtype=float32)
+        >>> student = jnp.array([[[[1.0], [2.0]]]])
+        >>> teacher = jnp.array([[[[3.0, 3.0], [6.0, 6.0]]]])
+        >>> attention_transfer(student, teacher)
+        Array([0.], dtype=float32)
+        >>> attention_transfer(student[:, :, ::-1], teacher)
+        Array([0.529], dtype=float32)
     """
     student, teacher = same_size(student, teacher)
     return jnp.mean((attention(student) - attention(teacher)) ** 2, axis=-1)

@@ -16,8 +16,8 @@ def cross_entropy(
     Label smoothing: Szegedy et al. Rethinking the Inception Architecture. CVPR 2016.
     https://arxiv.org/abs/1512.00567, section 7.
 
-    >>> cross_entropy(jnp.log(jnp.array([[0.5, 0.25, 0.25]])), jnp.array([0]))  # log 2
-    Array([0.693], dtype=float32)
+        >>> cross_entropy(jnp.log(jnp.array([[0.5, 0.25, 0.25]])), jnp.array([0]))  # log 2
+        Array([0.693], dtype=float32)
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     label = jnp.broadcast_to(label, logits.shape[:-1])[..., None]

@@ -55,12 +55,12 @@ def decoupled_kl(
 
     A student that is nearly right about the label still has to learn how the others compare:
 
-    >>> student, teacher = jnp.log(jnp.array([[[0.5, 0.25, 0.25]], [[0.6, 0.3, 0.1]]]))
-    >>> label = jnp.array([0])
-    >>> decoupled_kl(student, teacher, label, alpha=1.0, beta=0.0, temperature=1.0)
-    Array([0.02], dtype=float32)
-    >>> decoupled_kl(student, teacher, label, alpha=0.0, beta=8.0, temperature=1.0)
-    Array([1.046], dtype=float32)
+        >>> student, teacher = jnp.log(jnp.array([[[0.5, 0.25, 0.25]], [[0.6, 0.3, 0.1]]]))
+        >>> label = jnp.array([0])
+        >>> decoupled_kl(student, teacher, label, alpha=1.0, beta=0.0, temperature=1.0)
+        Array([0.02], dtype=float32)
+        >>> decoupled_kl(student, teacher, label, alpha=0.0, beta=8.0, temperature=1.0)
+        Array([1.046], dtype=float32)
     """
     true_s, rest_s, others_s = split_by_label(student.astype(jnp.float32) / temperature, label)
     true_t, rest_t, others_t = split_by_label(teacher.astype(jnp.float32) / temperature, label)

@@ -14,8 +14,8 @@ def hint(student: Float[Array, "b ..."], teacher: Float[Array, "b ..."]) -> Floa
     Romero et al. FitNets: Hints for Thin Deep Nets. ICLR 2015. https://arxiv.org/abs/1412.6550,
     Eq. 3, with the mean in place of half the sum, as in the public code.
 
-    >>> hint(jnp.array([[1.0, 2.0], [0.0, 0.0]]), jnp.array([[3.0, 5.0], [0.0, 2.0]]))
-    Array([6.5, 2. ], dtype=float32)
+        >>> hint(jnp.array([[1.0, 2.0], [0.0, 0.0]]), jnp.array([[3.0, 5.0], [0.0, 2.0]]))
+        Array([6.5, 2. ], dtype=float32)
     """
     difference = student.astype(jnp.float32) - teacher.astype(jnp.float32)
     return jnp.mean(difference**2, axis=tuple(range(1, difference.ndim)))

@@ -20,10 +20,10 @@ def distill_kl(
     Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015.
     https://arxiv.org/abs/1503.02531, Eq. 1; T^2 keeps the size of the gradient, section 2.
 
-    >>> teacher = jnp.array([[5.0, 2.0, 0.0], [0.0, 3.0, 0.0]])
-    >>> student = jnp.array([[4.0, 0.0, 3.0], [0.0, 3.0, 0.0]])
-    >>> distill_kl(student, teacher, temperature=4.0)
-    Array([1.656, 0.   ], dtype=float32)
+        >>> teacher = jnp.array([[5.0, 2.0, 0.0], [0.0, 3.0, 0.0]])
+        >>> student = jnp.array([[4.0, 0.0, 3.0], [0.0, 3.0, 0.0]])
+        >>> distill_kl(student, teacher, temperature=4.0)
+        Array([1.656, 0.   ], dtype=float32)
     """
     log_p = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
     log_q = jax.nn.log_softmax(teacher.astype(jnp.float32) / temperature)
@@ -38,8 +38,8 @@ def logit_mse(
     Ba, Caruana. Do Deep Nets Really Need to be Deep? NeurIPS 2014.
     https://arxiv.org/abs/1312.6184, Eq. 1, with the mean over classes in place of half the sum.
 
-    >>> logit_mse(jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 5.0]]))
-    Array([6.5], dtype=float32)
+        >>> logit_mse(jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 5.0]]))
+        Array([6.5], dtype=float32)
     """
     difference = student.astype(jnp.float32) - teacher.astype(jnp.float32)
     return jnp.mean(difference**2, axis=-1)
@@ -54,8 +54,8 @@ def standardize(logits: Float[Array, "*m b c"]) -> Float[Array, "*m b c"]:
     A row of equal logits has no direction to grow in: it gives zeros with zero gradient (the
     formula's gradient is 1e7).
 
-    >>> standardize(jnp.array([[10.0, 20.0, 30.0]]))
-    Array([[-1.,  0.,  1.]], dtype=float32)
+        >>> standardize(jnp.array([[10.0, 20.0, 30.0]]))
+        Array([[-1.,  0.,  1.]], dtype=float32)
 
     Raises:
       InputError: fewer than two classes.

@@ -41,9 +41,10 @@ def rkd_distance(student: Float[Array, "b d"], teacher: Float[Array, "b e"]) -> 
 
     Embeddings of different widths and scales can be compared:
 
-    >>> student, teacher = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[0.0, 0], [0, 7], [0, 14]])
-    >>> rkd_distance(student, teacher)
-    Array(0., dtype=float32)
+        >>> student = jnp.array([[0.0], [1.0], [2.0]])
+        >>> teacher = jnp.array([[0.0, 0], [0, 7], [0, 14]])
+        >>> rkd_distance(student, teacher)
+        Array(0., dtype=float32)
     """
     return jnp.mean(_huber(_distances(student) - _distances(teacher)))
 

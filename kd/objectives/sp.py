@@ -20,9 +20,10 @@ def similarity_preserving(
 
     The student tells two images apart that are alike for the teacher:
 
-    >>> student, teacher = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[1.0, 1.0], [1.0, 1.0]])
-    >>> similarity_preserving(student, teacher)
-    Array(0.293, dtype=float32)
+        >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> teacher = jnp.array([[1.0, 1.0], [1.0, 1.0]])
+        >>> similarity_preserving(student, teacher)
+        Array(0.293, dtype=float32)
     """
     gram = lambda x: unit(einsum("id,jd->ij", flat(x), flat(x)))
     return jnp.mean((gram(teacher) - gram(student)) ** 2)

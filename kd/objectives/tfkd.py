@@ -16,8 +16,8 @@ def virtual_teacher(
     p is `correct` for the label and (1 - correct) / (c - 1) for every other class. The temperature
     divides probabilities, not logits, so the target is nearly uniform:
 
-    >>> jnp.exp(virtual_teacher(jnp.array([1]), num_classes=3))
-    Array([[0.328, 0.344, 0.328]], dtype=float32)
+        >>> jnp.exp(virtual_teacher(jnp.array([1]), num_classes=3))
+        Array([[0.328, 0.344, 0.328]], dtype=float32)
     """
     p = jnp.full((len(label), num_classes), (1 - correct) / (num_classes - 1))
     p = p.at[jnp.arange(len(label)), label].set(correct)
@@ -37,7 +37,7 @@ class VirtualTeacher(nn.Module):
     theirs.
 
     Their other method, Tf-KD_self, is plain KD from a run of the same network: see `tf_kd_self` in
-    METHODS of configs/common.py.
+    METHODS of configs/methods.py.
 
     Attributes:
       correct: probability of the label.

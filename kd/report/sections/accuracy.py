@@ -37,7 +37,7 @@ def measure(run: Run) -> dict[str, Any]:
     }
     if run.target is not None:
         content["teacher"] = {
-            "groups": [group._asdict() for group in recorded(run.result["teacher"])],
+            "groups": [group.to_json() for group in recorded(run.result["teacher"])],
             "paired": run.paired,
             "networks": run.teacher_size,
             "costs": run.teacher_costs,
