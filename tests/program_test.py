@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import optimization
 
 from kd import teachers
 from kd.data.augment import make_augment
