@@ -147,6 +147,7 @@ def test_a_teacher_that_changes_has_no_cache(small_config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", ["seeds=2", "teacher=2"])
+@pytest.mark.usefixtures("unoptimized")
 def test_devices_take_their_own_answers(finished, small_config, devices):
     """Each device those for its own seeds, or those of its own members: as on one device."""
     common = ["--config.teacher.cache_window=2", "--config.teacher.cache=float16"]

@@ -35,6 +35,8 @@ from kd.tables.metric_call import parse
 from kd.train.alternating import alternate
 from kd.types import Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 CLASSES, B = 4, 6
 LINEAR = {"name": "mlp.MLP", "widths": ()}
 

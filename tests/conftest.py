@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_unconfigure(config: pytest.Config) -> None:
     if TEMPORARY:
         shutil.rmtree(TEMPORARY, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def optimization(wanted: bool) -> Iterator[None]:
+    """XLA as it is by default, or with few optimizations: half the time to compile."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", not wanted)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def unoptimized() -> Iterator[None]:
+    """Compiles quickly in a test that compares with tolerances.
+
+    Not for tests of equal bits: how programs are optimized decides which bits agree.
+    """
+    with optimization(False):
+        yield
+
+
+@pytest.fixture(scope="module")
+def unoptimized_module() -> Iterator[None]:
+    """`unoptimized` for all tests of a module and its fixtures."""
+    with optimization(False):
+        yield
+    jax.clear_caches()
 
 
 @pytest.fixture
@@ -135,7 +162,8 @@ def small_run(shared: Path, small_data: Path) -> tuple[Path, str]:
             home.mkdir(exist_ok=True)
             (home / "small.py").write_text(SMALL_CONFIG.replace("{data}", str(small_data)))
             printed = io.StringIO()
-            with contextlib.chdir(home), contextlib.redirect_stdout(printed):
+            capture = contextlib.redirect_stdout(printed)
+            with contextlib.chdir(home), capture, optimization(True):
                 assert main(["run", "--config", "small.py"]) == 0
             log.write_text(printed.getvalue())
     return home, log.read_text()

@@ -16,6 +16,8 @@ from kd.objectives.end2 import END2, annealed_temperature
 from kd.objectives.end2 import dirichlet_nll as eager
 from kd.types import Mixture, Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 dirichlet_nll = jax.jit(eager)
 
 ROOT = Path(__file__).parents[1]

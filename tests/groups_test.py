@@ -102,6 +102,7 @@ def mixed(tmp_path, small_data, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 def test_networks_of_two_architectures_teach_together(mixed, capsys):
     assert main(["run", "--config", "mixed.py"]) == 0
     printed = capsys.readouterr().out
@@ -123,6 +124,7 @@ def test_networks_of_two_architectures_teach_together(mixed, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reduce", ["each", "random", "confidence"])
+@pytest.mark.usefixtures("unoptimized")
 def test_devices_and_a_cache_change_nothing(mixed, reduce):
     """Members and batch on a mesh, the batch under pmap, and teachers that were asked once: the
     predictions of one device.

@@ -12,6 +12,8 @@ from kd.objectives.hydra import Hydra
 from kd.objectives.kd import distill_kl
 from kd.types import Mixture, Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 WEIGHTS = jnp.array([0.5, 0.3, 0.2])
 
 

@@ -22,6 +22,8 @@ from kd.models import cost, initializers
 from kd.models.residual import BasicBlock, ResNet
 from kd.weights import convert
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 GOLDEN = Path(__file__).parent / "golden" / "models"
 
 # Parameters, and multiply-accumulates of convolutions and linear layers: of the PyTorch networks

@@ -8,6 +8,8 @@ import pytest
 from kd.errors import InputError
 from kd.models.norm import BatchNorm
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 SCALE, BIAS = np.array([2.0, 0.5], np.float32), np.array([0.1, -1.0], np.float32)
 MEAN, VAR = np.array([0.3, -0.2], np.float32), np.array([1.5, 0.7], np.float32)
 VARIABLES = {"params": {"scale": SCALE, "bias": BIAS}, "batch_stats": {"mean": MEAN, "var": VAR}}

@@ -12,6 +12,8 @@ from kd.objectives.kd import KD
 from kd.optim import make_schedule
 from kd.types import Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 
 def view(step=0, members=None):
     rng = np.random.default_rng(0)

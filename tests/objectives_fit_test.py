@@ -32,6 +32,8 @@ from kd.objectives import (
 )
 from kd.types import Mixture, Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 B = 4
 
 

@@ -45,6 +45,8 @@ from kd.objectives import (
 )
 from kd.types import Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 HERE = Path(__file__).parent / "golden" / "objectives"
 DATA = dict(np.load(HERE / "functions.npz"))
 MODULES = dict(np.load(HERE / "modules.npz"))

@@ -44,6 +44,8 @@ from kd.objectives import (
 )
 from kd.types import Mixture, Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 log = math.log
 ln = lambda *p: jnp.log(jnp.asarray([p], jnp.float32))
 array = lambda *x: jnp.asarray(x, jnp.float32)

@@ -27,6 +27,8 @@ from kd.objective import PerTeacher, Weighted
 from kd.step import make_step
 from kd.types import Outputs, Teacher, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 CLASSES, N, B = 4, 48, 16
 
 # Settings small enough for a test, weights that bring each term to about 1.

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from kd import teachers
 from kd.init import make_init
@@ -17,6 +18,8 @@ from kd.objectives.kd import KD
 from kd.optim import make_optimizer, make_schedule
 from kd.step import make_step
 from kd.types import Outputs
+
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
 
 RATE, MOMENTUM, DECAY, T, EPS, KEEP = 0.05, 0.9, 5e-4, 4.0, 1e-5, 0.9
 SIZES = (8, 3, 8, 3)  # two epochs of eleven examples in batches of eight

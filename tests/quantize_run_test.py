@@ -215,6 +215,7 @@ def test_a_missing_extra_is_told_before_anything_is_trained(config, capsys, monk
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 def test_a_batch_that_is_split_under_pmap_moves_the_ranges_as_a_whole_one(config):
     for name, own in (
         ("one", []),

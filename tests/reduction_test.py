@@ -15,6 +15,8 @@ from kd.objectives.kd import KD, distill_kl
 from kd.teachers.reduction import confidence
 from kd.types import Mixture, Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 WEIGHTS = (0.5, 0.2, 0.3)
 NETS = MLP(3, (4,)), MLP(3, (6, 5))
 SIZES = 2, 1

@@ -93,6 +93,7 @@ def test_teacher_members_can_be_selected_and_paired_with_students(finished, smal
 @pytest.mark.parametrize(
     "members", ["paired", *(pytest.param(m, marks=pytest.mark.slow) for m in ("all", "1"))]
 )
+@pytest.mark.usefixtures("unoptimized")
 def test_cached_teacher_logits_train_the_same_student(finished, small_config, members):
     text = small_config.read_text().replace('c.augment = "crop(1)"', 'c.augment = ""')
     Path("still.py").write_text(
@@ -126,6 +127,7 @@ def test_a_config_can_name_a_network_of_the_working_directory(small_config, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 def test_the_small_convolutional_network_learns_time_series(small_config, tmp_path):
     rng = np.random.default_rng(0)
     label = np.arange(60) % 3
@@ -147,6 +149,7 @@ def test_the_small_convolutional_network_learns_time_series(small_config, tmp_pa
     assert min(accuracy) > 0.8
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_holdout_evaluates_on_held_out_examples(small_config):
     arguments = ["--config.holdout=0.2", "--config.eval_every=2"]
     assert kd("--config", f"{small_config}:teacher", *arguments) == 0
@@ -157,6 +160,7 @@ def test_holdout_evaluates_on_held_out_examples(small_config):
     assert [r["epoch"] for r in read_rows(run) if r["kind"] == "validation"] == [1, 2]
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_validation_and_train_classes_do_not_change_the_test_set(small_config, small_data):
     """The student never sees a 3, nor what is kept for validation; both other splits have all
     classes.
@@ -258,6 +262,7 @@ def test_resuming_with_a_changed_teacher_is_refused(finished, small_config, caps
     assert "the teacher changed since the run began" in error
 
 
+@pytest.mark.slow
 def test_a_finished_student_of_a_retrained_teacher_is_refused(finished, small_config, capsys):
     """The teacher's config changes and its directory is removed, as the message about it says; the
     student's is not.
@@ -351,6 +356,7 @@ def test_invalid_options_are_refused_before_anything_is_written(
     assert snapshot(tmp_path / "runs") == before
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     small_config, capsys
 ):
@@ -364,6 +370,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert all(step < bad for step in steps)
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_two_processes_do_not_train_in_one_directory(small_config, capsys):
     run = Workdir("runs/small-teacher")
     with run.lock():
@@ -372,6 +379,7 @@ def test_two_processes_do_not_train_in_one_directory(small_config, capsys):
     assert kd("--config", f"{small_config}:teacher") == 0
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_each_batch_shape_is_compiled_once(small_config):
     """Two shapes (32 and the last 4 of 100), compiled once each over three epochs of several
     dispatches.
@@ -390,6 +398,7 @@ def test_each_batch_shape_is_compiled_once(small_config):
     assert [u._cache_size() for u in setup.updates.values()] == [1, 1]
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_the_result_names_the_commit_at_the_start_of_the_run(small_config):
     """A commit made during the run does not change it."""
     from kd import config as configs
@@ -432,6 +441,7 @@ def test_the_error_for_an_unprepared_set_names_the_command_that_prepares_it(smal
     assert "kd prepare cifar10" in error
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_tensorboard_shows_the_recorded_curves(small_config):
     arguments = ["--config.tensorboard=true", "--config.epochs=1"]
     assert kd("--config", "small.py:teacher", *arguments) == 0

@@ -26,6 +26,8 @@ from kd.step import _gather, make_step
 from kd.train import placement
 from kd.train.program import make_order, make_update, make_updates, seed_keys
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 N, BATCH, CLASSES = 56, 16, 4
 LABEL = np.arange(N) % CLASSES
 IMAGE = np.random.default_rng(0).integers(0, 255, (N, 6, 6, 1), dtype=np.uint8)
@@ -184,6 +186,7 @@ def test_ways_over_the_members_agree_on_a_mesh_and_gather_nothing(eight, how):
     assert counts["all-gather"] == 0, counts
 
 
+@pytest.mark.slow
 def test_an_ensemble_under_pmap_equals_one_device(eight):
     found = three(8, KD(2.0), {"data": 8, "transform": "pmap"})
     assert_equal(found[0], eight[0])

@@ -30,6 +30,8 @@ from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.types import Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 STUDENT = {"name": "cnn.CNN", "widths": (4,)}
 TEACHER = {"name": "cnn.CNN", "widths": (4, 6)}
 NET = simkd.SimKD(student=STUDENT, teacher=TEACHER, num_classes=3)
@@ -171,6 +173,7 @@ def three(step, state, weights, batch):
     return state, metrics
 
 
+@pytest.mark.slow
 def test_seeds_at_once_and_eight_devices_are_one_alone():
     weights = frozen()
     init, raw = make_init(*parts()), make_step(*parts())

@@ -17,6 +17,8 @@ from kd.objectives.kd import KD
 from kd.step import make_eval, make_step
 from kd.types import Outputs
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 CLASSES, MEMBERS = 5, 3
 
 

@@ -16,6 +16,8 @@ from kd.models.mlp import MLP
 from kd.teachers.reduction import REDUCTIONS
 from kd.types import Mixture
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 
 def test_a_mixture_softens_to_the_mean_of_its_members_softened_probabilities():
     """Two members, two classes, by hand: softmax([ln 3, 0]) = (3/4, 1/4) and softmax([0, 0]) =
