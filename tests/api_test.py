@@ -88,6 +88,7 @@ def test_a_run_has_its_config_results_and_networks(student, data):
     assert "distilled student" in student.table() and "Run(" in repr(student)
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_a_finished_run_is_read_and_overrides_name_a_run_of_their_own(student, folder):
     again = kd.run(str(folder / "small.py"), runs=folder / "runs")
     assert again.result == student.result
@@ -116,6 +117,7 @@ class Plain(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.1, deterministic=deterministic)(x))
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_every_kind_of_teacher_gives_the_same_student(teacher, data):
     """The first member of a run: as networks, module, jax function, NumPy function and logits."""
     (image, _), _ = data
@@ -137,15 +139,19 @@ def test_every_kind_of_teacher_gives_the_same_student(teacher, data):
     assert np.abs(alone.logits(data[1][0]) - students["networks"]).max() > 1e-2
 
 
-def test_logits_of_members_are_an_ensemble(teacher, data):
+@pytest.mark.parametrize(
+    "reduce", ["each", *(pytest.param(r, marks=pytest.mark.slow) for r in ("probs", "logits"))]
+)
+@pytest.mark.usefixtures("unoptimized")
+def test_logits_of_members_are_an_ensemble(teacher, data, reduce):
     stored = teacher.logits(data[0][0])
     assert stored.shape == (2, 80, 3)
-    for reduce in ("probs", "logits", "each"):
-        cached = distill(data, teacher=stored, reduce=reduce).logits(data[1][0])
-        live = distill(data, teacher=teacher, reduce=reduce).logits(data[1][0])
-        np.testing.assert_allclose(cached, live, atol=1e-4, err_msg=reduce)
+    cached = distill(data, teacher=stored, reduce=reduce).logits(data[1][0])
+    live = distill(data, teacher=teacher, reduce=reduce).logits(data[1][0])
+    np.testing.assert_allclose(cached, live, atol=1e-4)
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_any_linen_module_is_a_student(teacher, data):
     trained = distill(data, teacher=teacher, student=Plain(), epochs=2, seeds=2)
     assert set(trained.variables["params"]) == {"Dense_0", "Dense_1"}
@@ -155,6 +161,7 @@ def test_any_linen_module_is_a_student(teacher, data):
     assert len(follower) == 1
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_a_mean_teacher_follows_the_student(data):
     student = MLP(3, (8,))
     trained = distill(data, teacher=teachers.ema(student, 0.9), student=student)
