@@ -81,6 +81,7 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_a_run_of_ones_own_data_network_and_augmentation(project):
     assert main(["run", "--config", "config.py"]) == 0
     config = json.loads((project / "runs/config/config.json").read_text())

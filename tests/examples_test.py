@@ -27,12 +27,14 @@ def run(name: str, *arguments: str) -> str:
     return process.stdout
 
 
+@pytest.mark.slow
 def test_an_own_loop_distils_an_ensemble():
     text = run("own_loop.py")
     assert text.count("teacher") == 3
     assert float(re.search(r"student: +([\d.]+) %", text)[1]) > 90
 
 
+@pytest.mark.slow
 def test_a_new_loss_brings_the_student_closer():
     labels, both = map(float, re.findall(r"([\d.]+) %", run("new_loss.py")))
     assert both > labels + 5

@@ -37,6 +37,8 @@ from kd.objectives import (
     wsld,
 )
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 softmax = jax.nn.softmax
 

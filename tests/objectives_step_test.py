@@ -283,6 +283,7 @@ def test_seeds_at_once_are_seeds_alone(run: Run, alone: dict):
             _same(jax.tree.map(lambda x, i=i: x[i], state), state1, 2e-6)
 
 
+@pytest.mark.slow
 def test_eight_devices_are_one(run: Run, alone: dict):
     """Methods that compare examples see the global batch, and BatchNorm and memory banks too."""
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))

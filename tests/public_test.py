@@ -13,7 +13,7 @@ NAMES = {
     "kd": "run load distill Run make_init make_step make_eval Weighted View Outputs Teacher",
     "kd.losses": "distill_kl",
     "kd.objectives": "CE KD DKD CRD",
-    "kd.teachers": "ensemble ema frozen cached none",
+    "kd.teachers": "cached ema ensemble frozen grouped none stack",
     "kd.models": "CNN MLP resnet8x4",
 }
 """Functions and classes that users are told of; `dir` of a package may list more."""
@@ -28,6 +28,10 @@ def listed(package):
     return sorted(name for name in dir(package) if not name.startswith("_"))
 
 packages = {name: importlib.import_module(name) for name in sys.argv[1:]}
+assert len(dir(kd.losses)) > 40 and len(dir(kd.teachers)) > 5
+assert "jax" not in sys.modules, "the packages import jax, or listing their names does"
+kd.models.mlp, kd.losses.logit_mse
+assert not {"kd.models.vgg", "kd.objectives.crd"} & set(sys.modules), "imports more than it needs"
 before = {k: {n: getattr(p, n) for n in listed(p)} for k, p in packages.items()}
 for module in pkgutil.walk_packages(kd.__path__, "kd."):
     if module.name != "kd.__main__":

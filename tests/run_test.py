@@ -90,9 +90,8 @@ def test_teacher_members_can_be_selected_and_paired_with_students(finished, smal
         assert Workdir(directory).read("result.json")["teacher"]["members"] == expected
 
 
-@pytest.mark.parametrize(
-    "members", ["paired", *(pytest.param(m, marks=pytest.mark.slow) for m in ("all", "1"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("members", ["paired", "all", "1"])
 @pytest.mark.usefixtures("unoptimized")
 def test_cached_teacher_logits_train_the_same_student(finished, small_config, members):
     text = small_config.read_text().replace('c.augment = "crop(1)"', 'c.augment = ""')

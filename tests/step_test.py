@@ -56,7 +56,7 @@ def test_a_linear_student_takes_the_step_of_softmax_regression():
     weights = teacher.init(jax.random.key(5), batch()["image"])
     frozen = {"teacher": weights, "tables": {}}
     args = (student, both(KD(temperature)), teachers.frozen(teacher), optax.sgd(rate))
-    state = make_init(*args)(jax.random.key(0), frozen, batch())
+    state = jax.jit(make_init(*args))(jax.random.key(0), frozen, batch())
     new, metrics = jax.jit(make_step(*args))(state, frozen, batch())
 
     def softmax(z):
@@ -108,13 +108,13 @@ def test_the_teacher_does_not_change_and_gets_no_gradient():
     frozen = {"teacher": members(model), "tables": {}}
     before = jax.device_get(frozen)
     args = (MLP(CLASSES, (4,)), both(KD(2.0)), teachers.ensemble(model), optax.sgd(0.5))
-    state = make_init(*args)(jax.random.key(0), frozen, batch())
+    state = jax.jit(make_init(*args))(jax.random.key(0), frozen, batch())
     step = make_step(*args)
 
     def loss(frozen):
         return step(state, frozen, batch())[1]["loss"]
 
-    gradient = jax.grad(loss)(frozen)
+    gradient = jax.jit(jax.grad(loss))(frozen)
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(gradient))
     compiled = jax.jit(step, donate_argnums=0)
     for _ in range(3):
