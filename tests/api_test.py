@@ -167,6 +167,13 @@ def test_any_linen_module_is_a_student(teacher, data):
     assert len(follower) == 1
 
 
+def test_grey_images_need_no_channel(teacher, data):
+    (image, label), (test, _) = data
+    with_channel = distill(data, teacher=teacher, epochs=1).logits(test)
+    without = distill(((image[..., 0], label), data[1]), teacher=teacher, epochs=1).logits(test)
+    assert np.array_equal(without, with_channel)
+
+
 def test_a_mean_teacher_follows_the_student(data):
     student = MLP(3, (8,))
     trained = distill(data, teacher=teachers.ema(student, 0.9), student=student)
