@@ -88,6 +88,7 @@ def test_a_run_has_its_config_results_and_networks(student, data):
     assert "distilled student" in student.table() and "Run(" in repr(student)
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_a_finished_run_is_read_and_overrides_name_a_run_of_their_own(student, folder):
     again = kd.run(str(folder / "small.py"), runs=folder / "runs")
     assert again.result == student.result
@@ -135,6 +136,7 @@ def check_kinds(teacher, data, names):
     return logits[0]
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_networks_a_function_and_logits_teach_the_same(teacher, data):
     logits = check_kinds(teacher, data, ("networks", "function", "logits"))
     alone = distill(data, teacher=None, epochs=1)
@@ -146,6 +148,7 @@ def test_a_module_and_a_numpy_function_teach_the_same(teacher, data):
     check_kinds(teacher, data, ("networks", "module", "numpy"))
 
 
+@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize(
     "reduce",
     ["probs", *(pytest.param(r, marks=pytest.mark.slow) for r in ("logits", "each"))],
@@ -158,6 +161,7 @@ def test_logits_of_members_are_an_ensemble(teacher, data, reduce):
     np.testing.assert_allclose(cached, live, atol=1e-4)
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_any_linen_module_is_a_student(teacher, data):
     trained = distill(data, teacher=teacher, student=Plain(), epochs=1, seeds=2)
     assert set(trained.variables["params"]) == {"Dense_0", "Dense_1"}
@@ -174,6 +178,7 @@ def test_grey_images_need_no_channel(teacher, data):
     assert np.array_equal(without, with_channel)
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_a_mean_teacher_follows_the_student(data):
     student = MLP(3, (8,))
     trained = distill(data, teacher=teachers.ema(student, 0.9), student=student)

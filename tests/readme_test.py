@@ -17,6 +17,7 @@ DOCUMENTS = sorted(
 )
 
 
+@pytest.mark.usefixtures("unoptimized")
 def test_the_notebook_example_takes_a_step():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     example = next(block for block in blocks if "make_step" in block)
