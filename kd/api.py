@@ -195,8 +195,8 @@ def distill(
         a `kd.Teacher` such as `kd.teachers.ema(student)`, or None; see
         `kd.train.objects.make_teacher`.
       student: a linen module that returns logits [b, c] or `kd.Outputs`.
-      data: (images [n, ...], labels [n]): uint8 pixels, normalised by their mean and deviation (by
-        the teacher's if it is a run), or floats, taken as they are.
+      data: (images [n, ...], labels [n]): uint8 pixels [n, h, w] or [n, h, w, c], normalised by
+        their mean and deviation (by the teacher's if it is a run), or floats, taken as they are.
       test: likewise, evaluated; default: the training images are.
       objective: {term: (weight, module)}, a weight being a number or a schedule of the step; or a
         module `view -> (loss, {term: value})`. Default: 0.1 cross entropy and 0.9 KD at T = 4.

@@ -6,7 +6,6 @@ as `my_project.losses.Mine`. Adding a thing is therefore adding a file, to kd or
 """
 
 import dataclasses
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -21,7 +20,6 @@ from kd.errors import InputError, unknown
 from kd.values import of_type
 
 
-@functools.cache
 def files(package: str) -> tuple[str, ...]:
     """Names of the modules in a package, without importing them, sorted."""
     path = importlib.import_module(package).__path__

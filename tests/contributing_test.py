@@ -28,13 +28,11 @@ def plug_in(tmp_path, monkeypatch):
         (tmp_path / Path(file).name).write_text(BLOCKS[file])
         module = importlib.import_module(package)
         monkeypatch.setattr(module, "__path__", [*module.__path__, str(tmp_path)])
-        registry.files.cache_clear()
         added.append((module, name))
         return name
 
     yield put
     monkeypatch.undo()
-    registry.files.cache_clear()
     for module, name in added:
         sys.modules.pop(f"{module.__name__}.{name}", None)
         vars(module).pop(name, None)

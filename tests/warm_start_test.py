@@ -85,7 +85,7 @@ FT = [
         (["seeds=3"], "has 2 networks and config.seeds is 3"),
         (["init.take=student/haed"], "no variables in common"),
         (["init.take=("], "no regular expression"),
-        (["init.config=", "init.take=head"], "nothing to take from"),
+        (["init.config=", "init.take=head"], "no run to take it from"),
         (["init.config=small.py:labels"], "start from itself"),
         (FT, "objective.ce starts from"),
         (["init.config=", "objective.ce.name=ft.FT"], "second of two runs"),

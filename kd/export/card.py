@@ -89,7 +89,7 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
 def _teachers(teacher: Mapping[str, Any] | None, name: str | None) -> list[str]:
     """A line for each teacher's run; without one, a line for the kind of teacher, `name`."""
     if teacher is None:
-        description = kind.describe(name) if name else ""
+        description = kind.describe_without_runs(name or "none")
         return [f"teacher: {description}" if description else "no run as a teacher"]
     lines = []
     for group in teacher["groups"]:

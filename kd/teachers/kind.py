@@ -103,12 +103,16 @@ def find(name: str) -> Kind:
     return value if isinstance(value, Kind) else Kind(name, value, f"the teacher {name}")
 
 
-def describe(name: str) -> str:
-    """The description of a kind; its name where a user's module cannot be imported any more."""
+def describe_without_runs(name: str) -> str:
+    """The description of a kind that needs no trained networks; "" for one that does.
+
+    The name stands for a kind of a user's module that cannot be imported any more.
+    """
     try:
-        return find(name).description
+        kind = find(name)
     except InputError:
         return name
+    return "" if kind.needs_runs else kind.description
 
 
 def complete(section: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

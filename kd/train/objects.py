@@ -62,6 +62,8 @@ def _split(pair: Any, what: str) -> Split:
             f"{what}: images are {list(image.shape)} and labels {list(label.shape)}; expected "
             "[n, ...] and [n]."
         )
+    if image.dtype == np.uint8 and image.ndim == 3:  # grey images [n, h, w]
+        image = image[..., None]
     return Split(image, label)
 
 

@@ -26,8 +26,8 @@ def teacher_accuracy(run: StoredRun) -> list[float]:
             raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
         members = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]
         section, weights = run.config.teacher, recorded_weights(run.result["teacher"])
-        paired = section.members == "paired"
-        logits = reference_logits(np.concatenate(members), weights, section.reduce, paired)
+        paired, reduce = section.get("members") == "paired", section.get("reduce", "probs")
+        logits = reference_logits(np.concatenate(members), weights, reduce, paired)
         logits = logits if logits.ndim == 3 else logits[None]
     return [100 * float(v) for v in scores.accuracy(logits, predictions["label"])]
 
