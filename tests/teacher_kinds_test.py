@@ -115,6 +115,7 @@ def run(*arguments) -> int:
     return main(["run", "--config", "small.py", *arguments])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
 def test_a_new_file_is_a_kind(small_config, own_modules, monkeypatch, capsys):
     """A file in kd/teachers, named by its `KIND`; its settings are keys of `config.teacher`."""
