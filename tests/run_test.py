@@ -82,6 +82,7 @@ def test_seeds_of_a_run_equal_runs_of_one_seed(finished, small_config):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 def test_teacher_members_can_be_selected_and_paired_with_students(finished, small_config):
     for members, expected in (("1", [1]), ("paired", [0, 1])):
         directory = f"members-{members}"
@@ -107,6 +108,7 @@ def test_cached_teacher_logits_train_the_same_student(finished, small_config, me
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 def test_a_config_can_name_a_network_of_the_working_directory(small_config, tmp_path):
     (tmp_path / "mine_nets.py").write_text(
         "import flax.linen as nn\nfrom kd.types import Outputs\n"
@@ -449,6 +451,7 @@ def test_tensorboard_shows_the_recorded_curves(small_config):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 def test_the_command_line_can_change_a_name_and_set_the_new_settings(small_config):
     arguments = ["--config.student.name=cnn.CNN", "--config.student.widths=(3,)"]
     arguments += ["--config.optimizer.name=adam", "--config.epochs=1"]
