@@ -333,7 +333,7 @@ def test_three_teachers_are_the_mean_of_each(run: Run):
         for name in set(run.names) - DRAWS:
             key = name.replace(".", "_")
             mean = np.mean([t[0][key] for t in terms])
-            np.testing.assert_allclose(metrics[key], mean, rtol=1e-5, err_msg=name)
+            np.testing.assert_allclose(metrics[key], mean, rtol=5e-5, err_msg=name)
     if "crd.CRD" in run.names:
         banks = history[0][0].stats["objective"]["memory"]["terms_crd_CRD"]
         for i in range(3):

@@ -64,8 +64,8 @@ def test_an_initial_run_of_one_seed_starts_all_seeds(labels):
     assert kd("--config", labels, STILL, *arguments) == 0
     first = Workdir("one").predictions()["logits"]
     second = SECOND.predictions()["logits"]
-    for i in range(3):
-        np.testing.assert_array_equal(first[0], second[i])
+    for i in range(3):  # a program of three seeds rounds differently than one of one seed
+        np.testing.assert_allclose(first[0], second[i], atol=1e-5)
 
 
 FT = [
