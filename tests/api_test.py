@@ -160,6 +160,7 @@ def test_logits_of_members_are_an_ensemble(teacher, data, reduce):
     np.testing.assert_allclose(cached, live, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
 def test_any_linen_module_is_a_student(teacher, data):
     trained = distill(data, teacher=teacher, student=Plain(), epochs=1, seeds=2)

@@ -273,6 +273,7 @@ def test_the_sum_is_that_of_its_terms(run: Run, alone: dict):
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_seeds_at_once_are_seeds_alone(run: Run, alone: dict):
     states = [run.init(i) for i in (0, 1)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)
@@ -315,6 +316,7 @@ def test_no_gradient_reaches_the_teacher(run: Run):
     assert all(np.all(g == 0) for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_three_teachers_are_the_mean_of_each(run: Run):
     ensemble = Run(run.names, stacked=True)
     state = ensemble.init(0)

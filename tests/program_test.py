@@ -145,6 +145,7 @@ def test_the_loop_on_the_host_equals_the_loop_on_the_device(whole):
     assert machine.updates._cache_size() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
 def test_each_paired_student_learns_from_its_teacher():
     machine = Machine(paired=True)

@@ -128,6 +128,7 @@ def lowered(student, variables, example):
         return convert(Lowered(export(example).mlir_module(), scales=True))
 
 
+@pytest.mark.slow
 def test_the_file_computes_on_the_trained_grids():
     """Stride 2, and a negative gain of BatchNorm: LiteRT's reference kernels against JAX, in units
     of the output.

@@ -359,6 +359,7 @@ def show_all(content):
 '''
 
 
+@pytest.mark.slow
 def test_a_section_is_one_file(finished, tmp_path, monkeypatch):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "confusion.py").write_text(SECTION)

@@ -85,6 +85,7 @@ def test_sigterm_outside_of_training_stops_the_run(finished, small_config, capsy
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_sigterm_during_the_teachers_last_dispatch_stops_before_the_student(
     small_config, capsys, monkeypatch
 ):

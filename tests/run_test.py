@@ -161,6 +161,7 @@ def test_holdout_evaluates_on_held_out_examples(small_config):
     assert [r["epoch"] for r in read_rows(run) if r["kind"] == "validation"] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
 def test_validation_and_train_classes_do_not_change_the_test_set(small_config, small_data):
     """The student never sees a 3, nor what is kept for validation; both other splits have all
