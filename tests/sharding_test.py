@@ -139,9 +139,6 @@ def assert_equal(ours, theirs, tolerance=1e-6):
     jax.tree.map(check, ours, theirs)
 
 
-SLOW = pytest.mark.slow
-
-
 def mesh(teacher, data):
     return {"teacher": teacher, "data": data}
 
