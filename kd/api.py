@@ -226,7 +226,7 @@ def distill(
     parts = Parts(
         dataset=dataset,
         student=adapt(student, "student"),
-        objective=objects.make_objective(objective, source, lonely=teacher is None),
+        objective=objects.make_objective(objective, source, has_teacher=teacher is not None),
         teacher=source,
         optimizer=optimizer or optax.adamw(1e-3),
         augment=augmentation(config, dataset),

@@ -39,7 +39,7 @@ from kd.types import Augment, Batch
 type Operation = Callable[[PRNGKeyArray, Image], Image]
 """One operation with its settings bound."""
 
-# Keeps the keys of augmentation apart from fold_in(key, step), which the step draws dropout from.
+# Distinguishes the keys of augmentation from fold_in(key, step), from which dropout is drawn.
 # The second view uses the next number.
 DOMAIN = 0x61756700
 

@@ -223,7 +223,7 @@ def _stored(
     return RunTeacher(ensemble, stored, lifted_weights=lifted)
 
 
-def make_objective(objective: Any, teacher: RunTeacher, lonely: bool = False) -> Any:
+def make_objective(objective: Any, teacher: RunTeacher, has_teacher: bool) -> Any:
     """The objective of `kd.distill`.
 
     Args:
@@ -231,11 +231,11 @@ def make_objective(objective: Any, teacher: RunTeacher, lonely: bool = False) ->
         that is a number or a schedule step -> number; or None, a tenth of cross entropy and nine
         tenths of KD at T = 4, or with no teacher cross entropy.
       teacher: of the run; with `reduce="each"` every term is lifted to its members.
-      lonely: whether the student learns without a teacher.
+      has_teacher: False if the student learns from labels alone.
     """
     if objective is None:
-        alone = {"ce": (1.0, CE())}
-        objective = alone if lonely else {"ce": (0.1, CE()), "kd": (0.9, KD(4.0))}
+        labels_only = {"ce": (1.0, CE())}
+        objective = {"ce": (0.1, CE()), "kd": (0.9, KD(4.0))} if has_teacher else labels_only
     if not isinstance(objective, Mapping):
         return objective
     terms, weights, lifted = {}, {}, teacher.lifted_weights
