@@ -32,9 +32,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
+from kd.ranges import NonNegative
 from kd.types import View
 
-type Weight = float | Callable[[Array], Array]
+type Weight = NonNegative | Callable[[Array], Array]
 
 
 class Weighted(nn.Module):

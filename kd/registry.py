@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kd import ranges
 from kd.errors import InputError, unknown
 from kd.values import of_type
 
@@ -182,8 +183,8 @@ def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
       what: name of the thing in messages.
 
     Raises:
-      InputError: a keyword that the maker does not take (the message lists those it takes), or one
-        that it requires and does not get.
+      InputError: a keyword that the maker does not take (the message lists those it takes), one
+        that it requires and does not get, or a value that its annotation excludes.
     """
     keywords = keywords_of(maker)
     if keywords is not None:
@@ -194,6 +195,9 @@ def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
         inspect.signature(maker).bind(**kwargs)
     except TypeError as error:
         raise InputError(f"{what}: {error}.") from error
+    declared = annotations(maker)
+    for key, value in kwargs.items():
+        _check(f"{what}: {key}", maker, key, declared, value)
     return maker(**kwargs)
 
 
@@ -206,19 +210,37 @@ def settings(maker: Callable, options: Mapping[str, Any], what: str) -> dict[str
       what: name of the config's section in messages.
 
     Raises:
-      InputError: a keyword that the maker does not take, or a value of another type than its
-        default's.
+      InputError: a keyword that the maker does not take, a value of another type than its
+        default's, or one that its annotation excludes.
     """
-    keywords = keywords_of(maker)
+    keywords, declared = keywords_of(maker), annotations(maker)
     filled = dict(options)
     for key, value in options.items():
         if keywords is not None and key not in keywords:
             raise unknown(f"setting of {what}", key, keywords)
         filled[key] = of_type(f"{what}.{key}", _default(maker, key), value)
+        _check(f"config.{what}.{key}", maker, key, declared, filled[key])
     for key in keywords or ():
         if key not in options and _has_plain_default(maker, key):
             filled[key] = _default(maker, key)
     return filled
+
+
+def annotations(maker: Callable) -> dict[str, Any]:
+    """The annotation of each keyword that has one, see `kd.ranges`."""
+    try:
+        parameters = inspect.signature(maker, eval_str=True).parameters
+    except Exception:  # evaluating a text of a user's module may raise anything
+        parameters = inspect.signature(maker).parameters
+    declared = {name: p.annotation for name, p in parameters.items()}
+    return {k: a for k, a in declared.items() if a is not inspect.Parameter.empty}
+
+
+def _check(where: str, maker: Callable, key: str, declared: Mapping[str, Any], value: Any) -> None:
+    """Raises InputError for a value that its annotation excludes; its default always passes."""
+    default = _default(maker, key)
+    if type(value) is not type(default) or value != default:
+        ranges.check(where, declared.get(key, Any), value)
 
 
 def _default(maker: Callable, key: str) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kd.errors import InputError
+from kd.ranges import short
 
 
 def of_type(key: str, default: Any, value: Any) -> Any:
@@ -14,7 +15,10 @@ def of_type(key: str, default: Any, value: Any) -> Any:
     if default is None:
         return value
     if isinstance(default, float) and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"config.{key}: {short(value)} is too large.") from None
     if isinstance(default, list | tuple) and isinstance(value, list | tuple):
         if default and len({type(v) for v in default}) == 1:
             return tuple(of_type(key, default[0], v) for v in value)
@@ -28,4 +32,6 @@ def of_type(key: str, default: Any, value: Any) -> Any:
 
 def wrong_type(key: str, default: Any, value: Any) -> InputError:
     expected = "a dict" if hasattr(default, "items") else type(default).__name__
-    return InputError(f"config.{key}: expected {expected}, got {value!r} ({type(value).__name__}).")
+    return InputError(
+        f"config.{key}: expected {expected}, got {short(value)} ({type(value).__name__})."
+    )

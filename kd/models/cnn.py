@@ -1,7 +1,5 @@
 """Small convolutional networks for images and series, of the size of a microcontroller."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -9,6 +7,7 @@ from jaxtyping import Array, Float
 
 from kd.errors import InputError
 from kd.models.initializers import kaiming_normal
+from kd.ranges import Classes, Depth, Probability, Widths
 from kd.types import Outputs
 
 
@@ -29,10 +28,10 @@ class CNN(nn.Module):
     `pooled` [b, width].
     """
 
-    num_classes: int
-    widths: Sequence[int] = (16, 32, 64)
-    depth: int = 1
-    dropout: float = 0.0
+    num_classes: Classes
+    widths: Widths = (16, 32, 64)
+    depth: Depth = 1
+    dropout: Probability = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact

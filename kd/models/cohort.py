@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array
 from kd.errors import InputError
 from kd.models import layers
 from kd.models.wrapped import make
+from kd.ranges import Classes, Range
 from kd.types import Outputs, PyTree
 
 
@@ -35,8 +36,8 @@ class Cohort(nn.Module):
     """
 
     member: Mapping[str, Any]
-    num_classes: int
-    size: int = 2
+    num_classes: Classes
+    size: Annotated[int, Range(2, 1024)] = 2
     alternate: bool = False
 
     @nn.compact
@@ -82,7 +83,7 @@ class MixedCohort(nn.Module):
     """
 
     members: Sequence[Mapping[str, Any]]
-    num_classes: int
+    num_classes: Classes
     alternate: bool = False
 
     @nn.compact

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from kd.errors import InputError
 from kd.models import layers
 from kd.models.wrapped import make, without
+from kd.ranges import Classes, Depth
 from kd.types import Outputs
 
 HEADS = "heads"
@@ -35,8 +36,8 @@ class Hydra(nn.Module):
     """
 
     student: Mapping[str, Any]
-    num_classes: int
-    heads: int = 5
+    num_classes: Classes
+    heads: Depth = 5
     dtype: DTypeLike = jnp.float32
 
     @nn.compact

@@ -1,12 +1,11 @@
 """Multi-layer perceptrons, on inputs of any shape."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from kd.ranges import Classes, Probability, Widths
 from kd.types import Outputs
 
 
@@ -24,10 +23,10 @@ class MLP(nn.Module):
     width].
     """
 
-    num_classes: int
-    widths: Sequence[int] = (256, 256)
-    dropout: float = 0.0
-    input_dropout: float = 0.0
+    num_classes: Classes
+    widths: Widths = (256, 256)
+    dropout: Probability = 0.0
+    input_dropout: Probability = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact

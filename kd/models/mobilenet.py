@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
+from kd.ranges import Classes
 from kd.types import Outputs
 
 type Map = Float[Array, "b _ _ _"]
@@ -58,7 +59,7 @@ class MobileNetV2(nn.Module):
     block's `project_bn`, such as `block2_1/project_bn`.
     """
 
-    num_classes: int = 100
+    num_classes: Classes = 100
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 
@@ -107,7 +108,7 @@ class MobileNetV1(nn.Module):
     BatchNorm right before it: `point_bn3`, `point_bn5`, `point_bn11`, `point_bn13`.
     """
 
-    num_classes: int = 1000
+    num_classes: Classes = 1000
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
+from kd.ranges import Fraction, Positive
 
 # Weights that were read from a file are NumPy arrays.
 type Vector = Float[Array | np.ndarray, " d"]
@@ -35,8 +36,8 @@ class BatchNorm(nn.Module):
     Variables: `params` scale and bias, `batch_stats` mean and var, all float32 [d].
     """
 
-    momentum: float = 0.9
-    epsilon: float = 1e-5
+    momentum: Fraction = 0.9
+    epsilon: Positive = 1e-5
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 

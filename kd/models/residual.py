@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from kd.models import layers
 from kd.models.norm import BatchNorm
+from kd.ranges import Classes, Depth, Width, Widths
 from kd.types import Outputs
 
 type Map = Float[Array, "b _ _ _"]
@@ -93,11 +94,11 @@ class ResNet(nn.Module):
     """
 
     block: type[BasicBlock] | type[Bottleneck]
-    blocks: Sequence[int]
-    widths: Sequence[int]
-    stem: int
+    blocks: Sequence[Depth]
+    widths: Widths
+    stem: Width
     imagenet: bool
-    num_classes: int = 100
+    num_classes: Classes = 100
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 

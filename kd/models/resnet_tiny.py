@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from kd.models import layers
 from kd.models.initializers import he_normal
 from kd.models.norm import BatchNorm
+from kd.ranges import Classes, Width
 from kd.types import Outputs
 
 Conv = partial(nn.Conv, padding="SAME", kernel_init=he_normal)
@@ -33,8 +34,8 @@ class ResNet8(nn.Module):
     it, `pooled` [b, d].
     """
 
-    num_classes: int = 10
-    width: int = 16
+    num_classes: Classes = 10
+    width: Width = 16
 
     @nn.compact
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
@@ -55,7 +56,7 @@ class ResNet8(nn.Module):
 class _Block(nn.Module):
     """Two 3 x 3 convolutions and a shortcut. Returns their sum, before its ReLU."""
 
-    width: int
+    width: Width
     stride: int
 
     @nn.compact

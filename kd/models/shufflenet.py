@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
+from kd.ranges import Classes
 from kd.types import Outputs
 
 type Map = Float[Array, "b _ _ _"]
@@ -71,7 +72,7 @@ class ShuffleV1(nn.Module):
     comes right before.
     """
 
-    num_classes: int = 100
+    num_classes: Classes = 100
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 
@@ -156,7 +157,7 @@ class ShuffleV2(nn.Module):
     last unit's `bn3`.
     """
 
-    num_classes: int = 100
+    num_classes: Classes = 100
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 

@@ -16,6 +16,7 @@ from kd.features import final_map, pool
 from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.models.wrapped import make, without
+from kd.ranges import Classes, Width
 from kd.types import Outputs
 
 
@@ -46,8 +47,8 @@ class SimKD(nn.Module):
 
     student: Mapping[str, Any]
     teacher: Mapping[str, Any]
-    num_classes: int
-    factor: int = 2
+    num_classes: Classes
+    factor: Width = 2
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -77,7 +78,7 @@ class SimKD(nn.Module):
 class _Inherited(nn.Module):
     """A linear layer whose weights are the teacher's of the same name."""
 
-    num_classes: int
+    num_classes: Classes
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b c"]:

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
+from kd.ranges import Classes, Natural
 from kd.types import Outputs
 
 
@@ -28,8 +29,8 @@ class VGG(nn.Module):
     `block1_bn0` and so on, the block's last.
     """
 
-    blocks: Sequence[int]
-    num_classes: int = 100
+    blocks: Sequence[Natural]
+    num_classes: Classes = 100
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
+from kd.ranges import Classes, Depth, Width
 from kd.types import Outputs
 
 type Map = Float[Array, "b _ _ _"]
@@ -53,9 +54,9 @@ class WideResNet(nn.Module):
     BatchNorm that reads them and before its ReLU: `block2_0/bn1`, `block3_0/bn1`, `bn1`.
     """
 
-    depth: int
-    width: int
-    num_classes: int = 100
+    depth: Depth
+    width: Width
+    num_classes: Classes = 100
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.features import Name, as_map, flat, pairs, regressed, total
+from kd.ranges import NonNegative
 from kd.types import View
 
 
@@ -44,7 +45,7 @@ class AB(nn.Module):
     """
 
     features: Sequence[Name] | None = None
-    margin: float = 1.0
+    margin: NonNegative = 1.0
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

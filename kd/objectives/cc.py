@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from kd.errors import InputError
 from kd.features import Dense, Name, flat, pair
+from kd.ranges import Width
 from kd.types import View
 
 
@@ -37,7 +38,7 @@ class CC(nn.Module):
     """
 
     feature: Name = "pooled"
-    width: int = 128
+    width: Width = 128
 
     least_batch = 2  # see `kd.objective`
 

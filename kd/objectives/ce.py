@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from kd.ranges import Probability
 from kd.types import View
 
 
@@ -32,7 +33,7 @@ class CE(nn.Module):
       smoothing: share of the target that is spread evenly over all classes.
     """
 
-    smoothing: float = 0.0
+    smoothing: Probability = 0.0
 
     def __call__(self, view: View) -> Float[Array, "*m b"]:
         return cross_entropy(view.student.logits, view.batch["label"], self.smoothing)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kd.errors import InputError
 from kd.features import Dense, Name, einsum, flat, pair, require, unit
+from kd.ranges import Probability, Range, Temperature, Width
 from kd.types import View
 
 EPS = 1e-7
@@ -85,10 +86,10 @@ class CRD(nn.Module):
     """
 
     feature: Name = "pooled"
-    dim: int = 128
-    num_negatives: int = 16384
-    temperature: float = 0.07
-    momentum: float = 0.5
+    dim: Width = 128
+    num_negatives: Annotated[int, Range(1, 2**24)] = 16384
+    temperature: Temperature = 0.07
+    momentum: Probability = 0.5
 
     needs = ("tables.order", "tables.start", "tables.count", "batch.index")
 

@@ -1,11 +1,14 @@
 """Curriculum temperature (CTKD): a learned temperature that works against the student."""
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.objectives.kd import distill_kl
+from kd.ranges import Count, Range, Temperature
 from kd.types import View
 
 
@@ -44,9 +47,9 @@ class CTKD(nn.Module):
       epochs: until the gradient is fully reversed.
     """
 
-    lowest: float = 1.0
-    span: float = 20.0
-    epochs: int = 10
+    lowest: Temperature = 1.0
+    span: Annotated[float, Range(0, 1e4)] = 20.0
+    epochs: Count = 10
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.features import Conv, Name, as_map, last, mismatch
+from kd.ranges import Temperature
 from kd.types import View
 
 
@@ -36,7 +37,7 @@ class CWD(nn.Module):
     """
 
     feature: Name | None = None
-    temperature: float = 4.0
+    temperature: Temperature = 4.0
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kd.ranges import NonNegative, Temperature
 from kd.types import View
 
 
@@ -58,9 +59,9 @@ class DIST(nn.Module):
       gamma: weight of `intra_class`.
     """
 
-    temperature: float = 4.0
-    beta: float = 1.0
-    gamma: float = 1.0
+    temperature: Temperature = 4.0
+    beta: NonNegative = 1.0
+    gamma: NonNegative = 1.0
 
     def __call__(self, view: View) -> Float[Array, ""]:
         soften = lambda z: jax.nn.softmax(z.astype(jnp.float32) / self.temperature)

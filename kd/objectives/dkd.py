@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from kd.errors import InputError
 from kd.objectives.kd import standardize_both
+from kd.ranges import Natural, NonNegative, Temperature
 from kd.types import View
 
 
@@ -82,10 +83,10 @@ class DKD(nn.Module):
       standardize: compare standardized logits (Sun et al. 2024, see `kd.losses.standardize`).
     """
 
-    alpha: float = 1.0
-    beta: float = 8.0
-    temperature: float = 4.0
-    warmup_epochs: int = 20
+    alpha: NonNegative = 1.0
+    beta: NonNegative = 8.0
+    temperature: Temperature = 4.0
+    warmup_epochs: Natural = 20
     standardize: bool = False
 
     def __call__(self, view: View) -> Float[Array, "... b"]:

@@ -1,6 +1,6 @@
 """Ensemble distribution distillation (EnD^2): the student predicts a Dirichlet."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
+from kd.ranges import Natural, Range
 from kd.types import View
 
 LARGEST = 40.0
@@ -80,10 +81,10 @@ class END2(nn.Module):
       smoothing: see `dirichlet_nll`.
     """
 
-    temperature: float = 10.0
-    hold: int = 30
-    epochs: int = 60
-    smoothing: float = 1e-7
+    temperature: Annotated[float, Range(1, 1e4)] = 10.0
+    hold: Natural = 30
+    epochs: Natural = 60
+    smoothing: Annotated[float, Range(above=0, below=1)] = 1e-7
 
     DIRICHLET: ClassVar[bool] = True  # see `kd.objective`
 

@@ -1,5 +1,7 @@
 """Factor transfer (FT): a paraphraser compresses the teacher's last map to factors."""
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ from jaxtyping import Array, Float
 from kd.features import BatchNorm, Conv, Name, as_map, last, same_size
 from kd.objectives.at import attention
 from kd.objectives.fitnet import hint
+from kd.ranges import Range
 from kd.types import View
 
 
@@ -60,7 +63,7 @@ class Paraphraser(nn.Module):
     """
 
     feature: Name | None = None
-    rate: float = 0.5
+    rate: Annotated[float, Range(above=0, most=16)] = 0.5
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
@@ -89,7 +92,7 @@ class FT(nn.Module):
     """
 
     feature: Name | None = None
-    rate: float = 0.5
+    rate: Annotated[float, Range(above=0, most=16)] = 0.5
 
     needs = ("init",)
 

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from kd.errors import InputError
 from kd.objectives.kd import distill_kl
+from kd.ranges import Temperature
 from kd.types import View
 
 
@@ -21,7 +22,7 @@ class Hydra(nn.Module):
       temperature: T.
     """
 
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
 
     def __call__(self, view: View) -> Float[Array, " b"]:
         ensemble = view.members()

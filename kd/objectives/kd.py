@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from kd.errors import InputError
 from kd.objectives.ce import cross_entropy
+from kd.ranges import Temperature
 from kd.types import View
 
 
@@ -94,7 +95,7 @@ class KD(nn.Module):
       standardize: compare standardized logits (Sun et al. 2024, see `kd.losses.standardize`).
     """
 
-    temperature: float = 4.0
+    temperature: Temperature = 4.0
     standardize: bool = False
 
     def __call__(self, view: View) -> Float[Array, "*m b"]:

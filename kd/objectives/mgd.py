@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.features import Conv, Name, as_map, last, mismatch
+from kd.ranges import Probability
 from kd.types import View
 
 
@@ -25,7 +26,7 @@ class MGD(nn.Module):
     """
 
     feature: Name | None = None
-    masked: float = 0.15
+    masked: Probability = 0.15
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

@@ -1,6 +1,7 @@
 """Multi-level logit distillation (MLKD): logits agree for images, their pairs and classes."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float
 
 from kd.features import einsum, require
 from kd.objectives.kd import distill_kl, standardize_both
+from kd.ranges import Length, NonNegative, Temperature
 from kd.types import View
 
 
@@ -48,9 +50,9 @@ class MLKD(nn.Module):
       standardize: `distill_kl` of standardized logits (Sun et al. 2024).
     """
 
-    temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0)
-    instance: Sequence[float] = (0.5, 1.0)
-    relation: Sequence[float] = (0.5, 0.0)
+    temperatures: Annotated[Sequence[Temperature], Length(1)] = (2.0, 3.0, 4.0, 5.0, 6.0)
+    instance: Sequence[NonNegative] = (0.5, 1.0)
+    relation: Sequence[NonNegative] = (0.5, 0.0)
     standardize: bool = False
 
     needs = ("batch.views",)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kd.objectives.dkd import split_by_label
+from kd.ranges import NonNegative, Temperature
 from kd.types import View
 
 
@@ -52,8 +53,8 @@ class NKD(nn.Module):
       temperature: T.
     """
 
-    gamma: float = 1.5
-    temperature: float = 1.0
+    gamma: NonNegative = 1.5
+    temperature: Temperature = 1.0
 
     def __call__(self, view: View) -> Float[Array, "... b"]:
         return normalized_kd(

@@ -1,6 +1,7 @@
 """One for all (OFA): exits at each stage of the student learn the teacher's logits."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from kd.errors import InputError
 from kd.features import BatchNorm, as_map, stage_names, total
+from kd.ranges import Range, Temperature
 from kd.types import View
 
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -78,8 +80,8 @@ class OFA(nn.Module):
     """
 
     features: Sequence[str] | None = None
-    exponent: float = 1.0
-    temperature: float = 1.0
+    exponent: Annotated[float, Range(0, 16)] = 1.0
+    temperature: Temperature = 1.0
     width: int = 256
 
     @nn.compact

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from kd.errors import InputError
 from kd.features import BatchNorm, Conv, Name, as_map, pair, pairs, pool, stage_names, total
 from kd.objectives.dkd import warmup
+from kd.ranges import Natural
 from kd.types import View
 
 spread = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
@@ -80,7 +81,7 @@ class ReviewKD(nn.Module):
     """
 
     features: Sequence[Name] | None = None
-    warmup_epochs: int = 20
+    warmup_epochs: Natural = 20
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, ""]:

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from kd.errors import InputError
 from kd.features import Name, einsum, flat, pair, unit
+from kd.ranges import NonNegative
 from kd.types import View
 
 
@@ -75,8 +76,8 @@ class RKD(nn.Module):
     """
 
     feature: Name = "pooled"
-    distance: float = 25.0
-    angle: float = 50.0
+    distance: NonNegative = 25.0
+    angle: NonNegative = 50.0
 
     least_batch = 2  # see `kd.objective`
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from kd.errors import InputError
 from kd.features import BatchNorm, Conv, Dense, einsum, flat, maps, same_size, unit
 from kd.objectives.fitnet import hint
+from kd.ranges import Temperature
 from kd.types import View
 
 
@@ -43,7 +44,7 @@ class SemCKD(nn.Module):
     """
 
     features: Sequence[Sequence[str]] | None = None
-    softness: float = 1.0
+    softness: Temperature = 1.0
 
     one_size = True  # see `kd.objective`
 

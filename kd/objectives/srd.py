@@ -1,10 +1,13 @@
 """Simple recipe (SRD): log of a power of the distance between normalised features."""
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.features import BatchNorm, Dense, Name, flat, pair
+from kd.ranges import Range
 from kd.types import View
 
 
@@ -33,7 +36,7 @@ class SRD(nn.Module):
     """
 
     feature: Name = "pooled"
-    exponent: float = 4.0
+    exponent: Annotated[float, Range(1, 16)] = 4.0
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, ""]:

@@ -8,6 +8,7 @@ from kd.errors import unknown
 from kd.features import BatchNorm, Dense, Name, einsum, flat, pair, require
 from kd.objectives.fitnet import hint
 from kd.objectives.kd import logit_mse
+from kd.ranges import NonNegative
 from kd.types import View
 
 
@@ -44,7 +45,7 @@ class SRRL(nn.Module):
 
     feature: Name = "pooled"
     classifier: str = "head"
-    regression: float = 1.0
+    regression: NonNegative = 1.0
 
     needs = ("teacher_variables",)
 

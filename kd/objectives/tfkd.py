@@ -1,10 +1,13 @@
 """Teacher-free KD (Tf-KD): a virtual teacher that is always right."""
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from kd.ranges import Range, Temperature
 from kd.types import View
 
 
@@ -44,8 +47,8 @@ class VirtualTeacher(nn.Module):
       temperature: T.
     """
 
-    correct: float = 0.99
-    temperature: float = 20.0
+    correct: Annotated[float, Range(above=0, below=1)] = 0.99
+    temperature: Temperature = 20.0
 
     def __call__(self, view: View) -> Float[Array, "*k b"]:
         logits = view.student.logits.astype(jnp.float32)

@@ -1,10 +1,13 @@
 """Transformed teacher matching (TTM): only the teacher is softened."""
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kd.ranges import Range
 from kd.types import View
 
 
@@ -39,7 +42,7 @@ class TTM(nn.Module):
       exponent: 1 / T.
     """
 
-    exponent: float = 0.1
+    exponent: Annotated[float, Range(1e-4, 1e4)] = 0.1
 
     def __call__(self, view: View) -> Float[Array, " b"]:
         target = view.target(1 / self.exponent)
@@ -55,7 +58,7 @@ class WTTM(nn.Module):
       exponent: 1 / T.
     """
 
-    exponent: float = 0.1
+    exponent: Annotated[float, Range(1e-4, 1e4)] = 0.1
 
     def __call__(self, view: View) -> Float[Array, " b"]:
         target = view.target(1 / self.exponent)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.features import Conv, Name, as_map, pairs, same_size, total
+from kd.ranges import Positive
 from kd.types import View
 
 
@@ -44,8 +45,8 @@ class VID(nn.Module):
     """
 
     features: Sequence[Name] | None = None
-    variance: float = 5.0
-    eps: float = 1e-5
+    variance: Positive = 5.0
+    eps: Positive = 1e-5
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kd.objectives.ce import cross_entropy
+from kd.ranges import Temperature
 from kd.types import View
 
 
@@ -48,7 +49,7 @@ class WSLD(nn.Module):
       temperature: T.
     """
 
-    temperature: float = 4.0
+    temperature: Temperature = 4.0
 
     def __call__(self, view: View) -> Float[Array, " b"]:
         return weighted_soft_label(

@@ -18,6 +18,7 @@ from kd.devices import mesh as sharding
 from kd.devices import precision
 from kd.devices.vectorize import fastest_method, loops_are_slow, tree_index
 from kd.init import make_init
+from kd.ranges import check_fields
 from kd.runs.environment import git_commit
 from kd.runs.workdir import Workdir
 from kd.step import make_step
@@ -86,6 +87,8 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     Raises:
       InputError: parts do not fit together.
     """
+    check_fields(parts.student, "student")
+    check_fields(parts.objective, "objective")
     dataset, teacher = parts.dataset, parts.teacher
     replicated = sharding.replicated(mesh)
     state_sharding = placement.place_of_states(config, mesh)
