@@ -5,6 +5,7 @@ array_record, so that `tfds.data_source(NAME, split=...)` reads it.
 """
 
 import contextlib
+import errno
 import importlib
 import io
 import sys
@@ -16,7 +17,8 @@ import numpy as np
 
 from kd.data import png, published, tfds
 from kd.data.published import Arrays
-from kd.errors import InputError, unknown
+from kd.errors import InputError, RunError, unknown
+from kd.files import message
 
 BUILDERS = {
     "mnist": "mnist.MNIST",
@@ -207,7 +209,8 @@ def _as_input_error(name: str) -> Iterator[None]:
     except (DownloadError, requests.RequestException) as error:
         raise InputError(f"{name}: the download failed: {error}") from error
     except OSError as error:
-        raise InputError(f"{name} could not be written: {error}") from error
+        path = error.filename or f"the data set {name}"
+        raise RunError(message(path, error.errno or errno.EIO)) from error
 
 
 def _say(line: str) -> None:

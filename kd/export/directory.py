@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kd.errors import InputError
+from kd.files import refusals
 
 MARK = "report.json"
 """Written last: a directory without it is not an export."""
@@ -33,6 +34,11 @@ def complete(out: Path) -> Iterator[Path]:
     On any error, a full disk too, it is removed, and `out` stays as it was.
     """
     check(out)
+    with refusals(out):
+        yield from _complete(out)
+
+
+def _complete(out: Path) -> Iterator[Path]:
     created = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from etils import epath
 
+from kd.files import refusals, replacing
 from kd.report.content import make_content
 from kd.report.format import short
 from kd.report.markdown import as_markdown
@@ -42,14 +44,9 @@ def write(
         "report.md": as_markdown(content, title),
         "report.html": as_html(content, title),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    parts = {directory / name: directory / f".{name}.part" for name in texts}
-    try:
-        for part, text in zip(parts.values(), texts.values(), strict=True):
-            part.write_text(text)
-        for path, part in parts.items():
-            part.replace(path)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+    with refusals(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:  # nothing is replaced before everything is written
+        for name, text in texts.items():
+            stack.enter_context(replacing(directory / name)).write_text(text)
     return directory / "report.html"

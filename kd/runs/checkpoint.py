@@ -4,15 +4,17 @@ The student's variables are a separate part, so that another run can load only t
 weights never change and are not saved. Only this module imports orbax, whose v1 API still changes.
 """
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import jax
 from etils import epath
 
-from kd.errors import InputError
+from kd.errors import InputError, RunError
+from kd.files import refusals
 from kd.types import DistillState, PyTree
 
 
@@ -61,6 +63,7 @@ class Checkpoints:
         from orbax.checkpoint import v1 as ocp
 
         training = ocp.training
+        self._directory = directory
         self._orbax = _orbax(
             epath.Path(directory).absolute(),
             save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
@@ -78,7 +81,8 @@ class Checkpoints:
 
         Waits first for an earlier save that is still in progress.
         """
-        self._orbax.save_checkpointables_async(step, _parts(state))
+        with self._one_line():
+            self._orbax.save_checkpointables_async(step, _parts(state))
 
     def restore(self, like: DistillState) -> DistillState:
         """The newest state, with the shapes, types and shardings of `like`.
@@ -90,11 +94,27 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when all saves are on disk."""
-        self._orbax.wait()
+        with self._one_line():
+            self._orbax.wait()
 
     def close(self) -> None:
         """Waits, then releases the directory."""
-        self._orbax.close()
+        with self._one_line():
+            self._orbax.close()
+
+    @contextlib.contextmanager
+    def _one_line(self) -> Generator[None]:
+        """Turns whatever a save raises into a RunError."""
+        try:
+            with refusals(self._directory):
+                yield
+        except RunError:
+            raise
+        except Exception as error:
+            first = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise RunError(
+                f"{self._directory}: a checkpoint could not be saved: {first}"
+            ) from error
 
 
 def load_student(directory: epath.PathLike, like: PyTree) -> PyTree:

@@ -8,6 +8,7 @@ from flax import traverse_util
 
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
+from kd.files import replacing
 from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 from kd.types import PyTree
@@ -72,9 +73,8 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
         "git_commit": str(trained.result["git_commit"]),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(".part")
-    part.write_bytes(safetensors.encode(state, metadata))
-    part.replace(out)
+    with replacing(out) as part:
+        part.write_bytes(safetensors.encode(state, metadata))
     digest = convert.sha256(out)
     _add_digest(out, digest)
     return digest
@@ -85,4 +85,5 @@ def _add_digest(out: Path, digest: str) -> None:
     sums = out.parent / SUMS
     lines = sums.read_text().splitlines() if sums.exists() else []
     lines = [line for line in lines if line.split("  ", 1)[-1] != out.name]
-    sums.write_text("".join(f"{x}\n" for x in (*lines, f"{digest}  {out.name}")))
+    with replacing(sums) as part:
+        part.write_text("".join(f"{x}\n" for x in (*lines, f"{digest}  {out.name}")))

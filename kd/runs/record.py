@@ -1,5 +1,6 @@
 """The record of a run while it trains: `metrics.jsonl`, and TensorBoard if the config asks."""
 
+import contextlib
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from kd.files import refusals, replacing
 from kd.runs.workdir import Workdir
 
 
@@ -23,14 +25,14 @@ class Record:
         self._sync: Callable[[], Any]
         self._start, self._before = time.monotonic(), 0.0
         self._file, self._sync, self._board = io.StringIO(), lambda: None, None
+        self._path = workdir.metrics
         if not writes:  # another process writes
             return
         rows = [row for row in read_rows(workdir) if row["step"] <= step]
         self._before = rows[-1]["seconds"] if rows else 0.0
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        temporary = workdir.path / ".metrics.jsonl.part"
-        temporary.write_text(text)
-        temporary.replace(workdir.metrics)
+        with replacing(self._path) as temporary:
+            temporary.write_text(text)
         if "://" in str(workdir):  # nothing is appended in a bucket
             memory = self._file = io.StringIO()
             memory.write(text)
@@ -49,7 +51,8 @@ class Record:
         """Adds a row and mirrors it to TensorBoard."""
         head = {"kind": kind, "step": step, "epoch": epoch}
         seconds = {"seconds": round(self.seconds, 3)}
-        self._file.write(json.dumps({**head, **seconds, **values}) + "\n")
+        with refusals(self._path):
+            self._file.write(json.dumps({**head, **seconds, **values}) + "\n")
         if self._board:
             for name, numbers in values.items():
                 if isinstance(numbers, list):
@@ -61,15 +64,19 @@ class Record:
 
         Called before each checkpoint, so that no row is missing after a resume.
         """
-        self._file.flush()
-        self._sync()
+        with refusals(self._path):
+            self._file.flush()
+            self._sync()
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        self.flush()
-        self._file.close()
-        if self._board:
-            self._board.close()
+        try:
+            self.flush()
+        finally:
+            with contextlib.suppress(OSError):  # it flushes once more
+                self._file.close()
+            if self._board:
+                self._board.close()
 
 
 def read_rows(workdir: Workdir) -> list[dict[str, Any]]:

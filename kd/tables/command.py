@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kd.errors import InputError
+from kd.files import refusals, replacing
 from kd.tables import document, forecast, jobs, layout, plan, published, sheet
 from kd.tables.experiment import load
 from kd.tables.gather import gather, single_tables
@@ -128,10 +129,12 @@ def _write(
     folder = options.out or (None if options.print_only else options.runs)
     if folder:
         out = Path(folder)
-        out.mkdir(parents=True, exist_ok=True)
+        with refusals(out):
+            out.mkdir(parents=True, exist_ok=True)
         files = [out / f"{experiment.name}{suffix}" for suffix in (".md", ".csv")]
         for file, text in zip(files, (markdown, csv), strict=True):
-            file.write_text(text)
+            with replacing(file) as part:
+                part.write_text(text)
         files += _draw(out, experiment, entries, runs)
         tell("written: " + ", ".join(map(str, files)))
     complete = all(runs[c.reference].workdir.finished for c in experiment.cells())
@@ -140,9 +143,8 @@ def _write(
     if options.into:
         text = _fill(options.into, experiment, markdown, single_tables(experiment, entries))
         file = Path(options.into)
-        part = file.with_name(file.name + ".part")
-        part.write_text(text)
-        part.replace(file)
+        with replacing(file) as part:
+            part.write_text(text)
 
 
 def _fill(file: str, experiment: Experiment, markdown: str, tables: Mapping[str, str]) -> str:

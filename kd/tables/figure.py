@@ -6,9 +6,11 @@ Needs matplotlib.
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from kd.files import replacing
 from kd.runs.record import read_rows
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
@@ -53,7 +55,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "ncols": 2}
         axis.legend(fontsize="x-small", **(below if many else {}))
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
     return [path]
 
 
@@ -132,9 +134,14 @@ def against(experiment: Experiment, entries: Sequence[list[Entry]], out: Path) -
         axis.set_title(_wrap(table.title))
         axis.legend(fontsize="small")
         path = out / f"{experiment.name}-{table.against}{index or ''}.png"
-        figure.savefig(path, dpi=DPI)
+        _save(figure, path)
         files.append(path)
     return files
+
+
+def _save(figure: Any, path: Path) -> None:
+    with replacing(path) as part:
+        figure.savefig(part, dpi=DPI, format="png")
 
 
 def _wrap(title: str) -> str:

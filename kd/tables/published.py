@@ -13,6 +13,7 @@ from typing import Any
 
 from kd import __version__
 from kd.errors import InputError
+from kd.files import refusals, replacing
 from kd.runs import lineage
 from kd.runs.workdir import Workdir
 from kd.tables.plan import Run
@@ -163,10 +164,10 @@ def _write(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
         "runs": dict(sorted(entries.items())),
     }
     content = {**content, "checksum": checksum_of(content)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    with refusals(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _new_entry(run: Run, result: Result) -> dict[str, Any]:

@@ -12,7 +12,6 @@ seed.
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -24,11 +23,13 @@ import numpy as np
 from etils import epath
 from jax.sharding import Sharding
 
+from kd import signals
 from kd.config import ConfigDict
 from kd.data.augment import make_augment
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
+from kd.files import refusals, replacing
 from kd.init import state_key
 from kd.runs.progress import Progress
 from kd.teachers.codec import encode
@@ -200,12 +201,11 @@ def _of_seed(
     for epoch in range(epochs):
         computed.append(epoch_logits(key, epoch))
         progress.update(epoch + 1)
+        signals.poll()
     arrays = {part: np.stack([logits[part] for logits in computed], 1) for part in computed[0]}
     if file is not None:
-        temporary = file.parent / f".{name}.{os.getpid()}.part"
-        with temporary.open("wb") as out:
+        with replacing(file) as temporary, temporary.open("wb") as out:
             np.savez(out, **arrays)  # pyrefly: ignore
-        temporary.replace(file)
     return arrays
 
 
@@ -218,10 +218,10 @@ def _claim(directory: epath.Path, facts: Mapping[str, Any]) -> None:
                 f"{directory} holds files and no cache.json: not a cache. Give another "
                 "config.teacher.cache_dir."
             )
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = directory / f".cache.json.{os.getpid()}.part"
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
-        temporary.replace(path)
+        with refusals(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(facts, indent=2) + "\n")
         return
     try:
         stored = json.loads(path.read_text())

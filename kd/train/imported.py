@@ -14,6 +14,7 @@ from kd import build
 from kd import config as configs
 from kd.devices import processes
 from kd.errors import InputError, MissingData
+from kd.files import refusals
 from kd.runs.checkpoint import Checkpoints, load_student
 from kd.runs.workdir import Workdir
 from kd.train.checks import dry_run
@@ -70,13 +71,21 @@ def import_run(
         workdir.check_owner(config.to_dict(), build.as_today)
         workdir.claim(config.to_dict(), {"teacher": {}, "imported": origin})
         return _evaluated_if_possible(workdir)
+    with refusals(out):
+        return _import_new(out, config, {"teacher": {}, "imported": origin}, variables)
+
+
+def _import_new(
+    out: Path, config: ConfigDict, origin: dict[str, Any], variables: PyTree
+) -> dict[str, Any] | None:
+    """Makes the run directory of imported weights; returns its result as `import_run` does."""
     out.parent.mkdir(parents=True, exist_ok=True)
     # Renamed at the end: an interrupted import leaves no directory that looks like a run.
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         building.chmod(0o755)
         workdir = Workdir(building)
-        workdir.claim(config.to_dict(), {"teacher": {}, "imported": origin})
+        workdir.claim(config.to_dict(), origin)
         checkpoints = Checkpoints(workdir.checkpoints)
         checkpoints.save(_state(variables), 0)
         checkpoints.close()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd.config.identity import config_hash
+from kd.files import refusals, replacing
 from kd.models import cost
 from kd.models.peers import peers, variables_of
 from kd.runs.environment import hardware
@@ -80,9 +81,11 @@ def write(
         files = run_end.evaluate(
             setup.config, setup.parts.dataset, setup.parts.student, state.student
         )
-        (workdir.path / "exported").mkdir(exist_ok=True)
+        with refusals(workdir.path / "exported"):
+            (workdir.path / "exported").mkdir(exist_ok=True)
         for name, content in files.contents.items():
-            (workdir.path / "exported" / name).write_bytes(content)
+            with replacing(workdir.path / "exported" / name) as part:
+                part.write_bytes(content)
         arrays = {**arrays, "exported_logits": files.logits}
         result = {**result, "exported": files.report}
     workdir.write("predictions.npz", arrays)

@@ -1,6 +1,8 @@
 """One training session: from a setup to the trained state, resumed from the newest checkpoint."""
 
 import io
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import jax
@@ -30,7 +32,7 @@ def train_run(setup: Setup, workdir: Workdir) -> Session:
 
     Raises:
       RunError: a loss is not finite.
-      kd.train.signals.Stopped: the run was asked to stop; the state is saved.
+      kd.signals.Stopped: the run was asked to stop; the state is saved.
     """
     config, plan = setup.config, setup.plan
     profile = Profile(workdir.path / "profile", config.profile)
@@ -45,7 +47,7 @@ def train_run(setup: Setup, workdir: Workdir) -> Session:
         record = Record(workdir, first_step, config.tensorboard, writes)
         stream = None if writes else io.StringIO()
         progress = Progress(workdir.path.name, plan.steps, first_step, stream)
-        try:
+        with _closing(record.close, progress.close, checkpoints.close, setup.close):
             state = train(
                 state,
                 plan,
@@ -60,14 +62,24 @@ def train_run(setup: Setup, workdir: Workdir) -> Session:
                 eval_every=config.eval_every,
                 save_seconds=config.checkpoint.seconds,
             )
-        finally:
-            record.close()
-            progress.close()
-            checkpoints.close()
-            setup.close()
     epochs = (plan.steps - first_step) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
     return Session(state, {"seconds": round(record.seconds, 3), **spent.figures(examples)})
+
+
+@contextmanager
+def _closing(*closers: Callable[[], None]) -> Generator[None]:
+    """Context that closes everything at its end; after an error that error is what is raised."""
+    try:
+        yield
+    except BaseException:
+        for close in closers:
+            with suppress(Exception):
+                close()
+        raise
+    with ExitStack() as stack:
+        for close in reversed(closers):
+            stack.callback(close)
 
 
 def _with_sharding(shapes: DistillState, sharding: Sharding) -> DistillState:
