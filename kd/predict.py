@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from kd import signals
 from kd.data.augment import make_normalize
 from kd.devices import precision
 from kd.devices.vectorize import map_stacked, tree_index
@@ -123,13 +124,15 @@ def make_logits(
         size = min(batch_size, n)
         if not isinstance(images, Array):
             # Each batch is fetched before the next is sent: the device holds one batch of images.
-            parts = [
-                jax.device_get(batch(variables, padded, jnp.int32(0), size))
-                for padded in images.batches(size)
-            ]
+            parts = []
+            for padded in images.batches(size):
+                parts.append(jax.device_get(batch(variables, padded, jnp.int32(0), size)))
+                signals.poll()
             return _join(parts, n)
-        starts = [jnp.int32(first) for first in range(0, n, size)]
-        parts = [batch(variables, images, first, size) for first in starts]
+        parts = []
+        for first in range(0, n, size):
+            parts.append(batch(variables, images, jnp.int32(first), size))
+            signals.poll()
         return _join(jax.device_get(parts), n)
 
     return logits

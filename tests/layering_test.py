@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    "errors",
-    "ranges",
+    "errors signals",
+    "ranges files",
     "types values",
     "registry config metrics devices",
     "features models objectives data teachers optim objective quantize weights",

@@ -376,7 +376,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 def test_two_processes_do_not_train_in_one_directory(small_config, capsys):
     run = Workdir("runs/small-teacher")
     with run.lock():
-        error = refused(capsys, "--config", f"{small_config}:teacher")
+        error = refused(capsys, "--config", f"{small_config}:teacher", "--no_wait")
     assert "in use by another process" in error
     assert kd("--config", f"{small_config}:teacher") == 0
 

@@ -1,41 +1,155 @@
-"""The command `kd`: finds its verbs, parses arguments, and turns errors into exit statuses."""
+"""The command `kd`: finds its verbs, parses arguments, and turns errors into exit statuses.
+
+| exit status | |
+|---|---|
+| 0 | success; or `kd run` was stopped by SIGTERM or SIGHUP, see `--stopped_status` |
+| 1 | a run or a write to disk failed |
+| 2 | the input is at fault |
+| 130 | stopped by Ctrl-C; other verbs than `kd run` also by SIGTERM or SIGHUP |
+
+A second signal ends the process at once, with the same status.
+"""
+
+from kd import signals  # isort: skip  # before anything that takes time to import
 
 import argparse
+import contextlib
 import importlib
+import os
 import pkgutil
+import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from types import ModuleType
 
 from kd import __version__, cli
 from kd.errors import InputError, RunError
 
+INTERRUPTED = 130
+RESUMES = "The same command resumes from what is saved."
+JOIN_SECONDS = 1.0
+"""How long threads may take to end after a failure."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
     Args:
-      arguments: what follows `kd`; by default `sys.argv[1:]`.
+      arguments: what follows `kd`; by default `sys.argv[1:]`, and the process is the command's: a
+        signal may end it.
 
     Returns:
-      what the verb returns, 0 for success; 1 if a run or a write to disk failed, 2 for invalid
-      input, 130 if interrupted.
+      what the verb returns, 0 for success; for others see above.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = make_parser(arguments)
-    options, options.overrides = parser.parse_known_args(arguments)
-    if options.overrides and not getattr(options.module, "OVERRIDES", False):
-        parser.error(f"unexpected {' '.join(options.overrides)}")
-    try:
+    if arguments is not None:
+        with signals.Listener() as listener:
+            return _Command(list(arguments)).run(listener)
+    command = _Command(sys.argv[1:])
+    with signals.Listener(command.end) as listener:
+        status = command.run(listener)
+    return command.leave(status)
+
+
+class _Command:
+    """One call of the command: what it was asked for and how it ends."""
+
+    def __init__(self, arguments: list[str]):
+        self._arguments = arguments
+        self._verb = next((word for word in arguments if not word.startswith("-")), "")
+        self._status: int | None = None  # once the verb has ended
+        self._was_stopped = False
+
+    def run(self, listener: signals.Listener) -> int:
+        """Runs the verb and returns the exit status."""
+        try:
+            status, message = self._act(), ""
+        except InputError as error:
+            status, message = 2, str(error)
+        except (RunError, OSError) as error:  # OSError: such as a full disk, a closed pipe
+            status, message = 1, str(error)
+        except signals.Stopped as stopped:
+            self._was_stopped = True
+            status = self._status_after(listener.number or signal.SIGTERM)
+            message = "" if self._verb == "run" else f"interrupted. {RESUMES}"
+            if self._verb == "run":
+                print(f"kd run: {stopped}. The same command resumes from there.")
+        except KeyboardInterrupt:
+            status, message = INTERRUPTED, f"interrupted. {RESUMES}"
+        self._status = status
+        if message:
+            print(f"kd {self._verb}: {message}", file=sys.stderr)
+        return status
+
+    def _act(self) -> int:
+        parser = make_parser(self._arguments)
+        options, options.overrides = parser.parse_known_args(self._arguments)
+        if options.overrides and not getattr(options.module, "OVERRIDES", False):
+            parser.error(f"unexpected {' '.join(options.overrides)}")
+        self._verb = options.verb
         return options.module.act(options)
-    except InputError as error:
-        status, message = 2, str(error)
-    except (RunError, OSError) as error:  # OSError: such as a full disk, or missing permissions
-        status, message = 1, str(error)
-    except KeyboardInterrupt:
-        status, message = 130, "interrupted. The same command resumes from the last checkpoint."
-    print(f"kd {options.verb}: {message}", file=sys.stderr)
-    return status
+
+    def _status_after(self, number: int) -> int:
+        """Exit status after a signal."""
+        if self._verb != "run":
+            return INTERRUPTED
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        parser.add_argument("--stopped_status", type=int)
+        with contextlib.suppress(argparse.ArgumentError):
+            status = parser.parse_known_args(self._arguments)[0].stopped_status
+            if status is not None:
+                return status
+        return INTERRUPTED if number == signal.SIGINT else 0
+
+    def end(self, number: int) -> None:
+        """Ends the process at once, from a thread: no lock is taken, nothing is waited for."""
+        if self._status is not None:
+            os._exit(self._status)
+        name = signal.Signals(number).name
+        line = f"kd {self._verb}: ended by {name}. {RESUMES}\n"
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode())
+        _kill_children()
+        os._exit(self._status_after(number))
+
+    def leave(self, status: int) -> int:
+        """The exit status once all output is written.
+
+        After a failure, threads of libraries may wait for minutes for what will not come: the
+        process ends without them.
+        """
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
+            if not status and not isinstance(error, BrokenPipeError):
+                print(f"kd {self._verb}: standard output: {error}", file=sys.stderr)
+            status = self._status = status or 1
+        if (status or self._was_stopped) and _threads_stay():
+            with contextlib.suppress(OSError):
+                sys.stderr.flush()
+            _kill_children()
+            os._exit(status)
+        return status
+
+
+def _threads_stay() -> bool:
+    """Whether threads for which Python would wait are still running after a moment."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(deadline - time.monotonic(), 0))
+            if thread.is_alive():
+                return True
+    return False
+
+
+def _kill_children() -> None:
+    """Ends the processes of `multiprocessing`, which decode pictures."""
+    if multiprocessing := sys.modules.get("multiprocessing"):
+        for child in multiprocessing.active_children():
+            child.kill()
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

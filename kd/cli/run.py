@@ -38,10 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stopped_status",
         type=int,
-        default=0,
         metavar="N",
-        help="exit status after SIGTERM, for launchers that must distinguish a saved run from a "
-        "finished one (default: %(default)s)",
+        help="exit status when a signal stopped the run, for launchers that must distinguish a "
+        "saved run from a finished one (default: 0 after SIGTERM and SIGHUP, 130 after Ctrl-C)",
+    )
+    parser.add_argument(
+        "--no_wait",
+        action="store_true",
+        help="fail if another process trains this run or one that it builds on, instead of waiting "
+        "for it",
     )
     processes = parser.add_argument_group(
         "several processes",
@@ -104,18 +109,12 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
     from kd.devices import compilation, processes
     from kd.runs import summary
     from kd.train.run import run_all
-    from kd.train.signals import Stopped, stopped_by_signal
 
     processes.join(
         options.coordinator, options.processes, options.process, detect=options.distributed
     )
     compilation.configure_cache(config.compilation_cache)
-    try:
-        with stopped_by_signal():
-            runs = run_all(config, workdir, options.runs)
-    except Stopped as stopped:
-        print(f"kd run: {stopped}. The same command resumes from there.")
-        return options.stopped_status
+    runs = run_all(config, workdir, options.runs, wait=not options.no_wait)
     if processes.is_writer():
         print(summary.table(config, runs))
     return 0

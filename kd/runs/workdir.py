@@ -19,13 +19,15 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from etils import epath
 
+from kd import signals
 from kd.config.identity import differences
 from kd.errors import InputError
+from kd.files import replacing
 
 IN_USE = "is in use by another process"
 """Words of the message of `InUse`, by which a table recognises it in the output of a run."""
@@ -89,41 +91,42 @@ class Workdir:
             raise InputError(f"{path} cannot be read: {error}.") from error
 
     def write(self, name: str, content: Any) -> None:
-        """Writes JSON, or a dict of arrays if the name ends in `.npz`, atomically."""
-        # The name is unique to the process: two may evaluate the same imported weights.
-        temporary = self.path / f".{name}.{os.getpid()}.part"
-        if name.endswith(".npz"):
-            with temporary.open("wb") as file:
-                np.savez(file, **content)
-        else:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(self.path / name)
+        """Writes JSON, or a dict of arrays if the name ends in `.npz`, atomically.
+
+        Raises RunError where the system refuses it.
+        """
+        signals.poll()
+        with replacing(self.path / name) as temporary:
+            if name.endswith(".npz"):
+                with temporary.open("wb") as file:
+                    np.savez(file, **content)
+            else:
+                temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Locks the directory against other processes, until the block or the process ends.
 
+        A directory that did not exist and holds nothing when the block ends is removed.
+
         Raises:
           InUse: another process has locked it.
           InputError: the directory cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"{self.path} cannot be made: {error.strerror}. Give another --workdir."
-            ) from None
         if "://" in str(self.path):  # no locks in a bucket
+            _make(self.path)
             yield
             return
-        with open(os.fspath(self.path / ".lock"), "w") as file:  # noqa: PTH123
+        created = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        with _locked(self.path / ".lock") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InUse(
-                    f"{self.path} {IN_USE}. Wait for it, or give another --workdir."
-                ) from None
-            yield
+                yield
+            finally:
+                if created and [path.name for path in self.path.iterdir()] == [".lock"]:
+                    with contextlib.suppress(OSError):  # another process may be about to lock it
+                        os.unlink(file.name)  # noqa: PTH108
+                        for path in created:
+                            path.rmdir()
 
     def check_owner(
         self,
@@ -174,3 +177,41 @@ class Workdir:
                     )
         self.write("config.json", config)
         self.write("origin.json", origin)
+
+
+def _make(directory: epath.Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{directory} cannot be made: {error.strerror}. Give another --workdir."
+        ) from None
+
+
+@contextlib.contextmanager
+def _locked(path: epath.Path) -> Iterator[IO[str]]:
+    """The open file of a lock that this process holds; errors are those of `Workdir.lock`."""
+    while True:
+        _make(path.parent)
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(os.fspath(path), "w"))  # noqa: PTH123
+            except FileNotFoundError:  # removed with its directory by the process that held it
+                continue
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise InUse(
+                    f"{path.parent} {IN_USE}. Wait for it, or give another --workdir."
+                ) from None
+            if _is_open_file(file, path):
+                yield file
+                return
+
+
+def _is_open_file(file: IO[str], path: epath.Path) -> bool:
+    """Whether the open file is still the one at `path`."""
+    try:
+        return os.fstat(file.fileno()).st_ino == os.stat(os.fspath(path)).st_ino  # noqa: PTH116
+    except FileNotFoundError:
+        return False

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kd import signals
 from kd.devices import processes
 from kd.errors import RunError
 from kd.train.plan import Call, Plan
-from kd.train.signals import Stopped, StopRequest
 from kd.types import DistillState, PyTree
 
 
@@ -74,7 +74,7 @@ def train(
 
     Raises:
       RunError: a loss is not finite. The newest checkpoint is of an earlier step.
-      Stopped: SIGTERM came; the state is saved.
+      kd.signals.Stopped: a signal came; the state is saved.
     """
     frozen, data = inputs
     step = int(np.max(jax.device_get(state.step)))
@@ -90,7 +90,7 @@ def train(
             pending = None
             _record(call, jax.device_get(logs), record, progress)
 
-    with StopRequest() as stop:
+    with signals.saving():
         for call in plan.calls(step):
             if call.epoch != epoch:
                 epoch, indices = call.epoch, order(jnp.int32(call.epoch))
@@ -106,7 +106,7 @@ def train(
                 record.row(split, step, call.epoch, values)
                 progress.update(step, **{f"{split} accuracy": _mean(values["accuracy"])})
             late = time.monotonic() - saved_at >= save_seconds
-            late, stopped = processes.any_of(late, stop.requested)
+            late, stopped = processes.any_of(late, signals.requested())
             if late or stopped or step == plan.steps:
                 settle()  # raises if a loss is not finite: such a state is never saved
                 record.flush()
@@ -114,7 +114,7 @@ def train(
                 saved, saved_at = step, time.monotonic()
             if stopped:  # at the last step, too: others may wait for the end of this run
                 checkpoints.wait()
-                raise Stopped(f"stopped at step {saved} of {plan.steps}, saved")
+                signals.stop(f"stopped at step {saved} of {plan.steps}, saved")
         checkpoints.wait()
     return state
 

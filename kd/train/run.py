@@ -11,11 +11,14 @@ run        one run
 """
 
 import os
-from contextlib import ExitStack
+import sys
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 
 import jax
 
-from kd import build
+from kd import build, signals
 from kd import config as configs
 from kd.config import ConfigDict
 from kd.devices import processes
@@ -23,7 +26,7 @@ from kd.errors import InputError
 from kd.runs import lineage
 from kd.runs.networks import weights_hash, workdir_of, workdirs_of_teachers
 from kd.runs.summary import Runs
-from kd.runs.workdir import Workdir
+from kd.runs.workdir import InUse, Workdir
 from kd.train import cache, imported, result
 from kd.train.checks import dry_run
 from kd.train.members import check_teachers
@@ -31,8 +34,13 @@ from kd.train.session import train_run
 from kd.train.setup import Setup, prepare
 from kd.train.sources import Source, Sources, require, sources_of
 
+LOOK_SECONDS = 0.2
+"""How often a process that waits looks whether a directory is still in use."""
 
-def run_all(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Runs:
+
+def run_all(
+    config: ConfigDict, workdir: Workdir, root: os.PathLike | str, wait: bool = True
+) -> Runs:
     """Trains this run, the runs that it builds on and those of `config.compare`, where missing.
 
     Arguments and errors are those of `run`.
@@ -41,9 +49,9 @@ def run_all(config: ConfigDict, workdir: Workdir, root: os.PathLike | str) -> Ru
         label: (build.load_config(reference), Workdir(configs.default_workdir(reference, root)))
         for label, reference in config.compare.items()
     }
-    run(config, workdir, root)
+    run(config, workdir, root, wait=wait)
     for other, directory in compared.values():
-        run(other, directory, root)
+        run(other, directory, root, wait=wait)
     return Runs(
         workdir,
         workdirs_of_teachers(config, root),
@@ -57,6 +65,7 @@ def run(
     workdir: Workdir,
     root: os.PathLike | str = "runs",
     waiting: tuple[str, ...] = (),
+    wait: bool = True,
 ) -> Workdir:
     """Trains what a config describes, after the runs that it builds on.
 
@@ -67,12 +76,15 @@ def run(
       workdir: directory of the run.
       root: directory of the runs whose config names no directory.
       waiting: directories of the runs that wait for this one, to refuse circles.
+      wait: whether a run that another process trains is waited for.
 
     Raises:
       InputError: the run cannot start; nothing has been written.
+      InUse: another process trains it, or a run that it builds on, and is not waited for.
       RunError: a loss is not finite.
-      kd.train.signals.Stopped: the run was asked to stop; the state is saved.
+      kd.signals.Stopped: the run was asked to stop; the state is saved.
     """
+    signals.poll()
     if str(workdir) in waiting:
         raise InputError(f"{workdir} would be its own teacher, or start from itself.")
     config = _use_all_processes(config)
@@ -83,20 +95,50 @@ def run(
         _check_sources(workdir, sources, root, waiting)
         return workdir
     _check(config, sources, root)
-    teachers = [finished(source, root, waiting) for source in sources.teachers]
-    start = finished(sources.start, root, waiting) if sources.start else None
-    setup = prepare(config, *teachers, start=start)
-    with ExitStack() as stack:
-        # If the lock is refused to one process it is refused to all: none waits for another.
-        processes.write(lambda: stack.enter_context(workdir.lock()))
-        _train(setup, workdir)
+    teachers = [finished(source, root, waiting, wait) for source in sources.teachers]
+    start = finished(sources.start, root, waiting, wait) if sources.start else None
+    with _held(workdir, wait):
+        workdir.check_owner(config.to_dict(), build.as_today)
+        trains = not workdir.finished  # another process may have finished it meanwhile
+        if trains:
+            _train(prepare(config, *teachers, start=start), workdir)
+    if not trains:
+        _check_sources(workdir, sources, root, waiting)
     return workdir
 
 
-def finished(source: Source, root: os.PathLike | str, waiting: tuple[str, ...] = ()) -> Workdir:
+@contextmanager
+def _held(workdir: Workdir, wait: bool) -> Generator[None]:
+    """Context in which the run directory is locked, by one process for all that train together."""
+    with ExitStack() as stack:
+        # If the lock is refused to one process it is refused to all: none waits for another.
+        processes.write(lambda: _lock(workdir, wait, stack))
+        yield
+
+
+def _lock(workdir: Workdir, wait: bool, stack: ExitStack) -> None:
+    """Locks a run directory until the stack ends; says once that it waits for another process."""
+    is_waiting = False
+    while True:
+        try:
+            stack.enter_context(workdir.lock())
+            return
+        except InUse:
+            if not wait:
+                raise
+        if not is_waiting:
+            print(f"{workdir} is in use by another process: waiting", file=sys.stderr, flush=True)
+            is_waiting = True
+        signals.poll(f"stopped while waiting for {workdir}")
+        time.sleep(LOOK_SECONDS)
+
+
+def finished(
+    source: Source, root: os.PathLike | str, waiting: tuple[str, ...] = (), wait: bool = True
+) -> Workdir:
     """The run directory of a source, trained or evaluated first if it is not finished."""
     if source.config:
-        return run(build.load_config(source.config), source.workdir, root, waiting)
+        return run(build.load_config(source.config), source.workdir, root, waiting, wait)
     if not source.workdir.finished:
         imported.evaluate(source.workdir)  # imported before its data were prepared
     return source.workdir
@@ -127,6 +169,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     origin = result.origin(setup)
     processes.write(lambda: workdir.claim(setup.config.to_dict(), origin))
     state, figures = train_run(setup, workdir)
+    signals.poll()
     arrays = result.predictions(setup, state)
     content = result.describe(setup, arrays["logits"], arrays.get("teacher_logits"))
     content["weights"] = weights_hash(state.student)
