@@ -15,6 +15,7 @@ from kd.config.teachers import complete_groups
 from kd.data import load
 from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
 from kd.errors import InputError, unknown
+from kd.models.adapted import adapt
 from kd.models.contract import check_maker
 from kd.models.peers import peers
 from kd.objective import PerGroup, PerTeacher, Weighted
@@ -63,7 +64,9 @@ def _spell_student(section: ConfigDict) -> ConfigDict:
     for key in DECIDED:
         if key in section:
             raise InputError(f"config.student.{key}: the data decide it. Leave it out.")
-    section = _with_defaults(registry.find("kd.models", section.name), section, "student", STUDENT)
+    maker = registry.find("kd.models", section.name)
+    check_maker(maker, section.name)
+    section = _with_defaults(maker, section, "student", STUDENT)
     if section.quantize not in ("", "int8"):
         raise unknown("value of config.student.quantize", section.quantize, ("int8", ""))
     return ConfigDict({k: v for k, v in section.items() if k not in DECIDED})
@@ -182,6 +185,7 @@ def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:
     check_maker(maker, section["name"])
     settings = {**settings_of(section, *STUDENT), "num_classes": num_classes}
     net = registry.make(maker, settings, f"student {section['name']}")
+    net = adapt(net, f"config.student {section['name']}")
     if not section.get("quantize"):
         return net
     if len(peers(net)) > 1:

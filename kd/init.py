@@ -1,16 +1,28 @@
 """A student's first state: initialised, with layers of its teacher or variables of another run."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
 from kd.errors import InputError
-from kd.types import Augment, Batch, DistillState, Outputs, PyTree, Teacher, View, no_augmentation
+from kd.models.adapted import adapt
+from kd.models.contract import name_of, warn_of_probabilities
+from kd.objective import check_loss, check_view
+from kd.types import (
+    Augment,
+    Batch,
+    DistillState,
+    PyTree,
+    Teacher,
+    View,
+    no_augmentation,
+    outputs_of,
+    target_of,
+)
 
 COLLECTION = "inherited"
 """Collection of a student's variables whose arrays are the teacher's parameters of equal path."""
@@ -76,18 +88,25 @@ def state_key(key: PRNGKeyArray) -> PRNGKeyArray:
 
 
 def make_init(
-    student: nn.Module,
-    objective: nn.Module,
+    student: Any,
+    objective: Any,
     teacher: Teacher,
     tx: optax.GradientTransformation,
     augment: Augment = no_augmentation,
+    watch: Callable[[View, PyTree], None] = lambda view, variables: None,
 ) -> Callable[..., DistillState]:
     """`init(key, frozen, batch, warm=None) -> DistillState`: the first state of one student.
 
     The batch gives shapes; parts that do not fit together fail here. Arguments: see
     `kd.step.make_step`. `warm` may hold variables of the `student` and of the `objective`, all or
-    some, which replace the initial ones.
+    some, which replace the initial ones. `watch(view, variables)` is called with the first view and
+    the objective's variables, while they are traced.
+
+    Raises:
+      InputError: no Flax module, or outputs that do not fit together, see
+        `kd.objective.check_view`.
     """
+    student = adapt(student, "the student")
 
     def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch, warm: PyTree = None) -> DistillState:
         warm = warm or {}
@@ -100,14 +119,19 @@ def make_init(
         variables = inherit(variables, frozen["teacher"])
         mutable = teacher.init(variables)
         view = View(
-            student=cast(Outputs, student.apply(variables, batch["image"], train=False)),
-            teacher=jax.lax.stop_gradient(teacher.apply(frozen["teacher"], mutable, batch)),
+            student=outputs_of(student.apply(variables, batch["image"], train=False), student),
+            teacher=target_of(teacher.apply(frozen["teacher"], mutable, batch)),
             batch=batch,
             tables=frozen["tables"],
             step=jnp.zeros((), jnp.int32),
             teacher_variables=jax.lax.stop_gradient(frozen["teacher"]),
         )
-        memory = objective.init({"params": k_objective, "objective": k_objective}, view)
+        check_view(view)
+        warn_of_probabilities(view.student.logits, name_of(student))
+        keys = {"params": k_objective, "objective": k_objective}
+        returned, memory = objective.init_with_output(keys, view)
+        check_loss(returned)
+        watch(view, memory)
         memory = take_over(memory, warm.get("objective", {}))
         student_params, student_stats = _split(variables)
         objective_params, objective_stats = _split(memory)

@@ -11,7 +11,7 @@ sharding:
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import flax
 import flax.linen as nn
@@ -22,6 +22,8 @@ from jaxtyping import Array, Float
 
 from kd.devices import pmap
 from kd.errors import InputError
+from kd.models.adapted import adapt
+from kd.objective import check_loss, check_view
 from kd.types import (
     Augment,
     Batch,
@@ -32,14 +34,16 @@ from kd.types import (
     Teacher,
     View,
     no_augmentation,
+    outputs_of,
+    target_of,
 )
 
 type Step = Callable[[DistillState, PyTree, Batch], tuple[DistillState, dict[str, Array]]]
 
 
 def make_step(
-    student: nn.Module,
-    objective: nn.Module,
+    student: Any,
+    objective: Any,
     teacher: Teacher,
     tx: optax.GradientTransformation,
     augment: Augment = no_augmentation,
@@ -49,7 +53,7 @@ def make_step(
     """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, to be jitted.
 
     Args:
-      student: Flax module, `apply(variables, image, train=...) -> Outputs`.
+      student: Flax module that returns `Outputs` or logits, see `kd.models.adapted.adapt`.
       objective: Flax module, `apply(variables, view) -> (loss, {term: value})`; see
         `kd.objective.Weighted`.
       teacher: see `kd.types.Teacher`.
@@ -66,7 +70,12 @@ def make_step(
     `frozen = {"teacher": weights, "tables": tables}` is an argument: closed over, weights would
     become constants of the program. Metrics are scalars: `loss`, each term by its name, `accuracy`
     of the student on the batch, `grad_norm`.
+
+    Raises:
+      InputError: no Flax module; or, where the step is traced, outputs that do not fit together,
+        see `kd.objective.check_view`.
     """
+    student = adapt(student, "the student")
 
     def step(
         state: DistillState, frozen: PyTree, batch: Batch
@@ -77,7 +86,7 @@ def make_step(
         if axis_name:  # each device draws its own dropout masks
             k_student = jax.random.fold_in(k_student, jax.lax.axis_index(axis_name))
         batch = {**augment(state.key, batch), "key": k_teacher}
-        target = jax.lax.stop_gradient(teacher.apply(frozen["teacher"], state.teacher, batch))
+        target = target_of(teacher.apply(frozen["teacher"], state.teacher, batch))
         batch = split(batch)
         gather = partial(_gather, axis_name)
 
@@ -90,6 +99,7 @@ def make_step(
                     rngs={"dropout": k_student},
                     mutable=list(state.stats["student"]),
                 )
+            outputs = outputs_of(outputs, student)
             view = View(
                 gather(outputs),
                 gather(target),
@@ -98,12 +108,14 @@ def make_step(
                 state.step,
                 jax.lax.stop_gradient(frozen["teacher"]),
             )
-            (loss, terms), objective_stats = objective.apply(
+            check_view(view)
+            returned, objective_stats = objective.apply(
                 {"params": params["objective"], **state.stats["objective"]},
                 view,
                 rngs={"objective": k_objective},
                 mutable=list(state.stats["objective"]),
             )
+            loss, terms = check_loss(returned)
             return loss, (
                 {"student": student_stats, "objective": objective_stats},
                 terms,
@@ -154,10 +166,11 @@ def make_eval(
     model: nn.Module, augment: Augment = no_augmentation
 ) -> Callable[[PyTree, Batch], Outputs]:
     """`evaluate(variables, batch) -> Outputs` of a network in evaluation mode."""
+    model = adapt(model)
 
     def evaluate(variables: PyTree, batch: Batch) -> Outputs:
         image = augment(jax.random.key(0), batch)["image"]
-        return cast(Outputs, model.apply(variables, image, train=False))
+        return outputs_of(model.apply(variables, image, train=False), model)
 
     return evaluate
 

@@ -4,6 +4,7 @@ Axes have the same letters everywhere: b batch, c classes, m members of an ensem
 negatives, s seeds, h w d height, width and channels of features, n training images.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,10 +47,13 @@ class Outputs:
       logits: float [b, c].
       features: activations by the name of their stage (`stem`, `stage1`, ..., `pooled`), [b, h, w,
         d] or [b, d], and outputs of further heads, each under a name of its own.
+      peers: k, if these are the stacked outputs of a cohort of k students; 0 for one network. Three
+        axes alone do not make a cohort.
     """
 
     logits: Leaf  # float [..., b, c]
     features: dict[str, Leaf] = struct.field(default_factory=dict)
+    peers: int = struct.field(pytree_node=False, default=0)
 
     def feature(self, name: str) -> Array:
         """The activation called `name`. Raises InputError, which lists the existing ones."""
@@ -61,6 +65,35 @@ class Outputs:
         """The logits to soften at `temperature`: for one network the same at every temperature."""
         del temperature
         return self.logits
+
+
+def outputs_of(returned: Any, network: Any = None) -> Outputs:
+    """What a network returned, as `Outputs`: an array is its logits, a cohort says its peers.
+
+    Args:
+      returned: by the network; shapes in place of arrays will do.
+      network: a module with a method `peers` is a cohort, see `kd.models.peers`.
+
+    Raises:
+      InputError: neither an array nor `Outputs`.
+    """
+    if not isinstance(returned, Outputs):
+        if not (hasattr(returned, "shape") and hasattr(returned, "dtype")):
+            name = type(getattr(network, "adapted", network)).__name__
+            raise InputError(
+                f"the network {name} returns {type(returned).__name__}; expected logits [b, c] or "
+                "kd.types.Outputs(logits, features)."
+            )
+        returned = Outputs(returned)
+    if not hasattr(network, "peers"):
+        return returned
+    return dataclasses.replace(returned, peers=len(network.peers()))
+
+
+def target_of(returned: Any) -> Any:
+    """What a teacher returned, without gradient; an array is its logits."""
+    is_array = hasattr(returned, "shape") and hasattr(returned, "dtype")
+    return jax.lax.stop_gradient(Outputs(returned) if is_array else returned)
 
 
 @struct.dataclass
@@ -127,7 +160,7 @@ class View:
         """The teacher's logits to soften at `temperature`, [b, c], or [m, b, c] of stacked members.
 
         Raises:
-          InputError: there is no teacher, or a tuple of architectures, which have no one target.
+          InputError: there is no teacher, or several that are not averaged have no one target.
         """
         if self.teacher is None:
             raise InputError(
@@ -136,8 +169,8 @@ class View:
             )
         if isinstance(self.teacher, tuple):
             raise InputError(
-                "members of several architectures that are not averaged have no single target: "
-                "wrap the objective in kd.objective.PerGroup."
+                "members that are not averaged have no single target: wrap the objective in "
+                "kd.objective.PerTeacher, or for several architectures in kd.objective.PerGroup."
             )
         return self.teacher.at(temperature)
 

@@ -153,8 +153,10 @@ def test_one_student_cannot_learn_mutually():
 @pytest.mark.parametrize("term", [SP(), DIST()])
 def test_what_compares_examples_is_not_for_a_cohort(term):
     for shape in ((2, B, CLASSES), (B, CLASSES)):
-        teacher = Outputs(jnp.ones(shape), {"stage1": jnp.ones(shape)})
-        student = Outputs(jnp.ones((2, B, CLASSES)), {"stage1": jnp.ones((2, B, 3))})
+        peers = 2 if len(shape) == 3 else 0
+        teacher = Outputs(jnp.ones(shape), {"stage1": jnp.ones(shape)}, peers)
+        features = {"stage1": jnp.ones((2, B, 3))}
+        student = Outputs(jnp.ones((2, B, CLASSES)), features, peers=2)
         view = View(student, teacher, batch(), {}, jnp.int32(0))
         with pytest.raises(InputError, match=r"config\.objective\.own gives no loss"):
             Weighted({"own": term}, {"own": 1.0}).apply({}, view)

@@ -37,6 +37,10 @@ class Plain(Linear):
     def __call__(self, image, train: bool = False):
         return super().__call__(image, train).logits
 
+class Pair(Linear):
+    def __call__(self, image, train: bool = False):
+        return super().__call__(image, train).logits, {}
+
 class Seven(nn.Module):
     num_classes: int
 
@@ -82,8 +86,10 @@ def project(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.usefixtures("unoptimized")
-def test_a_run_of_ones_own_data_network_and_augmentation(project):
-    assert main(["run", "--config", "config.py"]) == 0
+@pytest.mark.parametrize("network", ["Linear", "Plain"])
+def test_a_run_of_ones_own_data_network_and_augmentation(project, network):
+    """`Plain` returns its logits alone."""
+    assert main(["run", "--config", f"config.py:{network}", "--workdir", "runs/config"]) == 0
     config = json.loads((project / "runs/config/config.json").read_text())
     assert config["data"] == {"name": "my_project.data.load", "examples": 32}
     assert config["student"]["scale"] == 1.0  # its defaults are spelled out, as for kd's own
@@ -96,7 +102,7 @@ def test_a_run_of_ones_own_data_network_and_augmentation(project):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ("Plain", "Plain returns an array; expected kd.types.Outputs(logits, features)"),
+        ("Pair", "Pair returns tuple; expected logits [b, c] or kd.types.Outputs(logits, feat"),
         ("Seven", "returns logits of shape [2, 7] for 2 images of 2 classes; expected [2, 2]"),
         ("Fixed", "Fixed takes no setting num_classes"),
         ("Liner", "Did you mean 'Linear'"),

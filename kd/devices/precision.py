@@ -34,6 +34,8 @@ def network(net: nn.Module, policy: str) -> nn.Module:
     """
     if policy != "bfloat16":
         return net
+    if hasattr(net, "adapted"):  # see `kd.models.adapted`
+        return net.clone(adapted=network(net.adapted, policy))
     if not hasattr(net, "dtype"):
         raise InputError(
             f"config.precision = 'bfloat16': {type(net).__name__} has no attribute `dtype`, by "

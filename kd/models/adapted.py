@@ -6,7 +6,8 @@ from typing import Any
 import flax.linen as nn
 
 from kd.errors import InputError
-from kd.types import Outputs
+from kd.models.contract import LINEN, kind_of
+from kd.types import Outputs, outputs_of
 
 FLAGS = {"train": False, "training": False, "is_training": False, "deterministic": True}
 """Names that networks have for the training flag: True where it means evaluation."""
@@ -22,12 +23,15 @@ def adapt(network: Any, what: str = "the network") -> nn.Module:
     Raises:
       InputError: no Flax linen module.
     """
-    if not isinstance(network, nn.Module):
-        kind = f"{type(network).__module__}.{type(network).__qualname__}"
+    if inspect.isclass(network) and issubclass(network, nn.Module):
         raise InputError(
-            f"{what} must be a Flax linen module (flax.linen.Module), not {kind}. Wrap an nnx "
-            "module by flax.nnx.bridge.ToLinen; give a trained network of another library as a "
-            "function images -> logits."
+            f"{what} is the class {network.__name__}: give a network, such as "
+            f"{network.__name__}(...)."
+        )
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"{what} must be a Flax linen module. {kind_of(network)} {LINEN} A trained network of "
+            "another library can be a teacher, as a function images -> logits."
         )
     if type(network).__module__.startswith("kd.") or hasattr(network, "peers"):
         return network
@@ -40,17 +44,16 @@ class Adapted(nn.Module):
     """A user's network with the signature of `kd`'s own. Its variables keep their paths.
 
     Attributes:
-      network: any linen module, `network(image) -> logits or Outputs`.
+      adapted: any linen module, `adapted(image) -> logits or Outputs`.
       flag: name of its training flag, one of `FLAGS`; "" if it has none.
     """
 
-    network: nn.Module
+    adapted: nn.Module
     flag: str = ""
 
     def setup(self) -> None:
-        nn.share_scope(self, self.network)
+        nn.share_scope(self, self.adapted)
 
     def __call__(self, image: Any, train: bool = False) -> Outputs:
         flags = {self.flag: train != FLAGS[self.flag]} if self.flag else {}
-        outputs = self.network(image, **flags)
-        return outputs if isinstance(outputs, Outputs) else Outputs(outputs)
+        return outputs_of(self.adapted(image, **flags), self.adapted)

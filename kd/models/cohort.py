@@ -3,6 +3,7 @@
 `kd.models.peers` describes how training and evaluation use such a module.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from kd.errors import InputError
 from kd.models import layers
 from kd.models.wrapped import make
 from kd.ranges import Classes, Range
-from kd.types import Outputs, PyTree
+from kd.types import Outputs, PyTree, outputs_of
 
 
 class Cohort(nn.Module):
@@ -51,7 +52,7 @@ class Cohort(nn.Module):
             split_rngs={True: True},
         )
         member = _peer(self.member, self.num_classes, name="member")
-        return lifted(member, image)
+        return dataclasses.replace(outputs_of(lifted(member, image)), peers=self.size)
 
     def peers(self) -> tuple[nn.Module, ...]:
         """The peers as separate networks."""
@@ -93,7 +94,8 @@ class MixedCohort(nn.Module):
             _peer(section, self.num_classes, name=f"member{i}")
             for i, section in enumerate(self.members)
         ]
-        return Outputs(jnp.stack([net(image, train).logits for net in nets]))
+        logits = jnp.stack([outputs_of(net(image, train)).logits for net in nets])
+        return Outputs(logits, peers=len(nets))
 
     def peers(self) -> tuple[nn.Module, ...]:
         """The peers as separate networks."""

@@ -12,7 +12,7 @@ from kd.errors import InputError
 from kd.models import layers
 from kd.models.wrapped import make, without
 from kd.ranges import Classes, Depth
-from kd.types import Outputs
+from kd.types import Outputs, outputs_of
 
 HEADS = "heads"
 """Name of the feature [b, m, c]: the logits of each head."""
@@ -47,7 +47,7 @@ class Hydra(nn.Module):
         precision = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
         body = make({**self.student, **precision}, self.num_classes, "student", name="student")
         with nn.intercept_methods(without(body, "head")):
-            outputs = body(image, train)
+            outputs = outputs_of(body(image, train))
         x = outputs.feature("pooled").astype(jnp.float32)
         heads = nn.Dense(self.heads * self.num_classes, name=HEADS)(x)
         heads = heads.reshape(-1, self.heads, self.num_classes)

@@ -17,7 +17,7 @@ from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.models.wrapped import make, without
 from kd.ranges import Classes, Width
-from kd.types import Outputs
+from kd.types import Outputs, outputs_of
 
 
 class SimKD(nn.Module):
@@ -60,7 +60,7 @@ class SimKD(nn.Module):
         precision = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
         body = make({**self.student, **precision}, self.num_classes, "student", name="student")
         with nn.intercept_methods(without(body, "head")):
-            outputs = body(image, train)
+            outputs = outputs_of(body(image, train))
         x = final_map(outputs)
         size = min(x.shape[1], height), min(x.shape[2], width)
         x = pool(x.astype(jnp.float32), size)
@@ -94,7 +94,7 @@ def _shape(section: str, num_classes: int, image: tuple[int, ...]) -> tuple[int,
     net = make(json.loads(section), num_classes, "teacher", parent=None)
 
     def last_features(x: Array) -> tuple[Array, Array]:
-        outputs = net.init_with_output(jax.random.key(0), x)[0]
+        outputs = outputs_of(net.init_with_output(jax.random.key(0), x)[0])
         return final_map(outputs), outputs.feature("pooled")
 
     example = jax.ShapeDtypeStruct((1, *image), jnp.float32)

@@ -7,6 +7,8 @@ from typing import Any
 import flax.linen as nn
 
 from kd import registry
+from kd.errors import InputError
+from kd.models.contract import LINEN, check_maker, kind_of
 
 
 def make(section: Mapping[str, Any], num_classes: int, role: str, **flax: Any) -> nn.Module:
@@ -20,8 +22,13 @@ def make(section: Mapping[str, Any], num_classes: int, role: str, **flax: Any) -
     """
     name = section.get("name", "")
     settings = {k: v for k, v in section.items() if k != "name"}
-    maker = partial(registry.find("kd.models", name), **flax)
-    return registry.make(maker, {**settings, "num_classes": num_classes}, f"{role} {name}")
+    network_maker = registry.find("kd.models", name)
+    check_maker(network_maker, name)
+    maker = partial(network_maker, **flax)
+    network = registry.make(maker, {**settings, "num_classes": num_classes}, f"{role} {name}")
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{role} {name} must be a Flax linen module. {kind_of(network)} {LINEN}")
+    return network
 
 
 def without(net: nn.Module, layer: str) -> Any:

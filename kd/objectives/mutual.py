@@ -37,7 +37,7 @@ class Mutual(nn.Module):
 
     def __call__(self, view: View) -> Float[Array, "k b"]:
         logits = view.student.logits
-        if logits.ndim != 3:
+        if not view.student.peers:
             raise InputError(
                 "mutual learning needs several students: name a cohort in config.student, such as "
                 "dict(name='cohort.Cohort', member=dict(name='cnn.CNN'), size=2)."

@@ -3,7 +3,7 @@
 import flax.linen as nn
 
 from kd.teachers.kind import Context, Kind
-from kd.types import Batch, Outputs, PyTree, Teacher
+from kd.types import Batch, Outputs, PyTree, Teacher, outputs_of
 
 
 def frozen(model: nn.Module) -> Teacher:
@@ -11,7 +11,7 @@ def frozen(model: nn.Module) -> Teacher:
 
     def apply(variables: PyTree, state: PyTree, batch: Batch) -> Outputs:
         del state
-        return model.apply(variables, batch["image"], train=False)  # pyrefly: ignore
+        return outputs_of(model.apply(variables, batch["image"], train=False), model)
 
     return Teacher(apply)
 

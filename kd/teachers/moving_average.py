@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from kd.errors import InputError
 from kd.teachers.kind import Context, Kind
-from kd.types import Batch, Outputs, PyTree, Teacher
+from kd.types import Batch, Outputs, PyTree, Teacher, outputs_of
 
 
 def ema(model: nn.Module, decay: float = 0.999) -> Teacher:
@@ -33,7 +33,7 @@ def ema(model: nn.Module, decay: float = 0.999) -> Teacher:
 
     def apply(frozen: PyTree, state: PyTree, batch: Batch) -> Outputs:
         del frozen
-        return model.apply(state["mean"], batch["image"], train=False)  # pyrefly: ignore
+        return outputs_of(model.apply(state["mean"], batch["image"], train=False), model)
 
     def init(student: PyTree) -> PyTree:
         # Copies: the step donates both.

@@ -16,6 +16,7 @@ from kd.models.contract import check_outputs
 from kd.train import placement, warm_start
 from kd.train.parts import augmentation, make_plan
 from kd.train.plan import Plan
+from kd.types import outputs_of
 
 
 def dry_run(config: ConfigDict) -> None:
@@ -38,7 +39,8 @@ def dry_run(config: ConfigDict) -> None:
         f"{list(image.shape[1:])}"
     ):
         init = lambda x: student.init_with_output(jax.random.key(0), x, train=False)
-        outputs, variables = jax.eval_shape(init, image)
+        returned, variables = jax.eval_shape(init, image)
+        outputs = outputs_of(returned, student)
         jax.eval_shape(optimizer.init, variables["params"])
     check_outputs(outputs, image.shape[0], dataset.num_classes, config.student.name)
     warm_start.check(config, variables, image, dataset.num_classes)
