@@ -27,7 +27,7 @@ from kd.step import make_step
 from kd.types import Mixture, Outputs, Teacher, View
 
 B, C, M = 8, 5, 3
-LINEAR = {"name": "mlp.MLP", "widths": ()}
+SMALL = {"name": "mlp.MLP", "widths": (3,)}
 
 
 def batch(n=B):
@@ -120,7 +120,7 @@ def test_a_lifted_term_is_checked_for_each_teacher(shape):
 
 
 def test_a_term_of_a_cohort_has_a_number_for_each_peer_and_example():
-    cohort = Cohort(LINEAR, C, 3)
+    cohort = Cohort(SMALL, C, 3)
     begin(cohort, Weighted({"own": Loss((3, B))}, {"own": 1.0}))
     for shape in ((), (B,), (3,), (B, 3), (3, B, C), (1, B)):
         with pytest.raises(InputError, match=r"objective\.own gives no loss for each peer"):
@@ -149,7 +149,7 @@ def test_a_student_has_as_many_logits_as_the_data_have_classes(classes):
     with pytest.raises(InputError, match=rf"data have {classes} classes"):
         begin(classes=classes)
     with pytest.raises(InputError, match=rf"data have {classes} classes"):
-        begin(Cohort(LINEAR, C, 2), classes=classes)
+        begin(Cohort(SMALL, C, 2), classes=classes)
 
 
 def test_labels_beyond_the_students_classes_are_refused():
@@ -164,7 +164,7 @@ def test_integers_are_no_logits():
         begin(Shaped((B, C), "int32"))
 
 
-@pytest.mark.parametrize("cohort", [Cohort(LINEAR, C, 3), MixedCohort((LINEAR, LINEAR), C)])
+@pytest.mark.parametrize("cohort", [Cohort(SMALL, C, 3), MixedCohort((SMALL, SMALL), C)])
 def test_a_cohort_says_that_it_is_one(cohort):
     begin(cohort)
     outputs = cohort.init_with_output(jax.random.key(0), batch()["image"])[0]
@@ -176,7 +176,7 @@ def test_a_cohort_of_ones_own_need_not_mark_its_outputs():
         def __call__(self, image, train: bool = False):
             return super().__call__(image, train).logits
 
-    begin(Own(LINEAR, C, 2))
+    begin(Own(SMALL, C, 2))
 
 
 def test_two_views_have_twice_the_rows_and_their_labels():
@@ -240,7 +240,7 @@ def test_a_teacher_may_return_its_logits_alone():
 
 
 def test_a_cohort_may_have_one_teacher_or_its_own_mean():
-    cohort, kd_ = Cohort(LINEAR, C, 3), Weighted({"kd": KD()}, {"kd": 1.0})
+    cohort, kd_ = Cohort(SMALL, C, 3), Weighted({"kd": KD()}, {"kd": 1.0})
     with jax.numpy_rank_promotion("allow"):  # all peers have the one teacher
         begin(cohort, kd_, constant(Outputs(jnp.ones((B, C)))))
     begin(cohort, kd_, teachers.ema(cohort))
