@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from kd import config as configs
-from kd import optim, registry
+from kd import optim, ranges, registry
 from kd.config import ConfigDict, override
 from kd.config.defaults import TEACHER
 from kd.config.teachers import complete_groups
@@ -20,6 +20,7 @@ from kd.models.contract import check_maker
 from kd.models.peers import peers
 from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.quantize.student import Quantized
+from kd.ranges import NonNegative
 from kd.teachers import kind
 from kd.values import of_type
 
@@ -51,7 +52,8 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     )
     config.teacher = _with_teacher_defaults(config.teacher)
     extra = dict.fromkeys(optim.EXTRA, 0.0)
-    config.optimizer = _with_defaults(maker, config.optimizer, "optimizer", extra)
+    limits = optim.CUSTOMARY | optim.EXTRA
+    config.optimizer = _with_defaults(maker, config.optimizer, "optimizer", extra, limits)
     config.schedule = _spell_schedule(config.schedule, "schedule")
     if not config.objective:
         raise InputError("config.objective is empty: the student has nothing to learn.")
@@ -88,6 +90,7 @@ def _spell_term(term: str, section: object) -> ConfigDict:
         weight = _spell_schedule(weight, f"{key}.weight")
     else:
         weight = of_type(f"{key}.weight", 1.0, weight)
+        ranges.check(f"config.{key}.weight", NonNegative, weight)
     settings = ConfigDict({k: v for k, v in section.items() if k != "weight"})
     return _with_defaults(maker, settings, key, {"weight": weight})
 
@@ -95,11 +98,15 @@ def _spell_term(term: str, section: object) -> ConfigDict:
 def _spell_schedule(section: ConfigDict, key: str) -> ConfigDict:
     """The section of a schedule: the settings of its curve, and the `value` that they multiply."""
     maker = registry.find_in("kd.optim", "schedule", section.get("name") or "", optim.Curve)
-    return _with_defaults(maker, section, key, {"value": 1.0})
+    return _with_defaults(maker, section, key, {"value": 1.0}, {"value": NonNegative})
 
 
 def _with_defaults(
-    maker: Callable, section: ConfigDict, key: str, extra: Mapping[str, Any] | None = None
+    maker: Callable,
+    section: ConfigDict,
+    key: str,
+    extra: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> ConfigDict:
     """The section over the defaults of its maker.
 
@@ -108,12 +115,17 @@ def _with_defaults(
       section: as the user wrote it.
       key: of the section in the config.
       extra: keys of the section that the maker does not take, with their defaults.
+      limits: annotations of numbers of the section, besides those that the maker declares.
     """
     settings = section.to_dict()
     head = {"name": settings.pop("name")}
     for name, default in (extra or {}).items():
         head[name] = of_type(f"{key}.{name}", default, settings.pop(name, default))
-    return ConfigDict({**head, **registry.settings(maker, settings, key)})
+    filled = {**head, **registry.settings(maker, settings, key)}
+    for name, annotation in (limits or {}).items():
+        if ranges.is_number(filled.get(name)):
+            ranges.check(f"config.{key}.{name}", annotation, filled[name])
+    return ConfigDict(filled)
 
 
 def load_config(reference: str) -> ConfigDict:
@@ -223,12 +235,18 @@ def make_objective(
         weight = spec["weight"]
         scheduled = isinstance(weight, Mapping)
         weights[term] = (
-            optim.make_schedule(weight, steps_per_epoch, epochs) if scheduled else float(weight)
+            optim.make_schedule(
+                weight, steps_per_epoch, epochs, key=f"config.objective.{term}.weight"
+            )
+            if scheduled
+            else float(weight)
         )
     return Weighted(terms, weights)
 
 
 def make_tx(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
     """The optimizer with its schedule."""
-    schedule = optim.make_schedule(config.schedule.to_dict(), steps_per_epoch, config.epochs)
+    schedule = optim.make_schedule(
+        config.schedule.to_dict(), steps_per_epoch, config.epochs, key="config.schedule"
+    )
     return optim.make_optimizer(config.optimizer.to_dict(), schedule)

@@ -7,29 +7,49 @@ makes it known, and the keyword arguments are its settings in a config.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from kd import registry
+from kd import ranges, registry
 from kd.errors import InputError
+from kd.ranges import (
+    Epoch,
+    Growth,
+    Increasing,
+    NonNegative,
+    Positive,
+    Probability,
+    Range,
+    WithinRun,
+)
 from kd.types import PyTree
 
 type Curve = Callable[[Array, float], Array]
 """Factor of the base value from the epoch (a float, 0 at the first step) and the run's epochs."""
 
-EXTRA = ("clip_norm", "max_norm")
-"""Settings of `config.optimizer` that every optimizer has."""
+EXTRA = {"clip_norm": NonNegative, "max_norm": NonNegative}
+"""Settings of `config.optimizer` that every optimizer has; 0 for none."""
+
+CUSTOMARY = {
+    "learning_rate": NonNegative,  # 0 with `config.init` alone, see `kd.config.check`
+    "momentum": Probability,
+    "weight_decay": NonNegative,
+    "b1": Probability,
+    "b2": Probability,
+    "eps": Positive,
+}
+"""Ranges of settings that go by these names in any optimizer, such as `optax.lamb`."""
 
 
 def sgd(
     learning_rate: Any,
-    momentum: float = 0.9,
+    momentum: Probability = 0.9,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: NonNegative = 0.0,
     decay: str = "",
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent as in PyTorch: weight decay is added before the momentum.
@@ -49,7 +69,10 @@ def sgd(
 
 
 def adam(
-    learning_rate: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+    learning_rate: Any,
+    b1: Probability = 0.9,
+    b2: Probability = 0.999,
+    eps: Positive = 1e-8,
 ) -> optax.GradientTransformation:
     """Kingma, Ba. Adam. ICLR 2015. https://arxiv.org/abs/1412.6980, Algorithm 1."""
     return optax.adam(learning_rate, b1, b2, eps)
@@ -57,10 +80,10 @@ def adam(
 
 def adamw(
     learning_rate: Any,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 1e-4,
+    b1: Probability = 0.9,
+    b2: Probability = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 1e-4,
     decay: str = "kernel$",
 ) -> optax.GradientTransformation:
     """Loshchilov, Hutter. Decoupled Weight Decay Regularization. ICLR 2019.
@@ -134,7 +157,7 @@ def constant() -> Curve:
     return lambda epoch, epochs: jnp.ones_like(epoch)
 
 
-def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
+def linear(start: NonNegative = 0.0, end: NonNegative = 1.0, over: Epoch = 1.0) -> Curve:
     """From `start` to `end` in the first `over` epochs, then `end`; at once if `over` is 0."""
 
     def curve(epoch: Array, epochs: float) -> Array:
@@ -144,7 +167,7 @@ def linear(start: float = 0.0, end: float = 1.0, over: float = 1.0) -> Curve:
     return curve
 
 
-def by_epoch(start: float = 0.0, end: float = 1.0) -> Curve:
+def by_epoch(start: NonNegative = 0.0, end: NonNegative = 1.0) -> Curve:
     """From `start` to `end`, constant within an epoch: start + (end - start) (e + 1) / E, e from 0.
 
     Kim et al. (2021, PS-KD, https://arxiv.org/abs/2006.12000, Eq. 3) increase the weight of past
@@ -154,7 +177,7 @@ def by_epoch(start: float = 0.0, end: float = 1.0) -> Curve:
     return lambda epoch, epochs: start + (end - start) * done(epoch, epochs)
 
 
-def cosine(warmup: float = 0.0, end: float = 0.0) -> Curve:
+def cosine(warmup: Epoch = 0.0, end: NonNegative = 0.0) -> Curve:
     """Linear warm-up from 0 over `warmup` epochs, then half a cosine from 1 down to `end`.
 
     Loshchilov, Hutter. SGDR. ICLR 2017. https://arxiv.org/abs/1608.03983, Eq. 5, without restarts.
@@ -168,7 +191,12 @@ def cosine(warmup: float = 0.0, end: float = 0.0) -> Curve:
     return curve
 
 
-def piecewise(epochs: Sequence[float] = (), factor: float = 0.1) -> Curve:
+def piecewise(
+    epochs: Annotated[
+        Sequence[Annotated[float, Range(0), WithinRun(before_end=True)]], Increasing()
+    ] = (),
+    factor: Positive = 0.1,
+) -> Curve:
     """Times `factor` after each of `epochs`: (150, 180) lowers the rate from the 151st epoch on."""
     bounds = tuple(epochs)
 
@@ -179,13 +207,17 @@ def piecewise(epochs: Sequence[float] = (), factor: float = 0.1) -> Curve:
     return curve
 
 
-def exponential(factor: float = 0.95) -> Curve:
+def exponential(factor: Annotated[Positive, Growth()] = 0.95) -> Curve:
     """Times `factor` every epoch."""
     return lambda epoch, epochs: jnp.float32(factor) ** epoch
 
 
 def make_schedule(
-    spec: Mapping[str, Any] | float, steps_per_epoch: int, epochs: float, value: float = 1.0
+    spec: Mapping[str, Any] | float,
+    steps_per_epoch: int,
+    epochs: float,
+    value: float = 1.0,
+    key: str = "schedule",
 ) -> Callable[[Array], Array]:
     """A function of the step from a section such as `dict(name="cosine", value=0.1, warmup=5.0)`.
 
@@ -195,9 +227,10 @@ def make_schedule(
       steps_per_epoch: to turn steps into epochs.
       epochs: length of the run.
       value: what the curve multiplies.
+      key: the section's place in the config, for messages.
 
     Raises:
-      InputError: no such curve, or settings that it does not have.
+      InputError: no such curve, settings that it does not have, or that the run is too short for.
     """
     if not isinstance(spec, Mapping):
         spec = {"name": "constant", "value": spec}
@@ -205,6 +238,10 @@ def make_schedule(
     maker = registry.find_in(__name__, "schedule", spec.get("name", ""), Curve)
     curve = registry.make(maker, settings, f"schedule {spec.get('name')}")
     base = spec.get("value", value)
+    ranges.check(f"{key}.value", NonNegative, base)
+    for name, annotation in registry.annotations(maker).items():
+        if name in settings:
+            ranges.check_in_run(f"{key}.{name}", annotation, settings[name], epochs)
 
     def schedule(step: Any) -> Array:
         # XLA multiplies by 1 / steps_per_epoch, which may fall short of the first step of an epoch:
@@ -232,19 +269,15 @@ def make_optimizer(
     """
     name = spec.get("name", "")
     settings = {k: v for k, v in spec.items() if k not in ("name", *EXTRA)}
-    if not isinstance(settings.get("learning_rate"), float | int):
-        raise InputError(
-            "config.optimizer.learning_rate: expected a number, got "
-            f"{settings.get('learning_rate')!r}."
-        )
+    settings.setdefault("learning_rate", None)
+    for key, annotation in (CUSTOMARY | EXTRA).items():
+        if ranges.is_number(spec.get(key)) or key == "learning_rate":
+            ranges.check(f"config.optimizer.{key}", annotation, spec.get(key))
     base = settings["learning_rate"]
     settings["learning_rate"] = lambda step: base * schedule(step)
     maker = registry.find_in(__name__, "optimizer", name, optax.GradientTransformation)
     tx = registry.make(maker, settings, f"optimizer {name}")
-    clip, limit = norms = [spec.get(key, 0.0) for key in EXTRA]
-    for key, norm in zip(EXTRA, norms, strict=True):
-        if norm < 0:
-            raise InputError(f"config.optimizer.{key}: expected a norm, or 0 for none, got {norm}.")
+    clip, limit = [spec.get(key, 0.0) for key in EXTRA]
     first = [optax.clip_by_global_norm(clip)] if clip else []
     last = [_max_norm(limit)] if limit else []
     return optax.chain(*first, tx, *last) if first or last else tx

@@ -238,7 +238,8 @@ def annotations(maker: Callable) -> dict[str, Any]:
 
 def _check(where: str, maker: Callable, key: str, declared: Mapping[str, Any], value: Any) -> None:
     """Raises InputError for a value that its annotation excludes; its default always passes."""
-    default = _default(maker, key)
+    parameter = inspect.signature(maker).parameters.get(key)
+    default = inspect.Parameter.empty if parameter is None else parameter.default
     if type(value) is not type(default) or value != default:
         ranges.check(where, declared.get(key, Any), value)
 

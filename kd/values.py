@@ -1,5 +1,7 @@
-"""Checks that values of a config have the type of their default."""
+"""Checks of values that need no annotation: the type of a default, paths, sizes in memory."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from kd.errors import InputError
@@ -35,3 +37,35 @@ def wrong_type(key: str, default: Any, value: Any) -> InputError:
     return InputError(
         f"config.{key}: expected {expected}, got {short(value)} ({type(value).__name__})."
     )
+
+
+def expanded(path: str | Path, what: str) -> Path:
+    """The path with `~` and `~user` as the directories that they stand for.
+
+    Args:
+      path: as a user wrote it.
+      what: its name in messages.
+
+    Raises:
+      InputError: it is no path, or no such user has a home directory.
+    """
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+        raise InputError(f"{what} must name a file or directory, not {short(path)}.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{what}: {str(path)!r} has no home directory: {error}") from error
+
+
+def check_memory(what: str, nbytes: int, fix: str) -> None:
+    """Raises InputError for what is larger than the memory of this machine.
+
+    Args:
+      what: what needs the memory, with its numbers.
+      nbytes: how much.
+      fix: what to do, a sentence.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if nbytes > memory:
+        size = lambda n: f"{n / 2**30:,.1f} GiB"
+        raise InputError(f"{what} need {size(nbytes)}, and this machine has {size(memory)}. {fix}")

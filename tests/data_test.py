@@ -169,7 +169,7 @@ BAD_ARRAYS = {
     "new class": (dict(y_train=LABEL % 2), dict(num_classes=3), "train lacks.*2"),
     "names": ({}, dict(class_names=["a", "b", "c", "d"], num_classes=3), "4 class nam"),
     "means": ({}, dict(mean=(0.5, 0.5)), "mean has 2 numbers"),
-    "std": ({}, dict(mean=(0.5,), std=(0.0,)), "above zero"),
+    "std": ({}, dict(mean=(0.5,), std=(0.0,)), "above 0"),
     "kind": ({}, dict(kind="video"), "'image' or 'series'"),
     "series": ({}, dict(kind="imag"), "'image' or 'series'"),
     "keyword": ({}, dict(clas_names=["a"]), "Did you mean 'class_names'"),
@@ -288,10 +288,14 @@ def test_folder_refuses_to_clip_sixteen_bits(pictures):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(size=0), "size must be"),
-        (dict(size=(4, 4, 3)), "size must be"),
+        (dict(size=0), "size: expected an integer from 1 to 8,192, got 0"),
+        (dict(size=(4, 4, 3)), "size: expected 2 entries, got 3"),
+        (dict(size=10**7), "size: expected an integer from 1 to 8,192"),
+        (dict(size=float("nan")), "size: expected .* got nan"),
+        (dict(size=None), "size: expected .* got None"),
+        (dict(size=True), "size: expected .* got True"),
         (dict(size=4, channels=2), "channels must be 3"),
-        (dict(size=4, test_fraction=2.0), "test_fraction 2.0"),
+        (dict(size=4, test_fraction=2.0), r"test_fraction: expected a number in \(0, 1\), got 2.0"),
         (dict(), "missing a required argument: 'size'"),
     ],
 )
@@ -376,3 +380,17 @@ def test_transfer_sets_leave_classes_out_of_train_alone(embedded):
     np.testing.assert_array_equal(only.test.image, embedded.test.image)
     assert set(only.validation.label) == set(range(10))
     assert len(kept.train.label) + len(kept.validation.label) == len(embedded.train.label)
+
+
+def test_pictures_larger_than_the_memory_are_refused(pictures):
+    """Before the first is read: at 8,192 pixels a side a few thousand would not fit."""
+    from kd.values import check_memory
+
+    with pytest.raises(InputError, match=r"9 pictures need 1,024\.0 GiB.*this machine has"):
+        check_memory("9 pictures", 2**40, "Give a smaller size.")
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/x", "", "a\0b", "x" * 5000])
+def test_a_path_that_cannot_be_is_refused(path):
+    with pytest.raises(InputError, match="path"):
+        data.load("arrays", path=path)

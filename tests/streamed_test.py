@@ -360,8 +360,9 @@ def test_labels_are_cached_until_the_set_is_prepared_again(mocked, monkeypatch):
 def test_invalid_settings_are_refused(mocked, capsys):
     for settings, told in [
         (dict(size=300), "at most resize"),
-        (dict(scale=[0.0, 1.0]), "least and the largest"),
-        (dict(workers=-1), "0 or more"),
+        (dict(scale=[0.0, 1.0]), r"scale\[0\]: expected a number in \(0, 1\]"),
+        (dict(scale=[0.5, 0.2]), "least and the largest"),
+        (dict(workers=-1), "from 0 to 1,024"),
     ]:
         with pytest.raises(InputError, match=told):
             data.load("imagenet", **settings)

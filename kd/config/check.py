@@ -5,14 +5,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kd.config.defaults import OPEN, TEACHER, ConfigDict
+from kd import ranges
+from kd.config.defaults import OPEN, RANGES, TEACHER, ConfigDict
 from kd.errors import InputError, unknown
 from kd.values import of_type, wrong_type
 
 CACHE = r"float(32|16)|top[1-9]\d*"
 """Values of `config.teacher.cache` besides True and False."""
-
-AT_LEAST_ONE = ("seeds", "batch_size", "epochs", "steps_per_call", "eval_every", "eval_batch_size")
 
 CHOICES = {
     "seeds_how": ("auto", "vmap", "map", "unroll"),
@@ -160,42 +159,30 @@ def check_values(config: ConfigDict) -> None:
 
 
 def _check_numbers(config: ConfigDict) -> None:
-    for key in AT_LEAST_ONE:
-        if config[key] < 1:
-            raise InputError(f"config.{key}: expected 1 or more, got {config[key]}.")
+    values = dict(leaves(config.to_dict()))
+    for key, annotation in RANGES.items():
+        if key in values:
+            ranges.check(f"config.{key}", annotation, values[key])
     if not 0 <= config.seed <= 2**31 - config.seeds:
         raise InputError(
             f"config.seed: expected 0 to {2**31 - config.seeds}, got {config.seed}: larger seeds "
             "would repeat smaller ones."
         )
-    if config.checkpoint.keep < 1:
-        raise InputError(
-            f"config.checkpoint.keep: expected 1 or more, got {config.checkpoint.keep}."
-        )
-    if config.teacher.cache_window < 0:
-        raise InputError(
-            "config.teacher.cache_window: expected a number of epochs, 0 for none, got "
-            f"{config.teacher.cache_window}."
-        )
-    if config.profile < 0:
-        raise InputError(
-            f"config.profile: expected a number of updates, 0 for no trace, got {config.profile}."
-        )
-    for key in ("holdout", "validation"):
-        if not 0 <= config[key] < 1:
-            raise InputError(
-                f"config.{key}: expected a fraction of train in [0, 1), got {config[key]}."
-            )
 
 
 def _check_plain(key: str, value: Any) -> None:
-    """Raises InputError for values that JSON cannot hold: a config's text identifies its run."""
+    """Raises InputError for values that JSON cannot hold, NaN and infinity among them: a config's
+    text identifies its run.
+    """
     try:
         json.dumps(value)
+        ranges.check(f"config.{key}", Any, value)
+    except InputError:
+        raise
     except (TypeError, ValueError):
         raise InputError(
-            f"config.{key}: expected plain data (numbers, texts, tuples of them), got {value!r} "
-            f"({type(value).__name__})."
+            f"config.{key}: expected plain data (numbers, texts, tuples of them), got "
+            f"{ranges.short(value)} ({type(value).__name__})."
         ) from None
 
 

@@ -1,6 +1,11 @@
 """Defaults of a config: every key on one screen."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import ml_collections
+
+from kd.ranges import Count, Fraction, Natural, NonNegative, Probability
 
 ConfigDict = ml_collections.ConfigDict
 
@@ -86,6 +91,32 @@ INIT = {
 ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
 """Keys of `config.acceptance`, as fractions: the accuracy that may be lost against the teacher, and
 the agreement with it that is required.
+"""
+
+RANGES: dict[str, Any] = {
+    "seeds": Count,
+    "holdout": Probability,
+    "validation": Probability,
+    "train_classes": Sequence[Natural],
+    "batch_size": Count,
+    "epochs": Count,
+    "steps_per_call": Count,
+    "eval_every": Count,
+    "eval_batch_size": Count,
+    "profile": Natural,
+    "devices.data": Count,
+    "devices.teacher": Count,
+    "devices.seeds": Count,
+    "checkpoint.seconds": NonNegative,
+    "checkpoint.keep": Count,
+    "teacher.decay": Probability,
+    "teacher.weights": Sequence[NonNegative],
+    "teacher.cache_window": Natural,
+    "acceptance.max_drop": Fraction,
+    "acceptance.min_agreement": Fraction,
+}
+"""The numbers that a config may have under its fixed keys; see `kd.ranges`. Settings of the things
+that it names declare theirs themselves.
 """
 
 OPEN = ("data", "student", "teacher", "optimizer", "schedule", "objective")

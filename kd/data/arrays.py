@@ -4,12 +4,16 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from kd import ranges
 from kd.data.base import Dataset, Split, channel_moments
 from kd.data.check import check
 from kd.errors import InputError
+from kd.ranges import Positive, Range
+from kd.values import expanded
 
 # Names of the arrays in Keras' mnist.npz, in kd's own files, and in MedMNIST.
 SPELLINGS = (
@@ -22,10 +26,10 @@ SPELLINGS = (
 def load(
     path: str,
     kind: str | None = None,
-    num_classes: int | None = None,
+    num_classes: Annotated[int, Range(2, 2**24)] | None = None,
     class_names: Sequence[str] = (),
     mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    std: Sequence[Positive] | None = None,
 ) -> Dataset:
     """Loads the data set in the file `path`.
 
@@ -70,12 +74,14 @@ def load(
 
 def existing(path: str) -> Path:
     """The path with `~` expanded. Raises InputError if it does not exist."""
-    if not isinstance(path, str | Path) or not str(path):
-        raise InputError(f"path must name a file or directory, not {path!r}.")
-    expanded = Path(path).expanduser()
-    if not expanded.exists():
-        raise InputError(f"there is no {expanded} (looked for from {Path.cwd()}).")
-    return expanded
+    file = expanded(path, "path")
+    try:
+        exists = file.exists()
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"path {ranges.short(path)}: {error.strerror}.") from error
+    if not exists:
+        raise InputError(f"there is no {file} (looked for from {Path.cwd()}).")
+    return file
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:

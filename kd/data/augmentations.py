@@ -5,6 +5,7 @@ it is given and must return.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -13,34 +14,35 @@ from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from kd.data import pixels
 from kd.errors import InputError
+from kd.ranges import Count, Fraction, NonNegative, Range
 
 type Image = Shaped[Array, "... d"]
 """One raw example: image [h, w, d] or series [t, d], uint8 or float32."""
 
 
-def crop(key: PRNGKeyArray, image: Image, padding: int = 4) -> Image:
+def crop(key: PRNGKeyArray, image: Image, padding: Annotated[int, Range(0, 1024)] = 4) -> Image:
     """Random shift by up to `padding` places along every axis but the channels; zeros move in.
 
     This equals padding with zeros and cutting out the old size at a random place. `crop(2)` is the
     jitter of MNIST in Hinton, Vinyals, Dean (2015, https://arxiv.org/abs/1503.02531, section 3);
     `crop(4)` is usual on CIFAR.
     """
-    _require("padding of crop", padding, least=0)
     axes = image.ndim - 1
     start = jax.random.randint(key, (axes,), 0, 2 * padding + 1)
     padded = jnp.pad(image, [(padding, padding)] * axes + [(0, 0)])
     return jax.lax.dynamic_slice(padded, [*start, 0], image.shape)
 
 
-def flip(key: PRNGKeyArray, image: Image, probability: float = 0.5) -> Image:
+def flip(key: PRNGKeyArray, image: Image, probability: Fraction = 0.5) -> Image:
     """Swaps left and right with this probability. Images only."""
-    _require("probability of flip", probability, least=0, most=1)
     if image.ndim != 3:
         raise InputError(f"flip needs images [h, w, c], not {list(image.shape)}.")
     return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
 
 
-def cutout(key: PRNGKeyArray, image: Image, size: int = 8, fill: Sequence[float] = (0.0,)) -> Image:
+def cutout(
+    key: PRNGKeyArray, image: Image, size: Count = 8, fill: Sequence[float] = (0.0,)
+) -> Image:
     """Fills a square around a random place, cut off at the border; in a series, a stretch of time.
 
     DeVries, Taylor. Improved Regularization of Convolutional Neural Networks with Cutout. 2017.
@@ -53,7 +55,6 @@ def cutout(key: PRNGKeyArray, image: Image, size: int = 8, fill: Sequence[float]
       size: side of the square.
       fill: one number, or one per channel, in the unit of the raw pixels.
     """
-    _require("size of cutout", size, least=1)
     inside = jnp.ones((1,) * image.ndim, bool)
     for axis, length in enumerate(image.shape[:-1]):
         middle = jax.random.randint(jax.random.fold_in(key, axis), (), 0, length)
@@ -68,7 +69,12 @@ def cutout(key: PRNGKeyArray, image: Image, size: int = 8, fill: Sequence[float]
     return jnp.where(inside, colour, image)
 
 
-def rand_augment(key: PRNGKeyArray, image: Image, count: int = 2, covered: float = 0.5) -> Image:
+def rand_augment(
+    key: PRNGKeyArray,
+    image: Image,
+    count: Annotated[int, Range(0, 64)] = 2,
+    covered: Fraction = 0.5,
+) -> Image:
     """Applies `count` random operations to the pixels of an image, then covers a grey square.
 
     Cubuk, Zoph, Shlens, Le. RandAugment. NeurIPS 2020. https://arxiv.org/abs/1909.13719, with an
@@ -82,8 +88,6 @@ def rand_augment(key: PRNGKeyArray, image: Image, count: int = 2, covered: float
       count: number of operations.
       covered: largest side of the square, as a fraction of the width; 0: no square.
     """
-    _require("count of rand_augment", count, least=0)
-    _require("covered fraction of rand_augment", covered, least=0, most=1)
     if image.ndim != 3 or image.dtype != jnp.uint8:
         raise InputError(
             f"rand_augment needs images of uint8 [h, w, c], not {image.dtype} {list(image.shape)}."
@@ -93,30 +97,22 @@ def rand_augment(key: PRNGKeyArray, image: Image, count: int = 2, covered: float
     return pixels.cover(k_square, image, covered) if covered else image
 
 
-def noise(key: PRNGKeyArray, image: Image, std: float = 0.05) -> Image:
+def noise(key: PRNGKeyArray, image: Image, std: NonNegative = 0.05) -> Image:
     """Adds Gaussian noise to each value of a floating-point example; `std` is in its unit.
 
     With `scale`, the jittering and scaling of Um et al. Data Augmentation of Wearable Sensor Data
     for Parkinson's Disease Monitoring using Convolutional Neural Networks. ICMI 2017.
     https://arxiv.org/abs/1706.00527
     """
-    _require("std of noise", std, least=0)
     _require_floats("noise", image)
     return image + std * jax.random.normal(key, image.shape, image.dtype)
 
 
-def scale(key: PRNGKeyArray, image: Image, std: float = 0.1) -> Image:
+def scale(key: PRNGKeyArray, image: Image, std: NonNegative = 0.1) -> Image:
     """Multiplies each channel of a floating-point example by a factor drawn from N(1, std^2)."""
-    _require("std of scale", std, least=0)
     _require_floats("scale", image)
     shape = (1,) * (image.ndim - 1) + image.shape[-1:]
     return image * (1 + std * jax.random.normal(key, shape, image.dtype))
-
-
-def _require(what: str, value: float, least: float, most: float = np.inf) -> None:
-    if not least <= value <= most:
-        upper = "" if most == np.inf else f" and {most} at most"
-        raise InputError(f"{what} must be {least} or more{upper}, not {value!r}.")
 
 
 def _require_floats(operation: str, image: Image) -> None:

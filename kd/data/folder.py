@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from kd.data.arrays import dataset_of, existing
 from kd.data.base import Dataset, Split, divide, stratified
 from kd.errors import InputError
+from kd.ranges import Length, Natural, Positive, Range, Side
+from kd.values import check_memory
 
 PICTURES = [
     ".bmp",
@@ -28,12 +31,12 @@ PICTURES = [
 
 def load(
     path: str,
-    size: int | Sequence[int],
-    channels: int = 3,
-    test_fraction: float = 0.2,
-    seed: int = 0,
+    size: Side | Annotated[Sequence[Side], Length(2, 2)],
+    channels: Annotated[int, Range(1, 3)] = 3,
+    test_fraction: Annotated[float, Range(above=0, below=1)] = 0.2,
+    seed: Natural = 0,
     mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    std: Sequence[Positive] | None = None,
 ) -> Dataset:
     """Loads the pictures below `path`, uint8 [n, h, w, channels]; classes are the folders, sorted.
 
@@ -102,6 +105,12 @@ def _load_split(root: Path, names: Sequence[str], read) -> Split:
             raise InputError(f"{root / name} holds no picture (looked for {' '.join(PICTURES)}).")
     if not files:
         raise InputError(f"{root} holds no picture.")
+    height, width = read.keywords["size"]
+    check_memory(
+        f"{len(files):,} pictures of {height} x {width} in {root}",
+        len(files) * height * width * read.keywords["channels"],
+        "Give a smaller size.",
+    )
     with ThreadPoolExecutor() as pool:
         return Split(np.stack(list(pool.map(read, files))), np.array(labels, np.int32))
 

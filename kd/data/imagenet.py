@@ -7,18 +7,17 @@ itself prepares the set, as array_record, from the archives that image-net.org o
 registration.
 """
 
-from collections.abc import Sequence
-
 from kd.data import streamed
 from kd.data.base import Dataset
+from kd.ranges import Side
 
 
 def load(
     data_dir: str | None = None,
-    size: int = 224,
-    resize: int = 256,
-    scale: Sequence[float] = (0.08, 1.0),
-    workers: int = 8,
+    size: Side = 224,
+    resize: Side = 256,
+    scale: streamed.Area = (0.08, 1.0),
+    workers: streamed.Workers = 8,
 ) -> Dataset:
     """uint8 [n, size, size, 3], 1000 classes, with the usual mean and std. See
     `kd.data.streamed.load`.

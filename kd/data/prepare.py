@@ -19,6 +19,7 @@ from kd.data import png, published, tfds
 from kd.data.published import Arrays
 from kd.errors import InputError, RunError, unknown
 from kd.files import message
+from kd.values import expanded
 
 BUILDERS = {
     "mnist": "mnist.MNIST",
@@ -140,7 +141,7 @@ def _known(name: str) -> None:
 
 def _local_files(name: str, source: str | Path | None) -> list[Path]:
     """The set's files in `source` or in Debian's package; empty if they must be downloaded."""
-    places = [Path(source).expanduser()] if source is not None else []
+    places = [expanded(source, "--from")] if source is not None else []
     for place in places:
         if not place.exists():
             raise InputError(f"there is no {place} to prepare {name} from.")

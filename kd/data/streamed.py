@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -13,10 +13,14 @@ from kd.data.base import Dataset, Split
 from kd.data.pictures import Pictures, example
 from kd.data.tfds import prepared, root
 from kd.errors import InputError, MissingData, unknown
+from kd.ranges import Length, Positive, Range, Side
 
 # Of ImageNet; they are customary for photographs.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+
+Area = Annotated[Sequence[Annotated[float, Range(above=0, most=1)]], Length(2, 2)]
+Workers = Annotated[int, Range(0, 1024)]
 
 
 def load(
@@ -24,12 +28,12 @@ def load(
     data_dir: str | None = None,
     train: str = "train",
     test: str = "test",
-    size: int = 224,
-    resize: int = 256,
-    scale: Sequence[float] = (0.08, 1.0),
-    workers: int = 8,
+    size: Side = 224,
+    resize: Side = 256,
+    scale: Area = (0.08, 1.0),
+    workers: Workers = 8,
     mean: Sequence[float] = MEAN,
-    std: Sequence[float] = STD,
+    std: Sequence[Positive] = STD,
 ) -> Dataset:
     """Opens a prepared set with the features `image` and `label`, as uint8 [n, size, size, 3].
 
@@ -53,7 +57,7 @@ def load(
       MissingData: the set is not prepared; nothing is downloaded.
       InputError: it is not prepared as array_record, or damaged; or a setting is out of range.
     """
-    _check(size, resize, scale, workers)
+    _check(size, resize, scale)
     where = prepared(dataset, data_dir)
     if where is None:
         raise MissingData(
@@ -88,18 +92,14 @@ def load(
     )
 
 
-def _check(size: int, resize: int, scale: Sequence[float], workers: int) -> None:
-    if not 1 <= size <= resize:
-        raise InputError(
-            f"config.data: size {size} must be 1 or more, and at most resize, {resize}."
-        )
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+def _check(size: int, resize: int, scale: Sequence[float]) -> None:
+    if size > resize:
+        raise InputError(f"config.data: size {size} must be at most resize, {resize}.")
+    if scale[0] > scale[1]:
         raise InputError(
             "config.data.scale: expected the least and the largest fraction of the area, in "
             f"(0, 1], got {scale!r}."
         )
-    if workers < 0:
-        raise InputError(f"config.data.workers: expected 0 or more, got {workers}.")
 
 
 def _source(builder: Any, split: str) -> tuple[Any, str]:

@@ -16,6 +16,8 @@ from kd.data import png
 from kd.data.arrays import dataset_of
 from kd.data.base import Dataset, Split
 from kd.errors import InputError, MissingData, unknown
+from kd.ranges import Positive
+from kd.values import expanded
 
 
 def load(
@@ -24,7 +26,7 @@ def load(
     train: str = "train",
     test: str = "test",
     mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    std: Sequence[Positive] | None = None,
     class_names: Sequence[str] = (),
 ) -> Dataset:
     """Loads a prepared set with the features `image` and `label` into memory, in TFDS's order.
@@ -67,7 +69,7 @@ def root(data_dir: str | Path | None) -> Path:
     if not isinstance(data_dir, str | Path | None):
         raise InputError(f"data_dir must name a directory, not {data_dir!r}.")
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(data_dir or default).expanduser()
+    return expanded(data_dir or default, "data_dir")
 
 
 def prepared(name: str, data_dir: str | Path | None) -> Path | None:

@@ -7,6 +7,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from kd.errors import InputError
+from kd.values import expanded
 
 MAX_BYTES = 2 * 1024**3
 """Size limit of the directory; beyond it, the least recently used programs are removed."""
@@ -14,7 +15,7 @@ MAX_BYTES = 2 * 1024**3
 
 def default_directory() -> Path:
     """`kd/xla` in the user's cache directory (`$XDG_CACHE_HOME`, default ~/.cache)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd/xla"
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "kd/xla"
 
 
 def configure_cache(directory: str) -> None:
@@ -30,7 +31,7 @@ def configure_cache(directory: str) -> None:
     if directory == "none":
         _set(None)
     elif directory != "default":
-        path = Path(directory).expanduser()
+        path = expanded(directory, "config.compilation_cache")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
