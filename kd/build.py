@@ -10,10 +10,17 @@ import optax
 from kd import config as configs
 from kd import optim, ranges, registry
 from kd.config import ConfigDict, override
-from kd.config.defaults import TEACHER
+from kd.config.defaults import LABELS, TEACHER
 from kd.config.teachers import complete_groups
 from kd.data import load
-from kd.data.base import Dataset, hold_out, keep_classes, keep_validation
+from kd.data.base import (
+    Dataset,
+    drop_unlabelled,
+    hold_out,
+    keep_classes,
+    keep_labels,
+    keep_validation,
+)
 from kd.errors import InputError, unknown
 from kd.models.adapted import adapt
 from kd.models.contract import check_maker
@@ -45,7 +52,7 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     """
     config = ConfigDict(config.to_dict())
     maker = registry.find("kd.data", config.data.name, "load")
-    config.data = _with_defaults(maker, config.data, "data")
+    config.data = _with_defaults(maker, config.data, "data", LABELS)
     config.student = _spell_student(config.student)
     maker = registry.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
@@ -176,6 +183,7 @@ def make_data(config: ConfigDict) -> Dataset:
     Classes are removed from train last, so that the held-out part has all of them.
     """
     section = config.data.to_dict()
+    labels = {key: section.pop(key, default) for key, default in LABELS.items()}
     dataset = load(section["name"], **settings_of(section))
     if config.holdout:
         dataset = hold_out(dataset, config.holdout)
@@ -183,7 +191,8 @@ def make_data(config: ConfigDict) -> Dataset:
         dataset = keep_validation(dataset, config.validation)
     if config.train_classes:
         dataset = keep_classes(dataset, config.train_classes)
-    return dataset
+    dataset = keep_labels(dataset, labels["labelled"], labels["labelled_seed"])
+    return dataset if labels["unlabelled"] == "keep" else drop_unlabelled(dataset)
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:

@@ -9,12 +9,15 @@ Class attributes of an objective declare what it requires of a run. All are opti
 before the run starts:
 
 - `needs`, names of what it reads beyond logits and features:
+  - `batch.label`: the label of each example. The loss is then one number per example, and its mean
+    is over those whose label is known (not -1);
   - `batch.index`: the place of each image in the training set, each at most once in a batch;
   - `batch.views`: two augmented views of each image in a batch (`config.second_view`);
   - `tables.order`, `tables.start`, `tables.count`: the training images of each class, see
     `kd.data.base.class_tables`;
   - `teacher_variables`: the teacher's weights, so networks and not stored logits;
   - `init`: a run to start from (`config.init`) that trained the same term.
+- `every_label`: True if it cannot do without the label of any image.
 - `least_classes`: the number of classes that the training images must have at least, where it draws
   images by class; 1 if undeclared.
 - `least_batch`: the smallest batch that it accepts; 1 if undeclared.
@@ -37,6 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from kd import labels
 from kd.errors import InputError
 from kd.ranges import NonNegative
 from kd.types import Mixture, Outputs, View
@@ -50,6 +54,8 @@ class Weighted(nn.Module):
     Attributes:
       terms: {name: objective}.
       weights: {name: float or schedule}; a schedule maps the step, int [], to a weight.
+      unlabelled: whether some training images have no label (-1). A term that reads labels without
+        declaring it is then refused.
 
     Returns:
       The loss, a scalar in float32, and {name: mean of the term before its weight}. For a cohort of
@@ -63,12 +69,13 @@ class Weighted(nn.Module):
 
     terms: Mapping[str, nn.Module]
     weights: Mapping[str, Weight]
+    unlabelled: bool = False
 
     def __call__(self, view: View) -> tuple[Float[Array, ""], dict[str, Array]]:
         check_view(view)
         with jax.default_matmul_precision("float32"):  # whatever that of the networks is
             losses = {
-                name: jnp.mean(_evaluated(name, term, view).astype(jnp.float32))
+                name: labels.mean_of_term(name, term, view, _evaluated, self.unlabelled)
                 for name, term in self.terms.items()
             }
         weight = lambda w: w(view.step) if callable(w) else w
@@ -171,10 +178,10 @@ def _check_labels(label: Any, c: int) -> None:
     if not label.size or not getattr(label, "is_fully_addressable", True):
         return
     low, high = int(np.asarray(label).min()), int(np.asarray(label).max())
-    if low < 0 or high >= c:
+    if low < -1 or high >= c:
         raise InputError(
             f"labels are {low} to {high}, and the student has {c} outputs; expected labels from 0 "
-            f"to {c - 1}."
+            f"to {c - 1}, or -1 where it is unknown."
         )
 
 

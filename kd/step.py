@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from kd import labels
 from kd.devices import pmap
 from kd.errors import InputError
 from kd.models.adapted import adapt
@@ -69,7 +70,7 @@ def make_step(
 
     `frozen = {"teacher": weights, "tables": tables}` is an argument: closed over, weights would
     become constants of the program. Metrics are scalars: `loss`, each term by its name, `accuracy`
-    of the student on the batch, `grad_norm`.
+    of the student on the labelled examples of the batch (NaN where it has none), `grad_norm`.
 
     Raises:
       InputError: no Flax module; or, where the step is traced, outputs that do not fit together,
@@ -124,9 +125,10 @@ def make_step(
 
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (stats, terms, logits)), grads = gradient(state.params)
-        right = jnp.mean(correct(logits, batch["label"]))
         if axis_name:
-            grads, right = jax.lax.pmean((grads, right), axis_name)
+            grads = jax.lax.pmean(grads, axis_name)
+        label = batch["label"]
+        right = labels.mean_over_known(correct(logits, label), label, jnp.nan, axis_name)
         updates, opt = tx.update(grads, state.opt, state.params)
         params: PyTree = optax.apply_updates(state.params, updates)
         stats = flax.core.unfreeze(stats)

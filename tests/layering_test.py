@@ -12,7 +12,7 @@ LAYERS = (
     "errors signals",
     "ranges files",
     "types values",
-    "registry config metrics devices",
+    "registry config metrics devices labels",
     "features models objectives data teachers optim objective quantize weights",
     "init step predict losses",
     "build",

@@ -100,8 +100,9 @@ def act(options: argparse.Namespace) -> int:
 def _load_data(section: dict[str, Any]) -> None:
     """Loads the data set before jax is imported, so that a missing one is reported at once."""
     from kd import data
+    from kd.config.defaults import LABELS
 
-    data.load(section.pop("name"), **section)
+    data.load(section.pop("name"), **{k: v for k, v in section.items() if k not in LABELS})
 
 
 def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:

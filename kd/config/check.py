@@ -20,6 +20,7 @@ CHOICES = {
     "teacher.how": ("auto", "vmap", "map", "unroll"),
     "devices.transform": ("jit", "pmap"),
     "export": ("", "int8"),
+    "data.unlabelled": ("keep", "drop"),
 }
 """Keys with a fixed set of values."""
 

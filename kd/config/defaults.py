@@ -80,6 +80,13 @@ TEACHER = {
 }
 """Keys of `config.teacher` that every kind of teacher has; a kind may add settings."""
 
+LABELS = {
+    "labelled": 0,  # training images that keep their label, by the class frequencies; 0: all
+    "labelled_seed": 0,  # of the choice of these images
+    "unlabelled": "keep",  # "keep" | "drop": whether to train on the others, with the label -1
+}
+"""Keys of `config.data` that every data set has, beside the settings of its `load`."""
+
 INIT = {
     "run": "",  # directory of a finished run whose variables the students start with
     "config": "",  # config of that run, which is trained if it is missing

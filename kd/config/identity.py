@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kd.config.check import leaves
-from kd.config.defaults import ConfigDict
+from kd.config.defaults import LABELS, ConfigDict
 
 REPORTING = (
     "compare",
@@ -32,6 +32,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     config = config.to_dict() if isinstance(config, ConfigDict) else config
     kept = {k: v for k, v in config.items() if k not in REPORTING}
     data = {k: v for k, v in kept.get("data", {}).items() if k not in PLACE}
+    if not data.get("labelled") and data.get("unlabelled", "keep") == "keep":
+        data = {k: v for k, v in data.items() if k not in LABELS}  # as before these keys existed
     teacher = {k: v for k, v in kept.get("teacher", {}).items() if k != PLACE_OF_CACHE}
     kept |= {"data": data, "teacher": teacher}
     return json.loads(json.dumps(kept, sort_keys=True))

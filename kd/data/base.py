@@ -8,6 +8,9 @@ import numpy as np
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 
+UNKNOWN = -1
+"""The label of a training image whose class is not known."""
+
 
 class Split(NamedTuple):
     """Examples in a fixed order; the place of an example is its `index`.
@@ -15,7 +18,7 @@ class Split(NamedTuple):
     Attributes:
       image: uint8 [n, h, w, c], scaled by 1 / 255 before `mean` and `std`; or float32 [n, ..., c],
         such as series [n, t, c], which is not scaled; or `Pictures`, decoded when needed.
-      label: int32 [n].
+      label: int32 [n]. In train, -1 is an image whose label is unknown.
     """
 
     image: np.ndarray | Pictures
@@ -53,8 +56,11 @@ def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
 
     Returns:
       `order` int32 [n], the indices sorted by class; `start` and `count` int32 [c]: class k has the
-      `count[k]` entries of `order` from `start[k]` on.
+      `count[k]` entries of `order` from `start[k]` on. Empty where a label is unknown: a class has
+      images then that no table knows.
     """
+    if (label == UNKNOWN).any():
+        return {}
     count = np.bincount(label, minlength=num_classes)
     return {
         "order": np.argsort(label, kind="stable").astype(np.int32),
@@ -118,20 +124,24 @@ def divide(
 def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
     """The data set for model selection: a stratified part of train replaces the test split.
 
+    Images without a label stay in train.
+
     Args:
       dataset: the data set.
-      fraction: fraction of the training set that is held out, between 0 and 1.
+      fraction: fraction of the labelled training images that is held out, between 0 and 1.
       seed: of the choice; see `stratified`.
 
     Raises:
       InputError: the fraction leaves one of the two splits empty.
     """
     label = dataset.train.label
-    size = round(fraction * len(label)) if 0 < fraction < 1 else 0
-    chosen = stratified(label, size, seed)
+    labelled = label != UNKNOWN
+    size = round(fraction * labelled.sum()) if 0 < fraction < 1 else 0
+    chosen = np.zeros(len(label), bool)
+    chosen[labelled] = stratified(label[labelled], size, seed)
     if not chosen.any():
         raise InputError(
-            f"holding out {fraction!r} of {len(label)} training examples leaves a split empty. "
+            f"holding out {fraction!r} of {labelled.sum()} training examples leaves a split empty. "
             "Give a fraction between 0 and 1 that makes at least one example."
         )
     train, test = divide(dataset.train.image, label, chosen)
@@ -164,3 +174,54 @@ def keep_classes(dataset: Dataset, classes: Sequence[int]) -> Dataset:
             )
     chosen = np.isin(label, list(classes))
     return dataset._replace(train=Split(image[chosen], label[chosen]))
+
+
+def keep_labels(dataset: Dataset, size: int, seed: int = 0) -> Dataset:
+    """The data set with `size` labels in train, and `UNKNOWN` for all other images.
+
+    The choice is random with the class frequencies of all, and at least one image of each class.
+
+    Args:
+      dataset: the data set.
+      size: number of images that keep their label; 0 keeps all.
+      seed: of the choice; the same for all runs that are compared.
+
+    Raises:
+      InputError: more labels than there are, or fewer than classes.
+    """
+    image, label = dataset.train
+    labelled = np.flatnonzero(label != UNKNOWN)
+    if size == 0 or size == len(labelled):
+        return dataset
+    classes = len(np.unique(label[labelled]))
+    if not classes <= size < len(labelled):
+        raise InputError(
+            f"config.data.labelled = {size}: train has {len(labelled)} labelled images of "
+            f"{classes} classes. Give a number from {classes} to {len(labelled)}, or 0 for all."
+        )
+    chosen = labelled[_choose_labels(label[labelled], size, seed)]
+    kept = np.full_like(label, UNKNOWN)
+    kept[chosen] = label[chosen]
+    return dataset._replace(train=Split(image, kept))
+
+
+def _choose_labels(label: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Indices of `size` examples, each class with its share of them and at least one."""
+    random = np.random.RandomState(seed)
+    classes, count = np.unique(label, return_counts=True)
+    take = np.maximum(np.floor(size * count / len(label)).astype(int), 1)
+    while take.sum() != size:  # by the largest error of a share, the lower class first
+        error = take - size * count / len(label)
+        if take.sum() < size:
+            take[np.argmin(np.where(take < count, error, np.inf))] += 1
+        else:
+            take[np.argmax(np.where(take > 1, error, -np.inf))] -= 1
+    members = [random.permutation(np.flatnonzero(label == k)) for k in classes]
+    return np.concatenate([m[:n] for m, n in zip(members, take, strict=True)])
+
+
+def drop_unlabelled(dataset: Dataset) -> Dataset:
+    """The data set without the training images whose label is unknown."""
+    image, label = dataset.train
+    known = label != UNKNOWN
+    return dataset if known.all() else dataset._replace(train=Split(image[known], label[known]))

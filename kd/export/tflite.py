@@ -96,7 +96,7 @@ def calibration_images(source: Source, count: int) -> np.ndarray:
         )
     if count >= len(label):
         return pixels(source.dataset.train, np.arange(len(label)))
-    chosen = np.flatnonzero(stratified(label, count, seed=0))
+    chosen = np.flatnonzero(stratified(label + 1, count, seed=0))  # -1, unknown, is a stratum too
     return pixels(source.dataset.train, chosen)
 
 

@@ -35,5 +35,7 @@ class CE(nn.Module):
 
     smoothing: Probability = 0.0
 
+    needs = ("batch.label",)
+
     def __call__(self, view: View) -> Float[Array, "*m b"]:
         return cross_entropy(view.student.logits, view.batch["label"], self.smoothing)

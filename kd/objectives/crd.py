@@ -92,6 +92,7 @@ class CRD(nn.Module):
     momentum: Probability = 0.5
 
     needs = ("tables.order", "tables.start", "tables.count", "batch.index")
+    every_label = True
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

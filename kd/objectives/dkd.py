@@ -89,6 +89,8 @@ class DKD(nn.Module):
     warmup_epochs: Natural = 20
     standardize: bool = False
 
+    needs = ("batch.label",)
+
     def __call__(self, view: View) -> Float[Array, "... b"]:
         student, teacher = view.student.logits, view.target(self.temperature)
         if self.standardize:

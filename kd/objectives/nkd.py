@@ -56,6 +56,8 @@ class NKD(nn.Module):
     gamma: NonNegative = 1.5
     temperature: Temperature = 1.0
 
+    needs = ("batch.label",)
+
     def __call__(self, view: View) -> Float[Array, "... b"]:
         return normalized_kd(
             view.student.logits,

@@ -84,6 +84,8 @@ class OFA(nn.Module):
     temperature: Temperature = 1.0
     width: int = 256
 
+    needs = ("batch.label",)
+
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
         target, label = view.target(self.temperature), view.batch["label"]

@@ -29,6 +29,7 @@ class PSKD(nn.Module):
     """
 
     needs = ("tables.order", "batch.index")
+    every_label = True
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:

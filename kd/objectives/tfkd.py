@@ -50,6 +50,8 @@ class VirtualTeacher(nn.Module):
     correct: Annotated[float, Range(above=0, below=1)] = 0.99
     temperature: Temperature = 20.0
 
+    needs = ("batch.label",)
+
     def __call__(self, view: View) -> Float[Array, "*k b"]:
         logits = view.student.logits.astype(jnp.float32)
         log_p = jax.nn.log_softmax(logits)

@@ -51,6 +51,8 @@ class WSLD(nn.Module):
 
     temperature: Temperature = 4.0
 
+    needs = ("batch.label",)
+
     def __call__(self, view: View) -> Float[Array, " b"]:
         return weighted_soft_label(
             view.student.logits,

@@ -39,6 +39,7 @@ class Reduction:
       draws: whether one member is drawn for each update and evaluated alone.
       computes_weights: whether it weights the members of each example itself, so that the config
         may not, and one member is not enough.
+      needs_labels: whether it needs the label of every image.
     """
 
     words: str
@@ -47,6 +48,7 @@ class Reduction:
     lifts: bool = False
     draws: bool = False
     computes_weights: bool = False
+    needs_labels: bool = False
 
     def __call__(self, logits: Any, weights: Any, label: Any = None) -> Any:
         """The target."""
@@ -112,6 +114,7 @@ REDUCTIONS: dict[str, Reduction] = {
         "the mean of their probabilities, each example's nearest to the label counting most",
         _confident_mixture,
         computes_weights=True,
+        needs_labels=True,
     ),
 }
 """Values of `config.teacher.reduce`."""

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 
 from kd import build, registry
 from kd.config import ConfigDict
+from kd.data.base import UNKNOWN, Dataset
 from kd.data.pictures import Pictures
 from kd.devices import precision
 from kd.errors import InputError
 from kd.export import requirements
 from kd.models.contract import check_outputs
+from kd.teachers import reduction
 from kd.train import placement, warm_start
 from kd.train.parts import augmentation, make_plan
 from kd.train.plan import Plan
@@ -27,6 +29,7 @@ def dry_run(config: ConfigDict) -> None:
     if isinstance(dataset.train.image, Pictures):
         placement.check_streamed(config)
     check_views(config)
+    check_labels(config, dataset)
     check_length(config)
     check_batches(config, plan)
     augmentation(config, dataset)
@@ -88,6 +91,29 @@ def check_views(config: ConfigDict) -> None:
         raise InputError(
             f"config.objective.{once[0]} remembers each image by its index, which must be in a "
             f"batch once, and {two[0]} shows each twice. Leave one of the two out."
+        )
+
+
+def check_labels(config: ConfigDict, dataset: Dataset) -> None:
+    """Raises InputError if images of train have no label and a part of the run needs all labels."""
+    count = int((dataset.train.label == UNKNOWN).sum())
+    if not count:
+        return
+    remedy = (
+        f"and {count:,} of the {len(dataset.train.label):,} training images have none. Take it "
+        "out, or keep the labelled images alone: config.data.unlabelled = 'drop'."
+    )
+    for term, section in config.objective.items():
+        maker = registry.find("kd.objectives", section.name)
+        by_class = any(need.startswith("tables.") for need in getattr(maker, "needs", ()))
+        if by_class or getattr(maker, "every_label", False):
+            raise InputError(
+                f"config.objective.{term}: {section.name} needs the label of every image, {remedy}"
+            )
+    if reduction.find(config.teacher.reduce).needs_labels:
+        raise InputError(
+            f"config.teacher.reduce = {config.teacher.reduce!r} needs the label of every image, "
+            f"{remedy}"
         )
 
 

@@ -123,8 +123,16 @@ def _mean(values: Any) -> float:
     return float(np.mean(values))
 
 
+def _mean_of_updates(values: np.ndarray) -> list[float]:
+    """The mean of each seed over updates, [s, u] to [s], without those that have no value (NaN)."""
+    return [float(x[~np.isnan(x)].mean(dtype=np.float64)) for x in values]
+
+
 def _record(call: Call, logs: dict[str, np.ndarray], record: Rows, progress: Shows) -> None:
     """Adds a row with the mean of each metric over the dispatch.
+
+    A batch without labels has no accuracy (NaN) and is left out of its mean. Where no batch of a
+    seed has labels, the row has no accuracy.
 
     Raises RunError at the first loss that is not finite.
     """
@@ -140,6 +148,7 @@ def _record(call: Call, logs: dict[str, np.ndarray], record: Rows, progress: Sho
             "the learning rate or clip the gradient (config.optimizer.clip_norm)."
         )
     step = call.step + call.count
-    means = {k: [float(x) for x in v.mean(axis=1, dtype=np.float64)] for k, v in logs.items()}
+    means = {k: _mean_of_updates(v) for k, v in logs.items() if not np.isnan(v).all(axis=1).any()}
     record.row("train", step, call.epoch, {"updates": call.count, **means})
-    progress.update(step, loss=_mean(means["loss"]), accuracy=_mean(means["accuracy"]))
+    shown = {k: _mean(means[k]) for k in ("loss", "accuracy") if k in means}
+    progress.update(step, **shown)

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 from kd import build
 from kd.config import ConfigDict
 from kd.data.augment import make_augment
-from kd.data.base import Dataset
+from kd.data.base import UNKNOWN, Dataset
+from kd.objective import Weighted
 from kd.runs.workdir import Workdir
 from kd.train.plan import Plan
 from kd.train.teacher import RunTeacher, make_teacher
@@ -58,6 +59,14 @@ def make_parts(config: ConfigDict, teachers: Sequence[Workdir], mesh: Mesh) -> P
         optimizer=build.make_tx(config, plan.steps_per_epoch),
         augment=augmentation(config, dataset),
     )
+
+
+def without_unknown_labels(parts: Parts) -> Parts:
+    """The parts with an objective that leaves out training images without a label, if any."""
+    some_unknown = (parts.dataset.train.label == UNKNOWN).any()
+    if not (some_unknown and isinstance(parts.objective, Weighted)):
+        return parts
+    return dataclasses.replace(parts, objective=parts.objective.clone(unlabelled=True))
 
 
 def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:

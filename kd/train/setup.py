@@ -26,7 +26,7 @@ from kd.train import placement
 from kd.train.alternating import alternate
 from kd.train.checks import shape_errors
 from kd.train.evaluation import Evaluation, make_evaluation
-from kd.train.parts import Parts, make_parts, make_plan
+from kd.train.parts import Parts, make_parts, make_plan, without_unknown_labels
 from kd.train.plan import Plan
 from kd.train.program import make_order, make_update, make_updates, seed_keys, trace
 from kd.train.streaming import Batches
@@ -89,6 +89,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     """
     check_fields(parts.student, "student")
     check_fields(parts.objective, "objective")
+    parts = without_unknown_labels(parts)
     dataset, teacher = parts.dataset, parts.teacher
     replicated = sharding.replicated(mesh)
     state_sharding = placement.place_of_states(config, mesh)

@@ -16,7 +16,7 @@ ORDER = 100
 
 def measure(run: Run) -> dict[str, Any]:
     """`curves`: `evaluated`, metrics of each evaluation, and `train`, the mean over the updates of
-    each epoch. Values are lists over seeds.
+    each epoch. Values are lists over seeds. An epoch in which no image had a label has no accuracy.
     """
     rows = read_rows(run.workdir)
     evaluated = [row for row in rows if row["kind"] != "train"]
@@ -27,18 +27,23 @@ def measure(run: Run) -> dict[str, Any]:
             epochs.setdefault(row["epoch"], []).append(row)
     train = []
     for epoch, calls in sorted(epochs.items()):
-        weights = [row["updates"] for row in calls]
-        means = {
-            key: np.average([row[key] for row in calls], axis=0, weights=weights).tolist()
-            for key in ("accuracy", "loss")
-        }
-        train.append({"epoch": epoch, **means})
+        means = {key: _mean(calls, key) for key in ("accuracy", "loss")}
+        train.append({"epoch": epoch, **{key: mean for key, mean in means.items() if mean}})
     return {
         "curves": {
             "evaluated": [{k: row[k] for k in keys if k in row} for row in evaluated],
             "train": train,
         }
     }
+
+
+def _mean(calls: list[dict[str, Any]], key: str) -> list[float]:
+    """The mean over updates for each seed; empty where no row has the metric."""
+    rows = [row for row in calls if key in row]
+    if not rows:
+        return []
+    weights = [row["updates"] for row in rows]
+    return np.average([row[key] for row in rows], axis=0, weights=weights).tolist()
 
 
 def show(content: dict[str, Any]) -> list[Block]:
