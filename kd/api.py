@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ from etils import epath
 
 from kd import build
 from kd import config as configs
+from kd import trust as trusted
 from kd.config import ConfigDict
 from kd.devices import compilation
 from kd.errors import InputError
@@ -37,8 +39,8 @@ class Run:
       path: the run directory.
     """
 
-    def __init__(self, path: epath.PathLike):
-        self.path = epath.Path(path)
+    def __init__(self, path: epath.PathLike, trust: str | Sequence[str] = ()):
+        self.path, self._trust = epath.Path(path), trust
         self._workdir = Workdir(path)
         if not self._workdir.finished:
             self._workdir.read("config.json")  # raises for what is no run directory
@@ -69,7 +71,8 @@ class Run:
     @cached_property
     def networks(self) -> Networks:
         """The trained networks, one for each seed. Raises InputError for peers that differ."""
-        trained = load_networks(self._workdir)
+        with trusted.allow(self._trust):
+            trained = load_networks(self._workdir)
         result = self.result
         return Networks(
             trained.model,
@@ -94,19 +97,21 @@ class Run:
           runs: directory of the runs that the config refers to; default: where this run is.
         """
         root = self.path.parent if runs is None else runs
-        config = build.spell_out(configs.complete(self.config))
+        config = ConfigDict(build.as_today(configs.complete(self.config).to_dict()))
         compared = {
             label: Workdir(configs.default_workdir(reference, root))
             for label, reference in config.compare.items()
         }
         teachers, start = workdirs_of_teachers(config, root), workdir_of(config.init, root)
-        return summary.table(config, summary.Runs(self._workdir, teachers, start, compared))
+        with trusted.allow(self._trust, root), trusted.stored(self.path):
+            return summary.table(config, summary.Runs(self._workdir, teachers, start, compared))
 
 
 def run(
     config: str | ConfigDict,
     workdir: epath.PathLike | None = None,
     runs: os.PathLike | str = "runs",
+    trust: str | Sequence[str] = (),
     **overrides: Any,
 ) -> Run:
     """Trains what a config describes, as the command `kd run` does, and returns the finished run.
@@ -121,6 +126,8 @@ def run(
       workdir: the run directory. Default: named after config and overrides, below `runs`; a
         ConfigDict has no name and needs one.
       runs: directory of runs whose config names no directory.
+      trust: packages of which the configs of other runs, such as a teacher's, may name things;
+        those that this config names are trusted. See `kd.trust`.
       overrides: keys of the config and their values, as `--config.key=value` of the command.
 
     Raises:
@@ -136,19 +143,26 @@ def run(
     else:
         loaded = configs.complete(config)
     arguments = [f"--config.{key}={value}" for key, value in overrides.items()]
-    spelled = build.overridden(loaded, arguments)
     if workdir is None:
         changes = "".join(f"--{key}={value}" for key, value in overrides.items())
         base = configs.default_workdir(str(config), runs)
         workdir = configs.default_workdir(base.name + changes, runs) if changes else base
-    compilation.configure_cache(spelled.compilation_cache)
-    run_all(spelled, Workdir(workdir), runs)
-    return Run(workdir)
+    with trusted.allow(trust, runs) as packages:
+        spelled = build.overridden(loaded, arguments)
+        compilation.configure_cache(spelled.compilation_cache)
+        run_all(spelled, Workdir(workdir), runs)
+        return Run(workdir, sorted(packages))
 
 
-def load(path: epath.PathLike) -> Run:
-    """A finished run by its directory. Raises InputError if there is none."""
-    return Run(path)
+def load(path: epath.PathLike, trust: str | Sequence[str] = ()) -> Run:
+    """A finished run by its directory. Raises InputError if there is none.
+
+    Args:
+      path: its directory.
+      trust: packages of which its config may name things, such as a network of yours, which are
+        then imported. Without it only kd's own are.
+    """
+    return Run(path, trust)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

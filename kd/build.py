@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from kd import config as configs
-from kd import optim, ranges, registry
+from kd import optim, ranges, registry, trust
 from kd.config import ConfigDict, override
 from kd.config.defaults import LABELS, TEACHER
 from kd.config.teachers import complete_groups
@@ -149,11 +149,20 @@ def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
 
 
 def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config with later keys at their defaults; unchanged if it cannot be built now."""
+    """A stored config with later keys at their defaults.
+
+    Settings of things that cannot be built now, or that a stored config may not name (`kd.trust`),
+    stay as they are stored.
+    """
     try:
-        return spell_out(configs.complete(ConfigDict(dict(stored)))).to_dict()
+        completed = configs.complete(ConfigDict(dict(stored)))
     except InputError:
         return dict(stored)
+    try:
+        with trust.stored("this run directory"):
+            return spell_out(completed).to_dict()
+    except InputError:
+        return completed.to_dict()
 
 
 def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kd import ranges
+from kd import kinds, ranges, trust
 from kd.errors import InputError, unknown
 from kd.values import of_type
 
@@ -94,24 +94,27 @@ def _files_with(package: str, attribute: str) -> list[str]:
     ]
 
 
-def find(package: str, name: str, attribute: str | None = None) -> Callable:
+def find(package: str, name: str, attribute: str | None = None, kind: str = "") -> Callable:
     """The object called `name`, from `package` or by dotted path.
 
     Args:
       package: where kd keeps this kind of thing, such as `kd.models`.
       name: `file.Thing`, or only `file` where `attribute` says which thing of a file is meant.
       attribute: the name to take from a file of `package` where `name` is only `file`.
+      kind: a key of `kd.kinds.SORTS`; default: from the package's name.
 
     Raises:
-      InputError: there is no such thing; the message lists the known and the nearest names.
+      InputError: there is no such thing, and the message lists the known and the nearest names; it
+        is of another kind; or a stored config may not name it, see `kd.trust`.
     """
-    kind = package.rpartition(".")[2].rstrip("s").replace("data", "data set")
+    kind = kind or package.rpartition(".")[2].rstrip("s").replace("data", "data set")
     _require_text(kind, name)
     file, _, thing = name.partition(".")
     if file in files(package) and (thing or attribute):
         module = importlib.import_module(f"{package}.{file}")
         value = getattr(module, thing or str(attribute), None)
         if callable(value):
+            kinds.check(kind, name, value)
             return value
     elif "." in name:
         return _by_path(kind, name)
@@ -149,28 +152,31 @@ def _require_text(kind: str, name: Any) -> None:
 
 
 def _by_path(kind: str, name: str) -> Callable:
-    """The callable with this dotted path, imported from the working directory or an installed
-    package. Raises InputError.
+    """The class, function or object with this dotted path, imported from the working directory or
+    an installed package. Raises InputError.
     """
+    trust.require(kind, name)
+    trust.add_working_directory()
     path, _, last = name.rpartition(".")
-    directory = str(Path.cwd())
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
     top = path.partition(".")[0]
-    if importlib.util.find_spec(top) is None:
+    if top not in sys.modules and importlib.util.find_spec(top) is None:
         raise InputError(
             f"unknown {kind} {name!r}: kd has no file {top!r} for it, and no module {top!r} can be "
-            f"imported from {directory}."
+            f"imported from {Path.cwd()}."
         )
     try:
-        module = importlib.import_module(path)
-    except Exception as error:  # a user's own module may raise anything
+        module = trust.import_module(path)
+    except InputError as error:
+        raise InputError(f"{kind} {name!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # a user's own module may raise anything
         raise InputError(
             f"{kind} {name!r}: importing {path} fails: {type(error).__name__}: {error}."
         ) from error
     value = getattr(module, last, None)
     if not callable(value):
         raise unknown(f"name in {path}", last, _public(module))
+    kinds.check(kind, name, value)
+    trust.record(name)
     return value
 
 

@@ -8,6 +8,7 @@ import` runs `import_.py`, because no module can be called `import`. The file de
     DESCRIPTION = "..."                 # a paragraph for `kd foo --help`
     EPILOG = "..."                      # optional: text below the options
     OVERRIDES = True                    # optional: unknown arguments become `options.overrides`
+    READS_RUNS = False                  # optional: it reads no run directory and takes no --trust
     def add_arguments(parser) -> None:  # adds its arguments to an argparse.ArgumentParser
     def act(options) -> int:            # does the work and returns the exit status
 

@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from types import ModuleType
 
-from kd import __version__, cli
+from kd import __version__, cli, trust
 from kd.errors import InputError, RunError
 
 INTERRUPTED = 130
@@ -88,7 +88,8 @@ class _Command:
         if options.overrides and not getattr(options.module, "OVERRIDES", False):
             parser.error(f"unexpected {' '.join(options.overrides)}")
         self._verb = options.verb
-        return options.module.act(options)
+        with trust.allow(getattr(options, "trust", ()), _root(options)):
+            return options.module.act(options)
 
     def _status_after(self, number: int) -> int:
         """Exit status after a signal."""
@@ -172,8 +173,28 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         )
         if name in arguments:
             module.add_arguments(verb)
+            if getattr(module, "READS_RUNS", True):
+                add_trust(verb)
         verb.set_defaults(module=module)
     return parser
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds `--trust` to a verb that reads runs."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="import what the configs stored in run directories name in this package, such as a "
+        "network of yours; without it only kd's own names are (may be repeated)",
+    )
+
+
+def _root(options: argparse.Namespace) -> str:
+    """The directory of the runs, where the verb has an option for it."""
+    root = getattr(options, "runs", "runs")
+    return root if isinstance(root, str) else "runs"
 
 
 def find_verbs() -> dict[str, ModuleType]:

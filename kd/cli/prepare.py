@@ -3,6 +3,7 @@
 import argparse
 
 ORDER = 30
+READS_RUNS = False
 HELP = "download or convert a data set for TensorFlow Datasets, without TensorFlow"
 DESCRIPTION = """Prepares data sets in the directory where TensorFlow Datasets looks for them,
 without TensorFlow."""

@@ -3,12 +3,12 @@
 import importlib.util
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from etils import epath
 
+from kd import trust
 from kd.config.check import check_values, checked, complete_teacher, over
 from kd.config.defaults import ACCEPTANCE, ConfigDict, default
 from kd.errors import InputError, unknown
@@ -31,13 +31,13 @@ def call_file(reference: str, function: str, kind: str) -> Any:
       InputError: no such file (the message lists those in the directory `{kind}s`), no such
         function, or an error in the file.
     """
+    trust.require_file(reference)
     path, _, arg = reference.partition(":")
     file = Path(path)
     if not file.is_file():
         known = sorted(str(p) for p in Path(f"{kind}s").glob("*.py"))
         raise InputError(f"no {kind} file {path!r}. Known: {', '.join(known) or 'none'}.")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    trust.add_working_directory()
     spec = importlib.util.spec_from_file_location(f"kd_{kind}_{file.stem}", file.resolve())
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kd import trust
 from kd.devices import compilation
 from kd.errors import InputError
 from kd.export import card, directory, formats, gates, provenance, requirements
@@ -72,7 +73,9 @@ def export(options: Options) -> dict[str, Any]:
     limits = gates.settings(formats.limits(), options.gate, options.waive)
     directory.check(options.directory)
     source = open_run(Workdir(options.run), options.seed, options.peer)
-    compilation.configure_cache(source.config["compilation_cache"])
+    # Compiled programs are code: those in a directory that a stored config names are not read.
+    cached = source.config["compilation_cache"] != "none"
+    compilation.configure_cache("default" if cached else "none")
     with directory.complete(options.directory) as building:
         written = chosen.write(source, building, settings)
         gates.check(options.gate, written.figures, f"--format {options.format}")
@@ -82,7 +85,8 @@ def export(options: Options) -> dict[str, Any]:
         report = provenance.describe(source)
         report |= {"format": options.format, "int8": written.int8, **written.report}
         report["gates"] = [verdict._asdict() for verdict in verdicts]
-        (building / directory.CARD).write_text(card.markdown(report, source.config))
+        with trust.stored(source.workdir):
+            (building / directory.CARD).write_text(card.markdown(report, source.config))
         report["files"] = provenance.files(building)
         report["seconds"] = round(time.monotonic() - start, 2)
         (building / directory.MARK).write_text(json.dumps(report, indent=2) + "\n")

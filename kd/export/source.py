@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from kd import build
+from kd import build, trust
 from kd.config import ConfigDict
 from kd.config.teachers import ALL
 from kd.data.augment import make_normalize
@@ -80,7 +80,8 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
     trained = load_networks(workdir, cpu, ALL._replace(members=str(index)))
     peers = len(result.get("peers", [1]))
     config = build.as_today(config)
-    dataset = build.make_data(ConfigDict(config))
+    with trust.stored(workdir):
+        dataset = build.make_data(ConfigDict(config))
     if weights_hash(dataset.test) != result["evaluated"]:
         raise InputError(
             f"{workdir} was evaluated on other {result['split']} examples than config.data gives "

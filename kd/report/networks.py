@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kd.build import make_data, spell_out
-from kd.config import ConfigDict, complete
+from kd import trust
+from kd.build import as_today, make_data
+from kd.config import ConfigDict
 from kd.config.teachers import ALL, Members
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
@@ -135,9 +136,10 @@ def load_data(run: Run) -> Dataset:
     """The data set that the run was evaluated on. Raises InputError where it is missing or
     changed.
     """
-    config = spell_out(complete(ConfigDict(run.config)))
+    config = ConfigDict(as_today(run.config))
     try:
-        dataset = make_data(config)
+        with trust.stored(run.workdir):
+            dataset = make_data(config)
     except MissingData as error:
         raise MissingData(f"{error} `--stored` reports stored predictions only.") from None
     if weights_hash(dataset.test) != run.result.get("evaluated"):

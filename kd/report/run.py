@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kd import trust
 from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics.reference import per_student
@@ -83,6 +84,7 @@ class Run(NamedTuple):
         costs = [cost for teacher in self.teachers for cost in teacher.costs]
         return {k: sum(cost[k] for cost in costs[: self.teacher_size]) for k in COSTS}
 
+    @trust.reads_stored
     def reduce(self, members: np.ndarray) -> np.ndarray:
         """The reference of all members' logits [m, n, c]; see `kd.teachers.reduction`."""
         weights = recorded_weights(self.result["teacher"])

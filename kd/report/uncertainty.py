@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from kd import build, data, registry
+from kd import build, data, registry, trust
 from kd.config import ConfigDict
 from kd.config.teachers import ALL, Recorded, recorded
 from kd.data.augment import make_normalize
@@ -70,7 +70,8 @@ def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
     config = ConfigDict(build.as_today(workdir.read("config.json")))
     if not workdir.finished:
         raise InputError(f"{workdir} is not finished: it has no result.json.")
-    test = build.make_data(config).test
+    with trust.stored(workdir):
+        test, dirichlet = build.make_data(config).test, _is_dirichlet(config)
     settings = dict(foreign)
     other = data.load(settings.pop("name"), **settings).test.image
     images: dict[str, Any] = {"familiar": test.image, "foreign": other}
@@ -91,7 +92,7 @@ def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
         ensemble = {name: _ensemble(groups, image) for name, image in images.items()}
         reference = ensemble["familiar"].uncertainty.mutual
         networks[f"ensemble of {count}"] = _figures([ensemble], test.label, None)
-    trained, dirichlet = load_networks(workdir), _is_dirichlet(config)
+    trained = load_networks(workdir)
     by_set = {name: _students(trained, image, dirichlet) for name, image in images.items()}
     students = [dict(zip(by_set, seed, strict=True)) for seed in zip(*by_set.values(), strict=True)]
     networks["student"] = _figures(students, test.label, reference)

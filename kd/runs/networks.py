@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from kd import trust
 from kd.build import make_model
 from kd.config import ConfigDict, default_workdir
 from kd.config.teachers import ALL, Members, groups_of
@@ -58,10 +59,11 @@ def load_networks(workdir: Workdir, place: Sharding | None = None, group: Member
     """
     config = workdir.read("config.json")
     result = workdir.read("result.json")
-    model = make_model(config["student"], result["num_classes"])
-    place = place or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     image = jax.ShapeDtypeStruct((1, *result["shape"]), jnp.float32)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
+    with trust.stored(workdir):  # a network may name other networks when it is initialised
+        model = make_model(config["student"], result["num_classes"])
+        shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
+    place = place or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     stacked = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((len(result["seeds"]), *x.shape), x.dtype, sharding=place),
         shapes,

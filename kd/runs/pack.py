@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from flax import traverse_util
 
+from kd import trust
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.files import replacing
@@ -62,7 +63,8 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
     if not 0 <= member < count:
         raise InputError(f"--member {member}: {workdir} has members 0 to {count - 1}.")
     name = config["student"]["name"]
-    state = to_torch(name, tree_index(trained.variables, member))
+    with trust.stored(workdir):
+        state = to_torch(name, tree_index(trained.variables, member))
     metadata = {
         "model": name,
         "data": config["data"]["name"],

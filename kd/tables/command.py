@@ -32,6 +32,7 @@ class Options:
     out: str | None = None
     publish: bool = False
     into: str | None = None
+    trust: Sequence[str] = ()
 
 
 def act(options: Options) -> int:
@@ -52,7 +53,7 @@ def act(options: Options) -> int:
     elif not options.print_only:
         if todo:
             tell(f"{len(todo)} runs to do; see --dry_run for an estimate")
-        failed = jobs.run_all(todo, runs, options.jobs, options.runs, tell)
+        failed = jobs.run_all(todo, runs, options.jobs, options.runs, tell, options.trust)
     numbers = gather(experiment, runs, content, tell, strict=options.print_only)
     _write(options, experiment, numbers.entries, runs)
     failed = numbers.unread | failed

@@ -62,6 +62,7 @@ def run_all(
     jobs: int,
     root: os.PathLike | str,
     tell: Callable[[str], None],
+    trust: Sequence[str] = (),
 ) -> dict[str, str]:
     """Trains the runs and returns why runs failed, by reference.
 
@@ -74,12 +75,13 @@ def run_all(
       jobs: number of processes at a time.
       root: directory of all runs.
       tell: called with each line to show.
+      trust: packages for `--trust` of the processes.
 
     Raises:
       KeyboardInterrupt: a signal came; it was passed on and all processes have ended.
     """
     stop = Stop()
-    scheduler = _Scheduler(runs, plan, jobs, root, tell, stop)
+    scheduler = _Scheduler(runs, plan, jobs, root, tell, stop, trust)
     with stop.counting():
         while (scheduler.waiting and not stop.count) or scheduler.running:
             scheduler.start_ready()
@@ -111,12 +113,13 @@ class _Scheduler:
         root: os.PathLike | str,
         tell: Callable[[str], None],
         stop: Stop,
+        trust: Sequence[str] = (),
     ) -> None:
         self.waiting = list(runs)
         self.running: dict[str, _Job] = {}
         self.failed: dict[str, str] = {}
         self._plan, self._jobs, self._root = plan, jobs, root
-        self._tell, self._stop = tell, stop
+        self._tell, self._stop, self._trust = tell, stop, trust
         self._started, self._total = 0, len(runs)
         self._signals_passed_on = 0
         self._reported = time.monotonic()
@@ -149,7 +152,7 @@ class _Scheduler:
         self._started += 1
         self._tell(f"[{self._started}/{self._total}] {run.reference}")
         try:
-            process = _start_process(run, self._root)
+            process = _start_process(run, self._root, self._trust)
         except OSError as error:
             self._fail(run, f"it could not be started: {error}")
         else:
@@ -196,9 +199,12 @@ def log_file(run: Run) -> Path:
     return Path(f"{run.workdir}.log")
 
 
-def _start_process(run: Run, root: os.PathLike | str) -> subprocess.Popen:
+def _start_process(
+    run: Run, root: os.PathLike | str, trust: Sequence[str] = ()
+) -> subprocess.Popen:
     log_file(run).parent.mkdir(parents=True, exist_ok=True)
     command = [*COMMAND, "run", "--config", run.reference, "--runs", os.fspath(root)]
+    command += [f"--trust={package}" for package in trust]
     with log_file(run).open("w") as errors:
         # In a new session, so that Ctrl-C in the terminal reaches only this process, which passes
         # it on as a request to save.

@@ -99,7 +99,7 @@ def find(name: str) -> Kind:
         return known[name]
     if "." not in name:
         raise unknown("value of config.teacher.name", name, known)
-    value = registry.find("kd.teachers", name)
+    value = registry.find("kd.teachers", name, kind="kind of teacher")
     return value if isinstance(value, Kind) else Kind(name, value, f"the teacher {name}")
 
 

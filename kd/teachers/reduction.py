@@ -128,7 +128,7 @@ def find(reduce: str | Reduction) -> Reduction:
         return REDUCTIONS[reduce]
     if "." not in reduce:
         raise unknown("value of config.teacher.reduce", reduce, REDUCTIONS)
-    value = registry.find("kd.teachers", reduce)
+    value = registry.find("kd.teachers", reduce, kind="reduction")
     return value if isinstance(value, Reduction) else Reduction(f"the reduction {reduce}", value)
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from kd import build
+from kd import build, trust
 from kd import config as configs
 from kd.devices import processes
 from kd.errors import InputError, MissingData
@@ -109,6 +109,12 @@ def evaluate(workdir: Workdir) -> dict[str, Any]:
       MissingData: the data set is not prepared on this machine.
       InputError: its classes or the size of its images are not those of the network.
     """
+    with trust.stored(workdir):
+        return _evaluate(workdir)
+
+
+def _evaluate(workdir: Workdir) -> dict[str, Any]:
+    """`evaluate`, with the names of its stored config."""
     origin = workdir.read("origin.json")["imported"]
     stored = ConfigDict(workdir.read("config.json"))
     config = build.spell_out(configs.complete(stored))
