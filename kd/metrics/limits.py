@@ -5,6 +5,12 @@ ROUNDING = 1e-9
 million is a thousand times that.
 """
 
+UNCERTAIN = (
+    "The interval of the loss reaches across the limit, so other seeds, images or processors may "
+    "decide otherwise"
+)
+"""What is said beside a verdict that the test images do not settle."""
+
 
 def at_most(value: float, limit: float, slack: float = ROUNDING) -> bool:
     """True if value <= limit (within rounding); NaN is False."""

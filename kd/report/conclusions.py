@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kd.metrics.limits import at_least, at_most
+from kd.metrics.limits import UNCERTAIN, at_least, at_most
 from kd.report import sections
 from kd.report.format import short
 
@@ -69,15 +69,13 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
         f"agreement {100 * teacher['agreement']:.2f} % of at least {100 * floor:.2f} %."
     )
     if not (kept["value"] and agrees):
-        doubt = (
-            " The interval of the loss reaches across the limit." if kept["low"] and agrees else ""
-        )
+        doubt = f" {UNCERTAIN}." if kept["low"] and agrees else ""
         return {"state": "not met", "text": text.format("NOT MET") + doubt}
     if kept["high"]:
         return {"state": "met", "text": text.format("MET")}
     doubt = (
-        f" The interval of the loss reaches across the limit: on {content['examples']:,} images it "
-        f"may as well be {100 * loss['high']:.2f} points. More test images would decide."
+        f" {UNCERTAIN}: on {content['examples']:,} images it may as well be "
+        f"{100 * loss['high']:.2f} points. More test images would decide."
     )
     return {"state": "undecided", "text": text.format("MET") + doubt}
 

@@ -11,7 +11,7 @@ from kd.config.teachers import Recorded, recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics import scores
 from kd.metrics.intervals import Interval, paired_difference
-from kd.metrics.limits import at_least, at_most
+from kd.metrics.limits import UNCERTAIN, at_least, at_most
 from kd.metrics.reference import accuracy_loss, per_student
 from kd.runs.text_table import mean_std, text_table
 from kd.runs.workdir import Workdir
@@ -214,7 +214,7 @@ def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> str:
     within = lambda loss: at_most(loss, limits.max_drop)
     met = within(drop.value) and at_least(agreement, limits.min_agreement)
     certain = within(drop.high) or not within(drop.low)
-    doubt = "" if certain else " The interval of the loss reaches across the limit."
+    doubt = "" if certain else f" {UNCERTAIN}."
     return (
         f"Acceptance {'MET' if met else 'NOT MET'}: "
         f"loss {100 * drop.value:.2f} of at most {100 * limits.max_drop:.2f} points, "
