@@ -1,7 +1,6 @@
 """Data sets from one `.npz` file of NumPy arrays."""
 
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from kd import ranges
 from kd.data.base import Dataset, Split, channel_moments
 from kd.data.check import check
 from kd.errors import InputError
+from kd.parsers import parse_npz
 from kd.ranges import Positive, Range
 from kd.values import expanded
 
@@ -92,30 +92,18 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
     """
     if file.is_dir():
         raise InputError(f"{file} is a directory; expected a .npz file.")
-    name = None
     try:
-        if not zipfile.is_zipfile(file):
-            raise InputError(
-                f"{file} is not a .npz file, or was cut short. Write it again by numpy.savez."
-            )
-        with np.load(file, allow_pickle=False) as arrays:
-            loaded = {}
-            for name in arrays.files:
-                loaded[name] = arrays[name]
-                if not isinstance(loaded[name], np.ndarray):
-                    raise InputError(f"{file} is damaged: {name} is not an array.")
-            return loaded
+        with file.open("rb") as content:
+            if not zipfile.is_zipfile(content):
+                raise InputError(
+                    f"{file} is not a .npz file, or was cut short. Write it again by numpy.savez."
+                )
+            return parse_npz(content)
     except InputError:
         raise
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise InputError(
-                f"{file}: the array {name} holds pickled Python objects, which are not read "
-                "because they could run code. Store numbers: numpy arrays of one shape."
-            ) from None
-        raise InputError(f"{file} is damaged, at array {name}: {error}.") from error
-    except (OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{file} is damaged, at array {name}: {error}.") from error
+    except (OSError, ValueError) as error:
+        damage = ":" if "pickled" in str(error) else " is damaged,"
+        raise InputError(f"{file}{damage} {error}.") from error
 
 
 def dataset_of(

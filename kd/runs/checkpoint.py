@@ -1,20 +1,26 @@
 """Checkpoints of a run by orbax: asynchronous, atomic, restored onto any number of devices.
 
 The student's variables are a separate part, so that another run can load only them. The teacher's
-weights never change and are not saved. Only this module imports orbax, whose v1 API still changes.
+weights never change and are not saved. The metadata hold a digest of every array, which is compared
+whenever the array is loaded; checkpoints of earlier versions have none. Only this module imports
+orbax, whose v1 API still changes.
 """
 
 import contextlib
 import dataclasses
 import logging
+import sys
 from collections.abc import Generator, Mapping
 from typing import Any
 
 import jax
 from etils import epath
 
+from kd.devices import processes
 from kd.errors import InputError, RunError
 from kd.files import refusals
+from kd.runs import digests
+from kd.runs.verified import DIGESTS, Damaged, load
 from kd.types import DistillState, PyTree
 
 
@@ -49,14 +55,16 @@ def _join(parts: dict[str, PyTree], like: DistillState) -> DistillState:
 def _orbax(directory: epath.Path, **options: Any) -> Any:
     from orbax.checkpoint import v1 as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # it logs every file
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # it logs every file
     return ocp.training.Checkpointer(directory, **options)
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
-    A save that a kill interrupts leaves a temporary directory, which is never read.
+    A save that a kill interrupts leaves a temporary directory, which is never read. Two or more are
+    kept, so that a run whose newest is damaged goes on from the one before; `prune` removes all but
+    `keep` once the run has ended.
     """
 
     def __init__(self, directory: epath.PathLike, keep: int = 1):
@@ -64,10 +72,11 @@ class Checkpoints:
 
         training = ocp.training
         self._directory = directory
+        self._keep = keep
         self._orbax = _orbax(
             epath.Path(directory).absolute(),
             save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=training.preservation_policies.LatestN(keep),
+            preservation_policy=training.preservation_policies.LatestN(max(keep, 2)),
             cleanup_tmp_directories=True,
         )
 
@@ -81,16 +90,64 @@ class Checkpoints:
 
         Waits first for an earlier save that is still in progress.
         """
+        parts = _parts(state)
+        metadata = {"step": step, DIGESTS: digests.of(parts)}
         with self._one_line():
-            self._orbax.save_checkpointables_async(step, _parts(state))
+            self._orbax.save_checkpointables_async(step, parts, custom_metadata=metadata)
 
     def restore(self, like: DistillState) -> DistillState:
-        """The newest state, with the shapes, types and shardings of `like`.
+        """The newest state that is not damaged, with the shapes, types and shardings of `like`.
 
-        The leaves of `like` are arrays or `jax.ShapeDtypeStruct`.
+        Damaged ones that are newer are put aside, as `damaged-STEP`, and a line is printed.
+
+        Args:
+          like: its leaves are arrays or `jax.ShapeDtypeStruct`.
+
+        Raises:
+          InputError: all are damaged, or of another network.
         """
         abstract = jax.tree.map(_abstract, _parts(like))
-        return _join(self._orbax.load_checkpointables(None, abstract), like)
+        damaged: list[tuple[int, InputError]] = []
+        for step in sorted(checkpoint.step for checkpoint in self._orbax.checkpoints)[::-1]:
+            state, refusal = None, None
+            try:
+                state = _join(load(self._orbax, step, abstract), like)
+            except InputError as error:
+                refusal = error
+            (failed,) = processes.any_of(refusal is not None)
+            if state is not None and not failed:
+                self._put_aside(damaged, step)
+                return state
+            damaged.append((step, refusal or Damaged(f"step {step} is damaged")))
+        first = damaged[0][1] if damaged else f"{self._orbax.directory}: no complete checkpoint."
+        raise InputError(
+            f"{first} No earlier checkpoint can take its place. Bring it back, or remove "
+            f"{self._orbax.directory.parent}, to train anew."
+        )
+
+    def _put_aside(self, damaged: list[tuple[int, InputError]], step: int) -> None:
+        """Renames damaged checkpoints, so that later saves and restores do not meet them."""
+        directory = epath.Path(self._orbax.directory)
+        for number, error in damaged:
+            aside = directory / f"damaged-{number}"
+
+            def rename(number: int = number, aside: epath.Path = aside) -> None:
+                if aside.exists():
+                    aside.rmtree()
+                (directory / str(number)).rename(aside)
+
+            processes.write(rename)
+            if processes.is_writer():
+                print(f"{error} Going on from step {step}.", file=sys.stderr, flush=True)
+        if damaged:
+            self._orbax.reload()
+
+    def prune(self) -> None:
+        """Waits, then removes all but the newest checkpoints, as many as are to be kept."""
+        self.wait()
+        with self._one_line():
+            for checkpoint in self._orbax.checkpoints[: -self._keep]:
+                self._orbax.delete(checkpoint.step)
 
     def wait(self) -> None:
         """Returns when all saves are on disk."""
@@ -126,38 +183,46 @@ def load_student(directory: epath.PathLike, like: PyTree) -> PyTree:
         wanted.
 
     Raises:
-      InputError: no complete checkpoint, or one of another network.
+      InputError: no complete checkpoint, a damaged one, or one of another network.
     """
     stats = {k: v for k, v in like.items() if k != "params"}
     abstract = jax.tree.map(_abstract, {"params": like["params"], "stats": stats})
+    loaded = _load_newest(directory, {"student": abstract})["student"]
+    return {"params": loaded["params"], **loaded["stats"]}
+
+
+def _load_newest(directory: epath.PathLike, abstract: dict[str, PyTree]) -> dict[str, PyTree]:
     reader = _orbax(epath.Path(directory).absolute())
     try:
-        if reader.latest is None:
-            raise InputError(f"{directory}: no complete checkpoint.")
-        loaded = reader.load_checkpointables(None, {"student": abstract})["student"]
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        first = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{directory}: the checkpoint does not hold this network: {first}"
-        ) from error
+        return load(reader, _newest(reader, directory), abstract)
     finally:
         reader.close()
-    return {"params": loaded["params"], **loaded["stats"]}
+
+
+def _newest(reader: Any, directory: epath.PathLike) -> int:
+    if reader.latest is None:
+        raise InputError(f"{directory}: no complete checkpoint.")
+    return reader.latest.step
 
 
 def stored(directory: epath.PathLike) -> dict[str, PyTree]:
     """Metadata, with shapes, of the newest checkpoint's variables: `student` and `objective`."""
     reader = _orbax(epath.Path(directory).absolute())
     try:
-        if reader.latest is None:
-            raise InputError(f"{directory}: no complete checkpoint.")
-        metadata = reader.checkpointables_metadata(None).metadata
+        step = _newest(reader, directory)
+        metadata = reader.checkpointables_metadata(step).metadata
+        student, training = metadata["student"], metadata["training"]
+    except InputError:
+        raise
+    except Exception as error:  # whatever damage makes parsers do, the file is at fault
+        name = type(error).__name__
+        raise Damaged(
+            f"{directory}: the metadata of the checkpoint are damaged ({name})."
+        ) from error
     finally:
         reader.close()
     variables = lambda part: {"params": part["params"], **part["stats"]}
-    return {"student": variables(metadata["student"]), "objective": variables(metadata["training"])}
+    return {"student": variables(student), "objective": variables(training)}
 
 
 def load_some(directory: epath.PathLike, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
@@ -172,11 +237,7 @@ def load_some(directory: epath.PathLike, like: Mapping[str, PyTree]) -> dict[str
         abstract[places[side]] = params | ({"stats": stats} if stats else {})
     loading = ocp.options.PyTreeOptions.Loading(partial_load=True)
     with ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=loading)):
-        reader = _orbax(epath.Path(directory).absolute())
-        try:
-            loaded = reader.load_checkpointables(None, abstract)
-        finally:
-            reader.close()
+        loaded = _load_newest(directory, abstract)
     parts = {side: loaded[places[side]] for side in like}
     return {
         side: {k: part[k] for k in ("params",) if k in part} | part.get("stats", {})

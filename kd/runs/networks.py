@@ -12,8 +12,9 @@ import numpy as np
 from jax.sharding import Sharding
 
 from kd import trust
-from kd.build import make_model
+from kd.build import as_today, make_model
 from kd.config import ConfigDict, default_workdir
+from kd.config.identity import config_hash
 from kd.config.teachers import ALL, Members, groups_of
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
@@ -68,7 +69,7 @@ def load_networks(workdir: Workdir, place: Sharding | None = None, group: Member
         lambda x: jax.ShapeDtypeStruct((len(result["seeds"]), *x.shape), x.dtype, sharding=place),
         shapes,
     )
-    variables = load_student(workdir.checkpoints, stacked)
+    variables = load_weights(workdir, stacked)
     models = peers(model) * len(result["seeds"])
     chosen = group.indices(len(models), workdir)
     if any(models[i] != models[chosen[0]] for i in chosen):
@@ -81,6 +82,44 @@ def load_networks(workdir: Workdir, place: Sharding | None = None, group: Member
             f"architectures. Those of one are {choices}."
         )
     return Trained(models[chosen[0]], stack_peers(model, variables, chosen), result, chosen)
+
+
+def load_weights(workdir: Workdir, like: PyTree) -> PyTree:
+    """The students' variables of a finished run, which are those that its `result.json` is about.
+
+    Everything that builds on a finished run loads it by this function.
+
+    Args:
+      workdir: of the run.
+      like: see `kd.runs.checkpoint.load_student`.
+
+    Raises:
+      InputError: the run is damaged, not finished, or of another network.
+    """
+    result = workdir.read("result.json")
+    stored, recorded = workdir.read("config.json"), result.get("weights")  # old results have none
+    if result.checked and not _is_config(stored, result["config_hash"]):
+        raise InputError(
+            f"{workdir}/config.json is not the config that result.json was measured with: one of "
+            f"the two is damaged or was exchanged. Bring it back, or remove {workdir}, to train "
+            "anew."
+        )
+    variables = load_student(workdir.checkpoints, like)
+    if recorded is not None and weights_hash(variables) != recorded:
+        raise InputError(
+            f"{workdir.checkpoints}: the weights are not those that {workdir}/result.json was "
+            "measured with: one of the two is damaged or was exchanged. Bring it back, or remove "
+            f"{workdir}, to train anew."
+        )
+    return variables
+
+
+def _is_config(stored: Mapping[str, Any], recorded: str) -> bool:
+    """Whether a stored config has the recorded hash, as it is or with later keys added."""
+    try:
+        return config_hash(stored) == recorded or config_hash(as_today(stored)) == recorded
+    except Exception:  # whatever a damaged config makes builders do, it is another one
+        return False
 
 
 def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from kd.errors import InputError
 from kd.files import refusals, replacing
+from kd.parsers import parse_json
 from kd.runs.workdir import Workdir
 
 
@@ -80,23 +82,40 @@ class Record:
 
 
 def read_rows(workdir: Workdir) -> list[dict[str, Any]]:
-    """The complete rows of `metrics.jsonl`: a kill may have cut the last one."""
-    rows = []
-    if workdir.metrics.exists():
-        for line in workdir.metrics.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
+    """The complete rows of `metrics.jsonl`: a kill may have cut the last one.
+
+    Raises:
+      InputError: a complete line is no row: the file was damaged later.
+    """
+    rows: list[dict[str, Any]] = []
+    if not workdir.metrics.exists():
+        return rows
+    lines = workdir.metrics.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(_checked(parse_json(line)))
+        except ValueError as error:
+            if number == len(lines):  # without the end of a line
                 break
+            raise InputError(
+                f"{workdir.metrics} is damaged in line {number}: {error}. Bring the file back, or "
+                "remove that line."
+            ) from error
     return rows
+
+
+def _checked(row: Any) -> dict[str, Any]:
+    """The row. Raises ValueError if it has not what every row has."""
+    known = {"kind": str, "step": int, "epoch": int, "seconds": int | float}
+    if not isinstance(row, dict) or not all(isinstance(row.get(k), t) for k, t in known.items()):
+        raise ValueError(f"expected an object with {', '.join(known)}")
+    return row
 
 
 def _board(workdir: Workdir, step: int) -> Any:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        from kd.errors import InputError
-
         raise InputError(
             "config.tensorboard needs the extra: pip install 'kd[tensorboard]'."
         ) from None

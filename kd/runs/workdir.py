@@ -16,8 +16,6 @@ import contextlib
 import fcntl
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
@@ -28,6 +26,7 @@ from kd import signals
 from kd.config.identity import differences
 from kd.errors import InputError
 from kd.files import replacing
+from kd.parsers import Content, checked, parse_json, parse_npz, with_digests
 
 IN_USE = "is in use by another process"
 """Words of the message of `InUse`, by which a table recognises it in the output of a run."""
@@ -59,16 +58,20 @@ class Workdir:
         """Whether the run is finished."""
         return (self.path / "result.json").exists()
 
-    def read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the directory. Raises InputError where it is missing or damaged."""
+    def read(self, name: str) -> Content:
+        """A JSON file of the directory. Raises InputError where it is missing or damaged, and where
+        a key is asked for that it does not have.
+        """
         path = self.path / name
         try:
-            content = json.loads(path.read_text())
+            content = parse_json(path.read_bytes())
             if not isinstance(content, dict):
                 raise ValueError(f"expected an object, got {content!r:.40}")
-            return content
+            return checked(content, path)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{self.path} is no run directory: no {name}.") from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
         except ValueError as error:
             raise InputError(
                 f"{path} is damaged: {error}. Bring it back, or remove {self.path}."
@@ -81,21 +84,30 @@ class Workdir:
         `validation_label`, `teacher_logits`, `exported_logits` and `peers`.
 
         Raises:
-          InputError: the file is missing or damaged.
+          InputError: the file is missing or damaged; or, later, an array that it does not have is
+            asked for.
         """
         path = self.path / "predictions.npz"
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            with path.open("rb") as file:
+                arrays = parse_npz(file)
+            if {"logits", "label"} <= arrays.keys():
+                logits, label = arrays["logits"], arrays["label"]
+                if logits.ndim != 3 or label.shape != logits.shape[1:2]:
+                    raise ValueError("expected arrays logits [s, n, c] and label [n]")
+            return Content(arrays, path)
+        except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}.") from error
 
     def write(self, name: str, content: Any) -> None:
         """Writes JSON, or a dict of arrays if the name ends in `.npz`, atomically.
 
+        `result.json` gets a digest of each of its values.
+
         Raises RunError where the system refuses it.
         """
         signals.poll()
+        content = with_digests(content) if name == "result.json" else content
         with replacing(self.path / name) as temporary:
             if name.endswith(".npz"):
                 with temporary.open("wb") as file:

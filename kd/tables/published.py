@@ -14,6 +14,7 @@ from typing import Any
 from kd import __version__
 from kd.errors import InputError
 from kd.files import refusals, replacing
+from kd.parsers import parse_json
 from kd.runs import lineage
 from kd.runs.workdir import Workdir
 from kd.tables.plan import Run
@@ -66,7 +67,7 @@ def read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         checksum = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(

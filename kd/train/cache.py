@@ -12,7 +12,6 @@ seed.
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -31,6 +30,7 @@ from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.files import refusals, replacing
 from kd.init import state_key
+from kd.parsers import parse_json, parse_npz
 from kd.runs.progress import Progress
 from kd.teachers.codec import encode
 from kd.train.program import seed_keys
@@ -224,7 +224,9 @@ def _claim(directory: epath.Path, facts: Mapping[str, Any]) -> None:
             temporary.write_text(json.dumps(facts, indent=2) + "\n")
         return
     try:
-        stored = json.loads(path.read_text())
+        stored = parse_json(path.read_bytes())
+        if not isinstance(stored, dict):
+            raise ValueError("it holds no object")
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}. Remove {directory}.") from error
     differ = [key for key in facts if stored.get(key) != facts[key]]
@@ -238,9 +240,9 @@ def _claim(directory: epath.Path, facts: Mapping[str, Any]) -> None:
 
 def _read(file: epath.Path) -> dict[str, np.ndarray]:
     try:
-        with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with file.open("rb") as content:
+            return parse_npz(content)
+    except (OSError, ValueError) as error:
         message = f"{file} cannot be read: {error}. Remove it: it is computed again."
         raise InputError(message) from error
 

@@ -16,6 +16,7 @@ from kd.devices import processes
 from kd.errors import InputError, MissingData
 from kd.files import refusals
 from kd.runs.checkpoint import Checkpoints, load_student
+from kd.runs.networks import weights_hash
 from kd.runs.workdir import Workdir
 from kd.train.checks import dry_run
 from kd.train.program import seed_keys
@@ -136,9 +137,10 @@ def _evaluate(workdir: Workdir) -> dict[str, Any]:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=setup.state_sharding),
         setup.shapes.student,
     )
-    logits = setup.evaluation.logits(load_student(workdir.checkpoints, like))
+    student = load_student(workdir.checkpoints, like)
+    logits = setup.evaluation.logits(student)
     label = setup.evaluation.label
-    result = describe(setup, logits) | {"imported": origin}
+    result = describe(setup, logits) | {"imported": origin, "weights": weights_hash(student)}
     # Nothing is known about its training.
     result |= {"epochs": None, "steps": None, "seeds": [0]}
 

@@ -62,6 +62,7 @@ def train_run(setup: Setup, workdir: Workdir) -> Session:
                 eval_every=config.eval_every,
                 save_seconds=config.checkpoint.seconds,
             )
+            checkpoints.prune()
     epochs = (plan.steps - first_step) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
     return Session(state, {"seconds": round(record.seconds, 3), **spent.figures(examples)})

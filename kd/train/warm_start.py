@@ -22,7 +22,7 @@ from kd.errors import InputError
 from kd.quantize.student import COLLECTION
 from kd.runs.checkpoint import load_some, stored
 from kd.runs.lineage import WEIGHTS, weights_of
-from kd.runs.networks import check_fit, weights_hash
+from kd.runs.networks import check_fit, load_weights, weights_hash
 from kd.runs.workdir import Workdir
 from kd.types import DistillState, PyTree
 
@@ -129,11 +129,31 @@ def make_start(
             f"config.init: {workdir} and this run have no variables in common that "
             f"config.init.take = {take!r} finds."
         )
-    variables = load_some(workdir.checkpoints, like)
+    variables = _load(workdir, metadata["student"], like, place)
     origin = {"run": str(workdir), "weights": weights_hash(variables), WEIGHTS: weights_of(workdir)}
     if count < seeds:
         variables = tree_index(variables, jnp.zeros(seeds, jnp.int32))
     return Start(variables, origin)
+
+
+def _load(workdir: Workdir, student: PyTree, like: Mapping[str, PyTree], place: Sharding) -> PyTree:
+    """The variables that `like` has. All of the `student` are read, for only they can be checked.
+
+    Args:
+      workdir: of the finished run.
+      student: metadata of its checkpoint, from `kd.runs.checkpoint.stored`.
+      like: shapes by side and path.
+      place: sharding of the loaded arrays.
+    """
+    shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+    variables = load_weights(workdir, jax.tree.map(shape, student))
+    loaded = {}
+    if "student" in like:
+        paths = flax.traverse_util.flatten_dict(like["student"])
+        flat = flax.traverse_util.flatten_dict(variables)
+        loaded["student"] = flax.traverse_util.unflatten_dict({path: flat[path] for path in paths})
+    rest = {side: tree for side, tree in like.items() if side != "student"}
+    return loaded | (load_some(workdir.checkpoints, rest) if rest else {})
 
 
 def _second_stage_terms(config: ConfigDict) -> list[str]:
