@@ -66,8 +66,8 @@ class Content(dict[str, Any]):
 
 def with_digests(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a JSON file with a digest of the value of each key."""
-    content = json.loads(json.dumps(content))  # as it is read back
-    return content | {DIGESTS: {key: _digest(value) for key, value in content.items()}}
+    values = json.loads(json.dumps(content))  # as it is read back
+    return {**values, DIGESTS: {key: _digest(value) for key, value in values.items()}}
 
 
 def checked(content: Mapping[str, Any], path: Any) -> Content:
@@ -163,10 +163,11 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         content = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
         done = 0
         while done < len(content):
-            count = stream.readinto(content[done : done + 2**24])
-            if not count:
+            part = stream.read(min(2**24, len(content) - done))
+            if not part:
                 raise ValueError("it is cut short")
-            done += count
+            content[done : done + len(part)] = part
+            done += len(part)
         if stream.read(1):  # at the end the checksum is compared
             raise ValueError("its length is not that of its shape")
     return array.T if column_major else array

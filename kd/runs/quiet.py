@@ -10,12 +10,12 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 
 @contextlib.contextmanager
-def failures() -> Iterator[list[Exception]]:
+def failures() -> Generator[list[Exception]]:
     """Context manager for a load that may fail: it prints nothing, neither now nor later.
 
     Yields:
