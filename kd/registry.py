@@ -118,7 +118,20 @@ def find(package: str, name: str, attribute: str | None = None, kind: str = "") 
             return value
     elif "." in name:
         return _by_path(kind, name)
+    if attribute and (place := _beside(file)):
+        raise InputError(
+            f"unknown {kind} {name!r}. Of {place}, name the function by its dotted path, such as "
+            f"'{file}.{attribute}'."
+        )
     raise unknown(kind, name, _files_with(package, attribute) if attribute else known(package))
+
+
+def _beside(name: str) -> str:
+    """The module or package of this name in the working directory, if there is one, else ""."""
+    file, folder = Path(f"{name}.py"), Path(name)
+    if name.isidentifier() and file.is_file():
+        return str(file)
+    return f"{folder}/" if name.isidentifier() and any(folder.glob("*.py")) else ""
 
 
 def find_in(module: str, kind: str, name: str, returns: Any) -> Callable:

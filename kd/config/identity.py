@@ -26,14 +26,22 @@ PLACE = ("data_dir", "workers")
 PLACE_OF_CACHE = "cache_dir"
 """Key of section `teacher`: the directory of the cache."""
 
+LATER = {"arrays": {"classes": None, "channels": None}}
+"""Settings of data sets that were added later, with their defaults, by the name of the data set. At
+their default they are left out, so that earlier runs keep their identity.
+"""
+
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a config that decide what is learned, as JSON data with sorted keys."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
     kept = {k: v for k, v in config.items() if k not in REPORTING}
-    data = {k: v for k, v in kept.get("data", {}).items() if k not in PLACE}
+    data = kept.get("data", {})
+    later = LATER.get(data.get("name"), {})
+    at_default = {k for k, default in later.items() if data.get(k) == default}
     if not data.get("labelled") and data.get("unlabelled", "keep") == "keep":
-        data = {k: v for k, v in data.items() if k not in LABELS}  # as before these keys existed
+        at_default |= LABELS.keys()  # as before these keys existed
+    data = {k: v for k, v in data.items() if k not in PLACE and k not in at_default}
     teacher = {k: v for k, v in kept.get("teacher", {}).items() if k != PLACE_OF_CACHE}
     kept |= {"data": data, "teacher": teacher}
     return json.loads(json.dumps(kept, sort_keys=True))

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kd import registry
+from kd.errors import InputError
 
 if TYPE_CHECKING:
     from kd.data.base import Dataset
@@ -23,16 +24,26 @@ def load(name: str, /, **settings: Any) -> "Dataset":
         `my_project.data.load`.
       **settings: keyword arguments of the file's `load`, or of that function.
 
+    What looks wrong in it, such as test examples that are also in train, is printed to standard
+    error.
+
     Raises:
       InputError: there is no such data set or setting, or the data cannot be used.
     """
-    return _load(name, json.dumps(settings, sort_keys=True))
+    try:
+        text = json.dumps(settings, sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"data set {name!r}: settings must be plain data: {error}.") from None
+    return _load(name, text)
 
 
 @functools.lru_cache(maxsize=2)  # a run and its teacher usually have the same data
 def _load(name: str, settings: str) -> "Dataset":
+    from kd.data import remarks
     from kd.data.check import check
 
     what = f"data set {name!r}"
     maker = registry.find("kd.data", name, "load")
-    return check(registry.make(maker, json.loads(settings), what), what)
+    dataset = check(registry.make(maker, json.loads(settings), what), what)
+    remarks.tell(dataset, what)
+    return dataset

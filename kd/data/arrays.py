@@ -7,13 +7,15 @@ from typing import Annotated
 
 import numpy as np
 
-from kd import ranges
+from kd.data import labels, layout
 from kd.data.base import Dataset, Split, channel_moments
 from kd.data.check import check
+from kd.data.paths import existing
 from kd.errors import InputError
 from kd.parsers import parse_npz
 from kd.ranges import Positive, Range
-from kd.values import expanded
+
+Classes = Annotated[int, Range(2, labels.MOST_CLASSES)]
 
 # Names of the arrays in Keras' mnist.npz, in kd's own files, and in MedMNIST.
 SPELLINGS = (
@@ -26,32 +28,44 @@ SPELLINGS = (
 def load(
     path: str,
     kind: str | None = None,
-    num_classes: Annotated[int, Range(2, 2**24)] | None = None,
+    num_classes: Classes | None = None,
     class_names: Sequence[str] = (),
     mean: Sequence[float] | None = None,
     std: Sequence[Positive] | None = None,
+    classes: Classes | None = None,
+    channels: str | None = None,
 ) -> Dataset:
     """Loads the data set in the file `path`.
 
     Args:
       path: `.npz` with arrays x_train, y_train, x_test, y_test (or image_train, label_train, ... or
         train_images, train_labels, ...). Images are [n, h, w] or [n, h, w, c], uint8 or floating
-        point; series are floating point [n, t, c]. Labels are integers [n] (or [n, 1]) from 0.
-      kind: "image" or "series", for arrays of rank 3; by default integers are images [n, h, w] and
-        floats are series [n, t, c].
-      num_classes: default: the number of class names, or else the largest training label plus one.
-      class_names: names of the classes, in the order of the labels.
+        point; series are [n, t, c] and tables [n, f], which become float32. Labels are [n] or
+        [n, 1]: integers from 0, or names, which become classes.
+      kind: "image", "series" or "table", where the shape does not tell: floats [n, a, b] may be
+        grey images or series.
+      num_classes: another name of `classes`.
+      class_names: names of the classes, in the order of the labels. Default: labels that are names,
+        sorted.
       mean: per channel, subtracted from the pixels (those of uint8 images first scaled to [0, 1]).
         Default: for uint8 that of the training images, for floats 0.
       std: per channel, by which the difference is divided. Default: for uint8 that of the training
         images, for floats 1.
+      classes: number of classes. Default: the number of names, or else of the integers in the
+        training labels, which must then be 0, 1, ... without a gap.
+      channels: "last" or "first", where the shape does not tell: [n, 3, 32, 32] has them first.
 
     Raises:
-      InputError: the file is missing or damaged, or its arrays are not as described.
+      InputError: the file is missing or damaged, its arrays are not as described, or they can be
+        read in two ways.
     """
-    if kind not in (None, "image", "series"):
-        raise InputError(f"kind must be 'image' or 'series', not {kind!r}.")
-    file = existing(path)
+    _check_choice("kind", kind, tuple(layout.KINDS))
+    _check_choice("channels", channels, ("first", "last"))
+    if None not in (classes, num_classes) and classes != num_classes:
+        raise InputError(
+            f"classes = {classes!r} and num_classes = {num_classes!r} differ. Give one of them."
+        )
+    file = existing(path, "file")
     arrays = read_npz(file)
     spelling = next((names for names in SPELLINGS if names[0] in arrays), SPELLINGS[0])
     missing = [name for name in spelling if name not in arrays]
@@ -61,27 +75,36 @@ def load(
             f"Save it by numpy.savez(path, {', '.join(f'{name}=...' for name in spelling)})."
         )
     x_train, y_train, x_test, y_test = (arrays[name] for name in spelling)
+    places = (f"{file}, {spelling[0]}", f"{file}, {spelling[2]}")
+    x_train, x_test = layout.examples(x_train, x_test, kind, channels, places)
+    names = _names(class_names)
+    y_train, y_test, names = labels.numbered(y_train, y_test, names, str(file))
     return dataset_of(
-        Split(_images(x_train, kind, f"{file}, {spelling[0]}"), _labels(y_train)),
-        Split(_images(x_test, kind, f"{file}, {spelling[2]}"), _labels(y_test)),
+        Split(x_train, y_train),
+        Split(x_test, y_test),
         str(file),
-        num_classes,
-        class_names,
+        classes if num_classes is None else num_classes,
+        names,
         mean,
         std,
     )
 
 
-def existing(path: str) -> Path:
-    """The path with `~` expanded. Raises InputError if it does not exist."""
-    file = expanded(path, "path")
-    try:
-        exists = file.exists()
-    except OSError as error:  # such as a name that is too long
-        raise InputError(f"path {ranges.short(path)}: {error.strerror}.") from error
-    if not exists:
-        raise InputError(f"there is no {file} (looked for from {Path.cwd()}).")
-    return file
+def _check_choice(key: str, value: object, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise InputError(f"{key} must be {' or '.join(map(repr, known))}, not {value!r}.")
+
+
+def _names(class_names: object) -> tuple[str, ...]:
+    if class_names is None:
+        return ()
+    if not isinstance(class_names, list | tuple):
+        raise InputError(f"class_names must be a list of names, not {class_names!r}.")
+    names = tuple(str(name) for name in class_names)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"class_names has {twice[0]!r} more than once.")
+    return names
 
 
 def read_npz(file: Path) -> dict[str, np.ndarray]:
@@ -132,7 +155,7 @@ def dataset_of(
     if num_classes is None and class_names:
         num_classes = len(class_names)
     if num_classes is None:
-        num_classes = _count_classes(train.label, what)
+        num_classes = labels.count(train.label, what)
     channels = train.image.shape[-1]
     defaults = ((0.0,) * channels, (1.0,) * channels)
     if train.image.dtype == np.uint8 and train.image.size and None in (mean, std):
@@ -142,46 +165,9 @@ def dataset_of(
             default if values is None else tuple(float(v) for v in values)
             for values, default in zip((mean, std), defaults, strict=True)
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"{what}: mean and std must be one number per channel, not {mean!r} and {std!r}."
         ) from None
     names = tuple(str(name) for name in class_names)
     return check(Dataset(train, test, num_classes, mean, std, names), what)
-
-
-def _count_classes(label: np.ndarray, what: str) -> int:
-    if label.dtype.kind not in "iu" or not label.size:
-        return 2  # `check` reports what is wrong with such labels
-    present = np.unique(label)
-    if present[0] == 0 and present[-1] >= len(present):
-        raise InputError(
-            f"{what}: labels go up to {present[-1]}, but only {len(present)} different ones occur "
-            "in train. Number the classes 0, 1, ... without gaps, or set num_classes."
-        )
-    return int(present[-1]) + 1
-
-
-def _images(image: np.ndarray, kind: str | None, what: str) -> np.ndarray:
-    """Images [n, h, w, c] or series [n, t, c], uint8 or float32."""
-    shape = image.shape
-    if image.dtype.kind in "iub" and image.dtype != np.uint8:
-        if image.size and (image.min() < 0 or image.max() > 255):
-            raise InputError(
-                f"{what}: integer pixels must lie in 0 to 255, not {image.min()} to {image.max()}. "
-                "Scale them, or store floats."
-            )
-        image = image.astype(np.uint8)
-    series = kind == "series" or (kind is None and image.dtype.kind == "f")
-    if series and image.ndim == 3:
-        return image.astype(np.float32)
-    if image.ndim == 3:
-        image = image[..., None]
-    if image.ndim != 4 or kind == "series":
-        wanted = "[n, t, c]" if kind == "series" else "[n, h, w] or [n, h, w, c]"
-        raise InputError(f"{what} must be {wanted}, not {list(shape)}. Reshape it before saving.")
-    return image
-
-
-def _labels(label: np.ndarray) -> np.ndarray:
-    return label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label

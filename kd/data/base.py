@@ -36,6 +36,7 @@ class Dataset(NamedTuple):
       std: likewise.
       class_names: names of the classes, or ().
       validation: a part of the training images that is kept for model selection, or None.
+      files: paths of the files of train and of test, where each example is one, or None.
     """
 
     train: Split
@@ -45,6 +46,7 @@ class Dataset(NamedTuple):
     std: tuple[float, ...]
     class_names: tuple[str, ...] = ()
     validation: Split | None = None
+    files: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
 
 def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
@@ -145,7 +147,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int = 0) -> Dataset:
             "Give a fraction between 0 and 1 that makes at least one example."
         )
     train, test = divide(dataset.train.image, label, chosen)
-    return dataset._replace(train=train, test=test)
+    return dataset._replace(train=train, test=test, files=None)
 
 
 def keep_validation(dataset: Dataset, fraction: float) -> Dataset:
@@ -173,7 +175,7 @@ def keep_classes(dataset: Dataset, classes: Sequence[int]) -> Dataset:
                 f"classes 0 to {dataset.num_classes - 1}."
             )
     chosen = np.isin(label, list(classes))
-    return dataset._replace(train=Split(image[chosen], label[chosen]))
+    return dataset._replace(train=Split(image[chosen], label[chosen]), files=None)
 
 
 def keep_labels(dataset: Dataset, size: int, seed: int = 0) -> Dataset:
@@ -224,4 +226,6 @@ def drop_unlabelled(dataset: Dataset) -> Dataset:
     """The data set without the training images whose label is unknown."""
     image, label = dataset.train
     known = label != UNKNOWN
-    return dataset if known.all() else dataset._replace(train=Split(image[known], label[known]))
+    if known.all():
+        return dataset
+    return dataset._replace(train=Split(image[known], label[known]), files=None)

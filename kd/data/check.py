@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from kd.data.base import Dataset, Split
+from kd.data.labels import MOST_CLASSES, refusal
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 
@@ -64,26 +65,23 @@ def _split(split: Any, what: str) -> Split:
         )
     if image.dtype == np.uint8 and len(image.shape) != 4:
         raise InputError(f"{what}: uint8 images must be [n, h, w, c], not {list(image.shape)}.")
-    if label.dtype.kind not in "iu":
-        raise InputError(f"{what}: labels must be integers (0, 1, ...), not {label.dtype}.")
-    if label.shape != (len(image),):
-        raise InputError(
-            f"{what}: {len(image)} images need labels of shape [{len(image)}], not "
-            f"{list(label.shape)}."
-        )
+    if problem := refusal(label, len(image), what):
+        raise problem
     return Split(image, label)
 
 
 def _check_classes(dataset: Dataset, what: str) -> None:
     c = dataset.num_classes
-    if not isinstance(c, int | np.integer) or c < 2:
-        raise InputError(f"{what}: there must be two classes or more, not {c!r}.")
+    if isinstance(c, bool) or not isinstance(c, int | np.integer) or not 2 <= c <= MOST_CLASSES:
+        raise InputError(
+            f"{what}: there must be two classes or more, {MOST_CLASSES:,} at most, not {c!r}."
+        )
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         low, high = int(split.label.min()), int(split.label.max())
         if low < 0 or high >= c:
             raise InputError(
                 f"{what}, {name}: labels run from {low} to {high}, but {c} classes are 0 to "
-                f"{c - 1}."
+                f"{c - 1}. {_remedy(low, high, c)}"
             )
     if dataset.class_names and len(dataset.class_names) != c:
         raise InputError(f"{what}: {len(dataset.class_names)} class names for {c} classes.")
@@ -95,9 +93,18 @@ def _check_classes(dataset: Dataset, what: str) -> None:
         )
 
 
+def _remedy(low: int, high: int, c: int) -> str:
+    """What to do about labels from `low` to `high` of `c` classes."""
+    if high - low < c:
+        return f"Number them from 0: y - {low}." if low > 0 else f"Number them from 0: y + {-low}."
+    return f"Number the classes 0, 1, ..., or say that there are {high + 1}."
+
+
 def _check_channels(dataset: Dataset, what: str) -> None:
     channels = dataset.train.image.shape[-1]
     for name, value in (("mean", dataset.mean), ("std", dataset.std)):
+        if not _are_numbers(value):
+            raise InputError(f"{what}: {name} must be one number per channel, not {value!r}.")
         if len(value) != channels:
             raise InputError(
                 f"{what}: {name} has {len(value)} numbers and the images {channels} channels: give "
@@ -107,3 +114,8 @@ def _check_channels(dataset: Dataset, what: str) -> None:
         raise InputError(
             f"{what}: mean {dataset.mean} must be finite, and std {dataset.std} above zero."
         )
+
+
+def _are_numbers(values: Any) -> bool:
+    is_number = lambda v: isinstance(v, int | float | np.number) and not isinstance(v, bool)
+    return isinstance(values, tuple | list | np.ndarray) and all(map(is_number, values))

@@ -27,4 +27,4 @@ CLASS_NAMES = (
 
 def load(data_dir: str | None = None) -> Dataset:
     """uint8 [n, 32, 32, 3], 10 classes. See `kd.data.tfds.load` for `data_dir` and errors."""
-    return tfds.load("cifar10", data_dir, mean=MEAN, std=STD, class_names=CLASS_NAMES)
+    return tfds.load_known("cifar10", data_dir, mean=MEAN, std=STD, class_names=CLASS_NAMES)

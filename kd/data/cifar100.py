@@ -44,7 +44,7 @@ CLASS_NAMES = tuple(sorted(" ".join(SUPERCLASSES.values()).split()))
 
 def load(data_dir: str | None = None) -> Dataset:
     """uint8 [n, 32, 32, 3], 100 classes. See `kd.data.tfds.load` for `data_dir` and errors."""
-    return tfds.load("cifar100", data_dir, mean=MEAN, std=STD, class_names=CLASS_NAMES)
+    return tfds.load_known("cifar100", data_dir, mean=MEAN, std=STD, class_names=CLASS_NAMES)
 
 
 def coarse(label: np.ndarray) -> np.ndarray:

@@ -14,4 +14,4 @@ CLASS_NAMES = tuple("0123456789")
 
 def load(data_dir: str | None = None) -> Dataset:
     """uint8 [n, 28, 28, 1], 10 classes. See `kd.data.tfds.load` for `data_dir` and errors."""
-    return tfds.load("mnist", data_dir, mean=MEAN, std=STD, class_names=CLASS_NAMES)
+    return tfds.load_known("mnist", data_dir, mean=MEAN, std=STD, class_names=CLASS_NAMES)

@@ -34,6 +34,7 @@ class Pictures:
       scale: least and largest fraction of the area that training crops.
       workers: number of decoding processes; 0: threads of this process.
       origin: description of the pictures, which differs for different pictures.
+      digests: uint64, of each encoded picture in `source`; None where they were not computed.
     """
 
     source: Any
@@ -43,6 +44,7 @@ class Pictures:
     scale: tuple[float, float]
     workers: int
     origin: str
+    digests: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -13,10 +13,14 @@ parentheses below.
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of what a picture may be; among its other formats is one that starts a program."""
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR = {1: 0, 3: 2}  # channels: colour type (11.2.1)
@@ -54,7 +58,7 @@ def decode(pictures: Sequence[bytes]) -> np.ndarray:
     stride = 1 + w * c  # each row begins with its filter (9.2)
     rows = np.empty((len(pictures), h * stride), np.uint8)
     for i, picture in enumerate(pictures):
-        data = zlib.decompress(_compressed(picture))
+        data = zlib.decompressobj().decompress(_compressed(picture), h * stride + 1)
         if any(data[::stride]):
             return _by_pillow(pictures)
         if len(data) != h * stride:
@@ -67,7 +71,10 @@ def decode(pictures: Sequence[bytes]) -> np.ndarray:
 def _by_pillow(pictures: Sequence[bytes]) -> np.ndarray:
     from PIL import Image
 
-    images = np.stack([np.asarray(Image.open(io.BytesIO(p))) for p in pictures])
+    read = lambda picture: np.asarray(Image.open(io.BytesIO(picture), formats=FORMATS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, about metadata and large pictures
+        images = np.stack([read(picture) for picture in pictures])
     return images if images.ndim == 4 else images[..., None]
 
 

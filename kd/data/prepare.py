@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from kd.data import png, published, tfds
+from kd.data.paths import existing
 from kd.data.published import Arrays
 from kd.errors import InputError, RunError, unknown
 from kd.files import message
-from kd.values import expanded
 
 BUILDERS = {
     "mnist": "mnist.MNIST",
@@ -141,10 +141,7 @@ def _known(name: str) -> None:
 
 def _local_files(name: str, source: str | Path | None) -> list[Path]:
     """The set's files in `source` or in Debian's package; empty if they must be downloaded."""
-    places = [expanded(source, "--from")] if source is not None else []
-    for place in places:
-        if not place.exists():
-            raise InputError(f"there is no {place} to prepare {name} from.")
+    places = [existing(str(source), "any")] if source is not None else []
     for place in [*places, *DEBIAN.get(name, ())]:
         if files := published.files(name, place):
             return files

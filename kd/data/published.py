@@ -57,6 +57,9 @@ CONTENT = {
     },
 }
 
+LARGEST = 2**28
+"""Bytes of an uncompressed file at most; those of the sets have 180 MB or less."""
+
 CIFAR = {
     "cifar10": {"train": [f"data_batch_{k}.bin" for k in range(1, 6)], "test": ["test_batch.bin"]},
     "cifar100": {"train": ["train.bin"], "test": ["test.bin"]},
@@ -108,23 +111,27 @@ def read_idx(files: Mapping[str, Path]) -> Arrays:
     one is damaged.
     """
     return {
-        split: {"image": _idx(files[image])[..., None], "label": _idx(files[label])}
+        split: {"image": _idx(files[image], 3)[..., None], "label": _idx(files[label], 1)}
         for split, (image, label) in IDX.items()
     }
 
 
-def _idx(file: Path) -> np.ndarray:
-    data = file.read_bytes()
+def _idx(file: Path, axes: int) -> np.ndarray:
+    """Bytes uint8 of the idx file `file`, which must have so many axes."""
     try:
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+        with file.open("rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b"
+        with gzip.open(file) if packed else file.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise ValueError(f"more than {LARGEST:,} bytes")
         zero, kind, rank = struct.unpack_from(">HBB", data)
         shape = struct.unpack_from(f">{rank}I", data, 4)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error, struct.error) as error:
         raise InputError(f"{file} is damaged: {error}.") from error
     start = 4 + 4 * rank
-    if (zero, kind) != (0, 8) or len(data) - start != math.prod(shape):
-        raise InputError(f"{file} is not an idx file of bytes, or was cut short.")
+    if (zero, kind, rank) != (0, 8, axes) or len(data) - start != math.prod(shape):
+        raise InputError(f"{file} is not an idx file of bytes with {axes} axes, or was cut short.")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -137,9 +144,13 @@ def read_cifar(name: str, archive: Path) -> Arrays:
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
-                file = tar.extractfile(member) if member.isfile() else None
+                file_name = member.name.rpartition("/")[2]
+                wanted = any(file_name in names for names in CIFAR[name].values())
+                file = tar.extractfile(member) if wanted and member.isfile() else None
                 if file is not None:
-                    content[member.name.rpartition("/")[2]] = file.read()
+                    if member.size > LARGEST:
+                        raise ValueError(f"{file_name} has more than {LARGEST:,} bytes")
+                    content[file_name] = file.read()
         arrays = {}
         for split, files in CIFAR[name].items():
             data = b"".join(content[file] for file in files)
@@ -147,8 +158,9 @@ def read_cifar(name: str, archive: Path) -> Arrays:
             image = rows[:, len(keys) :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
             arrays[split] = {k: rows[:, i] for i, k in enumerate(keys)}
             arrays[split]["image"] = image
-    except (OSError, EOFError, KeyError, ValueError, zlib.error, tarfile.TarError) as e:
-        raise InputError(f"{archive} is damaged: {e}.") from e
+    except Exception as error:  # a damaged archive may raise anything
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{archive} is damaged: {message}.") from error
     return arrays
 
 
@@ -164,14 +176,28 @@ def read_keras(name: str, file: Path) -> Arrays:
             )
         image, label = (stored[f"{k}_{split}"] for k in "xy")
         for array in (image, label):
-            if not np.array_equal(array, array.astype(np.uint8)):
+            if not _are_bytes(array):
                 raise InputError(f"{file}: pixels and labels must be integers, 0 to 255.")
         image, label = image.astype(np.uint8), label.astype(np.uint8).reshape(-1)
         image = image[..., None] if image.ndim == 3 else image
+        classes = len(SETS[name].CLASS_NAMES)
+        if image.ndim != 4 or len(image) != len(label) or label.max(initial=0) >= classes:
+            raise InputError(
+                f"{file}: x_{split} {list(image.shape)} must be images [n, h, w] or [n, h, w, c], "
+                f"and y_{split} their labels, 0 to {classes - 1}."
+            )
         arrays[split] = {"image": image, "label": label}
         if name == "cifar100":
             arrays[split]["coarse_label"] = cifar100.coarse(label)
     return arrays
+
+
+def _are_bytes(array: np.ndarray) -> bool:
+    """Whether an array holds integers from 0 to 255, of whatever type."""
+    if array.dtype.kind not in "iubf":
+        return False
+    with np.errstate(all="ignore"):
+        return bool(((array >= 0) & (array <= 255) & (array == array.astype(np.uint8))).all())
 
 
 def identify(name: str, arrays: Arrays) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from kd.data.base import Dataset, Split
 from kd.data.pictures import Pictures, example
+from kd.data.prepared import check_shards, damaged, open_set
 from kd.data.tfds import prepared, root
 from kd.errors import InputError, MissingData, unknown
 from kd.ranges import Length, Positive, Range, Side
@@ -38,7 +39,8 @@ def load(
     """Opens a prepared set with the features `image` and `label`, as uint8 [n, size, size, 3].
 
     Training sees random resized crops, evaluation central crops (`kd.data.crop`). Labels are read
-    once, which reads every record, and then cached in `$XDG_CACHE_HOME/kd` (default ~/.cache/kd).
+    once, which reads every record, and then cached in `$XDG_CACHE_HOME/kd` (default ~/.cache/kd),
+    with a digest of each picture, by which those of test that are also in train are found.
 
     Args:
       dataset: name at TFDS, such as "imagenet2012", prepared as array_record.
@@ -65,22 +67,17 @@ def load(
             f"where TensorFlow is installed, `tfds build {dataset} --file_format=array_record "
             "--data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
         )
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(where)
-    features = builder.info.features or {}
-    for feature in ("image", "label"):
-        if feature not in features:
-            raise unknown(f"feature of {dataset}", feature, features)
-
+    builder = open_set(dataset, where)
+    features = builder.info.features
     prepared_at = (where / "dataset_info.json").stat().st_mtime_ns
 
     def split(name: str) -> Split:
         source, origin = _source(builder, name)
         low, high = scale
         places = np.arange(len(source))
-        image = Pictures(source, places, size, resize, (low, high), workers, origin)
-        return Split(image, _labels(source, origin, prepared_at))  # pyrefly: ignore
+        label, digests = _read_once(source, origin, prepared_at)
+        image = Pictures(source, places, size, resize, (low, high), workers, origin, digests)
+        return Split(image, label)  # pyrefly: ignore
 
     return Dataset(
         split(train),
@@ -106,9 +103,11 @@ def _source(builder: Any, split: str) -> tuple[Any, str]:
     """The records of a split, and a description of them, as in `Pictures.origin`."""
     from tensorflow_datasets.core.decode import DeserializeMethod
 
-    if split not in builder.info.splits:
-        raise unknown(f"split of {builder.name}", split, builder.info.splits)
+    if not isinstance(split, str) or split not in builder.info.splits:
+        raise unknown(f"split of {builder.name}", str(split), builder.info.splits)
     try:
+        if any(Path(file).exists() for file in builder.info.splits[split].filepaths):
+            check_shards(builder.name, builder, split)
         source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
     except NotImplementedError:
         raise InputError(
@@ -116,10 +115,10 @@ def _source(builder: Any, split: str) -> tuple[Any, str]:
             f"with TFDS as array_record: `tfds build {builder.name} --file_format=array_record "
             "--data_dir DIR`, and set TFDS_DATA_DIR or data_dir to DIR."
         ) from None
+    except InputError:
+        raise
     except Exception as error:  # array_record raises bare exceptions
-        raise InputError(
-            f"{builder.data_dir}, {split}, is damaged: {error}. Prepare it again."
-        ) from error
+        raise damaged(builder.name, f"{builder.data_dir}, {split},", error) from error
     info = builder.info.splits[split]
     return (
         source,
@@ -127,8 +126,11 @@ def _source(builder: Any, split: str) -> tuple[Any, str]:
     )
 
 
-def _labels(source: Any, origin: str, prepared_at: int) -> np.ndarray:
-    """Labels of all records, int32 [n]; read once, then cached in a file.
+def _read_once(source: Any, origin: str, prepared_at: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels of all records, int32 [n], and digests of their pictures, uint64 [n].
+
+    They are read once, then cached in files. Digests are None where an earlier version of kd
+    cached labels alone: all records would have to be read again.
 
     Args:
       source: records.
@@ -138,24 +140,43 @@ def _labels(source: Any, origin: str, prepared_at: int) -> np.ndarray:
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd"
     key = hashlib.sha256(f"{origin}, {prepared_at}".encode()).hexdigest()[:16]
-    file = cache / f"labels-{key}.npy"
-    try:
-        cached = np.load(file)
-        if cached.shape == (len(source),):
-            return cached
-    except (OSError, ValueError):
-        pass
-    label = lambda i: example(source[i])["label"].int64_list.value[0]
+    file, digest_file = cache / f"labels-{key}.npy", cache / f"digests-{key}.npy"
+    cached = _cached(file, len(source), np.int32)
+    if cached is not None:
+        return cached, _cached(digest_file, len(source), np.uint64)
+
+    def label_and_digest(i: int) -> tuple[int, int]:
+        feature = example(source[i])
+        picture = feature["image"].bytes_list.value[0]
+        digest = hashlib.blake2b(picture, digest_size=8).digest()
+        return feature["label"].int64_list.value[0], int.from_bytes(digest)
+
+    kinds = [("label", np.int32), ("digest", np.uint64)]
     try:
         with ThreadPoolExecutor() as pool:
-            labels = np.fromiter(pool.map(label, range(len(source))), np.int32)
+            read = np.fromiter(pool.map(label_and_digest, range(len(source))), kinds)
     except Exception as error:
-        raise InputError(f"{origin}: damaged: {error}. Prepare it again.") from error
+        message = " ".join(str(error).split())
+        raise InputError(f"{origin}: damaged: {message}. Prepare it again.") from error
+    labels, digests = (np.ascontiguousarray(read[name]) for name, _ in kinds)
+    # Labels last: without them both are read again.
+    for path, values in ((digest_file, digests), (file, labels)):
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(f".{os.getpid()}.npy")
+            np.save(part, values)
+            part.replace(path)
+        except OSError:
+            pass  # without a cache they are read again next time
+    return labels, digests
+
+
+def _cached(file: Path, n: int, dtype: type) -> np.ndarray | None:
+    """The array [n] in a file of the cache; None if the file is missing or damaged."""
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}.npy")
-        np.save(part, labels)
-        part.replace(file)
-    except OSError:
-        pass  # without a cache they are read again next time
-    return labels
+        if not file.is_file():
+            return None
+        cached = np.load(file)
+        return cached if cached.shape == (n,) and cached.dtype == dtype else None
+    except Exception:  # a damaged file may raise anything
+        return None

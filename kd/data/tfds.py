@@ -15,7 +15,8 @@ import numpy as np
 from kd.data import png
 from kd.data.arrays import dataset_of
 from kd.data.base import Dataset, Split
-from kd.errors import InputError, MissingData, unknown
+from kd.data.prepared import check_shards, damaged, open_set
+from kd.errors import InputError, MissingData
 from kd.ranges import Positive
 from kd.values import expanded
 
@@ -45,23 +46,35 @@ def load(
       MissingData: the set is not prepared; nothing is downloaded.
       InputError: it is not prepared as array_record, or damaged.
     """
-    where = directory(dataset, data_dir)
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(where)
-    features = builder.info.features or {}
-    for feature in ("image", "label"):
-        if feature not in features:
-            raise unknown(f"feature of {dataset}", feature, features)
+    builder = open_set(dataset, directory(dataset, data_dir))
+    features = builder.info.features
     return dataset_of(
-        _read(builder, train),
-        _read(builder, test),
+        _read(dataset, builder, train),
+        _read(dataset, builder, test),
         dataset,
         features["label"].num_classes,
         class_names or features["label"].names,
         mean,
         std,
     )
+
+
+def load_known(
+    dataset: str,
+    data_dir: str | None,
+    mean: Sequence[float],
+    std: Sequence[float],
+    class_names: Sequence[str],
+) -> Dataset:
+    """As `load`, for a set whose classes kd knows: those of the prepared set must be the same."""
+    builder = open_set(dataset, where := directory(dataset, data_dir))
+    label = builder.info.features["label"]
+    plain = lambda names: ["".join(filter(str.isalnum, name.lower())) for name in names]
+    if label.num_classes != len(class_names) or plain(label.names) != plain(class_names):
+        raise damaged(
+            dataset, where, f"its classes are {', '.join(label.names[:10])}, not those of {dataset}"
+        )
+    return load(dataset, data_dir, mean=mean, std=std, class_names=class_names)
 
 
 def root(data_dir: str | Path | None) -> Path:
@@ -74,6 +87,8 @@ def root(data_dir: str | Path | None) -> Path:
 
 def prepared(name: str, data_dir: str | Path | None) -> Path | None:
     """The directory of the newest prepared version of a set; None if there is none."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w+(/\w+)*", name):
+        raise InputError(f"dataset must be the name of a set of TFDS, not {name!r}.")
     versions = {}
     for info in (root(data_dir) / name).glob("*/dataset_info.json"):
         # A set that is being written has a name such as incomplete.A1B2C3_3.0.1.
@@ -100,21 +115,29 @@ def directory(name: str, data_dir: str | Path | None) -> Path:
     return path
 
 
-def _read(builder, split: str) -> Split:
+def _read(dataset: str, builder: Any, split: str) -> Split:
     from tensorflow_datasets.core.decode import DeserializeMethod
+    from tensorflow_datasets.core.file_adapters import FileFormat
     from tensorflow_datasets.proto import tf_example_pb2
 
     example: Any = tf_example_pb2.Example  # type: ignore[missing-attribute]
-    if split not in builder.info.splits:
-        raise unknown(f"split of {builder.name}", split, builder.info.splits)
     try:
+        if builder.info.file_format is not FileFormat.ARRAY_RECORD:
+            raise NotImplementedError
+        check_shards(dataset, builder, split)
         source = builder.as_data_source(split, deserialize_method=DeserializeMethod.RAW_BYTES)
+        records = source.__getitems__(list(range(len(source))))
+        size, expected = sum(map(len, records)), builder.info.splits[split].num_bytes
+        if size != expected:
+            raise ValueError(f"its examples have {size:,} bytes, and should have {expected:,}")
         pictures, labels = [], []
-        for record in source.__getitems__(list(range(len(source)))):
+        for record in records:
             feature = example.FromString(record).features.feature
             pictures.append(feature["image"].bytes_list.value[0])
             labels.append(feature["label"].int64_list.value[0])
         return Split(png.decode(pictures), np.array(labels, np.int32))
+    except InputError:
+        raise
     except NotImplementedError:
         raise InputError(
             f"{builder.data_dir} was prepared in a format that cannot be read without TensorFlow. "
@@ -122,7 +145,4 @@ def _read(builder, split: str) -> Split:
             "TFDS_DATA_DIR or data_dir to DIR."
         ) from None
     except Exception as error:  # array_record and protobuf raise bare exceptions
-        raise InputError(
-            f"{builder.data_dir}, {split}, is damaged: {error}. Remove it and run `kd prepare "
-            f"{builder.name}`."
-        ) from error
+        raise damaged(dataset, f"{builder.data_dir}, {split},", error) from error

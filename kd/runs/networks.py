@@ -140,12 +140,29 @@ def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
         if result[key] != value:
             raise InputError(
                 f"{what} was trained with {key} {result[key]}, the data here have {value}."
+                f"{_remedy(key, result)}"
             )
     if result["evaluated"] != weights_hash(dataset.test):
         raise InputError(
             f"{what} was evaluated on other examples ({result['split']}) than this run will be: it "
             "may have been trained on these. Give both the same data and the same config.holdout."
         )
+
+
+def _remedy(key: str, result: Mapping[str, Any]) -> str:
+    """How the data of a student become those of its teacher, where they can."""
+    if key in ("mean", "std"):
+        texts = [f"config.data.{k} = {tuple(result[k])!r}" for k in ("mean", "std")]
+        return (
+            f" On a part of the teacher's data, normalise as it does: {' and '.join(texts)} "
+            "(`arrays`, `folder`, `tfds`; a data set of your own sets them in its Dataset)."
+        )
+    if key == "num_classes":
+        return (
+            " If the data here have examples of some classes only, say how many there are: "
+            f"config.data.classes = {result[key]} (`arrays`)."
+        )
+    return " Give both examples of one shape."
 
 
 def weights_hash(tree: PyTree) -> str:

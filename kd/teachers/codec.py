@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 type Stored = dict[str, Array]
-"""`logits` [..., c]. Or of the k largest: `classes` uint16 [..., k], `log_p` float16 [..., k], and,
-float32 [...], `rest`, the log of the probability of all other classes together, and `total`, the
-log-sum-exp of all logits.
+"""`logits` [..., c]. Or of the k largest: `classes` [..., k], uint16 or, of more than 65,536
+classes, uint32; `log_p` float16 [..., k]; and, float32 [...], `rest`, the log of the probability of
+all other classes together, and `total`, the log-sum-exp of all logits.
 """
 
 ALL_LOGITS = ("float32", "float16")
@@ -32,7 +32,7 @@ def encode(logits: Float[Array, "... c"], precision: str) -> Stored:
         logits - total[..., None], classes, -jnp.inf, axis=-1, inplace=False
     )
     return {
-        "classes": classes.astype(jnp.uint16),
+        "classes": classes.astype(jnp.uint16 if logits.shape[-1] <= 2**16 else jnp.uint32),
         "log_p": log_p.astype(jnp.float16),
         "rest": jax.nn.logsumexp(others, axis=-1),
         "total": total,

@@ -129,7 +129,8 @@ def _ensemble(networks: Networks, dataset: Dataset, config: ConfigDict, reduce: 
         if getattr(networks, key) != value:
             raise InputError(
                 f"the teacher was trained with {key} {getattr(networks, key)}; the data have "
-                f"{value}."
+                f"{value}. Give the Dataset the teacher's {key}, or data as a pair (images, "
+                "labels), which take it over."
             )
     model = precision.network(networks.model, config.precision)
     image = jnp.zeros((1, *networks.shape), jnp.float32)

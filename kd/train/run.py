@@ -21,6 +21,7 @@ import jax
 from kd import build, signals
 from kd import config as configs
 from kd.config import ConfigDict
+from kd.data import remarks
 from kd.devices import processes
 from kd.errors import InputError
 from kd.runs import lineage
@@ -95,6 +96,7 @@ def run(
         _check_sources(workdir, sources, root, waiting)
         return workdir
     _check(config, sources, root)
+    _tell_of_data(config, workdir)
     teachers = [finished(source, root, waiting, wait) for source in sources.teachers]
     start = finished(sources.start, root, waiting, wait) if sources.start else None
     with _held(workdir, wait):
@@ -105,6 +107,18 @@ def run(
     if not trains:
         _check_sources(workdir, sources, root, waiting)
     return workdir
+
+
+def _tell_of_data(config: ConfigDict, workdir: Workdir) -> None:
+    """Prints the size of the run's data, and whether images that are held out are also in train."""
+    dataset = build.make_data(config)
+    if not processes.is_writer():
+        return
+    lines = [remarks.summary(dataset, "validation" if config.holdout else "test")]
+    if config.holdout and (leak := remarks.leaked(dataset, "validation")):
+        lines.append(leak)
+    for line in lines:
+        print(f"{workdir.path.name}: {line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
