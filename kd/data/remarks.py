@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from kd.data.base import Dataset, Split
+from kd.data.base import UNKNOWN, Dataset, Split
 from kd.data.pictures import Pictures
 
 SAMPLE = 10_000  # training examples whose mean and deviation are computed
@@ -23,6 +23,8 @@ def summary(dataset: Dataset, split: str = "test") -> str:
     shape = dataset.train.image.shape[1:]
     noun = NOUNS.get(len(shape), "examples")
     counts = f"{len(dataset.train.label):,} training"
+    if unknown := int((dataset.train.label == UNKNOWN).sum()):
+        counts += f" ({len(dataset.train.label) - unknown:,} labelled)"
     if dataset.validation is not None:
         counts += f", {len(dataset.validation.label):,} validation"
     size = " x ".join(map(str, shape)) + (" columns" if len(shape) == 1 else "")

@@ -96,7 +96,6 @@ def run(
         _check_sources(workdir, sources, root, waiting)
         return workdir
     _check(config, sources, root)
-    _tell_of_data(config, workdir)
     teachers = [finished(source, root, waiting, wait) for source in sources.teachers]
     start = finished(sources.start, root, waiting, wait) if sources.start else None
     with _held(workdir, wait):
@@ -107,18 +106,6 @@ def run(
     if not trains:
         _check_sources(workdir, sources, root, waiting)
     return workdir
-
-
-def _tell_of_data(config: ConfigDict, workdir: Workdir) -> None:
-    """Prints the size of the run's data, and whether images that are held out are also in train."""
-    dataset = build.make_data(config)
-    if not processes.is_writer():
-        return
-    lines = [remarks.summary(dataset, "validation" if config.holdout else "test")]
-    if config.holdout and (leak := remarks.leaked(dataset, "validation")):
-        lines.append(leak)
-    for line in lines:
-        print(f"{workdir.path.name}: {line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -178,8 +165,21 @@ def _check_sources(
     lineage.check(workdir, dict(enumerate(teachers)), start)
 
 
+def _tell_of_data(setup: Setup, workdir: Workdir) -> None:
+    """Prints the size of the run's data, and whether images that are held out are also in train."""
+    if not processes.is_writer():
+        return
+    dataset, split = setup.parts.dataset, setup.split
+    lines = [remarks.summary(dataset, split)]
+    if split == "validation" and (leak := remarks.leaked(dataset, split)):
+        lines.append(leak)
+    for line in lines:
+        print(f"{workdir.path.name}: {line}", file=sys.stderr, flush=True)
+
+
 def _train(setup: Setup, workdir: Workdir) -> None:
     """Trains in a locked run directory, evaluates, and writes the results."""
+    _tell_of_data(setup, workdir)
     origin = result.origin(setup)
     processes.write(lambda: workdir.claim(setup.config.to_dict(), origin))
     state, figures = train_run(setup, workdir)
