@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "errors signals",
     "ranges files trust kinds",
-    "types values parsers",
+    "types values parsers directories",
     "registry config metrics devices labels",
     "features models objectives data teachers optim objective quantize weights",
     "init step predict losses",

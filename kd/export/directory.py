@@ -1,13 +1,11 @@
 """Export directories, which are written completely or not at all."""
 
 import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
+from kd.directories import recover, replacing
 from kd.errors import InputError
-from kd.files import refusals
 
 MARK = "report.json"
 """Written last: a directory without it is not an export."""
@@ -28,36 +26,11 @@ def check(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def complete(out: Path) -> Iterator[Path]:
-    """A temporary directory to write into, which replaces `out` when the block ends.
-
-    On any error, a full disk too, it is removed, and `out` stays as it was.
+def complete(out: Path) -> Generator[Path]:
+    """A temporary directory to write into, which replaces `out` when the block ends; see
+    `kd.directories.replacing`. Raises InputError where `out` is no export.
     """
+    recover(out)
     check(out)
-    with refusals(out):
-        yield from _complete(out)
-
-
-def _complete(out: Path) -> Iterator[Path]:
-    created = [parent for parent in out.parents if not parent.exists()]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        building.chmod(0o755)
+    with replacing(out) as building:
         yield building
-        if out.exists():
-            earlier = building.with_name(building.name + "-earlier")
-            out.rename(earlier)
-            try:
-                building.rename(out)
-            except OSError:
-                earlier.rename(out)
-                raise
-            shutil.rmtree(earlier)
-        else:
-            building.rename(out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-        with contextlib.suppress(OSError):  # not empty: it holds the export
-            for parent in created:
-                parent.rmdir()

@@ -1,7 +1,5 @@
 """Published PyTorch weights as a finished run: evaluated, recorded, and usable as a teacher."""
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ from ml_collections import ConfigDict
 from kd import build, trust
 from kd import config as configs
 from kd.devices import processes
+from kd.directories import replacing
 from kd.errors import InputError, MissingData
-from kd.files import refusals
 from kd.runs.checkpoint import Checkpoints, load_student
 from kd.runs.networks import weights_hash
 from kd.runs.workdir import Workdir
@@ -72,29 +70,21 @@ def import_run(
         workdir.check_owner(config.to_dict(), build.as_today)
         workdir.claim(config.to_dict(), {"teacher": {}, "imported": origin})
         return _evaluated_if_possible(workdir)
-    with refusals(out):
-        return _import_new(out, config, {"teacher": {}, "imported": origin}, variables)
+    return _import_new(out, config, {"teacher": {}, "imported": origin}, variables)
 
 
 def _import_new(
     out: Path, config: ConfigDict, origin: dict[str, Any], variables: PyTree
 ) -> dict[str, Any] | None:
     """Makes the run directory of imported weights; returns its result as `import_run` does."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     # Renamed at the end: an interrupted import leaves no directory that looks like a run.
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        building.chmod(0o755)
+    with replacing(out) as building:
         workdir = Workdir(building)
         workdir.claim(config.to_dict(), origin)
         checkpoints = Checkpoints(workdir.checkpoints)
         checkpoints.save(_state(variables), 0)
         checkpoints.close()
-        result = _evaluated_if_possible(workdir)
-        building.rename(out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return result
+        return _evaluated_if_possible(workdir)
 
 
 def awaits_evaluation(workdir: Workdir) -> bool:
