@@ -33,6 +33,7 @@ from kd.export import (
     lower,
     provenance,
     quantize,
+    reading,
     tflite,
 )
 from kd.export import source as sources
@@ -558,7 +559,7 @@ def test_select_says_why_each_run_fell_out(runs, capsys):
     measured = Path("runs/small/export/litert-int8/report.json")
     report = json.loads(measured.read_text())
     report["gates"][1] |= {"value": 0.95, "limit": 0.9, "passed": True}
-    measured.write_text(json.dumps(report))
+    measured.write_text(json.dumps(reading.sealed(report)))
     assert main(["select", *names]) == 0
     assert re.search("small: .*BEYOND the usual .*agreement", capsys.readouterr().out)
 

@@ -1,12 +1,22 @@
 """The archive of a student: a StableHLO program with its weights that jax alone can run."""
 
+import hashlib
+from pathlib import Path
+
 import jax
 
-from kd.export import lower
+from kd.errors import InputError
+from kd.export import lower, reading
 from kd.export.checks import Predict
 from kd.export.source import Source
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+
+FILE = "model.stablehlo"
+MARK = b"kd sha256 "
+"""Before the hash, 64 hexadecimal digits, at the end of the file. `jax.export.deserialize` ignores
+what follows the program.
+"""
 
 
 def serialize(source: Source) -> bytes:
@@ -19,12 +29,60 @@ def serialize(source: Source) -> bytes:
     with lower.no_locations():
         program = jax.jit(lower.for_raw(source))
         exported = jax.export.export(program, platforms=PLATFORMS)(example)
-    return bytes(exported.serialize())
+    program = bytes(exported.serialize())
+    return program + _hash(program)
 
 
-def load(content: bytes) -> Predict:
-    """The program, read back."""
-    return jax.jit(jax.export.deserialize(bytearray(content)).call)
+def _hash(program: bytes) -> bytes:
+    return MARK + hashlib.sha256(program).hexdigest().encode()
+
+
+def open_archive(path: Path | str) -> Predict:
+    """The program of an archive, checked, as a function of raw examples [b, ...]: logits [b, c].
+
+    The file is compared with the hash at its end, and in an export's directory with that in
+    `report.json`, too. Both reveal damage, not forgery.
+
+    Args:
+      path: an export's directory, or an archive alone.
+
+    Raises:
+      InputError: there is no archive, it is damaged, or it has no hash.
+    """
+    path = Path(path)
+    file = path / FILE if path.is_dir() else path
+    recorded = (file.parent / reading.MARK).exists() and file.name == FILE
+    if recorded:
+        report = reading.read(file.parent)
+        content = reading.verify(file.parent, report, FILE)
+    else:
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+    if content[-len(_hash(b"")) :][: len(MARK)] != MARK and not recorded:
+        raise InputError(
+            f"{file} ends without its hash, so that damage would not be noticed: it is damaged, or "
+            "an archive of an earlier version. Export it again, or leave it beside its report.json."
+        )
+    return load(content, str(file))
+
+
+def load(content: bytes, name: str = "the archive") -> Predict:
+    """The program of a file's content. Raises InputError where its hash is another one."""
+    size = len(_hash(b""))
+    program, end = content[:-size], content[-size:]
+    if not end.startswith(MARK):  # of an earlier version
+        program = content
+    elif end != _hash(program):
+        raise InputError(f"{name} is damaged: its program has another sha256. Export it again.")
+    try:
+        return jax.jit(jax.export.deserialize(bytearray(program)).call)
+    except Exception as error:  # of whatever the bytes are taken for
+        raise InputError(
+            f"{name} is no archive that jax {jax.__version__} reads: "
+            f"{str(error).strip().partition(chr(10))[0] or type(error).__name__}"
+        ) from error
 
 
 def original(source: Source) -> Predict:

@@ -12,7 +12,7 @@ import numpy as np
 from kd import trust
 from kd.devices import compilation
 from kd.errors import InputError
-from kd.export import card, directory, formats, gates, provenance, requirements
+from kd.export import card, directory, formats, gates, provenance, reading, requirements
 from kd.export.source import open_run
 from kd.runs.workdir import Workdir
 
@@ -89,6 +89,7 @@ def export(options: Options) -> dict[str, Any]:
             (building / directory.CARD).write_text(card.markdown(report, source.config))
         report["files"] = provenance.files(building)
         report["seconds"] = round(time.monotonic() - start, 2)
+        report = reading.sealed(report)
         (building / directory.MARK).write_text(json.dumps(report, indent=2) + "\n")
     return report
 

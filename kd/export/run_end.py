@@ -1,5 +1,6 @@
 """`config.export`: int8 files of a run's networks, and their predictions, when the run ends."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -73,6 +74,7 @@ def evaluate(config: ConfigDict, dataset: Dataset, student: nn.Module, variables
         "format": config.export,
         "accuracy": scores.accuracy(stacked, split.label).tolist(),
         "bytes": [len(content) for content in contents.values()],
+        "sha256": [hashlib.sha256(content).hexdigest() for content in contents.values()],
     }
     return Files(contents, stacked, report)
 

@@ -1,13 +1,12 @@
 """`kd select`: the most accurate finished run whose int8 student fits a device."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from kd.errors import InputError, RunError
-from kd.export import command, directory, formats, gates, provenance, requirements
+from kd.export import command, directory, formats, gates, provenance, reading, requirements
 from kd.runs.workdir import Workdir
 
 UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
@@ -135,13 +134,19 @@ def measure(run: str, budget: Budget) -> Candidate:
 
 
 def _report(run: str) -> dict[str, Any]:
-    """Content of the int8 export's `report.json`; exports where it is missing or out of date."""
+    """Content of the int8 export's `report.json`; exports where it is missing or out of date.
+
+    Raises:
+      InputError: the export is damaged; it is not replaced.
+    """
     options = command.Options(run, "litert", settings={"int8": True})
-    path, workdir = options.directory / directory.MARK, Workdir(run)
-    if path.is_file() and workdir.finished:
-        report = json.loads(path.read_text())
+    export, workdir = options.directory, Workdir(run)
+    directory.recover(export)
+    if (export / directory.MARK).is_file() and workdir.finished:
+        report = reading.read(export)
         current = {"result": provenance.identity(workdir), "versions": provenance.versions()}
-        if {key: report.get(key) for key in current} == current:
+        if reading.SEAL in report and {key: report.get(key) for key in current} == current:
+            reading.verify(export, report, "model.tflite")
             return report
     return command.export(options)
 

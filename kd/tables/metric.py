@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -54,6 +55,28 @@ class StoredRun:
                 f"{self.workdir} has no {name}: it is not defined for a run without a teacher."
             )
         return self.per_seed([scale * value for value in scores[name]])
+
+    def exported(self) -> Mapping[str, Any]:
+        """Entry `exported` of result.json, after the files were compared with it.
+
+        Raises:
+          InputError: the run exported none, or a file is damaged or missing.
+        """
+        if "exported" not in self.result:
+            raise InputError(f"{self.workdir} has no exported files: set config.export.")
+        entry = self.result["exported"]
+        for seed, recorded in zip(self.result["seeds"], entry.get("sha256", ()), strict=False):
+            path = self.workdir.path / "exported" / f"seed{seed}.tflite"
+            try:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+            if digest != recorded:
+                raise InputError(
+                    f"{path} is damaged: its sha256 is not that in result.json. Bring it back, or "
+                    f"remove {self.workdir}."
+                )
+        return entry
 
     def per_seed(self, values: Sequence[float]) -> list[float]:
         """The mean over the peers of each seed, of one value per network."""

@@ -60,6 +60,8 @@ def _values(stored: StoredRun, cell: Cell) -> list[float]:
         return stored.per_seed(accuracy)
     if isinstance(call.metric, PerRun):
         return call.metric(stored)
+    if call.exported and "exported" in stored.result:
+        stored.exported()
     try:
         return evaluate(call, stored.workdir.predictions())
     except InputError as error:

@@ -32,8 +32,8 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
 FORMAT = Format(
     help="an archive for jax",
     card=(
-        "a StableHLO program with its weights, which `jax.export.deserialize` reads (CPU, CUDA, "
-        "TPU)"
+        "a StableHLO program with its weights, which `kd.export.archive.open_archive` checks and "
+        "runs, and `jax.export.deserialize` reads (CPU, CUDA, TPU)"
     ),
     write=write,
     limits={"archive_error": Limit(0.0, False, "largest difference of a logit", 0.0)},
