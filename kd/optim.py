@@ -31,6 +31,9 @@ from kd.types import PyTree
 type Curve = Callable[[Array, float], Array]
 """Factor of the base value from the epoch (a float, 0 at the first step) and the run's epochs."""
 
+type Rate = NonNegative | Callable[[Array], Array]
+"""A learning rate: a number, or a schedule of the step."""
+
 EXTRA = {"clip_norm": NonNegative, "max_norm": NonNegative}
 """Settings of `config.optimizer` that every optimizer has; 0 for none."""
 
@@ -46,7 +49,7 @@ CUSTOMARY = {
 
 
 def sgd(
-    learning_rate: Any,
+    learning_rate: Rate,
     momentum: Probability = 0.9,
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
@@ -69,7 +72,7 @@ def sgd(
 
 
 def adam(
-    learning_rate: Any,
+    learning_rate: Rate,
     b1: Probability = 0.9,
     b2: Probability = 0.999,
     eps: Positive = 1e-8,
@@ -79,7 +82,7 @@ def adam(
 
 
 def adamw(
-    learning_rate: Any,
+    learning_rate: Rate,
     b1: Probability = 0.9,
     b2: Probability = 0.999,
     eps: Positive = 1e-8,

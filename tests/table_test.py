@@ -33,7 +33,7 @@ def get_config(arg=None):
     c.batch_size = 32
     c.epochs = int(a.get("epochs", 2))
     c.student = dict(name="mlp.MLP", widths=(16 if role == "teacher" else 8,))
-    c.optimizer = dict(name="sgd", learning_rate=1e25 if role == "bad" else 0.1)
+    c.optimizer = dict(name="sgd", learning_rate=1e12 if role == "bad" else 0.1)
     c.objective = dict(ce=dict(name="ce.CE"))
     c.checkpoint = dict(seconds=0.0)
     if role in ("student", "orphan"):

@@ -138,6 +138,11 @@ def check_values(config: ConfigDict) -> None:
         if value not in choices:
             raise unknown(f"value of config.{key}", str(value), choices)
     check_members("config.teacher", config.teacher.get("members", "all"))
+    if config.optimizer.get("learning_rate") == 0 and not (config.init.run or config.init.config):
+        raise InputError(
+            "config.optimizer.learning_rate: expected a number above 0, got 0: nothing would be "
+            "learned. Only students that start with a run's weights (config.init) may keep them."
+        )
     if config.init.take and not (config.init.run or config.init.config):
         raise InputError(
             "config.init.take: no run to take it from. Give config.init.run (the directory of a "

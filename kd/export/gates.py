@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from kd.errors import InputError, RunError, unknown
 from kd.metrics.limits import ROUNDING, at_least, at_most
+from kd.ranges import Range
 
 
 class Limit(NamedTuple):
@@ -16,22 +17,29 @@ class Limit(NamedTuple):
       at_least: whether it limits the figure from below.
       what: the figure in words.
       slack: by how much rounding may miss the limit; 0.0 where every bit must be equal.
+      range: the limits that a user may set.
     """
 
     value: float
     at_least: bool
     what: str
     slack: float = ROUNDING
+    range: Range = Range(0)
 
 
 COMMON = {
     "float_error": Limit(
         1e-5, False, "largest difference of a logit, in units of the largest logit"
     ),
-    "accuracy_drop": Limit(0.003, False, "accuracy lost"),
-    "agreement": Limit(0.985, True, "fraction of images with the float student's class"),
+    "accuracy_drop": Limit(0.003, False, "accuracy lost", range=Range(0, 1)),
+    "agreement": Limit(
+        0.985, True, "fraction of images with the float student's class", range=Range(0, 1)
+    ),
     "recorded": Limit(
-        0.995, True, "fraction of images with the class that the run stored for this network"
+        0.995,
+        True,
+        "fraction of images with the class that the run stored for this network",
+        range=Range(0, 1),
     ),
 }
 """Defaults of the gates that any format may have, by the name of their figure. Those of one format
@@ -61,7 +69,8 @@ def settings(
     """The limits with the changes of a user, each `name=value`.
 
     Raises:
-      InputError: a change or a waiver names no gate, or a value is not a number.
+      InputError: a change or a waiver names no gate, or a value is no number that its figure can
+        have, such as an agreement of 1.5.
     """
     limits = dict(limits)
     for text in changes:
@@ -74,6 +83,9 @@ def settings(
             number = math.nan
         if not math.isfinite(number):
             raise InputError(f"--gate {text}: expected name=number, as agreement=0.98.")
+        if not limits[name].range.contains(number):
+            words = limits[name].range.words(value=number)
+            raise InputError(f"--gate {text}: expected {words}, got {number:g}.")
         limits[name] = limits[name]._replace(value=number)
     for name in waived:
         if name not in limits:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from kd import ranges
 from kd.errors import InputError, RunError
 from kd.export import command, directory, formats, gates, provenance, reading, requirements
 from kd.runs.workdir import Workdir
@@ -57,7 +58,10 @@ def size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     if match is None or match[2].upper() not in UNITS:
         raise InputError(f"{text!r} is not a size: give bytes, or a size such as 64KB or 1.5MB.")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    nbytes = float(match[1]) * UNITS[match[2].upper()]
+    if not nbytes < 2**63:
+        raise InputError(f"{ranges.short(text)} is more than any device has.")
+    return int(nbytes)
 
 
 def act(runs: Sequence[str], budget: Budget) -> str:
@@ -67,10 +71,7 @@ def act(runs: Sequence[str], budget: Budget) -> str:
       InputError: `min_accuracy` is not in [0, 1], or no directory is a run.
       RunError: no run fits; it has a line for each run.
     """
-    if not 0 <= budget.min_accuracy <= 1:
-        raise InputError(
-            f"--min_accuracy: expected a share in [0, 1], such as 0.9, got {budget.min_accuracy:g}."
-        )
+    ranges.check("--min_accuracy", ranges.Fraction, budget.min_accuracy)
     requirements.require("tflite", "kd select")
     if not any((Workdir(run).path / "config.json").exists() for run in runs):
         raise InputError(f"{', '.join(runs)}: no run directory, for none has a config.json.")

@@ -5,10 +5,12 @@ Examples: `errors`, `accuracy(of=3)`, `errors(bias=(7, 8), chosen_on="test")`.
 
 import ast
 import dataclasses
+from functools import partial
 from typing import Any
 
 from kd import registry
 from kd.errors import InputError, unknown
+from kd.ranges import Natural
 from kd.tables.metric import Metric, PerNetwork, PerRun
 
 
@@ -31,11 +33,11 @@ class MetricCall:
 
     name: str
     metric: Metric
-    of: tuple[int, ...] = ()
-    bias: tuple[int, ...] = ()
+    of: tuple[Natural, ...] = ()
+    bias: tuple[Natural, ...] = ()
     chosen_on: str = "validation"
     ensemble: bool = False
-    peer: int | None = None
+    peer: Natural | None = None
     together: bool = False
     exported: bool = False
 
@@ -71,17 +73,10 @@ def parse(text: str) -> MetricCall:
     for key in keywords:
         if key not in KEYWORDS:
             raise unknown(f"keyword of metric {name}", key, KEYWORDS)
-    call = MetricCall(
-        name,
-        metric,
-        of=_classes(keywords.get("of"), text),
-        bias=_classes(keywords.get("bias"), text),
-        chosen_on=keywords.get("chosen_on", "validation"),
-        ensemble=bool(keywords.get("ensemble", False)),
-        peer=keywords.get("peer"),
-        together=bool(keywords.get("together", False)),
-        exported=bool(keywords.get("exported", False)),
-    )
+    for key in ("of", "bias"):
+        if key in keywords:
+            keywords[key] = _classes(keywords[key])
+    call = registry.make(partial(MetricCall, name, metric), keywords, f"metric {text!r}")
     _check(call, text)
     return call
 
@@ -94,7 +89,7 @@ def _split(text: str) -> tuple[str, dict[str, Any]]:
         name = ast.unparse(call.func)
         assert not call.args and all(part.isidentifier() for part in name.split("."))
         return name, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError, AssertionError, TypeError):
+    except (SyntaxError, ValueError, AssertionError, TypeError, RecursionError, MemoryError):
         raise InputError(
             f"metric {text!r}: expected a name, or a name with keywords such as 'errors(of=3, "
             "bias=3)'."
@@ -103,8 +98,6 @@ def _split(text: str) -> tuple[str, dict[str, Any]]:
 
 def _check(call: MetricCall, text: str) -> None:
     """Raises InputError for keywords that have wrong values or do not go together."""
-    if call.peer is not None and (type(call.peer) is not int or call.peer < 0):
-        raise InputError(f"metric {text!r}: a peer is a number from 0, not {call.peer!r}.")
     if call.exported and call.bias:
         raise InputError(f"metric {text!r}: exported files have no bias. Leave out one of them.")
     if call.chosen_on not in ("validation", "test"):
@@ -114,8 +107,5 @@ def _check(call: MetricCall, text: str) -> None:
             raise InputError(f"metric {text!r}: {key} is missing, as in '{call.name}({key}=3)'.")
 
 
-def _classes(value: Any, text: str) -> tuple[int, ...]:
-    classes = () if value is None else value if isinstance(value, tuple) else (value,)
-    if not all(type(k) is int and k >= 0 for k in classes):
-        raise InputError(f"metric {text!r}: classes are numbers from 0, not {value!r}.")
-    return classes
+def _classes(value: Any) -> tuple[Any, ...]:
+    return () if value is None else value if isinstance(value, tuple) else (value,)

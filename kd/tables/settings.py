@@ -1,9 +1,10 @@
 """Settings of an experiment's cells, and the checks of what an experiment file contains."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from kd.errors import InputError, unknown
+from kd.ranges import Count, Positive, Range, check
 from kd.tables.table import Table
 
 SETTINGS: dict[str, Any] = {
@@ -42,6 +43,16 @@ TYPES: dict[str, tuple[type, ...]] = {
 """Types of each key. None is allowed for a setting whose default is None."""
 
 
+RANGES: dict[str, Any] = {
+    "seeds": Count,
+    "digits": Annotated[int, Range(0, 12)],
+    "at_least": float,
+    "at_most": float,
+    "budget": Positive,
+}
+"""The numbers that a setting may have, see `kd.ranges`."""
+
+
 def merge(
     outer: Mapping[str, Any], inner: Any, other_keys: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
@@ -76,6 +87,7 @@ def _check_type(key: str, value: Any, where: str) -> None:
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         names = " or ".join("dict" if t is Mapping else t.__name__ for t in types)
         raise InputError(f"{where}: {key} = {value!r}, expected {names}.")
+    check(f"{where}: {key}", RANGES.get(key, Any), value)
 
 
 def check_names(names: Iterable[Any], where: str) -> None:

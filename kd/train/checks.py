@@ -13,12 +13,14 @@ from kd.data.pictures import Pictures
 from kd.devices import precision
 from kd.errors import InputError
 from kd.export import requirements
+from kd.models import cost
 from kd.models.contract import check_outputs
 from kd.teachers import reduction
 from kd.train import placement, warm_start
 from kd.train.parts import augmentation, make_plan
 from kd.train.plan import Plan
-from kd.types import outputs_of
+from kd.types import PyTree, outputs_of
+from kd.values import check_memory
 
 
 def dry_run(config: ConfigDict) -> None:
@@ -44,7 +46,8 @@ def dry_run(config: ConfigDict) -> None:
         init = lambda x: student.init_with_output(jax.random.key(0), x, train=False)
         returned, variables = jax.eval_shape(init, image)
         outputs = outputs_of(returned, student)
-        jax.eval_shape(optimizer.init, variables["params"])
+        state = jax.eval_shape(optimizer.init, variables["params"])
+    check_size(config, variables, state)
     check_outputs(outputs, image.shape[0], dataset.num_classes, config.student.name)
     warm_start.check(config, variables, image, dataset.num_classes)
     if config.export:
@@ -52,6 +55,22 @@ def dry_run(config: ConfigDict) -> None:
         from kd.export import run_end
 
         run_end.check(config, dataset, student)
+
+
+def check_size(config: ConfigDict, variables: PyTree, state: PyTree) -> None:
+    """Raises InputError if the students and their optimizers' states exceed this machine's memory.
+
+    Args:
+      config: of the run.
+      variables: of one student, shapes.
+      state: of its optimizer, shapes.
+    """
+    check_memory(
+        f"config.student, config.seeds: {config.seeds:,} of {config.student.name} with "
+        f"{cost.parameters(variables):,} parameters, and their optimizers,",
+        config.seeds * (cost.nbytes(variables) + cost.nbytes(state)),
+        "Take a smaller network or fewer seeds.",
+    )
 
 
 @contextmanager

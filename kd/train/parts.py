@@ -12,6 +12,7 @@ from kd import build
 from kd.config import ConfigDict
 from kd.data.augment import make_augment
 from kd.data.base import UNKNOWN, Dataset
+from kd.errors import InputError
 from kd.objective import Weighted
 from kd.runs.workdir import Workdir
 from kd.train.plan import Plan
@@ -70,9 +71,15 @@ def without_unknown_labels(parts: Parts) -> Parts:
 
 
 def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
-    """The grid of dispatches of a run."""
+    """The grid of dispatches of a run. Raises InputError for batches larger than the data set."""
+    examples = len(dataset.train.label)
+    if config.batch_size > examples:
+        raise InputError(
+            f"config.batch_size: expected 1 to {examples:,}, the number of training examples, got "
+            f"{config.batch_size:,}."
+        )
     return Plan(
-        len(dataset.train.label),
+        examples,
         config.batch_size,
         config.epochs,
         config.steps_per_call,

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kd.errors import InputError
+from kd.ranges import LARGEST_INT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Plan:
             raise InputError(
                 f"a batch of {self.batch_size} with drop_last leaves nothing of {self.examples} "
                 "examples."
+            )
+        if self.steps > LARGEST_INT:
+            raise InputError(
+                f"config.epochs: {self.epochs:,} epochs of {self.steps_per_epoch:,} updates are "
+                f"more than the {LARGEST_INT:,} updates that a run can count."
             )
 
     @property

@@ -3,29 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+from kd import ranges
 from kd.errors import InputError
 from kd.export.formats import Format, Option, Settings
 from kd.export.gates import Limit
-
-
-def at_least_one(images: int) -> None:
-    """Raises InputError for a number of images below 1."""
-    if images < 1:
-        raise InputError(f"--images: expected 1 or more, got {images}.")
-
 
 INT8 = Option("int8", "quantize to 8 bits; C always is", default=False)
 CALIBRATION = Option(
     "calibration",
     "training images to measure int8 ranges on; default: 1000",
     arguments={"type": int, "metavar": "N"},
+    check=lambda images: ranges.check("--calibration", ranges.Count, images),
 )
 IMAGES = Option(
     "images",
     "images for the slow checks, by reference kernels and TFLM; default: 1000",
     default=1000,
     arguments={"type": int, "metavar": "N"},
-    check=at_least_one,
+    check=lambda images: ranges.check("--images", ranges.Count, images),
 )
 
 CAVEAT = (
