@@ -31,7 +31,7 @@ from kd.types import PyTree
 type Curve = Callable[[Array, float], Array]
 """Factor of the base value from the epoch (a float, 0 at the first step) and the run's epochs."""
 
-type Rate = NonNegative | Callable[[Array], Array]
+type Rate = NonNegative | Callable[[Any], Any]
 """A learning rate: a number, or a schedule of the step."""
 
 EXTRA = {"clip_norm": NonNegative, "max_norm": NonNegative}
@@ -196,7 +196,7 @@ def cosine(warmup: Epoch = 0.0, end: NonNegative = 0.0) -> Curve:
 
 def piecewise(
     epochs: Annotated[
-        Sequence[Annotated[float, Range(0), WithinRun(before_end=True)]], Increasing()
+        Sequence[Annotated[float, Range(above=0), WithinRun(before_end=True)]], Increasing()
     ] = (),
     factor: Positive = 0.1,
 ) -> Curve:

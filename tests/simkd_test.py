@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_told():
     net = simkd.SimKD(student=mobile, teacher=mobile, num_classes=3)
     with pytest.raises(InputError, match="reads 1280 channels"):
         jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    with pytest.raises(InputError, match="expected 1 or more"):
+    with pytest.raises(InputError, match="expected 1 to 6, the channels"):
         NET.clone(factor=0).init(jax.random.key(0), IMAGE)
 
 

@@ -13,7 +13,7 @@ from kd.data.check import check
 from kd.data.paths import existing
 from kd.errors import InputError
 from kd.parsers import parse_npz
-from kd.ranges import Positive, Range
+from kd.ranges import Deviations, Means, Range
 
 Classes = Annotated[int, Range(2, labels.MOST_CLASSES)]
 
@@ -30,8 +30,8 @@ def load(
     kind: str | None = None,
     num_classes: Classes | None = None,
     class_names: Sequence[str] = (),
-    mean: Sequence[float] | None = None,
-    std: Sequence[Positive] | None = None,
+    mean: Means | None = None,
+    std: Deviations | None = None,
     classes: Classes | None = None,
     channels: str | None = None,
 ) -> Dataset:

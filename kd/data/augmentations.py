@@ -4,7 +4,6 @@ Adding one is adding a function here, or in a module of one's own; `kd.data.augm
 it is given and must return.
 """
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import jax
@@ -14,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from kd.data import pixels
 from kd.errors import InputError
-from kd.ranges import Count, Fraction, NonNegative, Range
+from kd.ranges import Count, Fraction, Means, NonNegative, Range
 
 type Image = Shaped[Array, "... d"]
 """One raw example: image [h, w, d] or series [t, d], uint8 or float32."""
@@ -41,7 +40,10 @@ def flip(key: PRNGKeyArray, image: Image, probability: Fraction = 0.5) -> Image:
 
 
 def cutout(
-    key: PRNGKeyArray, image: Image, size: Count = 8, fill: Sequence[float] = (0.0,)
+    key: PRNGKeyArray,
+    image: Image,
+    size: Count = 8,
+    fill: Means = (0.0,),
 ) -> Image:
     """Fills a square around a random place, cut off at the border; in a series, a stretch of time.
 

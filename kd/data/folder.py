@@ -12,7 +12,7 @@ from kd.data.base import Dataset, Split, divide, stratified
 from kd.data.paths import existing
 from kd.data.picture_files import Files
 from kd.errors import InputError
-from kd.ranges import Length, Positive, Range, Side
+from kd.ranges import Deviations, Length, Means, Natural, Range, Side
 from kd.values import check_memory
 
 SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "eval")
@@ -24,9 +24,9 @@ def load(
     size: Side | Annotated[Sequence[Side], Length(2, 2)],
     channels: Annotated[int, Range(1, 3)] = 3,
     test_fraction: Annotated[float, Range(above=0, below=1)] = 0.2,
-    seed: Annotated[int, Range(0)] = 0,
-    mean: Sequence[float] | None = None,
-    std: Sequence[Positive] | None = None,
+    seed: Natural = 0,
+    mean: Means | None = None,
+    std: Deviations | None = None,
 ) -> Dataset:
     """Loads the pictures below `path`, uint8 [n, h, w, channels]; classes are the folders, sorted.
 

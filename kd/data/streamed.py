@@ -14,7 +14,7 @@ from kd.data.pictures import Pictures, example
 from kd.data.prepared import check_shards, damaged, open_set
 from kd.data.tfds import prepared, root
 from kd.errors import InputError, MissingData, unknown
-from kd.ranges import Length, Positive, Range, Side
+from kd.ranges import Deviations, Length, Means, Range, Side
 
 # Of ImageNet; they are customary for photographs.
 MEAN = (0.485, 0.456, 0.406)
@@ -33,8 +33,8 @@ def load(
     resize: Side = 256,
     scale: Area = (0.08, 1.0),
     workers: Workers = 8,
-    mean: Sequence[float] = MEAN,
-    std: Sequence[Positive] = STD,
+    mean: Means = MEAN,
+    std: Deviations = STD,
 ) -> Dataset:
     """Opens a prepared set with the features `image` and `label`, as uint8 [n, size, size, 3].
 

@@ -17,7 +17,7 @@ from kd.data.arrays import dataset_of
 from kd.data.base import Dataset, Split
 from kd.data.prepared import check_shards, damaged, open_set
 from kd.errors import InputError, MissingData
-from kd.ranges import Positive
+from kd.ranges import Deviations, Means
 from kd.values import expanded
 
 
@@ -26,8 +26,8 @@ def load(
     data_dir: str | None = None,
     train: str = "train",
     test: str = "test",
-    mean: Sequence[float] | None = None,
-    std: Sequence[Positive] | None = None,
+    mean: Means | None = None,
+    std: Deviations | None = None,
     class_names: Sequence[str] = (),
 ) -> Dataset:
     """Loads a prepared set with the features `image` and `label` into memory, in TFDS's order.

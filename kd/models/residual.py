@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 
 from kd.models import layers
 from kd.models.norm import BatchNorm
-from kd.ranges import Classes, Depth, Width, Widths
+from kd.ranges import Classes, Depth, Length, Width, Widths
 from kd.types import Outputs
 
 type Map = Float[Array, "b _ _ _"]
@@ -94,7 +95,7 @@ class ResNet(nn.Module):
     """
 
     block: type[BasicBlock] | type[Bottleneck]
-    blocks: Sequence[Depth]
+    blocks: Annotated[Sequence[Depth], Length(1)]
     widths: Widths
     stem: Width
     imagenet: bool

@@ -53,8 +53,6 @@ class SimKD(nn.Module):
 
     @nn.compact
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
-        if self.factor < 1:
-            raise InputError(f"student.factor: expected 1 or more, got {self.factor}.")
         section = json.dumps(dict(self.teacher), sort_keys=True)
         height, width, channels = _shape(section, self.num_classes, image.shape[1:])
         precision = {} if self.dtype == jnp.float32 else {"dtype": self.dtype}
@@ -64,6 +62,11 @@ class SimKD(nn.Module):
         x = final_map(outputs)
         size = min(x.shape[1], height), min(x.shape[2], width)
         x = pool(x.astype(jnp.float32), size)
+        if not 1 <= self.factor <= channels:
+            raise InputError(
+                f"student.factor: expected 1 to {channels}, the channels of the teacher's map, got "
+                f"{self.factor}."
+            )
         narrow = channels // self.factor
         conv = partial(layers.conv, kernel_init=initializers.default_kernel, dtype=self.dtype)
         norm = partial(BatchNorm, dtype=self.dtype)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jax.typing import DTypeLike
 
 from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
-from kd.ranges import Classes, Natural
+from kd.ranges import Classes, Depth, Length
 from kd.types import Outputs
 
 
@@ -29,7 +30,7 @@ class VGG(nn.Module):
     `block1_bn0` and so on, the block's last.
     """
 
-    blocks: Sequence[Natural]
+    blocks: Annotated[Sequence[Depth], Length(1)]
     num_classes: Classes = 100
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None

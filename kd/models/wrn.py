@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from kd.errors import InputError
 from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.ranges import Classes, Depth, Width
@@ -62,6 +63,10 @@ class WideResNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
+        if self.depth < 10 or (self.depth - 4) % 6:
+            raise InputError(
+                f"wrn.WideResNet: depth: expected 6 n + 4, such as 16, 28 or 40, got {self.depth}."
+            )
         layers.check_image(self, image, "conv1", smallest=5)
         x = layers.conv(16, 3, dtype=self.dtype, name="conv1")(image)
         features = {"stem": x}

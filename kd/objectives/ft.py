@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kd.errors import InputError
 from kd.features import BatchNorm, Conv, Name, as_map, last, same_size
 from kd.objectives.at import attention
 from kd.objectives.fitnet import hint
@@ -46,6 +47,11 @@ class _Convs(nn.Module):
 
 
 def _encoder(width: int, rate: float) -> _Convs:
+    if int(rate * width) < 1:
+        raise InputError(
+            f"rate = {rate:g} of the teacher's {width} channels leaves none. Take 1 / {width} or "
+            "more."
+        )
     return _Convs((width, int(rate * width), int(rate * width)), parent=None)
 
 

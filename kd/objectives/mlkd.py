@@ -51,8 +51,8 @@ class MLKD(nn.Module):
     """
 
     temperatures: Annotated[Sequence[Temperature], Length(1)] = (2.0, 3.0, 4.0, 5.0, 6.0)
-    instance: Sequence[NonNegative] = (0.5, 1.0)
-    relation: Sequence[NonNegative] = (0.5, 0.0)
+    instance: Annotated[Sequence[NonNegative], Length(2, 2)] = (0.5, 1.0)
+    relation: Annotated[Sequence[NonNegative], Length(2, 2)] = (0.5, 0.0)
     standardize: bool = False
 
     needs = ("batch.views",)

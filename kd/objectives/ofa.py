@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from kd.errors import InputError
 from kd.features import BatchNorm, as_map, stage_names, total
-from kd.ranges import Range, Temperature
+from kd.ranges import Range, Temperature, Width
 from kd.types import View
 
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -82,7 +82,7 @@ class OFA(nn.Module):
     features: Sequence[str] | None = None
     exponent: Annotated[float, Range(0, 16)] = 1.0
     temperature: Temperature = 1.0
-    width: int = 256
+    width: Width = 256
 
     needs = ("batch.label",)
 

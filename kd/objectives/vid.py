@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from kd.errors import InputError
 from kd.features import Conv, Name, as_map, pairs, same_size, total
-from kd.ranges import Positive
+from kd.ranges import Range
 from kd.types import View
 
 
@@ -45,11 +47,16 @@ class VID(nn.Module):
     """
 
     features: Sequence[Name] | None = None
-    variance: Positive = 5.0
-    eps: Positive = 1e-5
+    variance: Annotated[float, Range(above=0, most=100)] = 5.0
+    eps: Annotated[float, Range(above=0, most=100)] = 1e-5
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
+        if self.variance <= self.eps:
+            raise InputError(
+                f"vid.VID: variance = {self.variance:g} must be above the least variance, eps = "
+                f"{self.eps:g}."
+            )
         losses = []
         start = nn.initializers.constant(math.log(math.expm1(self.variance - self.eps)))
         for i, (student, teacher) in enumerate(pairs(view, self.features), start=1):

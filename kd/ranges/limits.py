@@ -135,6 +135,8 @@ Side = Annotated[int, Range(1, 8192)]  # pixels
 Width = Annotated[int, Range(1, 65_536)]  # units or channels of a layer
 Depth = Annotated[int, Range(1, 1024)]  # layers, heads, peers: each is built in turn
 Classes = Annotated[int, Range(1, 2**24)]
+Means = Annotated[Sequence[float], Length(1)]  # one for each channel
+Deviations = Annotated[Sequence[Positive], Length(1)]
 Widths = Annotated[Sequence[Width], Length(1)]
 
 

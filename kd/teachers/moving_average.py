@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from kd.errors import InputError
+from kd.ranges import Probability
 from kd.teachers.kind import Context, Kind
 from kd.types import Batch, Outputs, PyTree, Teacher, outputs_of
 
@@ -54,7 +55,7 @@ def ema(model: nn.Module, decay: float = 0.999) -> Teacher:
     return Teacher(apply, init, update)
 
 
-def _make(context: Context, decay: float = 0.999) -> Teacher:
+def _make(context: Context, decay: Probability = 0.999) -> Teacher:
     return ema(context.student, decay)
 
 

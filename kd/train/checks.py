@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import jax
 import jax.numpy as jnp
 
-from kd import build, registry
+from kd import build, optim, registry
 from kd.config import ConfigDict
 from kd.data.base import UNKNOWN, Dataset
 from kd.data.pictures import Pictures
@@ -137,8 +137,12 @@ def check_labels(config: ConfigDict, dataset: Dataset) -> None:
 
 
 def check_length(config: ConfigDict) -> None:
-    """Raises InputError if a run is shorter than the `least_epochs` of an objective."""
+    """Raises InputError if a run is shorter than the `least_epochs` of an objective, or than the
+    schedule of its weight.
+    """
     for term, section in config.objective.to_dict().items():
+        key = f"config.objective.{term}.weight"
+        optim.make_schedule(section["weight"], 1, config.epochs, key=key)
         maker = registry.find("kd.objectives", section["name"])
         objective = registry.make(maker, build.settings_of(section, "weight"), f"objective.{term}")
         least = getattr(objective, "least_epochs", 0)
