@@ -64,6 +64,15 @@ def test_a_student_of_one_prediction_claims_no_disagreement(
     assert student["auroc_total"] == [0.5, 0.5]  # the set itself is not foreign
     accuracy = Workdir("runs/small").read("result.json")["final"]["accuracy"]
     assert student["accuracy"] == pytest.approx(accuracy)
+    run = Workdir("runs/small")
+    config = run.read("config.json")
+    run.write("config.json", config | {"teacher": config["teacher"] | {"members": "paired"}})
+    assert main([*command, "--foreign_path", str(small_data)]) == 0
+    assert "ensemble" not in capsys.readouterr().out
+    paired = json.loads((run.path / "uncertainty-arrays.json").read_text())["networks"]
+    teachers = Workdir("runs/small-teacher").read("result.json")["final"]["accuracy"]
+    assert paired["its own teacher"]["accuracy"] == pytest.approx(teachers)
+    assert "rank_correlation" not in paired["student"]
     assert main(["uncertainty", "nowhere", "--foreign", "mnist"]) == 2
     image, label = np.zeros((4, 5, 5, 1), np.uint8), np.arange(4) % 2
     np.savez("5x5.npz", x_train=image, y_train=label, x_test=image, y_test=label)

@@ -3,10 +3,11 @@
 import argparse
 
 ORDER = 70
-HELP = "measure the uncertainty of a student and its ensemble, in and out of distribution"
+HELP = "measure the uncertainty of a student and its teacher, in and out of distribution"
 DESCRIPTION = """Splits the uncertainty of a finished student, and of the ensemble that it was
-distilled from, into the part inherent in the data (aleatoric) and the disagreement of the members
-(epistemic), and measures how well each of them detects images of another data set."""
+distilled from (or of the one member that each student learned from), into the part inherent in the
+data (aleatoric) and the disagreement of the members (epistemic), and measures how well each of them
+detects images of another data set."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

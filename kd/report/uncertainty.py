@@ -1,9 +1,10 @@
 """Uncertainty of a finished student and its teacher's ensemble, in and out of distribution.
 
 In distribution ("familiar") are the run's test images, out of distribution ("foreign") those of
-another data set. A student whose `Outputs` have a feature `heads` [b, m, c] is the ensemble of its
-heads; one trained by an objective with `DIRICHLET` is a Dirichlet distribution; any other is one
-prediction, whose total uncertainty is its entropy.
+another data set. Where each student learned from one member (`teacher.members = "paired"`), the
+members stand in the place of their ensemble, seed by seed. A student whose `Outputs` have a feature
+`heads` [b, m, c] is the ensemble of its heads; one trained by an objective with `DIRICHLET` is a
+Dirichlet distribution; any other is one prediction, whose total uncertainty is its entropy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ from kd.step import make_eval
 from kd.types import Batch, Outputs, PyTree
 
 HEADS = "heads"
+PAIRED = "its own teacher"
 BATCH = 1000  # images per batch
 
 
@@ -50,7 +52,7 @@ class Prediction(NamedTuple):
 
 
 def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of a run and of its ensemble.
+    """Figures of a run and of its ensemble, or of the teacher of each seed.
 
     Args:
       run: directory of a finished run.
@@ -88,13 +90,13 @@ def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
     networks, reference = {}, None
     groups = recorded(workdir.read("result.json")["teacher"])
     count = sum(len(group.members) for group in groups)
-    if count > 1:
+    if count > 1 and config.teacher.get("members") == "paired":
+        networks[PAIRED] = _figures(_paired_teachers(groups[0], images), test.label, None)
+    elif count > 1:
         ensemble = {name: _ensemble(groups, image) for name, image in images.items()}
         reference = ensemble["familiar"].uncertainty.mutual
         networks[f"ensemble of {count}"] = _figures([ensemble], test.label, None)
-    trained = load_networks(workdir)
-    by_set = {name: _students(trained, image, dirichlet) for name, image in images.items()}
-    students = [dict(zip(by_set, seed, strict=True)) for seed in zip(*by_set.values(), strict=True)]
+    students = _by_seed(load_networks(workdir), images, dirichlet)
     networks["student"] = _figures(students, test.label, reference)
     names = {"familiar": config.data.name, "foreign": foreign["name"]}
     return {**names, "networks": networks}
@@ -133,6 +135,24 @@ def _ensemble(groups: Sequence[Recorded], images: np.ndarray) -> Prediction:
     stacked = np.concatenate(logits)
     mean = scores.mean_probs(stacked, weights)
     return Prediction(mean, of_members(stacked, weights), True)
+
+
+def _paired_teachers(
+    group: Recorded, images: Mapping[str, np.ndarray]
+) -> list[dict[str, Prediction]]:
+    """The teacher of each seed's student: one member of the teacher's run."""
+    workdir = Workdir(group.run)
+    config = ConfigDict(build.as_today(workdir.read("config.json")))
+    members = ALL._replace(members=",".join(map(str, group.members)))
+    return _by_seed(load_networks(workdir, group=members), images, _is_dirichlet(config))
+
+
+def _by_seed(
+    trained: Trained, images: Mapping[str, np.ndarray], dirichlet: bool
+) -> list[dict[str, Prediction]]:
+    """For each network of a run, its predictions on each set of images."""
+    by_set = {name: _students(trained, image, dirichlet) for name, image in images.items()}
+    return [dict(zip(by_set, seed, strict=True)) for seed in zip(*by_set.values(), strict=True)]
 
 
 def _students(trained: Trained, images: np.ndarray, dirichlet: bool) -> list[Prediction]:
