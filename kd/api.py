@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from etils import epath
 
-from kd import build
+from kd import build, signals
 from kd import config as configs
 from kd import trust as trusted
 from kd.config import ConfigDict
@@ -132,7 +132,8 @@ def run(
 
     Raises:
       InputError: the run cannot start; nothing has been written.
-      RunError: a loss is not finite.
+      RunError: a loss is not finite, or the disk is full.
+      KeyboardInterrupt: Ctrl-C was pressed; the state is saved, and the same call resumes.
     """
     if isinstance(config, str):
         loaded = configs.load(config)
@@ -147,7 +148,7 @@ def run(
         changes = "".join(f"--{key}={value}" for key, value in overrides.items())
         base = configs.default_workdir(str(config), runs)
         workdir = configs.default_workdir(base.name + changes, runs) if changes else base
-    with trusted.allow(trust, runs) as packages:
+    with trusted.allow(trust, runs) as packages, signals.interruptible():
         spelled = build.overridden(loaded, arguments)
         compilation.configure_cache(spelled.compilation_cache)
         run_all(spelled, Workdir(workdir), runs)
@@ -245,8 +246,9 @@ def distill(
         optimizer=optimizer or optax.adamw(1e-3),
         augment=augmentation(config, dataset),
     )
-    setup = set_up(config, parts, placement.make_mesh(config))
-    return _students(setup, *train_in_memory(setup, progress))
+    with signals.interruptible():
+        setup = set_up(config, parts, placement.make_mesh(config))
+        return _students(setup, *train_in_memory(setup, progress))
 
 
 def _students(setup: Setup, state: DistillState, history: list[dict[str, Any]]) -> Distilled:

@@ -42,14 +42,14 @@ class Listener:
     the parent process has set to be ignored stays so.
 
     Args:
-      end: ends the process, with the number of the signal. Without it the process is not ended, and
-        the second signal raises KeyboardInterrupt.
+      end: ends the process, with the number of the signal and the reason. Without it the process is
+        not ended, and the second signal raises KeyboardInterrupt.
 
     Attributes:
       number: of the first signal, or None.
     """
 
-    def __init__(self, end: Callable[[int], None] | None = None):
+    def __init__(self, end: Callable[[int, str], None] | None = None):
         self.number: int | None = None
         self._end = end
         self._count, self._first = 0, 0.0
@@ -72,6 +72,10 @@ class Listener:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
         return self
+
+    def _install(self) -> None:
+        for number in self._before:
+            signal.signal(number, self._handle)
 
     def __exit__(self, *_: object) -> None:
         """Restores the handlers; in a process that `end` ends, they stay until its last moment."""
@@ -100,17 +104,21 @@ class Listener:
                 if self._saving or self._ignored:
                     self._deadline = None
                 elif self._deadline is not None and time.monotonic() >= self._deadline:
-                    self._end(self.number or signal.SIGTERM)
+                    self._end_after(self.number or signal.SIGTERM)
                 continue
             for number in os.read(self._pipe[0], 64):
                 if self._ignored or number not in self._before:
                     continue
                 now = time.monotonic()
                 if self._count and now - last >= SAME_REQUEST_SECONDS:
-                    self._end(number)
+                    self._end_after(number)
                 if not self._count:
                     self.number, self._deadline, last = number, now + GRACE_SECONDS, now
                 self._count += 1
+
+    def _end_after(self, number: int) -> None:
+        assert self._end is not None
+        self._end(number, f"ended by {signal.Signals(number).name}")
 
     def _wake(self) -> None:
         """Makes the thread look at a new deadline."""
@@ -143,6 +151,18 @@ def stop(message: str) -> None:
     raise Stopped(message)
 
 
+def listen_again() -> None:
+    """To be called after a library has put handlers in the place of the listener's."""
+    if _active is not None and threading.current_thread() is threading.main_thread():
+        _active._install()
+
+
+def end(reason: str) -> None:
+    """Ends the process as a second SIGTERM does; does nothing outside of the command's process."""
+    if _active is not None and _active._end is not None:
+        _active._end(signal.SIGTERM, reason)
+
+
 @contextlib.contextmanager
 def saving() -> Generator[None]:
     """Context that reads `requested` and saves before it stops: only a second signal ends it."""
@@ -172,3 +192,15 @@ def handled_elsewhere() -> Generator[None]:
         yield
     finally:
         listener._ignored -= 1
+
+
+@contextlib.contextmanager
+def interruptible() -> Generator[None]:
+    """Context of a call from Python: Ctrl-C raises KeyboardInterrupt once the state is saved."""
+    with Listener() as listener:
+        try:
+            yield
+        except Stopped as stopped:
+            if listener.number == signal.SIGINT:
+                raise KeyboardInterrupt(str(stopped)) from None
+            raise

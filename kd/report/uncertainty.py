@@ -144,7 +144,9 @@ def _paired_teachers(
     workdir = Workdir(group.run)
     config = ConfigDict(build.as_today(workdir.read("config.json")))
     members = ALL._replace(members=",".join(map(str, group.members)))
-    return _by_seed(load_networks(workdir, group=members), images, _is_dirichlet(config))
+    with trust.stored(workdir):
+        dirichlet = _is_dirichlet(config)
+    return _by_seed(load_networks(workdir, group=members), images, dirichlet)
 
 
 def _by_seed(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from kd import signals
 from kd.runs.progress import Progress
 from kd.train.loop import train
 from kd.train.setup import Setup
@@ -60,6 +61,8 @@ def train_in_memory(setup: Setup, progress: bool) -> tuple[DistillState, list[di
             eval_every=setup.config.eval_every,
             save_seconds=float("inf"),
         )
+    except signals.Stopped:
+        signals.stop("stopped; a training in memory is not kept")
     finally:
         shown.close()
         setup.close()
