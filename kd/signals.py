@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator
+from typing import NoReturn
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -143,7 +144,7 @@ def poll(message: str = "stopped outside of training") -> None:
         stop(message)
 
 
-def stop(message: str) -> None:
+def stop(message: str) -> NoReturn:
     """Raises Stopped."""
     if _active is not None:
         _active._deadline = time.monotonic() + UNWINDING_SECONDS

@@ -103,12 +103,11 @@ class _Command:
                 return status
         return INTERRUPTED if number == signal.SIGINT else 0
 
-    def end(self, number: int) -> None:
+    def end(self, number: int, reason: str) -> None:
         """Ends the process at once, from a thread: no lock is taken, nothing is waited for."""
         if self._status is not None:
             os._exit(self._status)
-        name = signal.Signals(number).name
-        line = f"kd {self._verb}: ended by {name}. {RESUMES}\n"
+        line = f"kd {self._verb}: {reason}. {RESUMES}\n"
         with contextlib.suppress(OSError):
             os.write(2, line.encode())
         _kill_children()
@@ -118,7 +117,8 @@ class _Command:
         """The exit status once all output is written.
 
         After a failure, threads of libraries may wait for minutes for what will not come: the
-        process ends without them.
+        process ends without them. Other processes of the run notice that it is gone, while jax's
+        orderly end would wait for them.
         """
         try:
             sys.stdout.flush()
@@ -127,7 +127,7 @@ class _Command:
             if not status and not isinstance(error, BrokenPipeError):
                 print(f"kd {self._verb}: standard output: {error}", file=sys.stderr)
             status = self._status = status or 1
-        if (status or self._was_stopped) and _threads_stay():
+        if (status or self._was_stopped) and (_has_peers() or _threads_stay()):
             with contextlib.suppress(OSError):
                 sys.stderr.flush()
             _kill_children()
@@ -135,15 +135,20 @@ class _Command:
         return status
 
 
+def _has_peers() -> bool:
+    """Whether this is one of several processes of a run."""
+    peers = sys.modules.get("kd.devices.peers")
+    return peers is not None and peers.watching()
+
+
 def _threads_stay() -> bool:
     """Whether threads for which Python would wait are still running after a moment."""
+    main = threading.main_thread()
+    stay = lambda: any(not t.daemon and t is not main for t in threading.enumerate())
     deadline = time.monotonic() + JOIN_SECONDS
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(max(deadline - time.monotonic(), 0))
-            if thread.is_alive():
-                return True
-    return False
+    while stay() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return stay()
 
 
 def _kill_children() -> None:

@@ -107,7 +107,7 @@ def _load_data(section: dict[str, Any]) -> None:
 
 def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
     """Trains the config (a ConfigDict) in `workdir` (a Workdir); returns the exit status."""
-    from kd.devices import compilation, processes
+    from kd.devices import compilation, peers, processes
     from kd.runs import summary
     from kd.train.run import run_all
 
@@ -115,7 +115,13 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
         options.coordinator, options.processes, options.process, detect=options.distributed
     )
     compilation.configure_cache(config.compilation_cache)
-    runs = run_all(config, workdir, options.runs, wait=not options.no_wait)
+    try:
+        runs = run_all(config, workdir, options.runs, wait=not options.no_wait)
+    except Exception as error:
+        if processes.is_collective(error):
+            peers.await_end()
+        raise
     if processes.is_writer():
         print(summary.table(config, runs))
+    peers.leave()
     return 0

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
+from kd import signals
+from kd.devices import peers
 from kd.errors import InputError, RunError
 
 VARIABLES = {
@@ -67,6 +69,7 @@ def join(
     address = None if options["coordinator"] is None else str(options["coordinator"])
     if address is not None and not address.rpartition(":")[2].isdecimal():
         raise InputError(f"--coordinator {address}: expected host:port.")
+    peers.expect_abort()
     try:
         jax.distributed.initialize(address, count, index)
     except ValueError as error:
@@ -76,6 +79,8 @@ def join(
         ) from error
     except RuntimeError as error:
         raise RunError(f"the other processes did not connect: {error}") from error
+    signals.listen_again()  # jax replaces the handler of SIGTERM
+    peers.start(address and address.rpartition(":")[0])
     return True
 
 
@@ -90,6 +95,15 @@ def _number(options: Mapping[str, str | int | None], name: str) -> int | None:
 def is_writer() -> bool:
     """Whether this process writes the files that exist once per run."""
     return jax.process_index() == 0
+
+
+def is_collective(error: BaseException | None) -> bool:
+    """Whether an error comes from jax's runtime, such as from an operation of several processes."""
+    while error is not None:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def any_of(*flags: bool) -> list[bool]:
