@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kd.cli.main import main
+from kd.config.identity import config_hash
 from kd.metrics import uncertainty
 from kd.runs.workdir import Workdir
 
@@ -66,7 +67,9 @@ def test_a_student_of_one_prediction_claims_no_disagreement(
     assert student["accuracy"] == pytest.approx(accuracy)
     run = Workdir("runs/small")
     config = run.read("config.json")
-    run.write("config.json", config | {"teacher": config["teacher"] | {"members": "paired"}})
+    config["teacher"]["members"] = "paired"
+    run.write("config.json", config)
+    run.write("result.json", run.read("result.json") | {"config_hash": config_hash(config)})
     assert main([*command, "--foreign_path", str(small_data)]) == 0
     assert "ensemble" not in capsys.readouterr().out
     paired = json.loads((run.path / "uncertainty-arrays.json").read_text())["networks"]
