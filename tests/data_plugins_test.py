@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kd.cli.main import main
+from kd.config.defaults import LABELS
 
 DATA = """
 import numpy as np
@@ -91,7 +92,7 @@ def test_a_run_of_ones_own_data_network_and_augmentation(project, network):
     """`Plain` returns its logits alone."""
     assert main(["run", "--config", f"config.py:{network}", "--workdir", "runs/config"]) == 0
     config = json.loads((project / "runs/config/config.json").read_text())
-    assert config["data"] == {"name": "my_project.data.load", "examples": 32}
+    assert config["data"] == {"name": "my_project.data.load", **LABELS, "examples": 32}
     assert config["student"]["scale"] == 1.0  # its defaults are spelled out, as for kd's own
     result = json.loads((project / "runs/config/result.json").read_text())
     assert result["parameters"] == 34

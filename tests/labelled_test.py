@@ -171,3 +171,29 @@ def test_the_number_of_labels_is_counted_over_all_devices():
     np.testing.assert_allclose(state.params["student"]["bias"], expected, atol=1e-6)
     for name in ("loss", "ce", "accuracy"):
         np.testing.assert_allclose(metrics[name], alone[name], rtol=1e-6)
+
+
+def saved(tmp_path, train, test=(0, 1, 0, 1)):
+    path = tmp_path / "data.npz"
+    image = np.random.default_rng(0).integers(0, 255, (12, 4, 4, 1), dtype=np.uint8)
+    arrays = {"x_train": image[:8], "y_train": np.array(train), "x_test": image[8:]}
+    np.savez(path, **arrays, y_test=np.array(test))
+    return str(path)
+
+
+def test_images_of_a_users_own_may_have_no_label(tmp_path):
+    dataset = kd.data.load("arrays", path=saved(tmp_path, [0, -1, 1, -1, -1, 0, 1, -1]))
+    assert dataset.num_classes == 2 and (dataset.train.label == -1).sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ([0, -1, 1, -1, -1, 0, 1, -1], [0, -1, 1, 0], "test: 1 labels are -1.*Only training"),
+        ([1, -1, 1, -1, -1, 1, 1, -1], [1, -1, 1, -1], "labels run from 1 to 1 and none is 0"),
+        ([0, -2, 1, -1, -1, 0, 1, -1], [0, 1, 1, 0], "run from -2"),
+    ],
+)
+def test_a_label_that_is_negative_otherwise_is_refused(tmp_path, train, test, message):
+    with pytest.raises(InputError, match=message):
+        kd.data.load("arrays", path=saved(tmp_path, train, test))

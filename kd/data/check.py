@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kd.data.base import Dataset, Split
+from kd.data.base import UNKNOWN, Dataset, Split
 from kd.data.labels import MOST_CLASSES, refusal
 from kd.data.pictures import Pictures
 from kd.errors import InputError
@@ -78,7 +78,14 @@ def _check_classes(dataset: Dataset, what: str) -> None:
         )
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         low, high = int(split.label.min()), int(split.label.max())
-        if low < 0 or high >= c:
+        least = UNKNOWN if split is dataset.train else 0
+        if low == UNKNOWN and least == 0:
+            raise InputError(
+                f"{what}, {name}: {int((split.label == UNKNOWN).sum()):,} labels are -1, which "
+                "means unknown. Only training images may have no label: remove these images, or, "
+                "if -1 is a class, number the classes from 0."
+            )
+        if low < least or high >= c:
             raise InputError(
                 f"{what}, {name}: labels run from {low} to {high}, but {c} classes are 0 to "
                 f"{c - 1}. {_remedy(low, high, c)}"
@@ -86,7 +93,7 @@ def _check_classes(dataset: Dataset, what: str) -> None:
     if dataset.class_names and len(dataset.class_names) != c:
         raise InputError(f"{what}: {len(dataset.class_names)} class names for {c} classes.")
     missing = np.setdiff1d(dataset.test.label, dataset.train.label).tolist()
-    if missing:
+    if missing and not (dataset.train.label == UNKNOWN).any():
         names = [dataset.class_names[k] if dataset.class_names else k for k in missing]
         raise InputError(
             f"{what}: test has classes that train lacks, so they cannot be learned: {names}."

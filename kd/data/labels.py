@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kd.data.base import UNKNOWN
 from kd.errors import InputError
 
 MOST_CLASSES = 2**24
@@ -115,7 +116,9 @@ def count(label: np.ndarray, what: str) -> int:
     """
     if label.dtype.kind not in "iu" or not label.size:
         return 2  # `kd.data.check` reports what is wrong with such labels
-    present = np.unique(label)
+    present = np.unique(label[label != UNKNOWN])
+    if not len(present):
+        return 2
     low, high, different = int(present[0]), int(present[-1]), len(present)
     if low > 0:
         raise InputError(
