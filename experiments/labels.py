@@ -24,7 +24,7 @@ def get_experiment(arg=None):
         seeds=5,
         tables=[
             dict(
-                title="",
+                title="Accuracy by labelled images",
                 columns={
                     f"{n} labels" if n != "all" else "all 1,437": dict(args=dict(labelled=n))
                     for n in LABELLED
