@@ -25,12 +25,11 @@ Not run here in full: 240 epochs need a GPU. experiments/launch/gpu.sh runs them
 from configs.arguments import parse_arg, reference
 from configs.crd import EPOCHS, beyond, network, recipe, shortened
 from configs.methods import (
-    DROP_LAST,
     FIRST,
     REDUCE,
-    SECOND_VIEW,
     SEVERAL,
     TEACHER_FREE,
+    complete,
     deployed,
     first_run,
     method,
@@ -62,10 +61,7 @@ def get_config(arg=None):
     c.student = deployed(a["method"], teacher, student, members)
     section = method(a["method"], a["teacher"], a["student"])
     c.objective = shortened(section, a["epochs"])
-    if a["method"] in DROP_LAST:
-        c.drop_last = True
-    if a["method"] in SECOND_VIEW:
-        c.second_view = SECOND_VIEW[a["method"]]
+    complete(c, a["method"])
     if a["method"] in FIRST.values():
         first_run(c, a["method"])
     if a["method"] == "ft_first" and a["student"].startswith(("resnet", "wrn")):

@@ -2,6 +2,7 @@
 
 from configs.arguments import check_known, parse_arg, reference
 from configs.methods import (
+    CLIP_NORM,
     DEPLOYED,
     DROP_LAST,
     FIRST,
@@ -11,6 +12,7 @@ from configs.methods import (
     SECOND_VIEW,
     SEVERAL,
     TEACHER_FREE,
+    complete,
     deployed,
     first_run,
     method,
@@ -19,6 +21,7 @@ from configs.methods import (
 from configs.pairs import PAIRS
 
 __all__ = [
+    "CLIP_NORM",
     "DEPLOYED",
     "DROP_LAST",
     "FIRST",
@@ -30,6 +33,7 @@ __all__ = [
     "SEVERAL",
     "TEACHER_FREE",
     "check_known",
+    "complete",
     "deployed",
     "first_run",
     "method",

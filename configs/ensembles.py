@@ -16,7 +16,7 @@ Learning rates and epochs are first guesses that were kept; nothing was chosen o
 from ml_collections import ConfigDict
 
 from configs.arguments import parse_arg, reference
-from configs.methods import method
+from configs.methods import complete, method
 
 FILE = "configs/ensembles.py"
 DEFAULTS = dict(
@@ -85,9 +85,9 @@ def teach(c, a):
     else:
         c.teacher = dict(config=ref("dense"), members=first(count), **common)
     c.objective = method(a["method"], "", "")
+    complete(c, a["method"])
     if a["method"] == "end2":
         hold, falling = (0, 0) if a["smoke"] else (5, 10)
         c.objective["end2"].update(hold=hold, epochs=falling)
-        c.optimizer.clip_norm = 10.0
     elif a["method"] == "hydra":
         c.student = dict(name="hydra.Hydra", student=c.student.to_dict(), heads=count)

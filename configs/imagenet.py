@@ -25,12 +25,11 @@ from ml_collections import ConfigDict
 from configs.arguments import check_known, parse_arg, reference
 from configs.crd import shortened
 from configs.methods import (
-    DROP_LAST,
     FIRST,
     REDUCE,
-    SECOND_VIEW,
     SEVERAL,
     TEACHER_FREE,
+    complete,
     deployed,
     first_run,
     method,
@@ -89,10 +88,7 @@ def get_config(arg=None):
     c.steps_per_call = 16  # SIGTERM is handled between dispatches
     c.eval_batch_size = 256
     c.checkpoint = dict(seconds=600.0)
-    if a["method"] in DROP_LAST:
-        c.drop_last = True
-    if a["method"] in SECOND_VIEW:
-        c.second_view = "flip|rand_augment(2)"
+    complete(c, a["method"], second_view="flip|rand_augment(2)")
     if a["method"] in FIRST.values():
         first_run(c, a["method"])
     if a["method"] in FIRST:

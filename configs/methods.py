@@ -170,8 +170,29 @@ DROP_LAST = ("semckd",)
 do (`config.drop_last`).
 """
 
+CLIP_NORM = {"end2": 10.0}
+"""Methods whose gradients are too large without a limit -> `config.optimizer.clip_norm`, as in
+their public code.
+"""
+
 FIRST = {"fsp": "fsp_first", "ab": "ab_first", "ft": "ft_first", "fitnet_second": "fitnet_first"}
 """Methods that take two runs: method of the second run -> method of the first."""
+
+
+def complete(c: Any, name: str, second_view: str = "") -> None:
+    """Gives a config what a method needs beyond its objective: clipping, batches, a second view.
+
+    Args:
+      c: the config to change, with its optimizer.
+      name: the method.
+      second_view: that of the data, if the method compares two views; "": that of CIFAR.
+    """
+    if name in CLIP_NORM:
+        c.optimizer.clip_norm = CLIP_NORM[name]
+    if name in DROP_LAST:
+        c.drop_last = True
+    if name in SECOND_VIEW:
+        c.second_view = second_view or SECOND_VIEW[name]
 
 
 def first_run(c: Any, name: str) -> None:

@@ -4,11 +4,13 @@ Nothing is paired or cut silently: what does not fit is an InputError when the o
 initialised.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
@@ -25,14 +27,53 @@ type Pairs = list[tuple[Array, Array]]
 # accelerators too.
 einsum = partial(jnp.einsum, precision="highest")
 
-# Objectives run in training only, so the statistics are always those of the (global) batch.
-BatchNorm = partial(nn.BatchNorm, use_running_average=False, momentum=0.9, epsilon=1e-5)
-
 # PyTorch's default for kernels, U(-a, a) with a = 1 / sqrt(fan_in), which the public code trains
 # from; biases start at zero.
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 Conv = partial(nn.Conv, kernel_init=torch_uniform)
 Dense = partial(nn.Dense, kernel_init=torch_uniform)
+
+
+def check_values(count: int, shape: Sequence[int]) -> None:
+    """Raises InputError if a BatchNorm in training has one value per channel, and so no variance.
+
+    Args:
+      count: values per channel, over all devices.
+      shape: of its input, for the message.
+    """
+    if count == 1:
+        raise InputError(
+            f"BatchNorm cannot train on one value per channel, as inputs of shape {tuple(shape)} "
+            "give. Use a larger batch or larger images."
+        )
+
+
+def check_batch_norm(module: nn.BatchNorm, x: Array, running: bool | None) -> None:
+    """`check_values` of the input of Flax's BatchNorm, where it is in training."""
+    running = module.use_running_average if running is None else running
+    if not running and not module.is_initializing():
+        channels = math.prod(x.shape[axis] for axis in np.atleast_1d(module.axis))
+        devices = jax.lax.axis_size(module.axis_name) if module.axis_name else 1
+        check_values(devices * x.size // channels, x.shape)
+
+
+class BatchNorm(nn.BatchNorm):
+    """Flax's BatchNorm with the statistics of the (global) batch: objectives run in training only.
+
+    Raises InputError for one value per channel, see `check_values`.
+    """
+
+    use_running_average: bool | None = False
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    def __call__(
+        self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None
+    ) -> Array:
+        """x normalised, of the same shape."""
+        y = super().__call__(x, use_running_average, mask=mask)
+        check_batch_norm(self, x, use_running_average)
+        return y
 
 
 def require(view: View, *needs: str) -> None:

@@ -22,6 +22,8 @@ before the run starts:
   images by class; 1 if undeclared.
 - `least_batch`: the smallest batch that it accepts; 1 if undeclared.
 - `one_size`: True if all batches must have the same size.
+- `clip_norm`: the norm to clip gradients at, where training needs that, as in the method's public
+  code; a config that clips none is refused.
 - `least_epochs`: the epochs after which its own schedule is complete, often a property.
 - `DIRICHLET`: True if exp(logits) of its student are the concentrations of a Dirichlet, as
   `kd report uncertainty` then reads them.

@@ -61,7 +61,7 @@ class Outputs:
             raise unknown("feature", name, self.features)
         return self.features[name]
 
-    def at(self, temperature: float) -> Float[Array, "... b c"]:
+    def at(self, temperature: float | Float[Array, ""]) -> Float[Array, "... b c"]:
         """The logits to soften at `temperature`: for one network the same at every temperature."""
         del temperature
         return self.logits
@@ -119,7 +119,7 @@ class Mixture:
         """Log of the mean probability, [b, c]."""
         return self.at(1.0)
 
-    def at(self, temperature: float) -> Float[Array, "b c"]:
+    def at(self, temperature: float | Float[Array, ""]) -> Float[Array, "b c"]:
         """T log sum_m w_m softmax(z_m / T), [b, c]."""
         log_p = jax.nn.log_softmax(self.members.astype(jnp.float32) / temperature)
         weights = self.weights if self.weights.ndim == 2 else self.weights[:, None]
@@ -156,7 +156,7 @@ class View:
     step: Leaf
     teacher_variables: PyTree = None
 
-    def target(self, temperature: float) -> Float[Array, "... b c"]:
+    def target(self, temperature: float | Float[Array, ""]) -> Float[Array, "... b c"]:
         """The teacher's logits to soften at `temperature`, [b, c], or [m, b, c] of stacked members.
 
         Raises:

@@ -1,11 +1,19 @@
 """BatchNorm against PyTorch's arithmetic, written out in NumPy."""
 
+from pathlib import Path
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import kd
+from kd.devices.pmap import shared_moments
 from kd.errors import InputError
+from kd.features import ConvRegressor
+from kd.models.adapted import adapt
+from kd.models.cnn import CNN
 from kd.models.norm import BatchNorm
 
 pytestmark = pytest.mark.usefixtures("unoptimized_module")
@@ -107,3 +115,68 @@ def test_half_precision_keeps_float32_statistics():
 def test_one_value_per_channel_has_no_variance():
     with pytest.raises(InputError, match=r"\(1, 1, 1, 2\)"):
         BatchNorm().apply(VARIABLES, jnp.ones((1, 1, 1, 2)), train=True, mutable=["batch_stats"])
+
+
+# ------------------------------------------------------------------ one value per channel
+
+
+class Own(nn.Module):
+    """A user's network with Flax's BatchNorm."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, image, train: bool = False):
+        x = nn.BatchNorm(use_running_average=not train)(nn.Dense(3)(image))
+        return nn.Dense(self.num_classes)(x)
+
+
+@pytest.mark.parametrize(
+    ("network", "one", "two"),
+    [
+        (CNN(4, (3,)), (1, 1, 1, 2), (2, 1, 1, 2)),
+        (CNN(4, (3,)), (1, 1, 2), (1, 2, 2)),  # series of one step
+        (CNN(4, (3, 3)), (1, 2, 2, 2), (2, 2, 2, 2)),  # the second stage has one place
+        (adapt(Own(4)), (1, 2), (2, 2)),
+    ],
+)
+def test_a_network_with_one_value_per_channel_is_refused(network, one, two):
+    """In training alone: the variance would be 0 and the network learn nothing."""
+    variables = network.init(jax.random.key(0), jnp.ones(one))
+    train = lambda x: network.apply(variables, x, train=True, mutable=["batch_stats"])
+    with pytest.raises(InputError, match="one value per channel"):
+        jax.eval_shape(train, jnp.ones(one))
+    jax.eval_shape(train, jnp.ones(two))
+    jax.eval_shape(lambda x: network.apply(variables, x), jnp.ones(one))
+
+
+def test_a_regressor_with_one_value_per_channel_is_refused():
+    """As connectors of objectives are, whatever the student."""
+    regressor = ConvRegressor((1, 1, 3))
+    variables = regressor.init(jax.random.key(0), jnp.ones((1, 1, 1, 2)))
+    apply = lambda x: regressor.apply(variables, x, mutable=["batch_stats"])
+    with pytest.raises(InputError, match="one value per channel"):
+        jax.eval_shape(apply, jnp.ones((1, 1, 1, 2)))
+    jax.eval_shape(apply, jnp.ones((2, 1, 1, 2)))
+
+
+def test_no_part_of_kd_uses_a_batch_norm_that_refuses_nothing():
+    """Flax's is named in the two files that hold it to the rule."""
+    files = Path(kd.__file__).parent.rglob("*.py")
+    users = {file.name for file in files if "nn.BatchNorm" in file.read_text()}
+    assert users == {"features.py", "adapted.py"}
+
+
+def test_moments_over_devices_count_together():
+    """One example on each of two devices is two values per channel."""
+    network = CNN(4, (3,))
+    variables = network.init(jax.random.key(0), jnp.ones((1, 1, 1, 2)))
+
+    def train(x):
+        with shared_moments("data"):
+            return network.apply(variables, x, train=True, mutable=["batch_stats"])[0].logits
+
+    mapped = jax.vmap(train, axis_name="data")
+    jax.eval_shape(mapped, jnp.ones((2, 1, 1, 1, 2)))
+    with pytest.raises(InputError, match="one value per channel"):
+        jax.eval_shape(mapped, jnp.ones((1, 1, 1, 1, 2)))

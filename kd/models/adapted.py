@@ -1,11 +1,13 @@
 """Any Flax linen module as a network of `kd`: `(image, train) -> Outputs`."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 
 from kd.errors import InputError
+from kd.features import check_batch_norm
 from kd.models.contract import LINEN, kind_of
 from kd.types import Outputs, outputs_of
 
@@ -56,4 +58,14 @@ class Adapted(nn.Module):
 
     def __call__(self, image: Any, train: bool = False) -> Outputs:
         flags = {self.flag: train != FLAGS[self.flag]} if self.flag else {}
-        return outputs_of(self.adapted(image, **flags), self.adapted)
+        with nn.intercept_methods(_checked):
+            return outputs_of(self.adapted(image, **flags), self.adapted)
+
+
+def _checked(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+    """An interceptor that refuses Flax's BatchNorm of one value per channel, as `kd`'s own does."""
+    result, module = call(*args, **kwargs), context.module
+    if isinstance(module, nn.BatchNorm) and context.method_name == "__call__":
+        call_of = inspect.signature(nn.BatchNorm.__call__).bind(module, *args, **kwargs).arguments
+        check_batch_norm(module, call_of["x"], call_of.get("use_running_average"))
+    return result

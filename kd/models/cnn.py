@@ -6,6 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
+from kd.features import BatchNorm
 from kd.models.initializers import kaiming_normal
 from kd.ranges import Classes, Depth, Probability, Widths
 from kd.types import Outputs
@@ -55,7 +56,7 @@ class CNN(nn.Module):
                     name=f"conv{i}_{j}",
                 )(x)
                 norm = f"norm{i}_{j}"
-                x = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=norm)(x)
+                x = BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=norm)(x)
                 if j == self.depth - 1:
                     features[f"stage{i}_pre"] = x
                 x = nn.relu(x)

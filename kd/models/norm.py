@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from kd.errors import InputError
+from kd.features import check_values
 from kd.ranges import Fraction, Positive
 
 # Weights that were read from a file are NumPy arrays.
@@ -76,11 +76,7 @@ class BatchNorm(nn.Module):
         if self.axis_name is not None:
             first, second = jax.lax.pmean((first, second), self.axis_name)
             n *= jax.lax.axis_size(self.axis_name)
-        if n == 1:
-            raise InputError(
-                f"BatchNorm cannot train on one value per channel, as inputs of shape {x.shape} "
-                "give. Use a larger batch or larger images."
-            )
+        check_values(n, x.shape)
         return shift + first, jnp.maximum(second - jnp.square(first), 0), n
 
     def _normalise(self, x: Array, mean: Vector, var: Vector, scale: Vector, bias: Vector) -> Array:

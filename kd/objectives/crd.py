@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kd.errors import InputError
@@ -55,11 +56,16 @@ def draw_negatives(
       k: number of negatives for each example.
 
     Raises:
-      InputError: there is only one class.
+      InputError: there is only one class. Of traced tables it is not seen that only one class has
+        images: runs compare `least_classes` with the labels before they begin.
     """
     order, start, count = (jnp.asarray(tables[name]) for name in ("order", "start", "count"))
-    if count.shape[0] < 2:
-        raise InputError("CRD needs two classes or more: negatives are of other classes.")
+    known = not isinstance(count, jax.core.Tracer)
+    if count.shape[0] < 2 or (known and np.count_nonzero(np.asarray(count)) < 2):
+        raise InputError(
+            "CRD needs images of two classes or more: negatives are of other classes than the "
+            "image."
+        )
     start, count = start[label][:, None], count[label][:, None]
     place = jax.random.randint(key, (label.shape[0], k), 0, order.shape[0] - count)
     return order[place + jnp.where(place >= start, count, 0)]
@@ -92,6 +98,7 @@ class CRD(nn.Module):
     momentum: Probability = 0.5
 
     needs = ("tables.order", "tables.start", "tables.count", "batch.index")
+    least_classes = 2  # see `kd.objective`
     every_label = True
 
     @nn.compact

@@ -38,8 +38,8 @@ class CTKD(nn.Module):
     1.
 
     Li et al. Curriculum Temperature for Knowledge Distillation. AAAI 2023.
-    https://arxiv.org/abs/2211.16231, the global temperature. An ensemble is averaged at T = 1,
-    since its temperature must be known beforehand.
+    https://arxiv.org/abs/2211.16231, the global temperature. An ensemble is averaged at the learned
+    temperature, too.
 
     Attributes:
       lowest: lowest temperature.
@@ -56,4 +56,4 @@ class CTKD(nn.Module):
         theta = self.param("theta", nn.initializers.ones, (), jnp.float32)
         theta = scale_gradient(theta, curriculum(view.epoch + 1, self.epochs))
         temperature = self.lowest + self.span * jax.nn.sigmoid(theta)
-        return distill_kl(view.student.logits, view.target(1.0), temperature)
+        return distill_kl(view.student.logits, view.target(temperature), temperature)

@@ -72,7 +72,7 @@ class END2(nn.Module):
     The student learns how much the members of its ensemble disagree. A high temperature brings the
     members together at first: the likelihood of predictions near the corners of the simplex is hard
     to climb. The public code has T = 10 and anneals over 60 epochs after 30. Gradients can be
-    large: clip them (config.optimizer.clip_norm), as that code does.
+    large, so that a run that does not clip them is refused (config.optimizer.clip_norm).
 
     Attributes:
       temperature: at the start.
@@ -87,6 +87,7 @@ class END2(nn.Module):
     smoothing: Annotated[float, Range(above=0, below=1)] = 1e-7
 
     DIRICHLET: ClassVar[bool] = True  # see `kd.objective`
+    clip_norm: ClassVar[float] = 10.0  # that of the public code
 
     @property
     def least_epochs(self) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -72,6 +72,14 @@ def load_networks(workdir: Workdir, place: Sharding | None = None, group: Member
     variables = load_weights(workdir, stacked)
     models = peers(model) * len(result["seeds"])
     chosen = group.indices(len(models), workdir)
+    check_alike(models, chosen, group, workdir)
+    return Trained(models[chosen[0]], stack_peers(model, variables, chosen), result, chosen)
+
+
+def check_alike(
+    models: Sequence[nn.Module], chosen: Sequence[int], group: Members, workdir: Workdir
+) -> None:
+    """Raises InputError if the chosen networks of a run have different architectures."""
     if any(models[i] != models[chosen[0]] for i in chosen):
         alike: dict[int, list[int]] = {}
         for i, network in enumerate(models):
@@ -81,7 +89,6 @@ def load_networks(workdir: Workdir, place: Sharding | None = None, group: Member
             f"{group.where}.members = {group.members!r}: {workdir} has networks of several "
             f"architectures. Those of one are {choices}."
         )
-    return Trained(models[chosen[0]], stack_peers(model, variables, chosen), result, chosen)
 
 
 def load_weights(workdir: Workdir, like: PyTree) -> PyTree:

@@ -1,25 +1,35 @@
 """Checks of a run before it begins: everything that can be refused without a trained teacher."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+from jax.sharding import Sharding
 
 from kd import build, optim, registry
 from kd.config import ConfigDict
+from kd.data.augment import make_normalize
 from kd.data.base import UNKNOWN, Dataset
 from kd.data.pictures import Pictures
 from kd.devices import precision
+from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.export import requirements
 from kd.models import cost
-from kd.models.contract import check_outputs
+from kd.models.contract import check_outputs, name_of, warn_of_probabilities
+from kd.objective import PerGroup, PerTeacher, Weighted
+from kd.step import make_eval
 from kd.teachers import reduction
 from kd.train import placement, warm_start
+from kd.train.dependence import equations
 from kd.train.parts import augmentation, make_plan
 from kd.train.plan import Plan
-from kd.types import PyTree, outputs_of
+from kd.types import DistillState, PyTree, outputs_of
 from kd.values import check_memory
 
 
@@ -34,6 +44,11 @@ def dry_run(config: ConfigDict) -> None:
     check_labels(config, dataset)
     check_length(config)
     check_batches(config, plan)
+    check_clipping(config)
+    objective = build.make_objective(
+        config.objective.to_dict(), (), plan.steps_per_epoch, config.epochs
+    )
+    check_classes(objective, dataset)
     augmentation(config, dataset)
     student = build.make_model(config.student.to_dict(), dataset.num_classes)
     precision.network(student, config.precision)
@@ -88,6 +103,15 @@ def shape_errors(what: str) -> Generator[None]:
         raise InputError(f"{what}: {first}") from error
 
 
+def last_batch_errors(plan: Plan, size: int) -> AbstractContextManager[None]:
+    """`shape_errors` of an update with a short last batch of `size` examples."""
+    return shape_errors(
+        f"the last batch of an epoch has {size} examples in place of {plan.batch_size} and cannot "
+        "be trained on. Leave it out, config.drop_last = True, or take another config.batch_size. "
+        "What it fails with"
+    )
+
+
 def check_views(config: ConfigDict) -> None:
     """Raises InputError if a term needs two views of each image and the config has one, or vice
     versa.
@@ -136,6 +160,45 @@ def check_labels(config: ConfigDict, dataset: Dataset) -> None:
         )
 
 
+def check_classes(objective: nn.Module, dataset: Dataset) -> None:
+    """Raises InputError if too few classes have training images for an objective.
+
+    It says how many it needs by its attribute `least_classes`. Classes that exist count only where
+    an image of the training set has them.
+    """
+    known = dataset.train.label[dataset.train.label != UNKNOWN]
+    present = len(np.unique(known))
+    for term, module in _terms(objective):
+        least = getattr(module, "least_classes", 1)
+        if present < least:
+            raise InputError(
+                f"config.objective.{term}: {type(module).__name__} draws images by their class and "
+                f"needs {least} classes or more, and the {len(known):,} training images are of "
+                f"{present} (of {dataset.num_classes} that exist). Train on images of more "
+                "classes, such as by config.train_classes, or take the term out."
+            )
+
+
+def _terms(objective: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The terms of an objective by name, taken out of their lifts to several teachers."""
+    terms = objective.terms if isinstance(objective, Weighted) else {"": objective}
+    for name, term in terms.items():
+        lifts = term.objectives if isinstance(term, PerGroup) else (term,)
+        for lift in lifts:
+            yield name, lift.objective if isinstance(lift, PerTeacher) else lift
+
+
+def check_clipping(config: ConfigDict) -> None:
+    """Raises InputError if an objective needs clipped gradients (`clip_norm`) and none are."""
+    for term, section in config.objective.items():
+        norm = getattr(registry.find("kd.objectives", section.name), "clip_norm", None)
+        if norm and not config.optimizer.clip_norm:
+            raise InputError(
+                f"config.objective.{term}: the gradients of {section.name} can be so large that a "
+                f"run ends in NaN. Clip them: config.optimizer.clip_norm = {norm}."
+            )
+
+
 def check_length(config: ConfigDict) -> None:
     """Raises InputError if a run is shorter than the `least_epochs` of an objective, or than the
     schedule of its weight.
@@ -172,3 +235,33 @@ def check_batches(config: ConfigDict, plan: Plan) -> None:
                 f"epoch ({plan.examples} examples in batches of {plan.batch_size}) has {last}. "
                 "Leave it out, config.drop_last = True, or take another config.batch_size."
             )
+
+
+def warned(
+    state: DistillState, student: nn.Module, dataset: Dataset, image: jax.Array, place: Sharding
+) -> DistillState:
+    """The first state, after a warning if the student returns probabilities on the first batch.
+
+    A network whose program has no operation that makes probabilities is not evaluated.
+
+    Args:
+      state: of the students of all seeds, [s, ...].
+      student: the network.
+      dataset: for its mean and deviation.
+      image: raw, [b, ...].
+      place: of the logits, so that each process can read them.
+    """
+    evaluate = make_eval(student, make_normalize(dataset.mean, dataset.std))
+    logits = lambda variables, image: evaluate(tree_index(variables, 0), {"image": image}).logits
+    program = jax.make_jaxpr(logits)(state.student, image)
+    if any(_normalizes(equation) for equation in equations(program)):
+        values = jax.jit(logits, out_shardings=place)(state.student, image)
+        warn_of_probabilities(jax.device_get(values), name_of(student))
+    return state
+
+
+def _normalizes(equation: Any) -> bool:
+    """Whether an operation occurs in what makes probabilities: exp, or a division by a variable."""
+    if equation.primitive.name == "div":
+        return not isinstance(equation.invars[1], core.Literal)
+    return equation.primitive.name in ("exp", "exp2", "logistic", "integer_pow", "pow")

@@ -69,6 +69,14 @@ class Plan:
         """The batch sizes that occur, each compiled to one program."""
         return [size for size in (self.batch_size * bool(self.full), self.tail) if size]
 
+    @property
+    def traced_sizes(self) -> list[int]:
+        """Batch sizes whose update is traced before a run begins: short ones may not be trained on.
+
+        Of the usual size a run finds out in its first step, unless it is 1.
+        """
+        return [size for size in self.batch_sizes if size == 1 or size != self.batch_sizes[0]]
+
     def calls(self, step: int) -> Iterator[Call]:
         """The dispatches that remain after `step` steps."""
         for epoch in range(step // self.steps_per_epoch, self.epochs):

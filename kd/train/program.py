@@ -47,6 +47,31 @@ def make_order(num_examples: int) -> Callable[[Array, Array], Int[Array, "s n"]]
     return order
 
 
+def make_init_all(init: Callable, size: int, per_student: bool) -> Callable:
+    """`init` of all seeds on the first `size` examples.
+
+    Args:
+      init: from `kd.init.make_init`.
+      size: of a batch.
+      per_student: whether the teacher's weights have a leading axis [s].
+
+    Returns:
+      `(keys [s], frozen, data, warm start variables [s, ...]) -> states [s]`.
+    """
+
+    def init_all(keys: jax.Array, frozen: PyTree, data: PyTree, warm: PyTree) -> DistillState:
+        batch = {name: values[:size] for name, values in data.items()}
+        batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
+
+        def init_seed(key: jax.Array, teacher: PyTree, warm: PyTree) -> DistillState:
+            return init(key, {"teacher": teacher, "tables": frozen["tables"]}, batch, warm)
+
+        axes = (0, 0 if per_student else None, 0)
+        return jax.vmap(init_seed, axes)(keys, frozen["teacher"], warm)
+
+    return init_all
+
+
 def make_update(
     step: Step,
     batch_size: int,

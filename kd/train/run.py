@@ -31,6 +31,7 @@ from kd.runs.workdir import InUse, Workdir
 from kd.train import cache, imported, result
 from kd.train.checks import dry_run
 from kd.train.members import check_teachers
+from kd.train.rehearsal import rehearse
 from kd.train.session import train_run
 from kd.train.setup import Setup, prepare
 from kd.train.sources import Source, Sources, require, sources_of
@@ -150,8 +151,11 @@ def _check(config: ConfigDict, sources: Sources, root: os.PathLike | str) -> Non
     cache.check(config)
     dry_run(config)
     check_teachers(config, root)
-    for source in (*sources.teachers, *([sources.start] if sources.start else [])):
+    needed = (*sources.teachers, *([sources.start] if sources.start else []))
+    for source in needed:
         require(source)
+    if not all(source.workdir.finished for source in needed):
+        rehearse(config, root)
 
 
 def _check_sources(

@@ -22,13 +22,20 @@ from kd.ranges import check_fields
 from kd.runs.environment import git_commit
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.train import placement
+from kd.train import evidence, placement
 from kd.train.alternating import alternate
-from kd.train.checks import shape_errors
+from kd.train.checks import check_classes, last_batch_errors, warned
 from kd.train.evaluation import Evaluation, make_evaluation
 from kd.train.parts import Parts, make_parts, make_plan, without_unknown_labels
 from kd.train.plan import Plan
-from kd.train.program import make_order, make_update, make_updates, seed_keys, trace
+from kd.train.program import (
+    make_init_all,
+    make_order,
+    make_update,
+    make_updates,
+    seed_keys,
+    trace,
+)
 from kd.train.streaming import Batches
 from kd.train.teacher import RunTeacher, Stack
 from kd.train.warm_start import Start, make_start
@@ -89,6 +96,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     """
     check_fields(parts.student, "student")
     check_fields(parts.objective, "objective")
+    check_classes(parts.objective, parts.dataset)
     parts = without_unknown_labels(parts)
     dataset, teacher = parts.dataset, parts.teacher
     replicated = sharding.replicated(mesh)
@@ -96,8 +104,17 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     plan = make_plan(config, dataset)
     inputs = _put_inputs(config, parts, plan, mesh)
     network = precision.network(parts.student, config.precision)
-    init = make_init(network, parts.objective, teacher.teacher, parts.optimizer, parts.augment)
-    init_all = jax.jit(_init_all(init, plan, teacher.per_student), out_shardings=state_sharding)
+    seen: list[evidence.Seen] = []
+    init = make_init(
+        network,
+        parts.objective,
+        teacher.teacher,
+        parts.optimizer,
+        parts.augment,
+        watch=lambda view, variables: seen.append(evidence.seen(view, variables)),
+    )
+    init_all = make_init_all(init, plan.batch_sizes[0], teacher.per_student)
+    init_all = jax.jit(init_all, out_shardings=state_sharding)
     shapes = jax.eval_shape(init_all, inputs.keys, inputs.frozen, inputs.first_examples, {})
     optim.check_decay(config.optimizer.to_dict(), shapes.params)
     warm = make_start(config, start, dataset, shapes, replicated)
@@ -106,8 +123,9 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
         size: _make_updates(config, parts, plan, mesh, size, how, loop, inputs.pictures)
         for size in plan.batch_sizes
     }
-    for size in plan.batch_sizes[1:]:
+    for size in plan.traced_sizes:
         _check_last_batch(size, config, plan, updates[size], shapes, inputs)
+    evidence.check(parts.objective, seen[-1], plan.steps, teacher, shapes.student, config)
     return Setup(
         config=config,
         parts=parts,
@@ -116,11 +134,17 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
         state_sharding=state_sharding,
         seeds_how=how,
         inputs=(inputs.frozen, inputs.data),
-        init=lambda: init_all(
-            inputs.keys,
-            inputs.frozen,
-            inputs.first_examples,
-            sharding.to_devices(warm.variables, state_sharding),
+        init=lambda: warned(
+            init_all(
+                inputs.keys,
+                inputs.frozen,
+                inputs.first_examples,
+                sharding.to_devices(warm.variables, state_sharding),
+            ),
+            parts.student,
+            dataset,
+            inputs.first_examples["image"][: plan.batch_sizes[0]],
+            replicated,
         ),
         shapes=shapes,
         order=inputs.order,
@@ -222,11 +246,7 @@ def _check_last_batch(
         shape = (config.seeds, size, *image.shape[1:])
         data["pictures"] = jax.ShapeDtypeStruct(shape, jnp.uint8)
     order = jax.ShapeDtypeStruct((config.seeds, plan.examples), jnp.int32)
-    with shape_errors(
-        f"the last batch of an epoch has {size} examples in place of {plan.batch_size} and cannot "
-        "be trained on. Leave it out, config.drop_last = True, or take another config.batch_size. "
-        "What it fails with"
-    ):
+    with last_batch_errors(plan, size):
         trace(updates, shapes, inputs.frozen, data, order)
 
 
@@ -236,32 +256,6 @@ def _then(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:
     Without it the compiler splits the result further and gathers it again.
     """
     return lambda key, batch: place(augment(key, batch))
-
-
-def _init_all(init: Callable, plan: Plan, per_student: bool) -> Callable:
-    """`init` of all seeds on the first examples.
-
-    Args:
-      init: from `kd.init.make_init`.
-      plan: of the run.
-      per_student: whether the teacher's weights have a leading axis [s].
-
-    Returns:
-      `(keys [s], frozen, data, warm start variables [s, ...]) -> states [s]`.
-    """
-
-    def init_all(keys: jax.Array, frozen: PyTree, data: PyTree, warm: PyTree) -> DistillState:
-        size = plan.batch_sizes[0]
-        batch = {name: values[:size] for name, values in data.items()}
-        batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
-
-        def init_seed(key: jax.Array, teacher: PyTree, warm: PyTree) -> DistillState:
-            return init(key, {"teacher": teacher, "tables": frozen["tables"]}, batch, warm)
-
-        axes = (0, 0 if per_student else None, 0)
-        return jax.vmap(init_seed, axes)(keys, frozen["teacher"], warm)
-
-    return init_all
 
 
 def _fastest_loops(

@@ -135,7 +135,7 @@ def _load(
     paired = section.members == "paired"
     run_teacher = RunTeacher(
         singles[0],
-        frozen[0],
+        tuple(frozen),
         tuple(stacks),
         tuple(weights),
         paired=paired,
@@ -143,21 +143,36 @@ def _load(
         origin=_origin(records, weights),
         reduce=section.reduce,
     )
-    if paired:
+    run_teacher = combined(run_teacher, singles, sizes)
+    if len(stacks) > 1:
         return run_teacher
-    if sum(sizes) == 1:
-        first = (slice(None), 0) if run_teacher.per_student else 0
-        return run_teacher._replace(frozen=tree_index(frozen[0], first))
-    if reduction.find(section.reduce).lifts:
+    if paired or sum(sizes) > 1:
+        return run_teacher._replace(frozen=frozen[0])
+    first = (slice(None), 0) if run_teacher.per_student else 0
+    return run_teacher._replace(frozen=tree_index(frozen[0], first))
+
+
+def combined(
+    run_teacher: RunTeacher, singles: Sequence[Teacher], sizes: Sequence[int]
+) -> RunTeacher:
+    """The teacher of all members of all groups, from those of single members, one for each group.
+
+    Its `frozen` is left as it is: the step takes one member's array for one member or pairs, the
+    stack of the only group, or a tuple of the groups' stacks.
+    """
+    if run_teacher.paired or sum(sizes) == 1:
+        return run_teacher._replace(teacher=singles[0])
+    reduce, weights, stacks = run_teacher.reduce, run_teacher.member_weights, run_teacher.stacks
+    if reduction.find(reduce).lifts:
         run_teacher = run_teacher._replace(lifted_weights=_by_group(weights, sizes))
     if len(stacks) == 1:
-        how = stacks[0].how
-        teacher = teachers.ensemble(singles[0], section.reduce, how, spread, weights)
-        return run_teacher._replace(teacher=teacher)
+        how, spread = stacks[0].how, stacks[0].spread
+        return run_teacher._replace(
+            teacher=teachers.ensemble(singles[0], reduce, how, spread, weights)
+        )
     pairs = zip(singles, stacks, strict=True)
-    members = [teachers.Group(single, stack.how, spread) for single, stack in pairs]
-    teacher = teachers.grouped(members, section.reduce, weights)
-    return run_teacher._replace(teacher=teacher, frozen=tuple(frozen))
+    members = [teachers.Group(single, stack.how, stack.spread) for single, stack in pairs]
+    return run_teacher._replace(teacher=teachers.grouped(members, reduce, weights))
 
 
 def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:

@@ -1,0 +1,180 @@
+"""A run before its teacher is trained: the first state and each update, traced on shapes.
+
+What the networks and the objective refuse (features that do not pair, one member where several are
+needed, a teacher that nothing learns from) is refused before hours of training of a teacher.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from kd import build, teachers, trust
+from kd.config import ConfigDict
+from kd.config.teachers import Members, groups_of, member_weights
+from kd.data.base import UNKNOWN, Dataset
+from kd.devices import precision
+from kd.devices.vectorize import tree_index
+from kd.init import make_init
+from kd.models.peers import peers, variables_of
+from kd.runs.networks import check_alike, workdirs_of_teachers
+from kd.runs.workdir import Workdir
+from kd.step import make_step
+from kd.teachers import kind
+from kd.train import evidence
+from kd.train.checks import last_batch_errors, shape_errors
+from kd.train.parts import augmentation, make_plan
+from kd.train.teacher import RunTeacher, Stack, combined
+from kd.types import Batch, PyTree
+
+
+def rehearse(config: ConfigDict, root: os.PathLike | str) -> None:
+    """Traces a run, with shapes in place of the weights of its teacher.
+
+    Nothing is traced where the networks of the teacher cannot be told without training.
+
+    Args:
+      config: of the run, spelled out.
+      root: directory of the runs whose config names no directory.
+
+    Raises:
+      InputError: parts do not fit together.
+    """
+    dataset = build.make_data(config)
+    teacher = _teacher(config, root, dataset)
+    if teacher is None:
+        return
+    plan = make_plan(config, dataset)
+    objective = build.make_objective(
+        config.objective.to_dict(), teacher.lifted_weights, plan.steps_per_epoch, config.epochs
+    )
+    if (dataset.train.label == UNKNOWN).any():
+        objective = objective.clone(unlabelled=True)
+    student = build.make_model(config.student.to_dict(), dataset.num_classes)
+    network = precision.network(student, config.precision)
+    parts = (
+        network,
+        objective,
+        teacher.teacher,
+        build.make_tx(config, plan.steps_per_epoch),
+        augmentation(config, dataset),
+    )
+    seen: list[evidence.Seen] = []
+    init = make_init(*parts, watch=lambda view, memory: seen.append(evidence.seen(view, memory)))
+    frozen = {"teacher": teacher.frozen, "tables": _tables(dataset)}
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    with shape_errors("the student, its objective and its teacher do not fit together"):
+        state = jax.eval_shape(init, key, frozen, _batch(dataset, plan.batch_sizes[0]))
+    step = precision.training(make_step(*parts), config.precision)
+    for size in plan.traced_sizes:
+        with last_batch_errors(plan, size):
+            jax.eval_shape(step, state, frozen, _batch(dataset, size))
+    evidence.check(objective, seen[-1], plan.steps, teacher, state.student, config)
+
+
+def _batch(dataset: Dataset, size: int) -> Batch:
+    image = dataset.train.image
+    shape = jax.ShapeDtypeStruct
+    return {
+        "image": shape((size, *image.shape[1:]), image.dtype),
+        "label": shape((size,), jnp.int32),
+        "index": shape((size,), jnp.int32),
+        "epoch": shape((), jnp.int32),
+    }
+
+
+def _tables(dataset: Dataset) -> dict[str, Any]:
+    """Shapes of `kd.data.base.class_tables`."""
+    of_classes = jax.ShapeDtypeStruct((dataset.num_classes,), jnp.int32)
+    order = jax.ShapeDtypeStruct((len(dataset.train.label),), jnp.int32)
+    return {"order": order, "start": of_classes, "count": of_classes}
+
+
+def _teacher(config: ConfigDict, root: os.PathLike | str, dataset: Dataset) -> RunTeacher | None:
+    """The teacher of one student, its arrays being shapes; None if only its run can tell."""
+    teacher_kind = kind.find(config.teacher.name)
+    student = build.make_model(config.student.to_dict(), dataset.num_classes)
+    network = precision.network(student, config.precision)
+    groups = groups_of(config.teacher)
+    loaded = None
+    if groups:
+        pairs = zip(groups, workdirs_of_teachers(config, root), strict=True)
+        stacks = [_members(group, workdir, dataset) for group, workdir in pairs]
+        if any(stack is None for stack in stacks):
+            return None
+        loaded = _reduced(config, groups, [stack for stack in stacks if stack], dataset)
+    context = kind.Context(network, dataset.num_classes, loaded.teacher if loaded else None)
+    teacher = teacher_kind(context, **teacher_kind.settings(config.teacher.to_dict()))
+    loaded = loaded or RunTeacher(teacher, ())
+    return loaded._replace(teacher=teacher, student_variables=teacher_kind.student_variables)
+
+
+def _reduced(
+    config: ConfigDict,
+    groups: Sequence[Members],
+    members: Sequence[tuple[nn.Module, PyTree]],
+    dataset: Dataset,
+) -> RunTeacher:
+    """The teacher of one student, as `kd.train.teacher.make_teacher` combines its members."""
+    stacks = tuple(Stack(model, variables, "vmap") for model, variables in members)
+    sizes = [jax.tree.leaves(stack.variables)[0].shape[0] for stack in stacks]
+    if config.teacher.cache:
+        n, c = len(dataset.train.label), dataset.num_classes
+        logits = lambda m: {"logits": jax.ShapeDtypeStruct((m, 1, n, c), jnp.float32)}
+        frozen, singles = [logits(m) for m in sizes], [teachers.cached(c) for _ in stacks]
+    else:
+        networks = [precision.network(stack.model, config.precision) for stack in stacks]
+        frozen = [stack.variables for stack in stacks]
+        singles = [teachers.frozen(network) for network in networks]
+    paired = config.teacher.members == "paired"
+    run_teacher = RunTeacher(
+        singles[0],
+        tuple(frozen),
+        stacks,
+        tuple(member_weights(groups, sizes)),
+        paired=paired,
+        reduce=config.teacher.reduce,
+    )
+    run_teacher = combined(run_teacher, singles, sizes)
+    if len(stacks) > 1:
+        return run_teacher
+    if not paired and sum(sizes) > 1:
+        return run_teacher._replace(frozen=frozen[0])
+    first = jax.eval_shape(lambda tree: tree_index(tree, 0), frozen[0])
+    return run_teacher._replace(frozen=first)
+
+
+def _members(group: Members, workdir: Workdir, dataset: Dataset) -> tuple[nn.Module, PyTree] | None:
+    """The network of a group's members, and the shapes of their variables, [m, ...]."""
+    if workdir.finished:
+        seeds = len(workdir.read("result.json")["seeds"])
+        with trust.stored(workdir):
+            model = build.make_model(workdir.read("config.json")["student"], dataset.num_classes)
+            return _stacked(model, seeds, group, workdir, dataset)
+    if not group.config:
+        return None
+    trained = build.load_config(group.config)
+    model = build.make_model(trained.student.to_dict(), dataset.num_classes)
+    return _stacked(model, trained.seeds, group, workdir, dataset)
+
+
+def _stacked(
+    model: nn.Module, seeds: int, group: Members, workdir: Workdir, dataset: Dataset
+) -> tuple[nn.Module, PyTree]:
+    models = peers(model) * seeds
+    chosen = group.indices(len(models), workdir)
+    check_alike(models, chosen, group, workdir)
+    first = chosen[0] % len(peers(model))
+    image = jax.ShapeDtypeStruct((1, *dataset.train.image.shape[1:]), jnp.float32)
+
+    def variables(image: jax.Array) -> PyTree:
+        return variables_of(model, model.init(jax.random.key(0), image), first)
+
+    stacked = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((len(chosen), *x.shape), x.dtype),
+        jax.eval_shape(variables, image),
+    )
+    return models[chosen[0]], stacked
