@@ -51,6 +51,8 @@ def _split(split: Any, what: str) -> Split:
     label = np.asarray(split[1])
     if not image.shape or not len(image):
         raise InputError(f"{what}: it has no examples.")
+    if 0 in image.shape or len(image.shape) < 2:
+        raise InputError(f"{what}: examples of shape {list(image.shape[1:])} hold no values.")
     if image.dtype.kind == "f":
         image = np.ascontiguousarray(image, np.float32)
         if not np.isfinite(image).all():

@@ -34,16 +34,18 @@ def summary(dataset: Dataset, split: str = "test") -> str:
     )
 
 
-def tell(dataset: Dataset, what: str) -> None:
-    """Prints to standard error what looks wrong in a data set called `what`."""
-    for remark in remarks(dataset):
-        print(f"kd: {what}: {remark}", file=sys.stderr, flush=True)
+def tell(dataset: Dataset, what: str, leaks: bool = True) -> None:
+    """Prints to standard error what looks wrong in a data set.
 
-
-def remarks(dataset: Dataset) -> list[str]:
-    """A sentence for each thing that looks wrong."""
-    texts = (leaked(dataset), far_from_normal(dataset), channels_first(dataset))
-    return [text for text in texts if text]
+    Args:
+      dataset: the data set.
+      what: its name.
+      leaks: whether test may not be train.
+    """
+    texts = (leaked(dataset) if leaks else "", far_from_normal(dataset), channels_first(dataset))
+    for text in texts:
+        if text:
+            print(f"kd: {what}: {text}", file=sys.stderr, flush=True)
 
 
 def leaked(dataset: Dataset, split: str = "test") -> str:
@@ -62,7 +64,7 @@ def leaked(dataset: Dataset, split: str = "test") -> str:
     noun = NOUNS.get(len(dataset.train.image.shape) - 1, "examples")
     return (
         f"{len(pairs):,} of {len(dataset.test.label):,} {split} {noun} are byte for byte in train "
-        f"as well: {first}{', ...' * (len(pairs) > 3)}. They are no "
+        f"as well: {first}{' and more' * (len(pairs) > 3)}. They are no "
         "evidence for new data: remove them from one of the two."
     )
 

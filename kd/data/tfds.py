@@ -74,7 +74,10 @@ def load_known(
         raise damaged(
             dataset, where, f"its classes are {', '.join(label.names[:10])}, not those of {dataset}"
         )
-    return load(dataset, data_dir, mean=mean, std=std, class_names=class_names)
+    loaded = load(dataset, data_dir, mean=mean, std=std, class_names=class_names)
+    if np.array_equal(loaded.train.image, loaded.test.image):
+        raise damaged(dataset, where, "test holds the images of train")
+    return loaded
 
 
 def root(data_dir: str | Path | None) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 
 from kd import teachers
 from kd.config import ConfigDict
+from kd.data import remarks
 from kd.data.arrays import dataset_of
 from kd.data.augment import make_normalize
 from kd.data.base import Dataset, Split
@@ -41,12 +42,15 @@ def make_dataset(data: Any, test: Any, like: Networks | None) -> Dataset:
     if isinstance(data, Dataset):
         if test is not None:
             raise InputError("test: the data set that you gave as data has a test split already.")
-        return check(data, "data")
+        dataset = check(data, "data")
+        remarks.tell(dataset, "data")
+        return dataset
     train = _split(data, "data")
     test = train if test is None else _split(test, "test")
-    if like is None:
-        return dataset_of(train, test, "data")
-    return dataset_of(train, test, "data", like.num_classes, like.class_names, like.mean, like.std)
+    taken = () if like is None else (like.num_classes, like.class_names, like.mean, like.std)
+    dataset = dataset_of(train, test, "data", *taken)
+    remarks.tell(dataset, "data", leaks=test is not train)
+    return dataset
 
 
 def _split(pair: Any, what: str) -> Split:
