@@ -48,6 +48,26 @@ def test_the_largest_logits_are_stored_with_the_exact_normaliser():
     np.testing.assert_allclose(*totals, atol=2e-3)
 
 
+@pytest.mark.parametrize("c", [65_536, 65_537, 70_000])
+def test_the_last_of_many_classes_keeps_its_number(c):
+    """Up to 65,536 in two bytes, as old caches have them."""
+    z = jnp.zeros((2, c)).at[:, -1].set(9.0).at[:, 4463].set(5.0)
+    stored = codec.encode(z, "top2")
+    assert stored["classes"].tolist() == [[c - 1, 4463]] * 2
+    assert stored["classes"].dtype == (jnp.uint16 if c == 65_536 else jnp.uint32)
+    np.testing.assert_allclose(codec.decode(stored, c), z, atol=1e-2)
+
+
+def test_logits_that_float16_does_not_hold_are_refused(small_config):
+    config = loaded(cache="float16")
+    dataset = build.make_data(config)
+    huge = lambda v, _, batch: jnp.full((1, len(batch["image"]), 10), 7e4)
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    epoch_logits = cache.make_epoch_logits(huge, {}, config, dataset, place)
+    with pytest.raises(InputError, match=r"beyond 65,504.*'float32'"):
+        epoch_logits(seed_keys(0, 1)[0], 0)
+
+
 def loaded(**changes):
     """The config of `small.py` with settings of its teacher."""
     config = configs.load("small.py").to_dict()

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kd import data
 from kd.cli.main import main
 from kd.config.defaults import LABELS
+from kd.errors import InputError
 
 DATA = """
 import numpy as np
@@ -98,6 +100,24 @@ def test_a_run_of_ones_own_data_network_and_augmentation(project, network):
     assert result["parameters"] == 34
     with np.load(project / "runs/config/predictions.npz") as predictions:
         assert (predictions["logits"][0].argmax(-1) == predictions["label"]).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["images", "imagenes"])
+def test_a_data_set_of_ones_own_by_its_bare_name_is_told_its_path(name, tmp_path, monkeypatch):
+    """And not that it looks like 'imagenet'."""
+    monkeypatch.chdir(tmp_path)
+    if name == "images":
+        Path("images.py").write_text(DATA)
+    else:
+        Path(name).mkdir()
+        Path(name, "files.py").write_text(DATA)
+    with pytest.raises(
+        InputError, match=rf"Of {name}.*dotted path, such as '{name}\.load'"
+    ) as told:
+        data.load(name)
+    assert "imagenet" not in str(told.value)
+    if name == "images":
+        assert len(data.load("images.load").train.label) == 64
 
 
 @pytest.mark.parametrize(

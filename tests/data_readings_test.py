@@ -3,6 +3,7 @@ that settles it; what is read is said before training.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from kd.data import labels, remarks
 from kd.data.base import Dataset, Split
 from kd.data.check import check
 from kd.errors import InputError
+from kd.runs.networks import check_fit
 from kd.train import objects
 
 RANDOM = np.random.RandomState(0)
@@ -274,3 +276,36 @@ def test_a_table_trains_an_mlp_and_its_size_is_printed_first(tmp_path, monkeypat
     result = json.loads(Path("runs/table/result.json").read_text())
     assert result["class_names"] == ["a", "b", "c"] and result["shape"] == [7]
     assert result["parameters"] == 7 * 4 + 4 + 4 * 3 + 3
+
+
+def test_other_data_than_the_teachers_get_a_remedy(tmp_path):
+    own = load(tmp_path, pixels(12, 8, 8))
+    facts = dict(num_classes=3, shape=[8, 8, 1], mean=list(own.mean), std=list(own.std))
+    for key, value, words in (
+        ("mean", [0.5], r"config.data.mean = \(0.5,\) and config.data.std = "),
+        ("num_classes", 4, "config.data.classes = 4"),
+        ("shape", [9, 8, 1], "one shape"),
+    ):
+        with pytest.raises(InputError, match=words):
+            check_fit({**facts, key: value}, own, "the teacher")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("finished", "unoptimized")
+def test_a_student_of_a_part_of_its_teachers_data_is_told_the_remedy(small_data, capsys):
+    """And with what the message names it trains."""
+    from kd.cli.main import main
+
+    arrays = dict(np.load(small_data))
+    np.savez("half.npz", **{**arrays, **{k: arrays[k][:50] for k in ("x_train", "y_train")}})
+    command = ["run", "--config", "small.py", "--workdir", "half", "--config.data.path=half.npz"]
+    command += ["--config.epochs=1"]
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert "runs/small-teacher was trained with mean" in told
+    remedy = re.findall(r"config\.data\.(mean|std) = (\([\d., ]+\))", told)
+    assert [key for key, _ in remedy] == ["mean", "std"]
+    assert main([*command, *(f"--config.data.{key}={value}" for key, value in remedy)]) == 0
+    result = json.loads(Path("half/result.json").read_text())
+    taught = json.loads(Path("runs/small-teacher/result.json").read_text())
+    assert (result["mean"], result["std"]) == (taught["mean"], taught["std"])

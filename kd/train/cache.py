@@ -119,7 +119,8 @@ def make_epoch_logits(
       place: of images and logits on the devices.
 
     Raises:
-      InputError: images that are decoded from files during training.
+      InputError: images that are decoded from files during training; or, from the function that
+        is returned, logits that float16 does not hold.
     """
     image = dataset.train.image
     if isinstance(image, Pictures):
@@ -143,9 +144,15 @@ def make_epoch_logits(
             jax.device_get(batch(variables, images, key, jnp.int32(epoch), jnp.int32(i)))
             for i in range(0, n, size)
         ]
-        return {
+        stored = {
             name: np.concatenate([part[name] for part in parts], axis=1)[:, :n] for name in parts[0]
         }
+        if precision(config) == "float16" and np.isinf(stored["logits"]).any():
+            raise InputError(
+                "config.teacher.cache = 'float16': the teacher has logits beyond 65,504, which "
+                "float16 does not hold. Take 'float32'."
+            )
+        return stored
 
     return epoch_logits
 
