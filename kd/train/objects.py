@@ -47,8 +47,12 @@ def make_dataset(data: Any, test: Any, like: Networks | None) -> Dataset:
         return dataset
     train = _split(data, "data")
     test = train if test is None else _split(test, "test")
-    taken = () if like is None else (like.num_classes, like.class_names, like.mean, like.std)
-    dataset = dataset_of(train, test, "data", *taken)
+    if like is None:
+        dataset = dataset_of(train, test, "data")
+    else:
+        dataset = dataset_of(
+            train, test, "data", like.num_classes, like.class_names, like.mean, like.std
+        )
     remarks.tell(dataset, "data", leaks=test is not train)
     return dataset
 
