@@ -94,7 +94,7 @@ def _files_with(package: str, attribute: str) -> list[str]:
     ]
 
 
-def find(package: str, name: str, attribute: str | None = None, kind: str = "") -> Callable:
+def find(package: str, name: Any, attribute: str | None = None, kind: str = "") -> Callable:
     """The object called `name`, from `package` or by dotted path.
 
     Args:
@@ -134,7 +134,7 @@ def _beside(name: str) -> str:
     return f"{folder}/" if name.isidentifier() and any(folder.glob("*.py")) else ""
 
 
-def find_in(module: str, kind: str, name: str, returns: Any) -> Callable:
+def find_in(module: str, kind: str, name: Any, returns: Any) -> Callable:
     """The function called `name`, from one module of kd or by dotted path.
 
     Args:
@@ -161,7 +161,7 @@ def find_in(module: str, kind: str, name: str, returns: Any) -> Callable:
 
 def _require_text(kind: str, name: Any) -> None:
     if not isinstance(name, str) or not name:
-        raise InputError(f"the {kind} needs a name, not {name!r}.")
+        raise InputError(f"the {kind} needs a name, not {ranges.short(name)}.")
 
 
 def _by_path(kind: str, name: str) -> Callable:

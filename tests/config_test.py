@@ -278,3 +278,24 @@ def test_a_mean_teacher_is_no_ensemble(tmp_path, key):
     path = written(tmp_path, f"c.teacher = dict(name='ema', {key})")
     with pytest.raises(InputError, match=f"config.teacher.{key.partition('=')[0]} "):
         spell_out(configs.load(path))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("a = {}; a['a'] = a; return ConfigDict({'data': a})", r"config\.data\.a contains itself"),
+        ("c = ConfigDict(); c.student = c; return c", r"config\.student contains itself"),
+        ("a = []; a.append(a); return ConfigDict({'compare': {'x': a}})", r"x\.0 contains itself"),
+        (
+            "a = 1\n    for _ in range(99): a = [a]\n    return ConfigDict({'data': {'x': a}})",
+            "deep",
+        ),
+        ("return ConfigDict({'student': {1: 2}})", r"config\.student: a section's keys must be"),
+        ("raise ValueError('x' * 10**6)", r"ValueError: x{500} \.\.\.$"),
+    ],
+)
+def test_a_config_is_finite(tmp_path, body, words):
+    file = tmp_path / "mine.py"
+    file.write_text(f"from ml_collections import ConfigDict\ndef get_config():\n    {body}\n")
+    with pytest.raises(InputError, match=words):
+        configs.load(str(file))

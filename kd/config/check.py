@@ -13,6 +13,9 @@ from kd.values import of_type, wrong_type
 CACHE = r"float(32|16)|top[1-9]\d*"
 """Values of `config.teacher.cache` besides True and False."""
 
+DEEPEST = 32
+"""How deeply the sections and lists of a config may be nested."""
+
 CHOICES = {
     "seeds_how": ("auto", "vmap", "map", "unroll"),
     "loop": ("auto", "device", "host"),
@@ -190,6 +193,35 @@ def _check_plain(key: str, value: Any) -> None:
             f"config.{key}: expected plain data (numbers, texts, tuples of them), got "
             f"{ranges.short(value)} ({type(value).__name__})."
         ) from None
+
+
+def check_depth(value: Any, key: str = "", parents: tuple[int, ...] = ()) -> None:
+    """Raises InputError for a section or a list that contains itself, or is nested too deeply.
+
+    Args:
+      value: a config, or a part of one.
+      key: its place.
+      parents: identities of what it is in.
+    """
+    if isinstance(value, ConfigDict):
+        try:
+            items: Any = value.items(preserve_field_references=True)
+        except TypeError:  # it sorts its keys
+            raise InputError(f"config.{key}: a section's keys must be texts.") from None
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return
+    if id(value) in parents:
+        raise InputError(f"config.{key} contains itself. Write out what it should hold.")
+    if len(parents) >= DEEPEST:
+        raise InputError(f"config.{key} is nested more than {DEEPEST} deep.")
+    for name, item in items:
+        if isinstance(value, ConfigDict | Mapping) and not isinstance(name, str):
+            raise InputError(f"config.{key}: a section's keys must be texts, not {name!r}.")
+        check_depth(item, f"{key}.{name}" if key else str(name), (*parents, id(value)))
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

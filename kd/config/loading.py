@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from kd import trust
-from kd.config.check import check_values, checked, complete_teacher, over
+from kd.config.check import check_depth, check_values, checked, complete_teacher, over
 from kd.config.defaults import ACCEPTANCE, ConfigDict, default
 from kd.errors import InputError, unknown
 
@@ -49,9 +49,12 @@ def call_file(reference: str, function: str, kind: str) -> Any:
         return call(arg) if arg else call()
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a file may raise anything
         line = _line_in(error, file)
-        raise InputError(f"{reference}{line}: {type(error).__name__}: {error}") from error
+        text = str(error) if len(str(error)) < 500 else f"{str(error)[:500]} ..."
+        raise InputError(f"{reference}{line}: {type(error).__name__}: {text}") from error
 
 
 def _line_in(error: BaseException, file: Path) -> str:
@@ -72,6 +75,7 @@ def complete(config: ConfigDict) -> ConfigDict:
     Raises:
       InputError: unknown keys, values of another type than their default's, values out of range.
     """
+    check_depth(config)
     completed = default()
     for key, value in config.items():
         if key not in completed:
