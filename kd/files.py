@@ -36,6 +36,17 @@ def replacing(path: Any) -> Generator[Any]:
             raise
 
 
+def remove_parts(directory: Any) -> None:
+    """Removes what `replacing` left in a directory when its process was killed.
+
+    No other process may write there.
+    """
+    if directory.exists():
+        for path in directory.iterdir():
+            if path.name.startswith(".") and path.name.endswith(".part"):
+                path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def refusals(path: Any) -> Generator[None]:
     """Turns an error of the system while `path` is written into a RunError of one line.
