@@ -2,7 +2,9 @@
 gloo.
 """
 
+import signal
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -67,3 +69,38 @@ def test_two_processes_are_one_run(finished, small_config):
         )
         steps = [[row["step"] for row in read_rows(run)] for run in (ours, theirs)]
         assert steps[0] == steps[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
+def test_when_one_process_is_stopped_the_other_ends_within_seconds(small_config, victim, number):
+    """A kill is noticed; SIGTERM, whose handler jax replaces, makes both save. Process 0 is the one
+    that jax's own service runs in.
+    """
+    command = f"{sys.executable} -m kd run --config small.py:teacher --workdir two"
+    options = ["--config.epochs=4000", "--stopped_status", "75"]
+    both, run = two_processes.start(command.split(), options), Workdir("two")
+    while not (run.metrics.exists() and read_rows(run)):
+        assert all(process.poll() is None for process in both), two_processes.ends(both)
+        time.sleep(0.05)
+    both[victim].send_signal(number)
+    begin = time.monotonic()
+    statuses, told = two_processes.ends(both)
+    assert time.monotonic() - begin < 60, "jax's heartbeats noticed it"
+    assert "Traceback" not in told[1 - victim][1]
+    if number == signal.SIGTERM:
+        assert statuses == [75, 75], told
+        assert "stopped at step" in told[0][0] and "stopped at step" in told[1][0]
+    else:
+        assert statuses[1 - victim] == 75, told
+        assert f"process {victim} of this run is gone" in told[1 - victim][1]
+
+
+@pytest.mark.slow
+def test_a_refusal_in_both_processes_is_no_peer_that_is_gone(small_config):
+    command = f"{sys.executable} -m kd run --config small.py:teacher --workdir two"
+    options = ["--config.batch_size=31", "--stopped_status", "75"]
+    statuses, told = two_processes.run(command.split(), options)
+    assert statuses == [2, 2], told
+    assert all("batch_size" in error for _, error in told)

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 
 from kd.cli import main
+from kd.errors import InputError
 from kd.metrics import scores
 from kd.runs.record import read_rows
-from kd.runs.workdir import Workdir
+from kd.runs.workdir import InUse, Workdir
 
 
 def kd(*arguments):
@@ -379,6 +382,68 @@ def test_two_processes_do_not_train_in_one_directory(small_config, capsys):
         error = refused(capsys, "--config", f"{small_config}:teacher", "--no_wait")
     assert "in use by another process" in error
     assert kd("--config", f"{small_config}:teacher") == 0
+
+
+def test_a_directory_is_locked_before_its_setup_and_leaves_nothing_behind(
+    small_config, capsys, monkeypatch
+):
+    """Two of a kind would both read data and compile, and one of them in vain."""
+    from kd.train import run as train
+
+    def prepare(*_, **__):
+        with pytest.raises(InUse), run.lock():
+            pass
+        raise InputError("no such setup")
+
+    run = Workdir("new/run")
+    monkeypatch.setattr(train, "prepare", prepare)
+    error = refused(capsys, "--config", f"{small_config}:teacher", "--workdir", "new/run")
+    assert "no such setup" in error and not Path("new").exists()
+
+
+def test_a_run_that_another_process_trains_is_waited_for_with_one_line(
+    small_config, capsys, monkeypatch
+):
+    """The other one ends after five looks; its lock file and directory vanish with it."""
+    from kd.train import run as train
+
+    looks, run = [], Workdir("busy")
+    with ExitStack() as other, ExitStack() as ours:
+        other.enter_context(run.lock())
+        with pytest.raises(InUse):
+            train._lock(run, wait=False, stack=ours)
+
+        def look(seconds):
+            looks.append(seconds)
+            if len(looks) == 5:
+                other.close()
+
+        monkeypatch.setattr(train.time, "sleep", look)
+        train._lock(run, wait=True, stack=ours)
+        with pytest.raises(InUse), run.lock():
+            pass
+    words = "in use by another process: waiting"
+    assert len(looks) == 5 and capsys.readouterr().err.count(words) == 1
+
+
+@pytest.mark.campaign
+def test_eight_runs_that_share_a_missing_teacher_train_it_once(small_config):
+    """One trains it, the others wait with a line; all end well."""
+    command = [sys.executable, "-m", "kd", "run", "--config", "small.py"]
+    runs = [
+        subprocess.Popen(
+            [*command, "--workdir", f"student{i}", f"--config.seed={i}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(8)
+    ]
+    errors = [run.communicate(timeout=600)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0] * 8, errors
+    trained = [error for error in errors if "small-teacher: step" in error]
+    waited = [error for error in errors if "small-teacher is in use by another process" in error]
+    assert len(trained) == 1 and waited and not set(trained) & set(waited), errors
 
 
 @pytest.mark.usefixtures("unoptimized")
