@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kd.cli import main
+from kd.config import ConfigDict
 from kd.data import digits
 from kd.report import corruptions, sections
 from kd.report.calibration import brier, ece, reliability, temperature
@@ -26,6 +27,7 @@ from kd.report.run import read
 from kd.report.sections import accuracy, corrupted, mistakes
 from kd.report.significance import mcnemar, wilson
 from kd.report.similarity import centred_gram, cka
+from kd.runs import costs, summary
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
 LABEL = np.array([0, 1, 1, 1])
@@ -319,6 +321,30 @@ def test_a_cohort_that_teaches_costs_what_its_peers_do(by_hand):
         "cohort, peer 1": (120, 1.0),
         "ensemble of 2: cohort": (240, 1.0),
     }
+
+
+def test_a_cohort_that_is_the_student_costs_what_its_peers_do(by_hand):
+    """Not what its first peer does: its accuracy is the mean over all of them."""
+    cohort = by_hand("cohort", ["1000", "1111", "1100", "1111"], peers=PEERS)
+    content = describe(read(cohort))
+    mean = {"parameters": 20, "bytes": 80, "macs": 16}
+    assert content["costs"]["student"] == mean == costs.of_student(cohort.read("result.json"))
+    assert [content["costs"][f"student, peer {i}"] for i in (0, 1)] == PEERS
+    grid = sections.costs.show({**content, "networks": None})[0].grid
+    assert [row[:2] for row in grid[1:]] == [
+        ["student, mean of its peers", "20"],
+        ["student, peer 0", "10"],
+        ["student, peer 1", "30"],
+    ]
+
+
+def test_a_cohort_that_a_run_is_compared_with_has_a_row_for_each_peer(by_hand):
+    cohort = by_hand("cohort", ["1000", "1111", "1100", "1111"], peers=PEERS)
+    run = by_hand("own", ["1100", "1110"])
+    config = ConfigDict({"acceptance": {}, "teacher": {}})
+    printed = summary.table(config, summary.Runs(run, (), None, {"a cohort": cohort}))
+    lines = {line.split("  ")[0]: line for line in printed.splitlines()}
+    assert "120" in lines["a cohort, peer 1"] and "40" in lines["a cohort, peer 0"]
 
 
 def test_short_names_keep_what_tells_them_apart():

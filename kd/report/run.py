@@ -8,10 +8,9 @@ from kd import trust
 from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics.reference import per_student
+from kd.runs.costs import COSTS
 from kd.runs.workdir import Workdir
 from kd.teachers.reduction import reference_logits
-
-COSTS = ("parameters", "bytes", "macs")
 
 
 class Teacher(NamedTuple):

@@ -68,10 +68,10 @@ def table(config: ConfigDict, runs: Runs) -> str:
         others.append(Row(name, logits, [workdir.read("result.json")]))
     name = "distilled student" if runs.teachers else "student"
     student = Row(name, predictions["logits"], [result])
-    rows += [*others, *_peers(student)]
+    rows += [peer for row in (*others, student) for peer in _peers(row)]
     if "teacher_logits" in predictions:
         name = kind.find(config.teacher.name).row
-        rows.append(Row(name, predictions["teacher_logits"], [result]))
+        rows += _peers(Row(name, predictions["teacher_logits"], [result]))
     lines = [
         f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std "
         "over seeds",

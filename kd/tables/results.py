@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kd.errors import InputError
-from kd.runs import lineage
+from kd.runs import costs, lineage
 from kd.tables.evaluate import evaluate
 from kd.tables.metric import PerRun, StoredRun
 from kd.tables.metric_call import parse
@@ -47,7 +47,12 @@ def of_run(run: Run) -> Result | None:
                 "it again from its last checkpoint."
             ) from error
 
-    return Result(stored.result, values)
+    return Result({**stored.result, **_costs(stored)}, values)
+
+
+def _costs(stored: StoredRun) -> dict[str, int]:
+    """Costs of a cohort as its numbers are shown, means over its peers; none of other students."""
+    return costs.of_student(stored.result) if "peers" in stored.result else {}
 
 
 def _values(stored: StoredRun, cell: Cell) -> list[float]:

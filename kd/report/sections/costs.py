@@ -6,15 +6,20 @@ import time
 from typing import Any
 
 from kd.report.blocks import Block, Grid, Note, Table
-from kd.report.run import COSTS, Run
+from kd.report.run import Run
+from kd.runs.costs import COSTS, by_peer
 
 TITLE = "Size and cost"
 ORDER = 20
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """`costs` of the student and of each group of teachers; with networks also `latency_ms`."""
-    costs = {"student": {k: run.result[k] for k in COSTS}}
+    """`costs` of the student and of each group of teachers; with networks also `latency_ms`.
+
+    Of a cohort `student` is the mean over its peers, and each peer has an entry of its own. Latency
+    is that of the first.
+    """
+    costs = by_peer(run.result)
     for teacher in run.teachers:
         name = f"teacher in {teacher.workdir}" if len(run.teachers) > 1 else "teacher"
         costs[name] = teacher.costs[0]  # a group is of one architecture
@@ -52,10 +57,13 @@ def show(content: dict[str, Any]) -> list[Block]:
     measured = content["networks"]
     head = ["one network", "parameters", "bytes", "MACs"]
     grid: Grid = [[*head, "latency, ms"] if measured else head]
+    is_cohort = "student, peer 0" in content["costs"]
     for name, cost in content["costs"].items():
-        row = [name, *(f"{cost[k]:,}" for k in COSTS)]
+        title = f"{name}, mean of its peers" if is_cohort and name == "student" else name
+        row = [title, *(f"{cost[k]:,}" for k in COSTS)]
         if measured:  # teachers of several architectures are not run
-            milliseconds = measured["latency_ms"].get(name)
+            timed = {"student": "", "student, peer 0": "student"} if is_cohort else {}
+            milliseconds = measured["latency_ms"].get(timed.get(name, name))
             row.append("" if milliseconds is None else f"{milliseconds:.3f}")
         grid.append(row)
     note = "Bytes are those of the weights as trained, in float32."
