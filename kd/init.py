@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 from kd.errors import InputError
 from kd.models.adapted import adapt
 from kd.models.contract import name_of, warn_of_probabilities
-from kd.objective import check_loss, check_view
+from kd.objective import check_loss, check_objective, check_view
 from kd.types import (
     Augment,
     Batch,
@@ -107,6 +107,7 @@ def make_init(
         `kd.objective.check_view`.
     """
     student = adapt(student, "the student")
+    check_objective(objective)
 
     def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch, warm: PyTree = None) -> DistillState:
         warm = warm or {}

@@ -216,6 +216,16 @@ def _check_teacher(teacher: Any, k: int, expected: tuple[int, int]) -> None:
         )
 
 
+def check_objective(objective: Any) -> None:
+    """Raises InputError for what is no Flax module."""
+    if not isinstance(objective, nn.Module):
+        name = objective.__name__ if isinstance(objective, type) else repr(objective)
+        raise InputError(
+            f"the objective must be a Flax linen module, such as kd.objective.Weighted({{'ce': "
+            f"kd.objectives.CE()}}, {{'ce': 1.0}}), not {name}."
+        )
+
+
 def check_loss(returned: Any) -> tuple[Array, dict[str, Array]]:
     """What an objective returned, if it is (loss, {term: value}) of scalars. Raises InputError."""
     scalar = lambda value: jnp.ndim(value) == 0 and hasattr(value, "dtype")

@@ -24,7 +24,7 @@ from kd import labels
 from kd.devices import pmap
 from kd.errors import InputError
 from kd.models.adapted import adapt
-from kd.objective import check_loss, check_view
+from kd.objective import check_loss, check_objective, check_view
 from kd.types import (
     Augment,
     Batch,
@@ -77,6 +77,7 @@ def make_step(
         see `kd.objective.check_view`.
     """
     student = adapt(student, "the student")
+    check_objective(objective)
 
     def step(
         state: DistillState, frozen: PyTree, batch: Batch

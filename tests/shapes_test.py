@@ -312,6 +312,43 @@ def test_what_is_no_network_is_refused_in_a_sentence(student):
             make(student, *args)
 
 
+@pytest.mark.parametrize("objective", [CE, lambda view: 0.0, {"ce": (1.0, CE())}, None, "ce.CE"])
+def test_what_is_no_objective_is_refused_in_a_sentence(objective):
+    for make in (make_init, make_step):
+        with pytest.raises(InputError, match="the objective must be a Flax linen module"):
+            make(MLP(C, (3,)), objective, teachers.none(), optax.sgd(0.1))
+
+
+DATA = np.ones((8, 4), np.float32), np.arange(8) % 4
+
+
+def broken(image):
+    raise AttributeError("'Array' object has no attribute 'dim'")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (dict(student=MLP(12, (3,))), "data have 4 classes"),
+        (dict(student=Shaped((8, 2, 4))), "the student's logits have the shape"),
+        (dict(student=Cohort(SMALL, 5, 2)), "data have 4 classes"),
+        (dict(teacher=broken), "the teacher function fails .* no attribute 'dim'"),
+        (dict(teacher=lambda x: x[:, :1]), "expected logits"),
+        (dict(teacher=lambda x: np.asarray(x)[0]), "expected logits"),
+        (dict(teacher=(MLP, {})), "is the class MLP"),
+        (dict(teacher=Teacher(lambda *_: jnp.ones((1, 4)))), "the teacher's logits"),
+        (dict(objective={"ce": (1.0, CE)}), "expected a module"),
+        (dict(objective={"own": (1.0, Loss((8, 4)))}, teacher=None), "'own' returns an array"),
+        (dict(objective=KD(), teacher=DATA[0]), "expected \\(loss"),
+    ],
+)
+def test_plain_objects_of_other_shapes_are_refused(settings, says):
+    """By `kd.distill`, whose parts are otherwise those of a run."""
+    settings = dict(student=MLP(4, (3,)), teacher=None, batch_size=8, progress=False) | settings
+    with pytest.raises(InputError, match=says):
+        kd.distill(data=DATA, **settings)
+
+
 # ------------------------------------------------------------------ probabilities
 
 

@@ -1,7 +1,7 @@
 """Parts from a caller's objects: arrays, networks, functions and logits, for `kd.distill`."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -140,11 +140,12 @@ def _ensemble(networks: Networks, dataset: Dataset, config: ConfigDict, reduce: 
                 f"{value}. Give the Dataset the teacher's {key}, or data as a pair (images, "
                 "labels), which take it over."
             )
-    model = precision.network(networks.model, config.precision)
+    network = adapt(networks.model, "the teacher's network")
+    model = precision.network(network, config.precision)
     image = jnp.zeros((1, *networks.shape), jnp.float32)
-    forward = lambda v, x: networks.model.apply(v, x, train=False)
+    forward = lambda v, x: network.apply(v, x, train=False)
     how = fastest_method(forward, tree_index(networks.variables, 0), image)
-    stacks = (Stack(networks.model, networks.variables, how),)
+    stacks = (Stack(network, networks.variables, how),)
     weights = (1 / len(networks),) * len(networks)
     if len(networks) == 1:
         only = tree_index(networks.variables, 0)
@@ -176,7 +177,7 @@ def _function(function: Callable, dataset: Dataset, config: ConfigDict) -> RunTe
     shape = tuple(dataset.train.image.shape[1:])
     try:
         out = jax.eval_shape(function, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
-    except TypeError:  # it is no jax function: a tracer is no NumPy array or torch tensor
+    except Exception:  # it is no jax function: a tracer is no NumPy array or torch tensor
         return _stored(_evaluate(function, dataset), dataset, config, "probs", "function")
     out = out.logits if isinstance(out, Outputs) else out
     if getattr(out, "shape", None) != (2, dataset.num_classes):
@@ -199,8 +200,23 @@ def _evaluate(function: Callable, dataset: Dataset, batch_size: int = 1000) -> n
     image, batches = np.asarray(dataset.train.image), []
     for first in range(0, len(image), batch_size):
         batch = {"image": jnp.asarray(image[first : first + batch_size])}
-        seen = normalize(jax.random.key(0), batch)["image"]
-        batches.append(np.asarray(function(np.asarray(seen)), np.float32))
+        seen = np.asarray(normalize(jax.random.key(0), batch)["image"])
+        try:
+            batches.append(np.asarray(function(seen), np.float32))
+        except Exception as error:  # a caller's own function may raise anything
+            first_line = next(iter(str(error).strip().splitlines()), "")
+            raise InputError(
+                f"the teacher function fails on images as a NumPy array {list(seen.shape)} "
+                f"(float32), and jax cannot trace it: {type(error).__name__}: {first_line}. "
+                "Expected a function of such an array, or of a jax array, that returns logits "
+                f"[b, {dataset.num_classes}] as an array. Convert in it what another library "
+                "needs, such as torch.from_numpy(images) and logits.detach().numpy()."
+            ) from error
+    if any(logits.ndim != 2 for logits in batches):
+        raise InputError(
+            f"the teacher function returns {list(batches[0].shape)}; expected logits "
+            f"[b, {dataset.num_classes}]."
+        )
     return np.concatenate(batches)
 
 
@@ -256,7 +272,17 @@ def make_objective(objective: Any, teacher: RunTeacher, has_teacher: bool) -> An
                 f"objective[{term!r}] must be a pair (weight, module), such as (0.9, "
                 f"kd.objectives.KD(4.0)), not {value!r}."
             ) from None
-        terms[term] = PerTeacher(module, lifted[0]) if lifted else module
+        if isinstance(module, type) or not callable(module):
+            raise InputError(
+                f"objective[{term!r}]: expected a module, such as kd.objectives.KD(4.0), not "
+                f"{module!r}."
+            )
+        if lifted and not isinstance(module, nn.Module):
+            raise InputError(
+                f"objective[{term!r}] is a {type(module).__name__}, and only a Flax module can be "
+                "lifted to several teachers: write a flax.linen.Module, or leave reduce out."
+            )
+        terms[term] = PerTeacher(cast(nn.Module, module), lifted[0]) if lifted else module
     if not terms:
         raise InputError("objective is empty: the student has nothing to learn.")
     return Weighted(terms, weights)
