@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 
 from configs import imagenet as imagenet_config
 from kd import config as configs
-from kd import data
+from kd import data, signals
 from kd.cli.main import main
 from kd.data import crop
 from kd.devices import mesh as sharding
@@ -24,6 +25,7 @@ from kd.errors import InputError
 from kd.predict import make_logits
 from kd.runs.record import Record, read_rows
 from kd.runs.workdir import Workdir
+from kd.train import streaming
 from kd.train.placement import check_streamed
 from kd.train.plan import Plan
 from kd.train.result import VARYING
@@ -214,6 +216,25 @@ def same(a, b):
     assert results[0] == results[1]
 
 
+def test_workers_that_end_by_a_signal_are_a_stop_and_no_failure():
+    """Ctrl-C reaches all processes of a terminal; the workers ignore it."""
+
+    class Ended:
+        def __next__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("a worker process was terminated")
+
+    with signals.Listener(), pytest.raises(signals.Stopped, match="last checkpoint is kept"):
+        next(streaming._OneLineErrors(Ended()))
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
+    try:
+        streaming._ignore_signals(0, 2)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGHUP, before[1])
+
+
 @pytest.mark.slow
 def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, monkeypatch, capsys):
     """Teacher and student by the command, on mocked ImageNet; SIGTERM in the middle of an epoch of
@@ -247,6 +268,7 @@ def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, monkeypatch, capsys):
 
 
 PROCESS = f"""
+import signal
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})

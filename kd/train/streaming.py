@@ -6,6 +6,7 @@ several processes run one program, each decodes only the part of a batch that it
 """
 
 import dataclasses
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, Sharding
 from jaxtyping import Array, Int, UInt8
 
+from kd import signals
 from kd.data.pictures import Pictures
 from kd.devices.mesh import to_devices
 from kd.errors import RunError
@@ -205,8 +207,14 @@ def _pipeline(batches: TrainingBatches | EvaluationBatches, start: int) -> Any:
         processes = grain.MultiprocessingOptions(
             num_workers=min(workers, len(remaining)), per_worker_buffer_size=2
         )
-        pipeline = pipeline.mp_prefetch(processes)
+        pipeline = pipeline.mp_prefetch(processes, _ignore_signals)
     return _OneLineErrors(iter(pipeline))
+
+
+def _ignore_signals(index: int, count: int) -> None:
+    """In a worker: Ctrl-C reaches all processes of a terminal, and only the main one decides."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _OneLineErrors:
@@ -224,6 +232,8 @@ class _OneLineErrors:
         except StopIteration:
             raise
         except Exception as error:
+            if signals.requested():  # workers that got the signal, too
+                signals.stop("stopped; the last checkpoint is kept")
             lines = [line for line in str(error).splitlines() if "decoded" in line]
             reason = lines[-1] if lines else f"{type(error).__name__}: {error}"
             raise RunError(f"the input pipeline failed: {reason.strip()}") from error
