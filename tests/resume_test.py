@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import SMALL_CONFIG
 
+import kd
 from kd.cli.main import main
 from kd.runs.networks import load_networks
 from kd.runs.record import Record, read_rows
@@ -60,6 +61,26 @@ def test_sigterm_saves_and_the_same_command_resumes(finished, small_config, caps
     assert main(command) == 0
     assert_same(cut, Workdir("runs/small"))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_python_saves_and_raises(finished, small_config, monkeypatch):
+    """As in a notebook; the same call then resumes."""
+    row = Record.row
+
+    def row_and_signal(self, kind, step, *rest):
+        row(self, kind, step, *rest)
+        if step == 6 and kind == "train":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "row", row_and_signal)
+        with pytest.raises(KeyboardInterrupt, match="stopped at step .* saved"):
+            kd.run("small.py", workdir="cut")
+    assert not Workdir("cut").finished
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    kd.run("small.py", workdir="cut")
+    assert_same(Workdir("cut"), Workdir("runs/small"))
 
 
 def test_sigterm_outside_of_training_stops_the_run(finished, small_config, capsys, monkeypatch):

@@ -87,7 +87,7 @@ if Path("stops").exists():
 where.mkdir(parents=True, exist_ok=True)
 if Path("hang").exists():
     def stop(*_):
-        time.sleep(0.3)
+        time.sleep(2.5)  # longer than a command without runs may take to stop
         note("stopped")
         sys.exit(0)
     signal.signal(signal.SIGTERM, stop)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kd import signals
 from kd.errors import InputError
 from kd.runs.workdir import IN_USE, InUse
 from kd.tables.plan import Run
@@ -45,7 +46,8 @@ class Stop:
         for number in before:
             signal.signal(number, self._handle)
         try:
-            yield
+            with signals.handled_elsewhere():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
