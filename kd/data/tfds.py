@@ -75,7 +75,8 @@ def load_known(
             dataset, where, f"its classes are {', '.join(label.names[:10])}, not those of {dataset}"
         )
     loaded = load(dataset, data_dir, mean=mean, std=std, class_names=class_names)
-    if np.array_equal(*(np.asarray(split.image) for split in (loaded.train, loaded.test))):
+    train, test = np.asarray(loaded.train.image), np.asarray(loaded.test.image)
+    if np.array_equal(train, test):
         raise damaged(dataset, where, "test holds the images of train")
     return loaded
 
