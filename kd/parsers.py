@@ -24,6 +24,8 @@ DEEPEST = 60
 DIGESTS = "digests"
 """Key of a JSON file under which `with_digests` stores the digests of its values."""
 
+_LOCAL_LENGTHS = 26  # bytes before the lengths of name and extra field (APPNOTE.TXT 4.3.7)
+_DESCRIPTORS = (12, 16, 20, 24)  # bytes after an entry that was written as a stream (4.3.9)
 _DIRECTORY_END = struct.Struct("<4sHHHHIIH")
 
 
@@ -137,6 +139,22 @@ def _check_entries(file: Any, archive: zipfile.ZipFile, entries: list[zipfile.Zi
         raise ValueError("the list of its arrays is damaged")
     if any(entry.comment for entry in entries):
         raise ValueError("the list of its arrays is damaged")
+    # An entry that the list leaves out lies between others, or between the last and the list.
+    end, previous = 0, None
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        _check_gap(entry.header_offset - end, previous, end)
+        file.seek(entry.header_offset + _LOCAL_LENGTHS)
+        name, extra = struct.unpack("<HH", file.read(4))
+        end = entry.header_offset + _LOCAL_LENGTHS + 4 + name + extra + entry.compress_size
+        previous = entry
+    _check_gap(archive.start_dir - end, previous, end)  # pyrefly: ignore  # no stub knows it
+
+
+def _check_gap(gap: int, previous: zipfile.ZipInfo | None, at: int) -> None:
+    """Raises ValueError for bytes after an entry that are not the sizes which a stream writes."""
+    is_streamed = previous is not None and bool(previous.flag_bits & 8)
+    if gap and not (is_streamed and gap in _DESCRIPTORS):
+        raise ValueError(f"the list of its arrays leaves out what begins at byte {at:,}")
 
 
 def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:

@@ -148,6 +148,12 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(RANDOM.randint(0, 256, (20, 20, 3)).astype(np.uint8)).save(file, "jpeg")
+    return file.getvalue()
+
+
 def huge(width: int, height: int) -> bytes:
     """A PNG that says that it is so large."""
     chunk = lambda kind, content: (
@@ -173,6 +179,7 @@ SPOILED = {
     "link to itself": lambda path: path.symlink_to(path.name),
     "empty": lambda path: path.touch(),
     "text": lambda path: path.write_text("hello"),
+    "half a JPEG": lambda path: path.write_bytes(jpeg()[:400]),
     "postscript": lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
     "900 megapixels": lambda path: path.write_bytes(huge(30_000, 30_000)),
     "largest": lambda path: path.write_bytes(huge(2**31 - 1, 2**31 - 1)),

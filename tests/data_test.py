@@ -208,6 +208,7 @@ DAMAGED = {
     "truncated": (_truncated, "cut short"),
     "flipped": (_flipped, "damaged, at array x_train"),
     "text": (lambda path: path.write_text("hello"), "not a .npz"),
+    "one array": (lambda path: path.write_bytes(b"\x93NUMPY\1\0"), "a single array"),
     "pickled": (_pickled, "x_train holds pickled Python objects"),
     "other zip": (_other_zip, "x_train is not an array"),
     "directory": (lambda path: path.mkdir(), "is a directory"),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -60,6 +61,45 @@ def test_no_flipped_bit_changes_hides_or_renames_an_array(save):
             assert "\n" not in str(error)
             refused += 1
     assert refused > 4 * len(content)
+
+
+def without(content: bytes, name: bytes) -> bytes:
+    """The archive with a list that leaves an entry out, counts, sizes and all."""
+    end = content.rindex(b"PK\5\6")
+    mark, a, b, n, m, size, start, comment = struct.unpack("<4sHHHHIIH", content[end:])
+    places = [i for i in range(start, end) if content.startswith(b"PK\1\2", i)] + [end]
+    at = next(i for i in places if name in content[i : places[places.index(i) + 1]])
+    length = places[places.index(at) + 1] - at
+    tail = struct.pack("<4sHHHHIIH", mark, a, b, n - 1, m - 1, size - length, start, comment)
+    return content[:at] + content[at + length : end] + tail
+
+
+@pytest.mark.parametrize("name", list(ARRAYS))
+def test_an_array_that_a_whole_list_leaves_out_is_missed(name):
+    content = saved(**ARRAYS)
+    shorter = without(content, f"{name}.npy".encode())
+    with np.load(io.BytesIO(shorter)) as arrays:  # NumPy misses nothing
+        assert sorted(arrays.files) == sorted(set(ARRAYS) - {name})
+    with pytest.raises(ValueError, match="leaves out what begins at byte"):
+        parse_npz(io.BytesIO(shorter))
+
+
+def test_an_archive_that_was_written_as_a_stream_is_whole():
+    """Its sizes lie behind each entry."""
+
+    class Stream(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def tell(self) -> int:
+            raise io.UnsupportedOperation
+
+        def seek(self, *_) -> int:
+            raise io.UnsupportedOperation
+
+    stream = Stream()
+    np.savez(stream, **ARRAYS)
+    assert equal(parse_npz(io.BytesIO(stream.getvalue())), ARRAYS)
 
 
 def test_cut_files_and_two_arrays_of_one_name_are_refused():

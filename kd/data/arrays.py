@@ -118,15 +118,20 @@ def read_npz(file: Path) -> dict[str, np.ndarray]:
     try:
         with file.open("rb") as content:
             if not zipfile.is_zipfile(content):
-                raise InputError(
-                    f"{file} is not a .npz file, or was cut short. Write it again by numpy.savez."
-                )
+                content.seek(0)
+                what = "not a .npz file, or was cut short. Write it again by numpy.savez"
+                if content.read(6) == b"\x93NUMPY":
+                    what = "a single array (.npy). Save all of them in one file by numpy.savez"
+                raise InputError(f"{file} is {what}.")
+            size = sum(entry.file_size for entry in zipfile.ZipFile(content).infolist())
+            check_memory(f"the arrays in {file}", size, "Store less, or pixels as uint8.")
             return parse_npz(content)
     except InputError:
         raise
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged archive may raise anything
         damage = ":" if "pickled" in str(error) else " is damaged,"
-        raise InputError(f"{file}{damage} {error}.") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{file}{damage} {reason}.") from error
 
 
 def dataset_of(
