@@ -14,6 +14,7 @@ from kd.data.paths import existing
 from kd.errors import InputError
 from kd.parsers import parse_npz
 from kd.ranges import Deviations, Means, Range
+from kd.values import check_memory
 
 Classes = Annotated[int, Range(2, labels.MOST_CLASSES)]
 
