@@ -51,7 +51,7 @@ class Run:
     def __repr__(self) -> str:
         accuracy = 100 * np.asarray(self.result["final"]["accuracy"])
         examples = self.result["examples"]
-        return f"Run({str(self.path)!r}: {accuracy.mean():.2f} % of {examples:,} images)"
+        return f"Run({str(self.path)!r}: {accuracy.mean():z.2f} % of {examples:,} images)"
 
     @cached_property
     def config(self) -> ConfigDict:

@@ -67,5 +67,10 @@ def check_memory(what: str, nbytes: int, fix: str) -> None:
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if nbytes > memory:
-        size = lambda n: f"{n / 2**30:,.1f} GiB"
+        size = lambda n: f"{n / 2**30:z,.1f} GiB"
         raise InputError(f"{what} need {size(nbytes)}, and this machine has {size(memory)}. {fix}")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 seed", "5 seeds", "1,437 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

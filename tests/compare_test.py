@@ -2,6 +2,8 @@
 nobody trained.
 """
 
+import re
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,19 @@ def test_students_are_judged_against_what_they_learned_from(by_hand, reduce, agr
     lines = table(own, [teacher], teacher=section)
     assert agreement in line(lines, "distilled student")
     assert "100.00" in line(lines, "ensemble of 3")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_table_of_equal_networks_has_no_negative_zero(by_hand, seeds):
+    """One seed is a seed without a deviation; KL and intervals of nothing are 0, not -0."""
+    rows = np.eye(2, dtype=np.float32)[np.zeros((seeds, 8), int)] * 3.0 + 1e-3
+    teacher = by_hand("teacher", rows[:1])
+    taught = {"run": "teacher", "members": [0]}
+    student = by_hand("student", rows, teacher=taught)
+    config = complete(ConfigDict({"teacher": {"run": "teacher"}, "acceptance": {"max_drop": 0.0}}))
+    text = summary.table(config, summary.Runs(student, (teacher,), None, {"equal": student}))
+    first = text.splitlines()[0]
+    wanted = {1: "8 test images, 1 seed", 2: "8 test images, 2 seeds, mean ± std over seeds"}
+    assert first == wanted[seeds]
+    assert not re.search(r"-0\.0*\b(?![1-9])", text), text
+    assert "[+0.00, +0.00]" in text

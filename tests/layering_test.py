@@ -133,3 +133,20 @@ def test_functions_are_short():
             if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 80:
                 long.add(node.name)
     assert long == {"make_step"}
+
+
+def test_printed_numbers_have_no_negative_zero():
+    """Each number with decimals is formatted with `z`, but in generated code and messages of
+    settings, where the user's own spelling matters.
+    """
+    exempt = {"c_source.py", "fake_quant.py", "limits.py"}
+    missing = []
+    for file in FILES:
+        if file.name in exempt:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
+                spec = ast.unparse(node.format_spec)[2:-1]
+                if spec[-1] in "fge%" and "z" not in spec:
+                    missing.append(f"{file.relative_to(ROOT)}:{node.lineno}: {spec}")
+    assert not missing, "\n".join(missing)

@@ -38,7 +38,7 @@ def act(options: argparse.Namespace) -> int:
         return 0
     accuracy = 100 * result["final"]["accuracy"][0]
     print(
-        f"{options.model}: {result['parameters']:,} parameters, {accuracy:.2f} % of "
+        f"{options.model}: {result['parameters']:,} parameters, {accuracy:z.2f} % of "
         f"{result['examples']:,} {result['split']} images of {options.data}, sha256 "
         f"{result['imported']['sha256']}\n{options.out}"
     )

@@ -161,6 +161,6 @@ def _picture_or_reason(path: str, sides: tuple[int, int], channels: int) -> np.n
             fitted = ImageOps.fit(plain, (width, height), Image.Resampling.BICUBIC)
             return np.asarray(fitted, np.uint8).reshape(height, width, channels)
     except Image.DecompressionBombError:
-        return f" has more than {MOST_PIXELS / 1e6:.0f} megapixels: make it smaller"
+        return f" has more than {MOST_PIXELS / 1e6:z.0f} megapixels: make it smaller"
     except Exception as error:  # Pillow's decoders raise anything on damaged files
         return f" cannot be read: {' '.join(str(error).split()) or type(error).__name__}"

@@ -125,13 +125,13 @@ def far_from_normal(dataset: Dataset) -> str:
     if not far.any():
         return ""
     k, n = int(far.argmax()), len(far)
-    numbers = lambda values: f"({', '.join(f'{v:.4g}' for v in values)}{',' * (n == 1)})"
+    numbers = lambda values: f"({', '.join(f'{v:z.4g}' for v in values)}{',' * (n == 1)})"
     remedy = f"mean = {numbers(center)} and std = {numbers(np.where(deviation > 0, deviation, 1))}"
     if n > 16:
         remedy = f"mean and std, {n} numbers each, those of the training data"
     return (
         f"the floats are far from zero mean and unit deviation in {far.sum():,} of {n:,} channels: "
-        f"in channel {k} the mean is {mean[k]:.4g} and the deviation {std[k]:.4g}. Networks learn "
-        f"badly from such values. Set {remedy} (config.data, where its data set takes them), or "
-        "standardize them before saving."
+        f"in channel {k} the mean is {mean[k]:z.4g} and the deviation {std[k]:z.4g}. Networks "
+        f"learn badly from such values. Set {remedy} (config.data, where its data set takes them), "
+        "or standardize them before saving."
     )

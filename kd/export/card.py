@@ -5,6 +5,7 @@ from typing import Any
 
 from kd.export import formats
 from kd.teachers import kind
+from kd.values import counted
 
 
 def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -54,7 +55,7 @@ def _network(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
 def _tensor(tensor: Mapping[str, Any]) -> str:
     text = f"{' x '.join(map(str, tensor['shape']))} {tensor['dtype']}"
     if tensor.get("scale"):
-        text += f", scale {tensor['scale']:.9g}, zero point {tensor['zero_point']}"
+        text += f", scale {tensor['scale']:z.9g}, zero point {tensor['zero_point']}"
     return text
 
 
@@ -81,7 +82,7 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         *lines,
         *_teachers(report["teacher"], config["teacher"].get("name")),
         f"objective: {' + '.join(terms)}",
-        f"{report['epochs']} epochs, batches of {config['batch_size']}, augmentation: "
+        f"{counted(report['epochs'], 'epoch')}, batches of {config['batch_size']}, augmentation: "
         f"{config['augment'] or 'none'}",
     ]
 
@@ -95,7 +96,7 @@ def _teachers(teacher: Mapping[str, Any] | None, name: str | None) -> list[str]:
     for group in teacher["groups"]:
         line = f"teacher: {group['run']}, members {group['members']}"
         if group["accuracy"] is not None:
-            line += f", mean accuracy {100 * group['accuracy']:.2f} %"
+            line += f", mean accuracy {100 * group['accuracy']:z.2f} %"
         lines.append(line)
     return lines
 
@@ -132,11 +133,11 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
 def _accuracy(name: str, compared: Mapping[str, Any]) -> str:
     images = "reference kernels" if name == "reference" else f"{name} images"
     return (
-        f"{images}: accuracy {100 * compared['accuracy']:.2f} % (the network itself "
-        f"{100 * compared['float_accuracy']:.2f} %) on {compared['images']:,} images, the same "
-        f"class on {100 * compared['agreement']:.2f} %, logits off by "
-        f"{compared['error_mean']:.3g} on average and {compared['error_max']:.3g} at most, of up "
-        f"to {compared['largest_logit']:.3g}"
+        f"{images}: accuracy {100 * compared['accuracy']:z.2f} % (the network itself "
+        f"{100 * compared['float_accuracy']:z.2f} %) on {compared['images']:,} images, the same "
+        f"class on {100 * compared['agreement']:z.2f} %, logits off by "
+        f"{compared['error_mean']:z.3g} on average and {compared['error_max']:z.3g} at most, of up "
+        f"to {compared['largest_logit']:z.3g}"
     )
 
 
@@ -147,7 +148,7 @@ def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
         sign = "≥" if g["at_least"] else "≤"
         state = "passed" if g["passed"] else "**WAIVED**" if g["waived"] else "failed"
         lines.append(
-            f"| {g['name']} | {g['value']:.6g} | {sign} {g['limit']:g} | {state} | "
+            f"| {g['name']} | {g['value']:z.6g} | {sign} {g['limit']:zg} | {state} | "
             f"{limits[g['name']].what} |"
         )
     return "\n".join(lines)

@@ -106,7 +106,7 @@ def act(options: Options) -> str:
         size += f", TFLM arena {report['checks']['tflm']['arena_bytes']:,} bytes"
     checked = report["checks"][report["split"]]
     lines.append(
-        f"{size}; accuracy {100 * checked['accuracy']:.2f} % on {checked['images']:,} "
-        f"{report['split']} images, the network itself {100 * checked['float_accuracy']:.2f} %"
+        f"{size}; accuracy {100 * checked['accuracy']:z.2f} % on {checked['images']:,} "
+        f"{report['split']} images, the network itself {100 * checked['float_accuracy']:z.2f} %"
     )
     return "\n".join([*lines, str(options.directory)])

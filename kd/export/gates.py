@@ -60,7 +60,7 @@ class Verdict(NamedTuple):
     def __str__(self) -> str:
         sign = ">=" if self.at_least else "<="
         state = "passed" if self.passed else "WAIVED" if self.waived else "FAILED"
-        return f"{self.name} {self.value:.6g}, asked for {sign} {self.limit:g}: {state}"
+        return f"{self.name} {self.value:z.6g}, asked for {sign} {self.limit:zg}: {state}"
 
 
 def settings(
@@ -85,7 +85,7 @@ def settings(
             raise InputError(f"--gate {text}: expected name=number, as agreement=0.98.")
         if not limits[name].range.contains(number):
             words = limits[name].range.words(value=number)
-            raise InputError(f"--gate {text}: expected {words}, got {number:g}.")
+            raise InputError(f"--gate {text}: expected {words}, got {number:zg}.")
         limits[name] = limits[name]._replace(value=number)
     for name in waived:
         if name not in limits:

@@ -116,7 +116,7 @@ def measure(run: str, budget: Budget) -> Candidate:
     if budget.arena is not None and arena > budget.arena:
         reasons.append(f"{arena - budget.arena:,} bytes too many of arena")
     if accuracy < budget.min_accuracy:
-        reasons.append(f"accuracy {100 * (budget.min_accuracy - accuracy):.2f} points too low")
+        reasons.append(f"accuracy {100 * (budget.min_accuracy - accuracy):z.2f} points too low")
     figures = {gate["name"]: gate["value"] for gate in report["gates"]}
     by_default = gates.judge(figures, formats.limits(), ())
     validation = checks.get("validation", {}).get("accuracy")
@@ -156,8 +156,8 @@ def _line(c: Candidate) -> str:
     if not c.flash:
         return f"  {c.run}: OUT, {c.why}"
     figures = (
-        f"seed {c.seed}, {c.flash:,} bytes, arena {c.arena:,}, accuracy {100 * c.accuracy:.2f} %"
-        + (f", validation {100 * c.validation:.2f} %" if c.validation is not None else "")
+        f"seed {c.seed}, {c.flash:,} bytes, arena {c.arena:,}, accuracy {100 * c.accuracy:z.2f} %"
+        + (f", validation {100 * c.validation:z.2f} %" if c.validation is not None else "")
         + (f", BEYOND the usual {', '.join(c.beyond)}" if c.beyond else "")
     )
     state = f"OUT, {c.why}" if c.why else "fits"

@@ -123,6 +123,6 @@ def _check_pixels(source: Source, content: bytes) -> None:
     value = low + pixel * ((high - low) / 255)
     if np.abs(value / tensor.scale + tensor.zero - (pixel - 128)).max() > 0.51:
         raise RunError(
-            f"the input's scale {tensor.scale:g} and zero point {tensor.zero} do not map each "
+            f"the input's scale {tensor.scale:zg} and zero point {tensor.zero} do not map each "
             "pixel p to p - 128."
         )

@@ -49,7 +49,7 @@ class _Convs(nn.Module):
 def _encoder(width: int, rate: float) -> _Convs:
     if int(rate * width) < 1:
         raise InputError(
-            f"rate = {rate:g} of the teacher's {width} channels leaves none. Take 1 / {width} or "
+            f"rate = {rate:zg} of the teacher's {width} channels leaves none. Take 1 / {width} or "
             "more."
         )
     return _Convs((width, int(rate * width), int(rate * width)), parent=None)

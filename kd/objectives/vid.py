@@ -54,8 +54,8 @@ class VID(nn.Module):
     def __call__(self, view: View) -> Float[Array, " b"]:
         if self.variance <= self.eps:
             raise InputError(
-                f"vid.VID: variance = {self.variance:g} must be above the least variance, eps = "
-                f"{self.eps:g}."
+                f"vid.VID: variance = {self.variance:zg} must be above the least variance, eps = "
+                f"{self.eps:zg}."
             )
         losses = []
         start = nn.initializers.constant(math.log(math.expm1(self.variance - self.eps)))

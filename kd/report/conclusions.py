@@ -36,7 +36,7 @@ def conclude_many(content: dict[str, Any]) -> list[str]:
     for run in runs:
         value, low, high = (100 * v for v in run["interval_95"])
         lines.append(
-            f"{short(run['run'])}: {value:.2f} % right, 95 % interval [{low:.2f}, {high:.2f}]."
+            f"{short(run['run'])}: {value:z.2f} % right, 95 % interval [{low:z.2f}, {high:z.2f}]."
         )
     first = short(runs[0]["run"])
     lines += [f"{short(pair['run'])} over {first}: {_gain(pair)}" for pair in content["pairs"]]
@@ -65,8 +65,8 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
     kept = {k: at_most(loss[k], drop) for k in ("value", "low", "high")}
     agrees = at_least(teacher["agreement"], floor)
     text = (
-        f"Acceptance {{}}: loss {100 * loss['value']:.2f} of at most {100 * drop:.2f} points, "
-        f"agreement {100 * teacher['agreement']:.2f} % of at least {100 * floor:.2f} %."
+        f"Acceptance {{}}: loss {100 * loss['value']:z.2f} of at most {100 * drop:z.2f} points, "
+        f"agreement {100 * teacher['agreement']:z.2f} % of at least {100 * floor:z.2f} %."
     )
     if not (kept["value"] and agrees):
         doubt = f" {UNCERTAIN}." if kept["low"] and agrees else ""
@@ -75,7 +75,7 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
         return {"state": "met", "text": text.format("MET")}
     doubt = (
         f" {UNCERTAIN}: on {content['examples']:,} images it may as well be "
-        f"{100 * loss['high']:.2f} points. More test images would decide."
+        f"{100 * loss['high']:z.2f} points. More test images would decide."
     )
     return {"state": "undecided", "text": text.format("MET") + doubt}
 
@@ -86,8 +86,8 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
     if teacher is None:
         value, low, high = (100 * v for v in content["interval_95"])
         yield (
-            f"It is right on {value:.2f} % of {content['examples']:,} images, 95 % interval "
-            f"[{low:.2f}, {high:.2f}]."
+            f"It is right on {value:z.2f} % of {content['examples']:,} images, 95 % interval "
+            f"[{low:z.2f}, {high:z.2f}]."
         )
     else:
         yield _loss(content, teacher)
@@ -95,7 +95,7 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
         whom = f"the {size} networks of its teacher" if size > 1 else "its teacher"
         yield compare_costs(content["costs"]["student"], teacher["costs"], whom)
         agreement = 100 * teacher["agreement"]
-        yield f"It predicts its teacher's class on {agreement:.2f} % of the images."
+        yield f"It predicts its teacher's class on {agreement:z.2f} % of the images."
         yield _worse_classes(content["classes"])
     for name, gain in content["gains"].items():
         if gain is None:
@@ -111,8 +111,8 @@ def _loss(content: dict[str, Any], teacher: dict[str, Any]) -> str:
     )
     whom = "its own teacher, seed by seed" if teacher["paired"] else "the teacher"
     return (
-        f"Loss against {whom}: {value:+.2f} points ({100 * teacher['accuracy']:.2f} % to "
-        f"{100 * content['accuracy']:.2f} %), 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
+        f"Loss against {whom}: {value:+z.2f} points ({100 * teacher['accuracy']:z.2f} % to "
+        f"{100 * content['accuracy']:z.2f} %), 95 % interval [{low:+z.2f}, {high:+z.2f}]: {shown}."
     )
 
 
@@ -137,7 +137,7 @@ def _shown(low: float, high: float, above: str, below: str, neither: str) -> str
 def _gain(gain: dict[str, Any]) -> str:
     value, low, high = (100 * gain[k] for k in ("value", "low", "high"))
     shown = _shown(low, high, "a gain is shown", "a loss is shown", "no gain is shown")
-    return f"{value:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}]: {shown}."
+    return f"{value:+z.2f} points, 95 % interval [{low:+z.2f}, {high:+z.2f}]: {shown}."
 
 
 def compare_costs(student: dict[str, int], teacher: dict[str, int], whom: str) -> str:
@@ -165,4 +165,4 @@ def _ratio(student: int, teacher: int, unit: str) -> tuple[str, str]:
 
 def _times(large: float, small: float) -> str:
     ratio = large / small
-    return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.1f} times"
+    return f"{ratio:z,.0f} times" if ratio >= 10 else f"{ratio:z.1f} times"

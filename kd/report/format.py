@@ -13,12 +13,12 @@ def short(name: str) -> str:
 
 def percent(value: float) -> str:
     """Per cent with two decimals, without the sign."""
-    return f"{100 * value:.2f}"
+    return f"{100 * value:z.2f}"
 
 
 def points(value: float) -> str:
     """Per cent with + or -; a negative zero of rounding becomes +0.00."""
-    return f"{round(100 * value, 2) + 0.0:+.2f}"
+    return f"{100 * value:+z.2f}"
 
 
 def span(low: float, high: float, sign: bool = False) -> str:
@@ -46,7 +46,7 @@ def p_value(value: float | None) -> str:
     """Three decimals, or the power of ten of a small value; nothing for None."""
     if value is None:
         return ""
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+    return f"{value:z.3f}" if value >= 0.001 else f"{value:z.0e}"
 
 
 def cells(text: str) -> list[str]:

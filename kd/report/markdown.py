@@ -34,7 +34,7 @@ def _block(block: Block) -> str:
     if isinstance(block, Table):
         return _table(block.grid)
     if isinstance(block, Heat):
-        number = lambda v: "" if v is None else f"{v:.2f}"
+        number = lambda v: "" if v is None else f"{v:z.2f}"
         rows = [
             [name, *map(number, values)]
             for name, values in zip(block.rows, block.values, strict=True)

@@ -127,7 +127,7 @@ def _cell(value: float | None) -> str:
     mixed = [round(255 + (to - 255) * depth) for to in (16, 82, 148)]
     letters = "#fff" if depth > 0.5 else "#1c1f23"
     style = f"background:rgb({mixed[0]},{mixed[1]},{mixed[2]});color:{letters}"
-    return f"<td style='{style}'>{value:.2f}</td>"
+    return f"<td style='{style}'>{value:z.2f}</td>"
 
 
 def _pictures(block: Pictures) -> str:

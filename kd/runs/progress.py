@@ -31,7 +31,7 @@ class Progress:
 
     def update(self, step: int, **values: float) -> None:
         """Shows `step` and the newest values; values that are left out stay."""
-        self._shown |= {k: f"{v:.4g}" for k, v in values.items() if math.isfinite(v)}
+        self._shown |= {k: f"{v:z.4g}" for k, v in values.items() if math.isfinite(v)}
         if self._bar is not None:
             self._bar.set_postfix(self._shown, refresh=False)
             self._bar.update(step - self._step)
@@ -45,7 +45,7 @@ class Progress:
         eta = (now - self._start) / max(done, 1) * (self._total - self._step)
         values = " ".join(f"{k} {v}" for k, v in self._shown.items())
         print(
-            f"{self._name}: step {self._step}/{self._total} {values} eta {eta:.0f} s",
+            f"{self._name}: step {self._step}/{self._total} {values} eta {eta:z.0f} s",
             file=self._stream,
             flush=True,
         )

@@ -16,6 +16,7 @@ from kd.metrics.reference import accuracy_loss, per_student
 from kd.runs.text_table import mean_std, text_table
 from kd.runs.workdir import Workdir
 from kd.teachers import kind, reduction
+from kd.values import counted
 
 NO_VERDICT = (
     "Acceptance: no verdict, for this run has no trained teacher to measure loss and agreement "
@@ -68,13 +69,14 @@ def table(config: ConfigDict, runs: Runs) -> str:
         others.append(Row(name, logits, [workdir.read("result.json")]))
     name = "distilled student" if runs.teachers else "student"
     student = Row(name, predictions["logits"], [result])
+    seeds = len(result["seeds"])
     rows += [peer for row in (*others, student) for peer in _peers(row)]
     if "teacher_logits" in predictions:
         name = kind.find(config.teacher.name).row
         rows += _peers(Row(name, predictions["teacher_logits"], [result]))
     lines = [
-        f"{result['examples']} {result['split']} images, {len(result['seeds'])} seeds, mean ± std "
-        "over seeds",
+        f"{result['examples']} {result['split']} images, "
+        f"{counted(seeds, 'seed')}{', mean ± std over seeds' if seeds > 1 else ''}",
         *_teacher_line(config, result["teacher"]),
         *_init_line(result),
         "",
@@ -111,7 +113,7 @@ def _teacher_line(config: ConfigDict, teacher: dict[str, Any] | None) -> list[st
     words = reduction.find(section.reduce).words
     weights = recorded_weights(teacher)
     if len(set(weights)) > 1:
-        words += f", weighed {' : '.join(f'{weight:.3g}' for weight in weights)}"
+        words += f", weighed {' : '.join(f'{weight:z.3g}' for weight in weights)}"
     return [f"every student learned from {words}: members {', and '.join(names)}"]
 
 
@@ -207,7 +209,8 @@ def _verdict(
 
 
 def _points(i: Interval) -> str:
-    return f"{100 * i.value:+.2f} points, 95 % interval [{100 * i.low:+.2f}, {100 * i.high:+.2f}]"
+    value, low, high = (f"{100 * number:+z.2f}" for number in (i.value, i.low, i.high))
+    return f"{value} points, 95 % interval [{low}, {high}]"
 
 
 def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> str:
@@ -217,6 +220,7 @@ def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> str:
     doubt = "" if certain else f" {UNCERTAIN}."
     return (
         f"Acceptance {'MET' if met else 'NOT MET'}: "
-        f"loss {100 * drop.value:.2f} of at most {100 * limits.max_drop:.2f} points, "
-        f"agreement {100 * agreement:.2f} % of at least {100 * limits.min_agreement:.2f} %.{doubt}"
+        f"loss {100 * drop.value:z.2f} of at most {100 * limits.max_drop:z.2f} points, "
+        f"agreement {100 * agreement:z.2f} % of at least "
+        f"{100 * limits.min_agreement:z.2f} %.{doubt}"
     )

@@ -21,5 +21,5 @@ def mean_std(values: np.ndarray | Sequence[float], digits: int = 2) -> str:
     """`mean ± std`; the mean alone of a single value; nothing of none."""
     if not len(values):
         return ""
-    text = f"{np.mean(values):.{digits}f}"
-    return text + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
+    text = f"{np.mean(values):z.{digits}f}"
+    return text + (f" ± {np.std(values, ddof=1):z.{digits}f}" if len(values) > 1 else "")

@@ -18,8 +18,8 @@ def mean(e: Entry) -> str:
     digits = e.cell.digits
     text = number(e.mean, digits)
     if isinstance(e.cell, Gap):
-        return text + (f" (s.e. {e.error:.{digits}f})" if e.error is not None else "")
-    return text if e.std is None else f"{text} ± {e.std:.{digits}f}"
+        return text + (f" (s.e. {e.error:z.{digits}f})" if e.error is not None else "")
+    return text if e.std is None else f"{text} ± {e.std:z.{digits}f}"
 
 
 def paper(e: Entry) -> str:
@@ -64,6 +64,6 @@ def caveats(e: Entry, mixed: bool) -> list[str]:
 
 def number(value: float, digits: int | None = None, sign: bool = False) -> str:
     """A number as text, with a minus sign instead of a hyphen."""
-    plus = "+" if sign else ""
+    plus = "+z" if sign else "z"  # z: no negative zero
     text = format(value, f"{plus}g" if digits is None else f"{plus}.{digits}f")
     return text.replace("-", "−")

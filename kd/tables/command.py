@@ -15,6 +15,7 @@ from kd.tables.gather import gather, single_tables
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Experiment
+from kd.values import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ def act(options: Options) -> int:
         content = _publish(experiment, runs)
     elif not options.print_only:
         if todo:
-            tell(f"{len(todo)} runs to do; see --dry_run for an estimate")
+            tell(f"{counted(len(todo), 'run')} to do; see --dry_run for an estimate")
         failed = jobs.run_all(todo, runs, options.jobs, options.runs, tell, options.trust)
     numbers = gather(experiment, runs, content, tell, strict=options.print_only)
     _write(options, experiment, numbers.entries, runs)

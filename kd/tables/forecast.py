@@ -13,6 +13,7 @@ from typing import Any
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
 from kd.tables.plan import Run
+from kd.values import counted
 
 
 def lines(
@@ -39,13 +40,13 @@ def lines(
         else:
             total += seconds
             text.append(f"{run.reference}{resumed}: {duration(seconds)} ({source})")
-    rest = f", and {unknown} runs of unknown length" if unknown else ""
-    return [*text, f"{len(todo)} runs to do, one at a time {duration(total)}{rest}"]
+    rest = f", and {counted(unknown, 'run')} of unknown length" if unknown else ""
+    return [*text, f"{counted(len(todo), 'run')} to do, one at a time {duration(total)}{rest}"]
 
 
 def duration(seconds: float) -> str:
     """Seconds as text: in minutes from two minutes on."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{seconds:z.0f} s" if seconds < 120 else f"{seconds / 60:z.0f} min"
 
 
 def _estimate(

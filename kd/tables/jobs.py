@@ -178,7 +178,7 @@ class _Scheduler:
                 continue
             del self.running[run.reference]
             if process.returncode == 0 and run.workdir.finished:
-                self._tell(f"{run.workdir}: done in {time.monotonic() - start:.0f} s")
+                self._tell(f"{run.workdir}: done in {time.monotonic() - start:z.0f} s")
             elif not self._stop.count:
                 reason = _reason(run, process.returncode)
                 if IN_USE in reason:

@@ -123,7 +123,7 @@ def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
         if run.identity in seen:
             continue
         seen.add(run.identity)
-        budget = "" if e.cell.budget is None else f"{e.cell.budget:g} min"
+        budget = "" if e.cell.budget is None else f"{e.cell.budget:zg} min"
         names = list(dict.fromkeys(cell.name for cell in run.cells))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         line = [f"`{run.reference}`", names[0] + more, time(e.facts), budget]

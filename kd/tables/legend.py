@@ -13,6 +13,8 @@ def legend(entries: Sequence[Entry]) -> str:
     ns = sorted(sample_sizes(entries))
     n = f" = {ns[0]}" if len(ns) == 1 else ""
     sentences = [f"Mean ± standard deviation over n{n} seeds, last epoch."]
+    if ns == [1]:
+        sentences = ["One seed (n = 1), last epoch."]
     best = dict.fromkeys((c.name, c.why.rstrip(".")) for c in cells if c.select == "best_test")
     sentences += [f"Best epoch on the test set in {name}: {why}." for name, why in best]
     sources = dict.fromkeys(c.paper.source for c in cells if c.paper)

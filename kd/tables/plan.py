@@ -77,7 +77,7 @@ def _check_cell(cell: Cell, config: ConfigDict) -> None:
     """Raises InputError if the cell cannot be computed from a run of this config."""
     if cell.paper and config.holdout:
         raise InputError(
-            f"the paper's number {cell.paper.value:g} is from its test set, and {cell.reference} "
+            f"the paper's number {cell.paper.value:zg} is from its test set, and {cell.reference} "
             "is evaluated on held-out training images (config.holdout). Leave out one of them."
         )
     for key in parse(cell.metric).needs:

@@ -67,7 +67,7 @@ def _line(entry: Entry, plan: Mapping[str, Run]) -> dict[str, Any]:
         "difference": entry.difference,
         "marked": None if entry.difference is None else int(entry.marked),
         "met": None if entry.met is None else int(entry.met),
-        "values": " ".join(f"{v:.10g}" for v in entry.values),
+        "values": " ".join(f"{v:z.10g}" for v in entry.values),
     }
     if not isinstance(cell, Cell):
         return line

@@ -141,7 +141,7 @@ def _record(call: Call, logs: dict[str, np.ndarray], record: Rows, progress: Sho
     bad = np.argwhere(~finite.T)
     if len(bad):
         update, seed = bad[0]
-        terms = ", ".join(f"{k} {v[seed, update]:.4g}" for k, v in logs.items())
+        terms = ", ".join(f"{k} {v[seed, update]:z.4g}" for k, v in logs.items())
         raise RunError(
             f"the loss or its gradient is not finite for seed {seed} at step "
             f"{call.step + update + 1}: {terms}. The last checkpoint is of an earlier step. Lower "

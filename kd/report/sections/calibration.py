@@ -51,8 +51,8 @@ def show(content: dict[str, Any]) -> list[Block]:
     row = lambda name, c: [
         name,
         format.percent(c["ece"]),
-        f"{c['nll']:.4f}",
-        f"{c['brier']:.4f}",
+        f"{c['nll']:z.4f}",
+        f"{c['brier']:z.4f}",
         format.points(c["excess"]),
     ]
     grid: Grid = [["", "ECE %", "NLL, nats", "Brier", "confidence minus accuracy"]]
@@ -60,7 +60,7 @@ def show(content: dict[str, Any]) -> list[Block]:
         grid.append(row("teacher", content["teacher"]["calibration"]))
     grid.append(row("student as trained", student))
     if student["temperature"]:
-        grid.append(row(f"student at temperature {_mean(student):.3f}", student["scaled"]))
+        grid.append(row(f"student at temperature {_mean(student):z.3f}", student["scaled"]))
         note = (
             "The temperature is fitted for each seed on held-out training images, which are used "
             "neither to train nor to evaluate it."
@@ -121,15 +121,15 @@ def conclude(content: dict[str, Any]) -> Iterator[str]:
     if abs(excess) > TOLERANCE:
         how = "overconfident" if excess > 0 else "underconfident"
     text = (
-        f"It is {how}: its mean confidence minus accuracy is {round(excess, 1) + 0.0:+.1f} points, "
-        f"ECE {100 * student['ece']:.2f} %."
+        f"It is {how}: its mean confidence minus accuracy is {excess:+z.1f} points, "
+        f"ECE {100 * student['ece']:z.2f} %."
     )
     if student["temperature"] is None:
         text += " No held-out data (config.validation = 0), so no temperature was fitted."
     else:
         text += (
-            f" A temperature of {_mean(student):.2f}, fitted on held-out images, makes the ECE "
-            f"{100 * student['scaled']['ece']:.2f} %."
+            f" A temperature of {_mean(student):z.2f}, fitted on held-out images, makes the ECE "
+            f"{100 * student['scaled']['ece']:z.2f} %."
         )
     yield text
 

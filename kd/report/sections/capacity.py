@@ -46,9 +46,9 @@ def show(content: dict[str, Any]) -> list[Block]:
                 [
                     f"{name}, {s['stage']}",
                     f"{s['units']:,}",
-                    f"{round(s['dead'], 1):g}",
-                    f"{s['rank']:.1f}",
-                    f"{100 * s['rank'] / s['units']:.1f}",
+                    f"{round(s['dead'], 1):zg}",
+                    f"{s['rank']:z.1f}",
+                    f"{100 * s['rank'] / s['units']:z.1f}",
                 ]
             )
     note = (
@@ -65,6 +65,8 @@ def conclude(content: dict[str, Any]) -> Iterator[str]:
     if not content["networks"]:
         return
     stages = content["networks"]["capacity"]["student"]
-    dead = [f"{round(s['dead'], 1):g} of {s['units']} in {s['stage']}" for s in stages if s["dead"]]
+    dead = [
+        f"{round(s['dead'], 1):zg} of {s['units']} in {s['stage']}" for s in stages if s["dead"]
+    ]
     if stages:
         yield f"Dead units, mean over seeds: {', '.join(dead) or 'none'}."

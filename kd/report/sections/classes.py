@@ -51,7 +51,7 @@ def show(content: dict[str, Any]) -> list[Block]:
                 format.points(r["teacher"] - r["accuracy"]),
                 format.span(low, high, True),
                 format.percent(r["agreement"]),
-                f"{r['kl']:.3f}",
+                f"{r['kl']:z.3f}",
                 "worse, shown" if low > 0 else "worse" if r["worse"] else "",
             ]
         )

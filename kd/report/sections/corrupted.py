@@ -88,7 +88,7 @@ def show(content: dict[str, Any]) -> list[Block]:
             mean = sum(scores[name]) / len(scores[name])
             values = [measured["clean"][name], *scores[name], mean]
             grid.append([f"{kind}, {name}", *map(format.percent, values)])
-        amounts.append([f"{kind}: {scores['amount']}", *(f"{v:.2f}" for v in scores["amounts"])])
+        amounts.append([f"{kind}: {scores['amount']}", *(f"{v:z.2f}" for v in scores["amounts"])])
     note = (
         f"On {measured['images']:,} test images. Kinds and severities are those of CIFAR-10-C "
         "(Hendrycks and Dietterich 2019), for pixel values from 0 to 1; severity 0 in the drawing "
@@ -130,9 +130,9 @@ def conclude(content: dict[str, Any]) -> Iterator[str]:
     worst = min(kinds, key=lambda k: min(kinds[k]["student"]))
     low = 100 * min(kinds[worst]["student"])
     text = (
-        f"Corrupted images cost it {100 * (clean['student'] - mean['student']):.2f} points on "
+        f"Corrupted images cost it {100 * (clean['student'] - mean['student']):z.2f} points on "
         f"average ({measured['images']:,} images)"
     )
     if "teacher" in mean:
-        text += f", its teacher {100 * (clean['teacher'] - mean['teacher']):.2f}"
-    yield f"{text}; the worst is {worst}, down to {low:.2f} %."
+        text += f", its teacher {100 * (clean['teacher'] - mean['teacher']):z.2f}"
+    yield f"{text}; the worst is {worst}, down to {low:z.2f} %."

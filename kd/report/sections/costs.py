@@ -64,7 +64,7 @@ def show(content: dict[str, Any]) -> list[Block]:
         if measured:  # teachers of several architectures are not run
             timed = {"student": "", "student, peer 0": "student"} if is_cohort else {}
             milliseconds = measured["latency_ms"].get(timed.get(name, name))
-            row.append("" if milliseconds is None else f"{milliseconds:.3f}")
+            row.append("" if milliseconds is None else f"{milliseconds:z.3f}")
         grid.append(row)
     note = "Bytes are those of the weights as trained, in float32."
     if measured:
