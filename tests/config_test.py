@@ -299,3 +299,52 @@ def test_a_config_is_finite(tmp_path, body, words):
     file.write_text(f"from ml_collections import ConfigDict\ndef get_config():\n    {body}\n")
     with pytest.raises(InputError, match=words):
         configs.load(str(file))
+
+
+def overridden(tmp_path, *arguments, body=""):
+    from kd.build import overridden
+
+    return overridden(configs.load(written(tmp_path, body)), [f"--config.{a}" for a in arguments])
+
+
+def test_a_number_becomes_a_schedule_and_back(tmp_path):
+    linear = dict(name="linear", value=1.0, start=0.0, end=0.5, over=1.0)
+    config = overridden(tmp_path, "objective.ce.weight={'name': 'linear', 'end': 0.5}")
+    assert config.objective.ce.weight.to_dict() == linear
+    config = overridden(tmp_path, "objective.ce.weight.name=linear", "objective.ce.weight.end=0.5")
+    assert config.objective.ce.weight.to_dict() == linear
+    body = "c.objective.ce.weight = dict(name='linear', end=0.5)"
+    config = overridden(tmp_path, "objective.ce.weight=0.25", body=body)
+    assert config.objective.ce.weight == 0.25
+    config = overridden(tmp_path, "schedule={'name': 'cosine', 'warmup': 0.5}", "schedule.end=0.1")
+    assert config.schedule.to_dict() == dict(name="cosine", value=1.0, warmup=0.5, end=0.1)
+
+
+def test_a_term_is_added_on_the_command_line(tmp_path):
+    arguments = ["objective.kd.name=kd.KD", "objective.kd.temperature=2", "objective.kd.weight=3"]
+    added = overridden(tmp_path, *arguments)
+    assert added.objective.kd.to_dict() == dict(
+        name="kd.KD", weight=3.0, temperature=2.0, standardize=False
+    )
+    written_out = "objective.kd={'name': 'kd.KD', 'weight': 3, 'temperature': 2}"
+    assert overridden(tmp_path, written_out) == added
+    assert list(added.objective) == ["ce", "kd"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("objective.ce.weight={'name': 'lnear'}", "Did you mean 'linear'"),
+        ("objective.ce.weight={'name': ", "expected a dict such as"),
+        ("objective.ce.weight=many", "weight"),
+        ("objective.new={'weight': 1.0}", "objective needs a name"),
+        ("objective.new.weight=1", "'new'"),
+        ("objective.new.name=ce.CEE", "Did you mean 'ce.CE'"),
+        ("objective.ce.weight={'name': 'linear', 'end': -1.0}", "weight.end: expected 0 or more"),
+        ("epochs={'name': 'x'}", "epochs"),
+        ("schedule={'name': 'cosine', 'wramup': 1.0}", "Did you mean 'warmup'"),
+    ],
+)
+def test_what_cannot_be_placed_is_refused(tmp_path, argument, words):
+    with pytest.raises(InputError, match=words):
+        overridden(tmp_path, argument)

@@ -1,5 +1,6 @@
 """Overrides of a config from the command line, `--config.key=value`."""
 
+import ast
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from ml_collections import config_dict
 from kd.config.defaults import ACCEPTANCE, OPEN, TEACHER, ConfigDict
 from kd.config.loading import complete
 from kd.errors import InputError, unknown
+from kd.ranges import short
 
 FREE = ("cache",)
 """Keys whose values may have several types."""
@@ -46,7 +48,8 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
     """Applies the arguments that name another thing, such as `--config.student.name=cnn.CNN`.
 
     The settings of the thing that was named before are dropped, so that the other arguments can
-    set those of the new one.
+    set those of the new one. Sections that are written as a dict are applied here, too, and new
+    terms of the objective.
 
     Returns:
       The config, and the arguments that are left.
@@ -56,6 +59,8 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
     for argument in arguments:
         path, equals, name = argument.partition("=")
         parts = path.removeprefix("--config.").split(".")
+        if equals and path.startswith("--config.") and _place_section(config, parts, name):
+            continue
         open_section = parts[0] in OPEN and parts[0] != "teacher"
         if not (equals and open_section and parts[-1] == "name" and len(parts) > 1):
             rest.append(argument)
@@ -69,6 +74,79 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
             kept = {k: before[k] for k in KEPT if k in before}
             section[parts[-2]] = ConfigDict({**kept, "name": name})
     return config.lock(), rest
+
+
+def _place_section(config: ConfigDict, parts: list[str], text: str) -> bool:
+    """Whether an argument puts a section where another, a number, or nothing is; if so, does it.
+
+    It may be a dict in place of a section, such as `--config.schedule={'name': 'linear'}`; a new
+    term of the objective, as a dict or by its name; a schedule, as a dict or by its name, for a
+    weight that is a number; and a number for a weight that is a schedule.
+
+    Args:
+      config: is changed.
+      parts: of the key.
+      text: the value.
+
+    Raises:
+      InputError: a dict that cannot be read.
+    """
+    key = ".".join(parts)
+    is_new = parts[0] == "objective" and len(parts) == 2  # or replaces a term
+    if parts[0] == "objective" and len(parts) > 2:
+        term = config.objective.get(parts[1])
+        if parts[2:] == ["name"] and term is None:
+            config.objective[parts[1]] = ConfigDict({"name": text})
+            return True
+        if parts[2] == "weight" and isinstance(term, ConfigDict):
+            return _place_weight(term, parts[3:], text, key)
+    if not text.lstrip().startswith("{"):
+        return False
+    section: Any = config
+    for part in parts[:-1]:
+        section = section.get(part) if isinstance(section, ConfigDict) else None
+    if not isinstance(section, ConfigDict):
+        return False
+    if not is_new and not isinstance(section.get(parts[-1]), ConfigDict):
+        return False
+    section[parts[-1]] = ConfigDict(_dict(key, text))
+    return True
+
+
+def _place_weight(term: ConfigDict, rest: list[str], text: str, key: str) -> bool:
+    """`_place_section` for the weight of a term, or for the name of its schedule (`rest`)."""
+    weight = term.get("weight", 1.0)
+    is_schedule = isinstance(weight, ConfigDict)
+    if rest == ["name"] and not is_schedule:
+        new: Any = ConfigDict({"name": text, "value": weight})
+    elif not rest and text.lstrip().startswith("{"):
+        new = ConfigDict(_dict(key, text))
+    elif not rest and is_schedule:
+        try:
+            new = float(text)
+        except ValueError:
+            raise InputError(
+                f"config.{key}: expected a number, or a schedule such as {{'name': 'linear'}}, got "
+                f"{short(text)}."
+            ) from None
+    else:
+        return False
+    with term.ignore_type():
+        term.weight = new
+    return True
+
+
+def _dict(key: str, text: str) -> dict[str, Any]:
+    """The dict that a text is. Raises InputError."""
+    try:
+        value = ast.literal_eval(text.strip())
+        assert isinstance(value, dict)
+        return value
+    except (ValueError, SyntaxError, AssertionError, TypeError, RecursionError, MemoryError):
+        raise InputError(
+            f"config.{key}: expected a dict such as {{'name': 'linear', 'end': 0.5}}, got "
+            f"{short(text)}."
+        ) from None
 
 
 def _opened(config: ConfigDict, keys: list[str]) -> ConfigDict:
