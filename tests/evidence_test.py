@@ -8,8 +8,9 @@ import optax
 import pytest
 
 import kd
-from kd import teachers
+from kd import build, teachers
 from kd.cli.main import main
+from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.models.mlp import MLP
 from kd.objective import PerTeacher, Weighted
@@ -21,6 +22,8 @@ from kd.objectives.kd import KD, HardLabel, distill_kl
 from kd.objectives.rkd import RKD
 from kd.optim import make_schedule
 from kd.train import evidence
+from kd.train.rehearsal import rehearse
+from kd.train.teacher import RunTeacher
 from kd.types import Mixture, Outputs, View
 
 B, C, M = 8, 5, 3
@@ -151,9 +154,50 @@ DATA = np.arange(16 * 4, dtype=np.float32).reshape(16, 4) % 7, np.arange(16) % 4
 )
 def test_plain_objects_that_nothing_looks_at_are_refused(teacher):
     settings = dict(student=MLP(4, (3,)), data=DATA, epochs=1, batch_size=8, progress=False)
-    for objective in ({"ce": (1.0, CE())}, {"ce": (1.0, CE()), "kd": (0.0, KD())}):
-        with pytest.raises(InputError, match="learns from the teacher"):
-            kd.distill(teacher=teacher, objective=objective, **settings)
+    objective = {"ce": (1.0, CE()), "kd": (0.0, KD())}
+    with pytest.raises(InputError, match="learns from the teacher"):
+        kd.distill(teacher=teacher, objective=objective, **settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "section"),
+    [
+        ("weights", dict(member_weights=(0.7, 0.3)), {}),
+        ("reduce", dict(reduce="logits"), {}),
+        ("cache", {}, dict(cache="float16")),
+    ],
+)
+def test_settings_of_outputs_that_nothing_reads_are_refused(key, changes, section):
+    """Where the objective learns from the teacher's variables alone."""
+    found = {"['teacher'].logits": False, "['teacher_variables']['head']": True}
+    teacher = RunTeacher(teachers.none(), ())._replace(**changes)
+    config = ConfigDict({"teacher": {"cache": False} | section})
+    with pytest.raises(InputError, match=rf"config\.teacher\.{key}: no term"):
+        evidence.check_settings(found, teacher, config)
+    evidence.check_settings({**found, "['teacher'].logits": True}, teacher, config)
+
+
+TWO_RUNS = """
+    if arg == "first":
+        c.teacher, c.epochs = dict(config="small.py:teacher"), 1
+        c.objective = dict(kd=dict(name="kd.KD"))
+    elif arg == "second":
+        c.teacher, c.init = dict(config="small.py:teacher"), dict(config="small.py:first")
+    elif arg == "other":
+        c.teacher, c.init = dict(config="small.py:teacher"), dict(config="small.py:teacher")
+    return c
+"""
+
+
+def test_the_second_of_two_runs_may_leave_the_teacher_to_the_first(small_config):
+    """Cross entropy alone, from a student that has learned from the same teacher, as FSP and AB
+    do; another start does not make the teacher one's own.
+    """
+    text = small_config.read_text().replace('if arg != "teacher"', "if arg is None")
+    small_config.write_text(text.rstrip().removesuffix("return c").rstrip() + TWO_RUNS)
+    rehearse(build.load_config("small.py:second"), "runs")
+    with pytest.raises(InputError, match="learns from the teacher"):
+        rehearse(build.load_config("small.py:other"), "runs")
 
 
 def test_an_objective_whose_weights_are_all_zero_is_refused():

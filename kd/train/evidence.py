@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd.config import ConfigDict
+from kd.config.teachers import groups_of
 from kd.errors import InputError
 from kd.init import COLLECTION
 from kd.objective import Weighted
@@ -48,11 +49,13 @@ def check(
     teacher: RunTeacher,
     student: PyTree,
     config: ConfigDict,
+    start: Mapping[str, Any] | None = None,
 ) -> None:
     """Raises InputError if nothing is learned, or nothing from the teacher or a setting of it.
 
-    A teacher is of use beside the objective where the student inherits its layers, or where it is
-    evaluated itself, as a mean of the student's weights is.
+    A teacher is of use beside the objective where the student inherits its layers, where it is
+    evaluated itself, as a mean of the student's weights is, or where the run that the student
+    starts from learned from it: the first of the two runs of a method.
 
     Args:
       objective: of the run.
@@ -61,6 +64,7 @@ def check(
       teacher: of the run.
       student: the student's variables.
       config: of the run.
+      start: config of the run that the student starts from, if any.
     """
     silent = silent_terms(objective, steps)
     if isinstance(objective, Weighted) and len(silent) == len(objective.terms):
@@ -72,7 +76,11 @@ def check(
         return
     reads = teacher_reads(objective, shapes, silent)
     if any(reads.values()):
-        _check_settings(reads, teacher, config)
+        check_settings(reads, teacher, config)
+        return
+    if start is not None and groups_of(ConfigDict(start.get("teacher", {}))) == groups_of(
+        config.teacher
+    ):
         return
     terms = list(objective.terms) if isinstance(objective, Weighted) else []
     others = [term for term in terms if term not in silent]
@@ -86,7 +94,7 @@ def check(
     )
 
 
-def _check_settings(reads: Mapping[str, bool], teacher: RunTeacher, config: ConfigDict) -> None:
+def check_settings(reads: Mapping[str, bool], teacher: RunTeacher, config: ConfigDict) -> None:
     """Raises InputError for settings of the teacher's outputs that no term reads."""
     outputs = [path for path, is_read in reads.items() if is_read and path.startswith(OUTPUTS)]
     unused = {}

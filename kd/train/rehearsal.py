@@ -20,7 +20,7 @@ from kd.devices import precision
 from kd.devices.vectorize import tree_index
 from kd.init import make_init
 from kd.models.peers import peers, variables_of
-from kd.runs.networks import check_alike, workdirs_of_teachers
+from kd.runs.networks import check_alike, workdir_of, workdirs_of_teachers
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.teachers import kind
@@ -72,7 +72,16 @@ def rehearse(config: ConfigDict, root: os.PathLike | str) -> None:
     for size in plan.traced_sizes:
         with last_batch_errors(plan, size):
             jax.eval_shape(step, state, frozen, _batch(dataset, size))
-    evidence.check(objective, seen[-1], plan.steps, teacher, state.student, config)
+    start = _start(config, root)
+    evidence.check(objective, seen[-1], plan.steps, teacher, state.student, config, start)
+
+
+def _start(config: ConfigDict, root: os.PathLike | str) -> dict[str, Any] | None:
+    """The config of the run that the student starts from; None if there is none yet, nor any."""
+    workdir = workdir_of(config.init, root)
+    if workdir is not None and workdir.finished:
+        return workdir.read("config.json")
+    return build.load_config(config.init.config).to_dict() if config.init.config else None
 
 
 def _batch(dataset: Dataset, size: int) -> Batch:

@@ -125,7 +125,8 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     }
     for size in plan.traced_sizes:
         _check_last_batch(size, config, plan, updates[size], shapes, inputs)
-    evidence.check(parts.objective, seen[-1], plan.steps, teacher, shapes.student, config)
+    first = start.read("config.json") if start else None
+    evidence.check(parts.objective, seen[-1], plan.steps, teacher, shapes.student, config, first)
     return Setup(
         config=config,
         parts=parts,
