@@ -2,6 +2,7 @@
 hostile ones.
 """
 
+import io
 import pickle
 import tarfile
 import zipfile
@@ -269,3 +270,162 @@ def test_files_without_a_state_dict_say_what_they_hold(tmp_path):
     assert "empty" in refused(as_zip(path, entries(model=entries())))
     line = refused(as_zip(path, entries(model=entries(a=tensor(), b=code(1)))))
     assert "not tensors: 'b'" in line
+
+
+def test_state_dicts_are_known_wherever_scripts_save_them(tmp_path):
+    path = tmp_path / "file.pth"
+    state = entries(weight=tensor())
+    names = ("model", "net", "model_state_dict", "model_state", "module", "ema", "state_dict_ema")
+    for name in (*names, "model_ema", "student", "parameters"):
+        whole = entries(**{name: state, "epoch": code(3), "optimizer": entries(state=state)})
+        for file in in_both(tmp_path, whole):
+            assert list(convert.read(file)) == ["weight"], name
+    nested = as_zip(path, entries(model=entries(state_dict=state, name=code("resnet8"))))
+    assert list(convert.read(nested)) == ["weight"]
+    several = as_zip(path, entries(model=entries(state_dict=state), ema=entries(other=tensor())))
+    line = refused(several)
+    assert "'ema', 'model.state_dict'" in line and "--entry" in line
+    for entry in ("model.state_dict", "model/state_dict", "model -> state_dict"):
+        assert list(convert.read(several, entry)) == ["weight"]
+    assert list(convert.read(several, "ema")) == ["other"]
+    with pytest.raises(InputError, match="no state dict in --entry 'epoch', but in 'ema'"):
+        convert.read(several, "epoch")
+
+
+BESIDE = {
+    "path": b"cpathlib\nPosixPath\n" + code(("runs", "a")) + b"R",
+    "date": b"cdatetime\ndatetime\n" + code((b"abc",)) + b"R",
+    "version": b"ctorch.torch_version\nTorchVersion\n" + code(("2.1",)) + b"\x81",
+    "text": code("resnet"),
+    "nothing": b"N",
+}
+
+
+@pytest.mark.parametrize("value", BESIDE.values(), ids=BESIDE)
+def test_what_lies_beside_the_weights_is_skipped(tmp_path, value):
+    for whole in (
+        entries(model=entries(weight=tensor()), beside=value),
+        entries(weight=tensor(), beside=value),
+        entries(model=entries(weight=tensor(), beside=value)),
+    ):
+        for path in in_both(tmp_path, whole):
+            assert list(convert.read(path)) == ["weight"]
+
+
+def typed(value: bytes) -> bytes:
+    """Opcodes that push a tensor with attributes, as `torch.nn.Buffer` has: a function, a type, the
+    function's arguments, and attributes.
+    """
+    function, arguments = value[: value.index(b"2\n") + 2], value[value.index(b"2\n") + 2 : -1]
+    rebuild = b"ctorch._tensor\n_rebuild_from_type_v2\n("
+    kind = b"ctorch.nn.parameter\nBuffer\n"
+    return rebuild + function + kind + arguments + entries(persistent=code(True)) + b"tR"
+
+
+def test_tensors_with_attributes_are_read(tmp_path):
+    for path in in_both(tmp_path, entries(weight=typed(tensor()))):
+        assert convert.read(path)["weight"].shape == (2, 3)
+
+
+def third(kind: str, bits: bytes = b"", size: int = 24) -> bytes:
+    """Opcodes that push a tensor of a type that has no storage of its own."""
+    value = tensor(size=size, kind="Untyped").replace(b"_v2", b"_v3")
+    return value[:-2] + f"ctorch\n{kind}\n".encode() + bits + b"tR"
+
+
+@pytest.mark.parametrize("kind", ["uint16", "uint32", "float32"])
+def test_newer_types_of_numbers_are_read(tmp_path, kind):
+    content = np.arange(24, dtype=np.uint8)
+    path = as_zip(tmp_path / "a.pth", entries(weight=third(kind)), content.tobytes())
+    expected = content.view(kind)[:6].reshape(2, 3)
+    np.testing.assert_array_equal(convert.read(path)["weight"], expected)
+    old = as_legacy(
+        tmp_path / "b.pth", entries(weight=third(kind)), bytes([24, *[0] * 7, *content])
+    )
+    np.testing.assert_array_equal(convert.read(old)["weight"], expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (third("float8_e4m3fn"), "float8_e4m3fn"),
+        (third("float8_e5m2"), "float8_e5m2"),
+        (tensor(size=3, shape=(3,), stride=(1,), kind="ComplexFloat"), "complex64"),
+        (tensor(size=24, kind="QInt8"), "qint8"),
+    ],
+)
+def test_types_that_are_not_supported_are_named(tmp_path, value, name):
+    for path in in_both(tmp_path, entries(weight=value)):
+        line = refused(path)
+        if path.suffix == ".pth" and "truncated" not in line:
+            assert f"the type {name} of 'weight' is not supported" in line
+        assert "damaged" not in line
+
+
+def test_bits_of_a_view_are_applied_or_refused(tmp_path):
+    content = np.arange(6, dtype=np.float32)
+    for bits, sign in (({"neg": True}, -1), ({"neg": False}, 1), ({}, 1), (None, 1)):
+        whole = entries(weight=tensor()[:-2] + code(bits) + b"tR")
+        path = as_zip(tmp_path / "a.pth", whole, content.tobytes())
+        read = convert.read(path)["weight"]
+        np.testing.assert_array_equal(read, sign * content.reshape(2, 3))
+        with pytest.raises(ValueError, match="read-only"):
+            read[0] = 1
+    for bits in ({"conj": True}, {"zero": True}, 3):
+        refused(as_zip(path, entries(weight=tensor()[:-2] + code(bits) + b"tR"), content.tobytes()))
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_every_protocol_is_read(tmp_path, protocol):
+    """Files of protocol 0 have the ids of their storages as text."""
+
+    class Rebuilt:
+        def __init__(self, function, arguments):
+            self.reduced = function, arguments
+
+        def __reduce__(self):
+            return self.reduced
+
+    class Pickler(pickle._Pickler):
+        def save_global(self, obj, name=None):
+            module, _, name = obj.name.rpartition(".")
+            self.write(f"c{module}\n{name}\n".encode())
+
+        def save(self, obj, save_persistent_id=True):
+            if isinstance(obj, Named):
+                return self.save_global(obj)
+            return super().save(obj, save_persistent_id)
+
+        def persistent_id(self, obj):
+            if not isinstance(obj, Stored):
+                return None
+            if protocol == 0:
+                return "('storage', <class 'torch.FloatStorage'>, '0', 'cpu', 6)"
+            return "storage", Named("torch.FloatStorage"), "0", "cpu", 6
+
+    class Named:
+        def __init__(self, name):
+            self.name = name
+
+        def __call__(self):
+            pass
+
+    class Stored:
+        pass
+
+    arguments = Stored(), 0, (2, 3), (3, 1), False, None
+    file = io.BytesIO()
+    whole = {"weight": Rebuilt(Named("torch._utils._rebuild_tensor_v2"), arguments), "epoch": True}
+    Pickler(file, protocol).dump({"model": {"weight": whole["weight"]}, "epoch": 2**40})
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", file.getvalue())
+        archive.writestr("a/data/0", np.arange(6, dtype=np.float32).tobytes())
+    assert convert.read(path)["weight"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_two_entries_of_one_name_are_refused(tmp_path):
+    path = as_zip(tmp_path / "a.pth", entries(weight=tensor()))
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("archive/data/0", bytes(range(24)))
+    assert "two of its entries have one name" in refused(path)

@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="data set that it was trained on (default: %(default)s)",
     )
+    parser.add_argument(
+        "--entry",
+        metavar="NAME",
+        help="entry of the checkpoint that holds the weights, such as state_dict_ema, where "
+        "several do",
+    )
     parser.add_argument("--data_path", help="path of `--data arrays` or `--data folder`")
 
 
@@ -28,7 +34,7 @@ def act(options: argparse.Namespace) -> int:
 
     path = {} if options.data_path is None else {"path": options.data_path}
     data = {"name": options.data, **path}
-    result = import_run(options.checkpoint, options.model, options.out, data)
+    result = import_run(options.checkpoint, options.model, options.out, data, options.entry)
     if result is None:
         print(
             f"{options.model}: imported, but not evaluated, because the data set {options.data} is "

@@ -25,7 +25,11 @@ from kd.weights import convert
 
 
 def import_run(
-    checkpoint: Path | str, model: str, out: Path | str, data: Mapping[str, Any]
+    checkpoint: Path | str,
+    model: str,
+    out: Path | str,
+    data: Mapping[str, Any],
+    entry: str | None = None,
 ) -> dict[str, Any] | None:
     """Writes the run directory `out`, as if a run that is now finished had trained the network.
 
@@ -40,6 +44,7 @@ def import_run(
         appears only once everything has succeeded.
       data: section `data` of a config: the data that the network was trained on. The network is
         evaluated on its test split, with its normalisation.
+      entry: of the file, which holds the weights; None takes the only one that fits the network.
 
     Returns:
       The content of `result.json`, whose `imported` names the file and its sha256; None if the data
@@ -52,7 +57,7 @@ def import_run(
     out = Path(out)
     if out.exists() and (Workdir(out).finished or not awaits_evaluation(Workdir(out))):
         raise InputError(f"{out} exists already. Give another --out, or remove it.")
-    variables, origin = convert.import_checkpoint(checkpoint, model)
+    variables, origin = convert.import_checkpoint(checkpoint, model, entry)
     config = build.spell_out(
         configs.complete(
             ConfigDict(

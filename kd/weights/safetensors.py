@@ -20,6 +20,9 @@ READABLE = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32"
 READABLE += ("BOOL",)
 """Types of numbers that `read` accepts, by their names in the format."""
 
+LONGEST_HEADER = 2**23
+"""Most bytes of a header: room for the names of a hundred thousand tensors."""
+
 
 def matches(start: bytes) -> bool:
     """Whether a file that starts with these bytes has this format: a JSON header after 8 bytes."""
@@ -31,10 +34,13 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
       InputError: the file is damaged; it breaks a rule of the format (a name occurs twice, tensors
-        overlap, bytes belong to no tensor, a header over 100 MB); or it holds a type of numbers
+        overlap, bytes belong to no tensor); its header is over 8 MB; or it holds a type of numbers
         that is not in `READABLE`.
     """
     try:
+        with path.open("rb") as start:
+            if int.from_bytes(start.read(8), "little") > LONGEST_HEADER:
+                raise ValueError(f"a header of more than {LONGEST_HEADER} bytes")
         with safetensors.safe_open(path, framework="numpy") as file:
             _check_names(path)
             names = file.offset_keys()
