@@ -176,7 +176,7 @@ def test_images_that_the_network_cannot_look_at(tmp_path, weights, capsys):
     write_safetensors(checkpoint, weights)
     image = np.random.RandomState(0).randint(0, 256, (20, 32, 32, 1)).astype(np.uint8)
     label = np.arange(20) % CLASSES
-    np.savez(data, x_train=image, y_train=label, x_test=image, y_test=label)
+    np.savez(data, x_train=image, y_train=label, x_test=255 - image, y_test=label)
     assert call(checkpoint, tmp_path / "teacher", data) == 2
     error = capsys.readouterr().err.strip()
     assert "3 channels" in error and "\n" not in error

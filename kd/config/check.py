@@ -132,6 +132,15 @@ def check_members(where: str, members: str) -> None:
         raise InputError(f"{where}.members: {members!r} names a member twice.")
 
 
+def check_learning_rate(config: ConfigDict) -> None:
+    """Raises InputError for a run that would learn nothing. Imported weights have such a config."""
+    if config.optimizer.get("learning_rate") == 0 and not (config.init.run or config.init.config):
+        raise InputError(
+            "config.optimizer.learning_rate: expected a number above 0, got 0: nothing would be "
+            "learned. Only students that start with a run's weights (config.init) may keep them."
+        )
+
+
 def check_values(config: ConfigDict) -> None:
     """Raises InputError for values out of range, unknown choices and data that JSON cannot hold."""
     _check_numbers(config)
@@ -141,11 +150,6 @@ def check_values(config: ConfigDict) -> None:
         if value not in choices:
             raise unknown(f"value of config.{key}", str(value), choices)
     check_members("config.teacher", config.teacher.get("members", "all"))
-    if config.optimizer.get("learning_rate") == 0 and not (config.init.run or config.init.config):
-        raise InputError(
-            "config.optimizer.learning_rate: expected a number above 0, got 0: nothing would be "
-            "learned. Only students that start with a run's weights (config.init) may keep them."
-        )
     if config.init.take and not (config.init.run or config.init.config):
         raise InputError(
             "config.init.take: no run to take it from. Give config.init.run (the directory of a "

@@ -120,6 +120,8 @@ def _evaluate(workdir: Workdir) -> dict[str, Any]:
             f"{origin['checkpoint']}: the network has {origin['num_classes']} classes, data set "
             f"{name} has {classes}. Name the network's data set with --data."
         )
+    with config.unlocked():  # nothing is trained: a small data set will do
+        config.batch_size = min(config.batch_size, len(build.make_data(config).train.label))
     dry_run(config)
     channels = build.make_data(config).train.image.shape[-1]
     if channels != 3:  # the importer builds networks for 3 channels

@@ -117,7 +117,7 @@ def _tensor(
     stride: Any,
     _gradient: Any = None,
     _hooks: Any = None,
-    *rest: Any,
+    *further: Any,
 ) -> Tensor:
     """From the arguments of `torch._utils._rebuild_tensor`, `_v2` and `_v3`.
 
@@ -131,9 +131,9 @@ def _tensor(
         raise TypeError("tensor")
     if max(map(abs, numbers)) >= 2**63:
         raise ValueError("size")
-    dtype = storage.dtype
+    dtype, rest = storage.dtype, list(further)
     if name.endswith("_v3"):
-        dtype, *rest = names.DTYPES[rest[0].name], *rest[1:]
+        dtype = names.DTYPES[rest.pop(0).name]
     bits = (rest[0] if rest else None) or {}
     if not isinstance(bits, dict) or not bits.keys() <= {"conj", "neg"}:
         raise InputError("it holds a tensor with bits that are not known")

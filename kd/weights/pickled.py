@@ -59,7 +59,8 @@ def load(file: Any, budget: Budget, storages: dict[str, Storage] | None = None) 
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     push, pop = stack.append, stack.pop
-    for opcode, operand, _ in pickletools.genops(_Operands(file, budget)):
+    operands: Any = _Operands(file, budget)
+    for opcode, operand, _ in pickletools.genops(operands):
         budget.step()
         argument: Any = operand
         match opcode.name:
