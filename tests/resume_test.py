@@ -75,7 +75,7 @@ def test_ctrl_c_in_python_saves_and_raises(finished, small_config, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Record, "row", row_and_signal)
-        with pytest.raises(KeyboardInterrupt, match="stopped at step .* saved"):
+        with pytest.raises(KeyboardInterrupt, match=r"stopped at step .* saved"):
             kd.run("small.py", workdir="cut")
     assert not Workdir("cut").finished
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from kd import data
 from kd.cli import main
 from kd.errors import InputError
 from kd.metrics import scores
@@ -567,3 +568,30 @@ def test_a_teacher_that_may_have_seen_the_held_out_images_is_refused(
     arguments = ["--config.holdout=0.2", "--workdir", "new"]
     error = refused(capsys, "--config", "small.py", *arguments)
     assert "config.holdout" in error and not (tmp_path / "new").exists()
+
+
+def test_a_reprinted_table_says_that_its_data_are_gone_or_have_changed(
+    finished, small_config, small_data, capsys, tmp_path
+):
+    """The table itself stays as it was."""
+    mine = tmp_path / "mine.npz"
+    shutil.copy(small_data, mine)
+    small_config.write_text(small_config.read_text().replace(str(small_data), str(mine)))
+    for path in Path("runs").rglob("config.json"):
+        path.write_text(path.read_text().replace(str(small_data), str(mine)))
+    capsys.readouterr()
+
+    def printed():
+        data._load.cache_clear()
+        assert kd("--config", small_config) == 0
+        return capsys.readouterr().out
+
+    table = printed()
+    assert "measured on" not in table
+    with np.load(mine) as arrays:
+        changed = {**arrays, "x_test": 255 - arrays["x_test"]}
+    np.savez(mine, **changed)
+    assert printed().startswith(table)
+    assert "measured on have changed" in printed()
+    mine.unlink()
+    assert "measured on are gone" in printed() and printed().startswith(table)

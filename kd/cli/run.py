@@ -109,7 +109,10 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
     """Trains the config (a ConfigDict) in `workdir` (a Workdir); returns the exit status."""
     from kd.devices import compilation, peers, processes
     from kd.runs import summary
+    from kd.runs.networks import notice_of_data
     from kd.train.run import run_all
+
+    before = workdir.finished
 
     processes.join(
         options.coordinator, options.processes, options.process, detect=options.distributed
@@ -123,5 +126,7 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
         raise
     if processes.is_writer():
         print(summary.table(config, runs))
+        if before and (notice := notice_of_data(workdir)):
+            print(f"\n{notice}")
     peers.leave()
     return 0

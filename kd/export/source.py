@@ -8,8 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from kd import build, trust
-from kd.config import ConfigDict
+from kd import build
 from kd.config.teachers import ALL
 from kd.data.augment import make_normalize
 from kd.data.base import Dataset, Split
@@ -18,7 +17,7 @@ from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.metrics.scores import accuracy
 from kd.predict import make_logits
-from kd.runs.networks import load_networks, weights_hash
+from kd.runs.networks import load_networks, measured_data
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.types import PyTree
@@ -80,13 +79,7 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
     trained = load_networks(workdir, cpu, ALL._replace(members=str(index)))
     peers = len(result.get("peers", [1]))
     config = build.as_today(config)
-    with trust.stored(workdir):
-        dataset = build.make_data(ConfigDict(config))
-    if weights_hash(dataset.test) != result["evaluated"]:
-        raise InputError(
-            f"{workdir} was evaluated on other {result['split']} examples than config.data gives "
-            "here. Restore the data, or train again."
-        )
+    dataset = measured_data(workdir)
     return Source(
         workdir,
         config,

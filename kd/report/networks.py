@@ -7,9 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kd import trust
-from kd.build import as_today, make_data
-from kd.config import ConfigDict
 from kd.config.teachers import ALL, Members
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
@@ -18,7 +15,7 @@ from kd.report.capacity import Capacity, capacity
 from kd.report.network import Network, load_network
 from kd.report.run import Run
 from kd.report.similarity import centred_gram
-from kd.runs.networks import load_networks, weights_hash
+from kd.runs.networks import load_networks, measured_data, weights_hash
 from kd.runs.workdir import Workdir
 
 BUDGET = 1e12
@@ -136,18 +133,13 @@ def load_data(run: Run) -> Dataset:
     """The data set that the run was evaluated on. Raises InputError where it is missing or
     changed.
     """
-    config = ConfigDict(as_today(run.config))
+    stored = "`--stored` reports stored predictions only."
     try:
-        with trust.stored(run.workdir):
-            dataset = make_data(config)
+        return measured_data(run.workdir)
     except MissingData as error:
-        raise MissingData(f"{error} `--stored` reports stored predictions only.") from None
-    if weights_hash(dataset.test) != run.result.get("evaluated"):
-        raise InputError(
-            f"{run.workdir} was evaluated on other images than data set {config.data.name} has on "
-            "this machine now. `--stored` reports stored predictions only."
-        )
-    return dataset
+        raise MissingData(f"{error} {stored}") from None
+    except InputError as error:
+        raise InputError(f"{error} {stored}") from None
 
 
 def _teacher(run: Run) -> Network:

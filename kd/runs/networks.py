@@ -12,14 +12,14 @@ import numpy as np
 from jax.sharding import Sharding
 
 from kd import trust
-from kd.build import as_today, make_model
+from kd.build import as_today, make_data, make_model
 from kd.config import ConfigDict, default_workdir
 from kd.config.identity import config_hash
 from kd.config.teachers import ALL, Members, groups_of
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.devices import mesh
-from kd.errors import InputError
+from kd.errors import InputError, MissingData
 from kd.models.peers import peers
 from kd.models.peers import stacked as stack_peers
 from kd.runs.checkpoint import load_student
@@ -127,6 +127,39 @@ def _is_config(stored: Mapping[str, Any], recorded: str) -> bool:
         return config_hash(stored) == recorded or config_hash(as_today(stored)) == recorded
     except Exception:  # whatever a damaged config makes builders do, it is another one
         return False
+
+
+def measured_data(workdir: Workdir) -> Dataset:
+    """The data set that a finished run was measured on. Everything that needs it asks here.
+
+    Raises:
+      MissingData: it is not on this machine.
+      InputError: it has other evaluated examples than it had then, or cannot be read.
+    """
+    result, config = workdir.read("result.json"), ConfigDict(as_today(workdir.read("config.json")))
+    with trust.stored(workdir):
+        dataset = make_data(config)
+    if weights_hash(dataset.test) != result.get("evaluated"):
+        raise InputError(
+            f"{workdir} was evaluated on other images than data set {config.data.name} has on this "
+            "machine now. Restore the data, or train again."
+        )
+    return dataset
+
+
+def notice_of_data(workdir: Workdir) -> str:
+    """A line where the data that a finished run was measured on are gone or have changed since; ""
+    where they are as they were.
+    """
+    try:
+        measured_data(workdir)
+    except InputError as error:
+        gone = isinstance(error, MissingData) or "there is no" in str(error)
+        what = "are gone" if gone else "have changed, or cannot be read"
+        return (
+            f"The table is of stored results: the data that they were measured on {what}: {error}"
+        )
+    return ""
 
 
 def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
