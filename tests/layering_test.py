@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    "errors signals",
+    "errors signals escaping",
     "ranges files trust kinds",
     "types values parsers directories",
     "registry config metrics devices labels",

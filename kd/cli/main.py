@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from types import ModuleType
 
-from kd import __version__, cli, trust
+from kd import __version__, cli, escaping, trust
 from kd.errors import InputError, RunError
 
 INTERRUPTED = 130
@@ -74,12 +74,12 @@ class _Command:
             status = self._status_after(listener.number or signal.SIGTERM)
             message = "" if self._verb == "run" else f"interrupted. {RESUMES}"
             if self._verb == "run":
-                print(f"kd run: {stopped}. The same command resumes from there.")
+                print(f"kd run: {escaping.plain(stopped)}. The same command resumes from there.")
         except KeyboardInterrupt:
             status, message = INTERRUPTED, f"interrupted. {RESUMES}"
         self._status = status
         if message:
-            print(f"kd {self._verb}: {message}", file=sys.stderr)
+            print(escaping.message(f"kd {self._verb}: {message}"), file=sys.stderr)
         return status
 
     def _act(self) -> int:

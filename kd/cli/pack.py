@@ -2,6 +2,8 @@
 
 import argparse
 
+from kd.escaping import plain
+
 ORDER = 50
 HELP = "write a network of a finished run as one .safetensors file with PyTorch's names"
 DESCRIPTION = """Writes a network of a finished run to one .safetensors file with PyTorch's names
@@ -22,5 +24,5 @@ def act(options: argparse.Namespace) -> int:
     """Writes the file and prints its sha256. Raises InputError."""
     from kd.runs.pack import pack
 
-    print(f"{pack(options.run, options.out, options.member)}  {options.out}")
+    print(plain(f"{pack(options.run, options.out, options.member)}  {options.out}"))
     return 0

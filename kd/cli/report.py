@@ -3,6 +3,7 @@
 import argparse
 
 from kd.errors import InputError
+from kd.escaping import plain
 
 ORDER = 60
 HELP = "write a report of finished runs as HTML, JSON and Markdown"
@@ -50,5 +51,6 @@ def act(options: argparse.Namespace) -> int:
         from kd.devices import compilation
 
         compilation.configure_cache("default")
-    print(write(options.run, options.out, options.runs, not options.stored, options.images))
+    path = write(options.run, options.out, options.runs, not options.stored, options.images)
+    print(plain(path))
     return 0

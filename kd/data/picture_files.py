@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kd import escaping
 from kd.errors import InputError
 
 SUFFIXES = [
@@ -116,7 +117,8 @@ def tell_of_links(root: Path, splits: Sequence[Files]) -> None:
     ):
         if links:
             first = f"{', '.join(links[:3])}{', ...' * (len(links) > 3)}"
-            print(f"kd: links that {what}, {len(links):,}: {first}.", file=sys.stderr, flush=True)
+            line = escaping.message(f"kd: links that {what}, {len(links):,}: {first}.")
+            print(line, file=sys.stderr, flush=True)
 
 
 def read(paths: Sequence[str], sides: tuple[int, int], channels: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 
+from kd import escaping
 from kd.data.base import UNKNOWN, Dataset, Split
 from kd.data.pictures import Pictures
 
@@ -45,7 +46,7 @@ def tell(dataset: Dataset, what: str, leaks: bool = True) -> None:
     texts = (leaked(dataset) if leaks else "", far_from_normal(dataset), channels_first(dataset))
     for text in texts:
         if text:
-            print(f"kd: {what}: {text}", file=sys.stderr, flush=True)
+            print(escaping.message(f"kd: {what}: {text}"), file=sys.stderr, flush=True)
 
 
 def leaked(dataset: Dataset, split: str = "test") -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int8
 
+from kd.escaping import plain
 from kd.export import graph
 
 OPERATORS = {"PADV2": "PadV2", "BATCH_MATMUL": "BatchMatMul"}
@@ -61,7 +62,7 @@ def _header(content: bytes, header: Header) -> str:
     source, target = graph.ends(content)
     names = operators(content)
     return HEADER.format(
-        title=header.title.replace("*/", "* /"),
+        title=plain(header.title).replace("*/", "* /"),
         bytes=len(content),
         input_size=math.prod(source.shape),
         input_shape=", ".join(map(str, source.shape)),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kd.escaping import code
+from kd.escaping import markdown as markdown_text
 from kd.export import formats
 from kd.teachers import kind
 from kd.values import counted
@@ -13,9 +15,9 @@ def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     kind = "int8" if report["int8"] else "float32"
     card = formats.load(report["format"]).card
     parts = [
-        f"# {report['run']}: {kind} {report['format']}",
+        f"# {markdown_text(report['run'])}: {kind} {report['format']}",
         f"This is {card}, {kind}, of the student of {network(report)} "
-        f"({report['seed_chosen']}). {_waived(report['gates'])}".strip(),
+        f"({markdown_text(report['seed_chosen'])}). {_waived(report['gates'])}".strip(),
         "## Network\n\n" + _bullets(_network(report, config)),
         "## Data and method\n\n" + _bullets(_method(report, config)),
         "## Measured\n\n" + _bullets(_measured(report)),
@@ -40,9 +42,9 @@ def _waived(gates: Sequence[Mapping[str, Any]]) -> str:
 
 def _network(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     settings = {k: v for k, v in config["student"].items() if k != "name" and v != ""}
-    listed = ", ".join(f"{k} {v}" for k, v in settings.items())
+    listed = markdown_text(", ".join(f"{k} {v}" for k, v in settings.items()))
     lines = [
-        f"`{config['student']['name']}`" + (f": {listed}" if listed else ""),
+        code(config["student"]["name"]) + (f": {listed}" if listed else ""),
         f"{report['parameters']:,} parameters, {report['macs']:,} multiply-accumulates",
         f"input {_tensor(report['input'])}: {report['input']['meaning']}",
         f"output {_tensor(report['output'])}: logits of {report['classes']} classes",
@@ -61,29 +63,32 @@ def _tensor(tensor: Mapping[str, Any]) -> str:
 
 def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     settings = {k: v for k, v in config["data"].items() if k != "name" and v}
-    listed = ", ".join(f"{k} {v}" for k, v in settings.items())
-    lines = [f"data: `{config['data']['name']}`" + (f" ({listed})" if listed else "")]
+    listed = markdown_text(", ".join(f"{k} {v}" for k, v in settings.items()))
+    lines = [f"data: {code(config['data']['name'])}" + (f" ({listed})" if listed else "")]
     if report["imported"]:
         imported = report["imported"]
         return [
             *lines,
-            f"weights of {imported['checkpoint']} (sha256 {imported['sha256']}); how they were "
-            "trained is not known here",
+            markdown_text(f"weights of {imported['checkpoint']} (sha256 {imported['sha256']})")
+            + "; how they were trained is not known here",
         ]
     terms = []
     for section in config["objective"].values():
         rest = {k: v for k, v in section.items() if k not in ("name", "weight")}
-        terms.append(f"{section['weight']} x `{section['name']}`" + (f" {rest}" if rest else ""))
+        weight, settings = markdown_text(section["weight"]), markdown_text(rest or "")
+        terms.append(f"{weight} x {code(section['name'])} {settings}".strip())
     if report["init"]:
         pattern = config["init"]["take"]
-        part = f", of which `{pattern}` was taken over" if pattern else ""
-        lines.append(f"started from the weights of {report['init']['run']}{part}")
+        part = f", of which {code(pattern)} was taken over" if pattern else ""
+        lines.append(f"started from the weights of {markdown_text(report['init']['run'])}{part}")
     return [
         *lines,
         *_teachers(report["teacher"], config["teacher"].get("name")),
         f"objective: {' + '.join(terms)}",
-        f"{counted(report['epochs'], 'epoch')}, batches of {config['batch_size']}, augmentation: "
-        f"{config['augment'] or 'none'}",
+        markdown_text(
+            f"{counted(report['epochs'], 'epoch')}, batches of {config['batch_size']}, "
+            f"augmentation: {config['augment'] or 'none'}"
+        ),
     ]
 
 
@@ -91,13 +96,13 @@ def _teachers(teacher: Mapping[str, Any] | None, name: str | None) -> list[str]:
     """A line for each teacher's run; without one, a line for the kind of teacher, `name`."""
     if teacher is None:
         description = kind.describe_without_runs(name or "none")
-        return [f"teacher: {description}" if description else "no run as a teacher"]
+        return [markdown_text(f"teacher: {description}") if description else "no run as a teacher"]
     lines = []
     for group in teacher["groups"]:
         line = f"teacher: {group['run']}, members {group['members']}"
         if group["accuracy"] is not None:
             line += f", mean accuracy {100 * group['accuracy']:z.2f} %"
-        lines.append(line)
+        lines.append(markdown_text(line))
     return lines
 
 
@@ -156,8 +161,8 @@ def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
 
 def _limits(report: Mapping[str, Any]) -> list[str]:
     return [
-        f"The accuracy is that on {report['split']} images of this data set, which were collected "
-        "as the training images were; on pictures of another camera it will differ.",
+        f"The accuracy is that on {markdown_text(report['split'])} images of this data set, which "
+        "were collected as the training images were; on pictures of another camera it will differ.",
         "It always predicts one of its classes, whatever the picture shows. Its logits are not "
         "calibrated probabilities.",
         *formats.load(report["format"]).caveats,

@@ -12,6 +12,7 @@ import numpy as np
 from kd import trust
 from kd.devices import compilation
 from kd.errors import InputError
+from kd.escaping import plain
 from kd.export import card, directory, formats, gates, provenance, reading, requirements
 from kd.export.source import open_run
 from kd.runs.workdir import Workdir
@@ -109,4 +110,4 @@ def act(options: Options) -> str:
         f"{size}; accuracy {100 * checked['accuracy']:z.2f} % on {checked['images']:,} "
         f"{report['split']} images, the network itself {100 * checked['float_accuracy']:z.2f} %"
     )
-    return "\n".join([*lines, str(options.directory)])
+    return "\n".join(map(plain, [*lines, options.directory]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from kd import ranges
 from kd.errors import InputError, RunError
+from kd.escaping import plain
 from kd.export import command, directory, formats, gates, provenance, reading, requirements
 from kd.runs.workdir import Workdir
 
@@ -95,7 +96,7 @@ def act(runs: Sequence[str], budget: Budget) -> str:
             "the most accurate on the evaluated images, for not all runs kept validation images "
             "(config.validation): expect a lower accuracy on new images; among equals, the smallest"
         )
-    return "\n".join([*lines, f"chosen: {reason}", best.run])
+    return "\n".join([*lines, f"chosen: {reason}", plain(best.run)])
 
 
 def measure(run: str, budget: Budget) -> Candidate:
@@ -154,11 +155,11 @@ def _report(run: str) -> dict[str, Any]:
 
 def _line(c: Candidate) -> str:
     if not c.flash:
-        return f"  {c.run}: OUT, {c.why}"
+        return plain(f"  {c.run}: OUT, {c.why}")
     figures = (
         f"seed {c.seed}, {c.flash:,} bytes, arena {c.arena:,}, accuracy {100 * c.accuracy:z.2f} %"
         + (f", validation {100 * c.validation:z.2f} %" if c.validation is not None else "")
         + (f", BEYOND the usual {', '.join(c.beyond)}" if c.beyond else "")
     )
     state = f"OUT, {c.why}" if c.why else "fits"
-    return f"  {c.run}: {figures}: {state}"
+    return plain(f"  {c.run}: {figures}: {state}")

@@ -22,6 +22,7 @@ STYLE = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
+    "text.parse_math": False,  # a $ in a name is a $
     "svg.hashsalt": "kd",  # equal reports are equal files
 }
 

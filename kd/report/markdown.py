@@ -7,6 +7,7 @@ does not escape `|` in cells, and reads cells as numbers: "98.20" becomes 98.2 a
 
 from typing import Any
 
+from kd.escaping import markdown
 from kd.report.blocks import Block, Grid, Heading, Heat, Note, Pictures, Points, Table
 from kd.report.format import short
 from kd.report.layout import blocks, subtitle
@@ -15,10 +16,10 @@ from kd.report.layout import blocks, subtitle
 def as_markdown(content: dict[str, Any], title: str) -> str:
     """The text of `report.md`, from the content of `report.json`."""
     runs = content["runs"]
-    parts = [f"# {title}", subtitle(runs)]
+    parts = [f"# {markdown(title)}", markdown(subtitle(runs))]
     for run in runs:
         name = f"{short(run['run'])}: " if len(runs) > 1 else ""
-        parts.append(f"**{name}{run['verdict']['text']}**")
+        parts.append(f"**{markdown(name + run['verdict']['text'])}**")
     parts.append(_block(Points(content["conclusions"])))
     parts += [text for block in blocks(content) if (text := _block(block))]
     return "\n\n".join(parts) + "\n"
@@ -26,11 +27,11 @@ def as_markdown(content: dict[str, Any], title: str) -> str:
 
 def _block(block: Block) -> str:
     if isinstance(block, Heading):
-        return f"{'#' * block.level} {block.text}"
+        return f"{'#' * block.level} {markdown(block.text)}"
     if isinstance(block, Note):
-        return block.text
+        return markdown(block.text)
     if isinstance(block, Points):
-        return "\n".join(f"- {line}" for line in block.lines)
+        return "\n".join(f"- {markdown(line)}" for line in block.lines)
     if isinstance(block, Table):
         return _table(block.grid)
     if isinstance(block, Heat):
@@ -42,11 +43,11 @@ def _block(block: Block) -> str:
         return _table([[block.corner, *block.columns], *rows])
     if isinstance(block, Pictures):
         captions = [caption for _, caption in block.pictures if "#" in caption]
-        return f"- {block.title}: {'; '.join(captions)}" if captions else ""
+        return f"- {markdown(f'{block.title}: ' + '; '.join(captions))}" if captions else ""
     return ""
 
 
 def _table(grid: Grid) -> str:
-    head, *rows = ("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in grid)
+    head, *rows = ("| " + " | ".join(map(markdown, row)) + " |" for row in grid)
     rule = "| --- |" + " ---: |" * (len(grid[0]) - 1)
     return "\n".join([head, rule, *rows])

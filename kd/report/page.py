@@ -1,13 +1,13 @@
 """A report as one HTML file that opens offline: style, drawings and pictures are inside it.
 
-Written by hand with `html.escape`: the page is a flat list of blocks, 70 lines here without the
+Written by hand with `kd.escaping`: the page is a flat list of blocks, 70 lines here without the
 style; a template engine (Jinja2) would be one more dependency for the same seven templates.
 """
 
 import base64
-import html
 from typing import Any
 
+from kd.escaping import html
 from kd.report.blocks import Block, Figure, Grid, Heading, Heat, Note, Pictures, Points, Table
 from kd.report.conclusions import STATES
 from kd.report.format import short
@@ -54,8 +54,8 @@ details{margin:.75rem 0}summary{cursor:pointer;color:#1a66b0;font-size:.9rem}
 def as_html(content: dict[str, Any], title: str) -> str:
     """The text of `report.html`, from the content of `report.json`."""
     runs = content["runs"]
-    parts = [f"<h1>{_text(title)}</h1>"]
-    parts.append(f"<p class=under>{_text(subtitle(runs))}</p>")
+    parts = [f"<h1>{html(title)}</h1>"]
+    parts.append(f"<p class=under>{html(subtitle(runs))}</p>")
     parts += [
         _verdict(run, len(runs) > 1)
         for run in runs
@@ -65,7 +65,7 @@ def as_html(content: dict[str, Any], title: str) -> str:
     parts += [_block(block) for block in blocks(content)]
     head = (
         '<meta charset=utf-8><meta name=viewport content="width=device-width">'
-        f"<title>{_text(title)}</title><style>{STYLE}</style>"
+        f"<title>{html(title)}</title><style>{STYLE}</style>"
     )
     body = "\n".join(parts)
     return f"<!doctype html>\n<html lang=en><head>{head}</head><body>\n{body}\n</body></html>\n"
@@ -75,45 +75,45 @@ def _verdict(run: dict[str, Any], named: bool) -> str:
     verdict = run["verdict"]
     css_class = f"verdict {verdict['state'].replace(' ', '-')}"
     name = f"{short(run['run'])}: " if named else ""
-    title = _text(name + STATES[verdict["state"]])
-    return f"<div class='{css_class}'><b>{title}</b>{_text(verdict['text'])}</div>"
+    title = html(name + STATES[verdict["state"]])
+    return f"<div class='{css_class}'><b>{title}</b>{html(verdict['text'])}</div>"
 
 
 def _block(block: Block) -> str:
     if isinstance(block, Heading):
-        return f"<h{block.level}>{_text(block.text)}</h{block.level}>"
+        return f"<h{block.level}>{html(block.text)}</h{block.level}>"
     if isinstance(block, Note):
-        return f"<p class=note>{_text(block.text)}</p>"
+        return f"<p class=note>{html(block.text)}</p>"
     if isinstance(block, Points):
         return _points(block.lines)
     if isinstance(block, Table):
         table = f"<div class=wide>{_table(block.grid)}</div>"
         if block.fold:
-            return f"<details><summary>{_text(block.fold)}</summary>{table}</details>"
+            return f"<details><summary>{html(block.fold)}</summary>{table}</details>"
         return table
     if isinstance(block, Heat):
         return f"<div class=wide>{_heat(block)}</div>"
     if isinstance(block, Figure):
         data = base64.b64encode(block.svg.encode()).decode()
-        return f'<img class=figure alt="{_text(block.alt)}" src="data:image/svg+xml;base64,{data}">'
+        return f'<img class=figure alt="{html(block.alt)}" src="data:image/svg+xml;base64,{data}">'
     return _pictures(block)
 
 
 def _points(lines: list[str]) -> str:
-    return f"<ul>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>"
+    return f"<ul>{''.join(f'<li>{html(line)}</li>' for line in lines)}</ul>"
 
 
 def _table(grid: Grid) -> str:
     head, *body = grid
-    rows = ["".join(f"<th>{_text(c)}</th>" for c in head)]
-    rows += ["".join(f"<td>{_text(c)}</td>" for c in row) for row in body]
+    rows = ["".join(f"<th>{html(c)}</th>" for c in head)]
+    rows += ["".join(f"<td>{html(c)}</td>" for c in row) for row in body]
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 def _heat(block: Heat) -> str:
-    head = "".join(f"<th>{_text(c)}</th>" for c in (block.corner, *block.columns))
+    head = "".join(f"<th>{html(c)}</th>" for c in (block.corner, *block.columns))
     rows = [
-        f"<th>{_text(name)}</th>" + "".join(_cell(v) for v in values)
+        f"<th>{html(name)}</th>" + "".join(_cell(v) for v in values)
         for name, values in zip(block.rows, block.values, strict=True)
     ]
     return f"<table class=heat>{''.join(f'<tr>{row}</tr>' for row in (head, *rows))}</table>"
@@ -132,15 +132,9 @@ def _cell(value: float | None) -> str:
 
 def _pictures(block: Pictures) -> str:
     shown = "".join(
-        f'<div><img alt="" src="data:image/png;base64,{data}">{_text(caption)}</div>'
+        f'<div><img alt="" src="data:image/png;base64,{data}">{html(caption)}</div>'
         if data
-        else f"<div>{_text(caption)}</div>"
+        else f"<div>{html(caption)}</div>"
         for data, caption in block.pictures
     )
-    return (
-        f"<figure class=row><b>{_text(block.title)}</b><div class=pictures>{shown}</div></figure>"
-    )
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
+    return f"<figure class=row><b>{html(block.title)}</b><div class=pictures>{shown}</div></figure>"

@@ -19,6 +19,7 @@ from kd.config.teachers import ALL, Recorded, recorded
 from kd.data.augment import make_normalize
 from kd.data.pictures import Pictures
 from kd.errors import InputError
+from kd.escaping import plain
 from kd.metrics import scores
 from kd.metrics.uncertainty import (
     Uncertainty,
@@ -222,7 +223,7 @@ def table(content: Mapping[str, Any]) -> str:
         "Entropies of familiar images in nats, mean ± std over seeds; AUROC of foreign images "
         "being more uncertain."
     )
-    return "\n".join([head, "", *text_table(grid)])
+    return "\n".join([plain(head), "", *text_table(grid)])
 
 
 def write(run: str, foreign: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from etils import epath
 
 from kd.devices import processes
 from kd.errors import InputError, RunError
+from kd.escaping import message
 from kd.files import refusals
 from kd.runs import digests
 from kd.runs.verified import DIGESTS, Damaged, load
@@ -138,7 +139,8 @@ class Checkpoints:
 
             processes.write(rename)
             if processes.is_writer():
-                print(f"{error} Going on from step {step}.", file=sys.stderr, flush=True)
+                line = message(f"{error} Going on from step {step}.")
+                print(line, file=sys.stderr, flush=True)
         if damaged:
             self._orbax.reload()
 

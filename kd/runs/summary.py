@@ -9,6 +9,7 @@ import numpy as np
 from kd.config import ConfigDict
 from kd.config.teachers import Recorded, recorded, recorded_weights
 from kd.errors import InputError
+from kd.escaping import plain, terminal
 from kd.metrics import scores
 from kd.metrics.intervals import Interval, paired_difference
 from kd.metrics.limits import UNCERTAIN, at_least, at_most
@@ -75,7 +76,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
         name = kind.find(config.teacher.name).row
         rows += _peers(Row(name, predictions["teacher_logits"], [result]))
     lines = [
-        f"{result['examples']} {result['split']} images, "
+        f"{plain(result['examples'])} {plain(result['split'])} images, "
         f"{counted(seeds, 'seed')}{', mean ± std over seeds' if seeds > 1 else ''}",
         *_teacher_line(config, result["teacher"]),
         *_init_line(result),
@@ -85,7 +86,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
     ]
     lines += _verdict(config, others, student, reference, label)
     lines += ["Results:", *(f"  {path}" for path in _paths(runs))]
-    return "\n".join(lines)
+    return terminal("\n".join(lines))
 
 
 def _peers(row: Row) -> list[Row]:
@@ -106,8 +107,8 @@ def _teacher_line(config: ConfigDict, teacher: dict[str, Any] | None) -> list[st
         return []
     groups, section = recorded(teacher), config.teacher
     if section.members == "paired":
-        return [f"student i learned from member i of {groups[0].run}"]
-    names = [f"{', '.join(map(str, g.members))} of {g.run}" for g in groups]
+        return [f"student i learned from member i of {plain(groups[0].run)}"]
+    names = [f"{', '.join(map(str, g.members))} of {plain(g.run)}" for g in groups]
     if sum(len(group.members) for group in groups) == 1:
         return [f"every student learned from member {names[0]}"]
     words = reduction.find(section.reduce).words
@@ -122,7 +123,7 @@ def _init_line(result: dict[str, Any]) -> list[str]:
     init = result.get("init")  # old results have no such key
     if init is None:
         return []
-    return [f"every student started from what {init['run']} had learnt"]
+    return [f"every student started from what {plain(init['run'])} had learnt"]
 
 
 def _teacher_rows(
@@ -154,7 +155,7 @@ def _check_examples(label: np.ndarray, workdir: Workdir) -> None:
 def _paths(runs: Runs) -> list[str]:
     init = [runs.init] if runs.init else []
     workdirs = [runs.workdir, *runs.teachers, *init, *runs.others.values()]
-    return [str(workdir.path) for workdir in workdirs]
+    return [plain(workdir.path) for workdir in workdirs]
 
 
 def _grid(rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None) -> list[str]:
@@ -203,7 +204,7 @@ def _verdict(
         gain = paired_difference(right, row.scores(label))
         inside = gain.low <= 0 <= gain.high
         noise = " Zero lies inside the interval: no gain is shown." if inside else ""
-        lines.append(f"Gain over '{row.name}': {_points(gain)}.{noise}")
+        lines.append(f"Gain over '{plain(row.name)}': {_points(gain)}.{noise}")
     lines += acceptance
     return [*lines, ""] if lines else []
 

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kd.escaping import plain
+
 
 def text_table(lines: Sequence[Sequence[str]]) -> list[str]:
     """Lines of cells as text: the first column aligned left, the others right."""
+    lines = [[plain(cell) for cell in line] for line in lines]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return [
         "  ".join(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kd.errors import InputError
+from kd.escaping import message
 from kd.files import refusals, replacing
 from kd.tables import document, forecast, jobs, layout, plan, published, sheet
 from kd.tables.experiment import load
@@ -65,7 +66,7 @@ def act(options: Options) -> int:
 
 def tell(line: str) -> None:
     """Prints a line about the progress, to stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(message(line), file=sys.stderr, flush=True)
 
 
 def _check(options: Options) -> None:

@@ -1,7 +1,10 @@
 """Tables as Markdown, for people. `sheet` has the CSV for programs."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from kd.escaping import markdown as markdown_text
+from kd.escaping import plain
 from kd.tables import cell_text
 from kd.tables.legend import examples, legend, sample_sizes
 from kd.tables.measure import Entry
@@ -127,7 +130,7 @@ def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
         names = list(dict.fromkeys(cell.name for cell in run.cells))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         line = [f"`{run.reference}`", names[0] + more, time(e.facts), budget]
-        lines.append([*line, hardware(e.facts), commit(e.facts)])
+        lines.append([*line, markdown_text(hardware(e.facts)), markdown_text(commit(e.facts))])
     head = ["run", "cells", "time", "budget", "hardware", "commit"]
     return _lines(head, lines, "llrrll")
 
@@ -136,6 +139,11 @@ def _lines(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> li
     """A Markdown table; `align` has "l" or "r" for each column."""
     rules = {"l": ":---", "r": "---:"}
     return [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+        "| " + " | ".join(_cell(cell) for cell in line) + " |"
         for line in [head, [rules[a] for a in align[: len(head)]], *rows]
     ]
+
+
+def _cell(text: str) -> str:
+    """A cell on one line; a | of an experiment's own names is no end of it."""
+    return re.sub(r"(?<!\\)\|", r"\\|", plain(text))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from kd.escaping import markdown
 from kd.tables.cell_text import HELD_OUT, MARK
 from kd.tables.measure import Entry
 from kd.tables.table import Cell
@@ -49,6 +50,6 @@ def examples(entries: Iterable[Entry]) -> dict[bool, list[str]]:
     for e in entries:
         if e.values and isinstance(e.cell, Cell):
             known = numbers.setdefault(e.held_out, [])
-            if (number := str(e.facts.get("examples"))) not in known:
+            if (number := markdown(e.facts.get("examples"))) not in known:
                 known.append(number)
     return numbers

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kd.escaping import plain
 from kd.tables.forecast import duration
 
 
@@ -18,11 +19,11 @@ def hardware(facts: Mapping[str, Any]) -> str:
     if not hardware:
         return ""
     if hardware["platform"] == "cpu":
-        return f"{hardware['cores']} cores, {hardware['machine']}"
-    return f"{hardware['devices']} × {hardware['device']}"
+        return plain(f"{hardware['cores']} cores, {hardware['machine']}")
+    return plain(f"{hardware['devices']} × {hardware['device']}")
 
 
 def commit(facts: Mapping[str, Any]) -> str:
     """The short hash of the commit, with "+" if files had changed since."""
     commit = facts.get("git_commit") or ""
-    return commit[:10] + "+" * commit.endswith("+")
+    return plain(commit[:10] + "+" * commit.endswith("+"))

@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kd.escaping import csv as csv_cell
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.run_facts import hardware
@@ -47,7 +48,8 @@ def text(experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[s
     writer.writeheader()
     for table, its_entries in zip(experiment.tables, entries, strict=True):
         for entry in its_entries:
-            writer.writerow({"table": table.title, **_line(entry, plan)})
+            line = {"table": table.title, **_line(entry, plan)}
+            writer.writerow({column: csv_cell(value) for column, value in line.items()})
     return lines.getvalue()
 
 

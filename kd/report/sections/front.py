@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from kd import escaping
 from kd.report import comparison, format
 from kd.report.blocks import Block, Figure, Grid, Note, Table
 from kd.report.figures import PALETTE, canvas
@@ -79,7 +80,7 @@ def draw(points: Sequence[dict[str, Any]]) -> str:
                 markerfacecolor=color if point["front"] else "white",
                 capsize=3,
                 linestyle="",
-                label=format.short(point["name"]),
+                label=escaping.plain(format.short(point["name"])),
                 transform=axis.transData + shift,
             )
         # Shifted dots do not set the limits, so they are set here.
