@@ -19,6 +19,7 @@ from kd import escaping
 from kd.cli.main import main
 from kd.export import c_source
 from kd.export.selection import Candidate, _line
+from kd.parsers import DIGESTS
 from kd.report import uncertainty
 from kd.report.figures import canvas
 
@@ -36,7 +37,7 @@ def is_clean(text: str) -> bool:
 
 def is_plain_html(page: str) -> bool:
     """Whether a page has no tag, handler or script of `HOSTILE`."""
-    return not re.search(r"<(b|script|img src=.j)\b|<h1>HEADING|<code>c|<em>y|onload=1>", page)
+    return not re.search(r"<b on|<script|<img src=.j|<h1>HEADING|<code>c|<em>y|onload=1>", page)
 
 
 def rendered(text: str) -> str:
@@ -125,9 +126,11 @@ def hostile(finished) -> str:
         result["git_commit"] = HOSTILE
         if result["teacher"]:
             result["teacher"]["run"] = f"{name} teacher"
+        del result[DIGESTS]
         Path(run, "result.json").write_text(json.dumps(result))
     config = json.loads(Path(name, "config.json").read_text())
-    config["compare"] = {HOSTILE: f"{NAME} teacher.py"}
+    shutil.copytree(f"{name} teacher", "runs/plain")
+    config["compare"] = {HOSTILE: "plain.py"}
     config["teacher"] |= {"run": f"{name} teacher", "config": ""}
     config["acceptance"] = {"max_drop": 0.01, "min_agreement": 0.9}
     Path(name, "config.json").write_text(json.dumps(config))
@@ -153,14 +156,17 @@ def test_a_hostile_run_is_reported_printed_and_refused_as_text(hostile, capsys):
         assert is_clean(error.replace("\n  #", " #")) and "HEADING" in error
 
 
-def test_a_model_card_shows_hostile_settings_as_text(hostile, small_data, capsys):
+def test_a_model_card_shows_hostile_settings_as_text(finished, small_data, capsys):
     data = Path(NAME + ".npz").absolute()
     shutil.copy(small_data, data)
-    path = Path(hostile, "config.json")
+    path, result = Path("runs/small/config.json"), Path("runs/small/result.json")
+    content = json.loads(result.read_text())
+    del content[DIGESTS]
+    result.write_text(json.dumps(content))
     config = json.loads(path.read_text())
     config["data"]["path"] = str(data)
     path.write_text(json.dumps(config))
-    arguments = ["export", hostile, "--format", "stablehlo", "--out", "archive"]
+    arguments = ["export", "runs/small", "--format", "stablehlo", "--out", "archive"]
     assert main(arguments) == 0
     assert is_clean(capsys.readouterr().out)
     from kd.export import card
@@ -192,6 +198,6 @@ def test_lines_of_select_uncertainty_tables_and_c_are_clean(capsys):
     command.tell(f"FAILED x: {HOSTILE}")
     assert is_clean(capsys.readouterr().err.replace("\n  #", " "))
     row = io.StringIO()
-    csv.writer(row).writerow([escaping.csv("=" + HOSTILE)])
-    assert is_clean(row.getvalue()) and row.getvalue().startswith("\"'=")
+    csv.writer(row, lineterminator="\n").writerow([escaping.csv("=" + HOSTILE)])
+    assert is_clean(row.getvalue()) and row.getvalue().startswith("'=")
     assert is_clean(c_source._text(HOSTILE.replace("\ud800", "")))

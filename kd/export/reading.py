@@ -13,6 +13,7 @@ from typing import Any
 
 from kd.errors import InputError
 from kd.export.directory import MARK, recover
+from kd.parsers import parse_json
 
 SEAL = "sha256"
 """Key of `report.json`: hash of all its other entries. Reports of earlier versions lack it."""
@@ -43,12 +44,13 @@ def read(export: Path, names: Iterable[str] = ()) -> dict[str, Any]:
     recover(export)
     path = export / MARK
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{export} is no export: it has no {MARK}.") from None
-    except (ValueError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise _damaged(export, f"{MARK} cannot be read: {why}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise _damaged(export, f"{MARK} cannot be read: {error}") from error
     if not isinstance(report, dict) or not isinstance(report.get("files"), dict):
         raise _damaged(export, f"{MARK} is no report of an export")
     if SEAL in report and sealed(report)[SEAL] != report[SEAL]:

@@ -13,6 +13,10 @@ TITLE = "Accuracy against bytes"
 ORDER = 5
 
 
+LONGEST = 48
+"""Characters of a name in the drawing."""
+
+
 def compare(runs: Sequence[Run], contents: list[dict[str, Any]]) -> dict[str, Any]:
     """`points`: networks and ensembles, and whether another one beats them."""
     others = [gain["run"] for content in contents for gain in content["gains"].values() if gain]
@@ -80,7 +84,7 @@ def draw(points: Sequence[dict[str, Any]]) -> str:
                 markerfacecolor=color if point["front"] else "white",
                 capsize=3,
                 linestyle="",
-                label=escaping.plain(format.short(point["name"])),
+                label=_label(point["name"]),
                 transform=axis.transData + shift,
             )
         # Shifted dots do not set the limits, so they are set here.
@@ -97,3 +101,9 @@ def draw(points: Sequence[dict[str, Any]]) -> str:
         )
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return drawing.svg
+
+
+def _label(name: str) -> str:
+    """A run's name in the drawing, which has room for so much."""
+    text = escaping.plain(format.short(name))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
