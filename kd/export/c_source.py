@@ -1,4 +1,4 @@
-"""An int8 file as C source: array, header, golden vectors and a program that checks kernels."""
+"""An int8 file as C source: array, header and golden vectors."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ def write(
     inputs: Int8[np.ndarray, "n ..."],
     outputs: Int8[np.ndarray, "n c"],
 ) -> None:
-    """Writes `kd_model.h`, `kd_model.c`, `kd_golden.h`, `kd_golden.c` and `kd_check.c`.
+    """Writes `kd_model.h`, `kd_model.c`, `kd_golden.h` and `kd_golden.c`.
 
     Args:
       directory: an existing one.
@@ -44,7 +44,6 @@ def write(
     (directory / "kd_model.c").write_text(_model(content, header.labels))
     (directory / "kd_golden.h").write_text(GOLDEN.format(count=len(inputs)))
     (directory / "kd_golden.c").write_text(_golden(inputs, outputs))
-    (directory / "kd_check.c").write_text(CHECK)
 
 
 def operators(content: bytes) -> list[str]:
@@ -215,36 +214,4 @@ const int8_t kd_golden_inputs[KD_GOLDEN_COUNT][KD_INPUT_SIZE] = {{
 
 const int8_t kd_golden_outputs[KD_GOLDEN_COUNT][KD_OUTPUT_SIZE] = {{
 {outputs}}};
-"""
-
-CHECK = """/* Compares kd_invoke with the golden vectors. Returns 0 if every output is within
- * KD_TOLERANCE of the expected one. */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "kd_golden.h"
-
-#ifndef KD_TOLERANCE
-#define KD_TOLERANCE 1
-#endif
-
-int main(void) {
-    int worst = 0;
-    for (int i = 0; i < KD_GOLDEN_COUNT; ++i) {
-        int8_t out[KD_OUTPUT_SIZE];
-        const int status = kd_invoke(kd_golden_inputs[i], out);
-        if (status != 0) {
-            printf("vector %d: kd_invoke returned %d\\n", i, status);
-            return 2;
-        }
-        for (int k = 0; k < KD_OUTPUT_SIZE; ++k) {
-            const int difference = abs(out[k] - kd_golden_outputs[i][k]);
-            if (difference > worst) {
-                worst = difference;
-            }
-        }
-    }
-    printf("%d vectors, largest difference %d\\n", KD_GOLDEN_COUNT, worst);
-    return worst <= KD_TOLERANCE ? 0 : 1;
-}
 """

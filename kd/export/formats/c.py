@@ -27,7 +27,9 @@ def check(settings: Settings) -> None:
 
 def write(source: Any, directory: Path, settings: Settings) -> Any:
     """Writes `model.tflite`, the C sources, and under `kernels` an implementation of them."""
-    from kd.export import c_source, card, lower, run_c, tflite
+    import numpy as np
+
+    from kd.export import c_source, card, lower, probes, run_c, tflite
 
     file = tflite.convert(source, True, settings["calibration"])
     written = tflite_written(source, file, directory, settings)
@@ -42,11 +44,19 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
     golden = written.golden
     c_source.write(directory, file.content, header, golden.input, golden.output)
     report["operators"] = c_source.operators(file.content)
+    chosen = probes.choose(file.content, golden.input)
+    report["checks"]["probes"] = chosen.report()
     if settings["kernels"] == "none":
+        _write_check(directory, chosen.numbers, chosen.outputs, exact=False)
         return written
     from kd.export import kernels
 
     memory = kernels.generate(file, directory / "kernels")
+    inputs = np.stack([probes.make(number, golden.input) for number in chosen.numbers])
+    computed = run_c.outputs(directory, inputs, chosen.outputs.shape[1])
+    distance = np.abs(computed.astype(int) - chosen.outputs).max()
+    report["checks"]["probes"]["lsb"] = int(distance)
+    _write_check(directory, chosen.numbers, computed, exact=True)
     worst = run_c.check(directory)
     report["checks"]["kernels"] = {
         "arena_bytes": memory.arena,
@@ -56,6 +66,14 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
         "compiler": Path(run_c.compiler()).name,
     }
     return written._replace(figures=figures | {"c_lsb": float(worst)})
+
+
+def _write_check(directory: Path, numbers: list[int], outputs: Any, exact: bool) -> None:
+    """Writes `kd_check.c`, last of the C files: it holds the hashes of the others."""
+    from kd.export import check_program
+
+    text = check_program.source(numbers, outputs, exact, check_program.hashes(directory))
+    (directory / check_program.NAME).write_text(text)
 
 
 FORMAT = Format(
