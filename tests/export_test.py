@@ -173,6 +173,88 @@ def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
     assert subprocess.run([program], capture_output=True).returncode == 1
 
 
+def built(folder, program, *flags):
+    """What `kd_check` returns and prints, built from a directory."""
+    sources = sorted(map(str, folder.rglob("*.c")))
+    subprocess.run(["gcc", "-std=c11", *STRICT, *flags, *sources, "-o", str(program)], check=True)
+    done = subprocess.run([program], capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def numbers(folder):
+    """Each number of the arrays of the generated kernels: its file, and where it is."""
+    places = []
+    for file in sorted((folder / "kernels").rglob("*.[ch]")):
+        for array in re.finditer(r"= *\{([-\d,\s{}]+)\}", file.read_text()):
+            places += [
+                (
+                    file.relative_to(folder),
+                    array.start(1) + number.start(),
+                    array.start(1) + number.end(),
+                )
+                for number in re.finditer(r"-?\d+", array[1])
+            ]
+    return places
+
+
+def test_the_c_program_compares_files_and_exact_outputs(exported, tmp_path):
+    folder = tmp_path / "c"
+    shutil.copytree(exported[1]["c"][0], folder)
+    probes = exported[1]["c"][1]["checks"]["probes"]
+    assert probes["vectors"] >= 64 and probes["changes"] >= 10
+    assert len(probes["unseen"]) <= probes["changes"] // 4, probes
+    status, told = built(folder, tmp_path / "check")
+    assert status == 0 and "probes, difference 0" in told and "files compared" in told
+    assert "0 changed" in told
+    (folder / "kd_model.c").write_text((folder / "kd_model.c").read_text() + "\n")
+    status, told = built(folder, tmp_path / "check")
+    assert status == 3 and "kd_model.c was changed since the export" in told
+    assert built(folder, tmp_path / "check", "-DKD_FILES=0")[0] == 0
+
+
+@pytest.mark.campaign
+def test_the_c_program_sees_changes_of_one_number(exported, tmp_path):
+    """64 changes of one number of the kernels: all by the hashes, and most by the outputs alone."""
+    places, random = numbers(exported[1]["c"][0]), np.random.default_rng(0)
+    seen = 0
+    for place in random.choice(len(places), 64, replace=False):
+        folder = tmp_path / str(place)
+        shutil.copytree(exported[1]["c"][0], folder)
+        name, start, end = places[place]
+        text = (folder / name).read_text()
+        value = int(text[start:end])
+        changed = value - 16 if value > 0 else value + 16
+        (folder / name).write_text(f"{text[:start]}{changed}{text[end:]}")
+        status, told = built(folder, tmp_path / "check")
+        assert status in (1, 3) and f"{name} was changed" in told
+        seen += built(folder, tmp_path / "check", "-DKD_FILES=0")[0] == 1
+        shutil.rmtree(folder)
+    assert seen >= 48, f"{seen} of 64"
+
+
+def test_probes_are_the_same_in_c_and_here(exported, tmp_path):
+    """The C program computes its inputs; an own `kd_invoke` prints them."""
+    from kd.export import probes
+
+    folder = tmp_path / "c"
+    shutil.copytree(exported[1]["c"][0], folder)
+    shutil.rmtree(folder / "kernels")
+    (folder / "own.c").write_text(
+        '#include <stdio.h>\n#include "kd_model.h"\n'
+        "int kd_invoke(const int8_t *in, int8_t *out) {\n"
+        'for (int i = 0; i < KD_INPUT_SIZE; ++i) fprintf(stderr, "%d ", in[i]);\n'
+        'fprintf(stderr, "\\n"); out[0] = 0; return 0; }\n'
+    )
+    sources = sorted(map(str, folder.rglob("*.c")))
+    subprocess.run(["gcc", "-std=c11", *sources, "-o", str(tmp_path / "own")], check=True)
+    lines = subprocess.run([tmp_path / "own"], capture_output=True, text=True).stderr.splitlines()
+    image = np.load(folder / "golden.npz")["input"]
+    said = [np.array(line.split(), int) for line in lines]
+    assert np.array_equal(said[: len(image)], image.reshape(len(image), -1))
+    for number in range(64):
+        assert np.array_equal(said[len(image) + number], probes.make(number, image).ravel())
+
+
 @pytest.mark.parametrize(
     "compiler", [["gcc", "-std=c11"], ["g++", "-std=c++17", "-xc++"]], ids=["C", "C++"]
 )

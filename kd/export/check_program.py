@@ -42,10 +42,10 @@ def source(numbers: list[int], outputs: np.ndarray, exact: bool, files: Mapping[
     )
 
 
-PROGRAM = r"""/* Compares kd_invoke with the golden vectors, within KD_TOLERANCE, and with probes that make every
- * number of the network count; and the files beside this one, where they can be read, with their
- * sha256. Returns 0 if all is as it was exported, 1 if an output differs, 2 if kd_invoke fails, 3
- * if a file was changed.
+PROGRAM = r"""/* Compares kd_invoke with the golden vectors, within KD_TOLERANCE, and with probes
+ * that make every number of the network count; and the files beside this one, where they can be
+ * read, with their sha256. Returns 0 if all is as it was exported, 1 if an output differs, 2 if
+ * kd_invoke fails, 3 if a file was changed.
  *
  * With kernels of your own: -DKD_EXACT=0 compares probes within KD_TOLERANCE, too.
  * Without a file system: -DKD_FILES=0. */
@@ -115,7 +115,8 @@ static const uint32_t K[64] = {{
     0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
     0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2}};
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2
+}};
 
 static void add_block(uint32_t *h, const unsigned char *p) {{
     uint32_t w[64], s[8];

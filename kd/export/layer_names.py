@@ -23,6 +23,8 @@ def layer(name: str) -> str:
     """The layer in a name of JAX operations: `CNN/norm1_0` of `max;jit(f)/CNN/norm1_0/mul;...`."""
     for part in name.split(";"):
         path = [word for word in part.split("/")[:-1] if "(" not in word]
+        # A module that shares its scope with the one that it wraps appears twice in a row.
+        path = [word for i, word in enumerate(path) if path[i - 1 : i] != [word]]
         if path:
             return "/".join(path)
     return "the network"

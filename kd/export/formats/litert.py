@@ -13,7 +13,6 @@ CALIBRATION = Option(
     "calibration",
     "training images to measure int8 ranges on; default: 1000",
     arguments={"type": int, "metavar": "N"},
-    check=lambda images: ranges.check("--calibration", ranges.Count, images),
 )
 IMAGES = Option(
     "images",
