@@ -57,11 +57,12 @@ def make(number: int, images: Int8[np.ndarray, "n ..."]) -> Int8[np.ndarray, "..
     """
     base = images[number % len(images)].astype(np.int64)
     amplitude = AMPLITUDES[number % len(AMPLITUDES)]
-    state, noise = (number * 2654435761 + 12345) % 2**32, np.empty(base.size, np.int64)
-    for i in range(base.size):
-        state = (state * 1664525 + 1013904223) % 2**32
-        noise[i] = state >> 24
-    value = base - amplitude + (noise.reshape(base.shape) * amplitude >> 7)
+    # state[i + 1] = a state[i] + c modulo 2**32, for all i at once
+    factors = np.multiply.accumulate(np.full(base.size, 1664525, np.uint32), dtype=np.uint32)
+    sums = np.cumsum(np.append(np.uint32(1), factors[:-1]), dtype=np.uint32)
+    first = np.uint32((number * 2654435761 + 12345) % 2**32)
+    noise = (factors * first + sums * np.uint32(1013904223)) >> np.uint32(24)
+    value = base - amplitude + (noise.astype(np.int64).reshape(base.shape) * amplitude >> 7)
     return np.clip(value, -128, 127).astype(np.int8)
 
 
