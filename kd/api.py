@@ -145,9 +145,8 @@ def run(
         loaded = configs.complete(config)
     arguments = [f"--config.{key}={value}" for key, value in overrides.items()]
     if workdir is None:
-        changes = "".join(f"--{key}={value}" for key, value in overrides.items())
-        base = configs.default_workdir(str(config), runs)
-        workdir = configs.default_workdir(base.name + changes, runs) if changes else base
+        workdir = configs.default_workdir(str(config), runs)
+        workdir = configs.named_after(epath.Path(workdir), overrides) if overrides else workdir
     with trusted.allow(trust, runs) as packages, signals.interruptible():
         spelled = build.overridden(loaded, arguments)
         compilation.configure_cache(spelled.compilation_cache)

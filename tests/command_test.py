@@ -95,3 +95,14 @@ def test_every_verb_describes_all_its_arguments(name, capsys):
         make_parser([name]).parse_args([name, "--help"])
     assert stop.value.code == 0
     assert find_verbs()[name].DESCRIPTION.split()[0] in capsys.readouterr().out
+
+
+def test_a_missing_run_is_refused_before_the_slow_imports(tmp_path):
+    code = (
+        "import sys\n"
+        "from kd.cli.main import main\n"
+        f"assert main(['report', {str(tmp_path / 'missing')!r}]) == 2\n"
+        "assert 'jax' not in sys.modules\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0 and "is no run directory" in process.stderr, process.stderr

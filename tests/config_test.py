@@ -348,3 +348,12 @@ def test_a_term_is_added_on_the_command_line(tmp_path):
 def test_what_cannot_be_placed_is_refused(tmp_path, argument, words):
     with pytest.raises(InputError, match=words):
         overridden(tmp_path, argument)
+
+
+def test_workdirs_of_different_overrides_differ():
+    base = configs.default_workdir("configs/digits.py")
+    name = lambda **overrides: str(configs.named_after(base, overrides))
+    assert name(seeds=2) == "runs/digits--seeds=2"
+    assert name(**{"optimizer.learning_rate": 0.01}) != name(**{"optimizer.learning_rate": 0.02})
+    long = [name(text="x" * 300 + end) for end in "ab"]
+    assert long[0] != long[1] and max(map(len, long)) < 200

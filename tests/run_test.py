@@ -220,9 +220,27 @@ def test_a_workdir_of_another_config_is_refused_with_the_difference(
     finished, small_config, capsys, tmp_path
 ):
     before = snapshot(tmp_path / "runs")
-    error = refused(capsys, "--config", small_config, "--config.epochs=4")
+    given = ["--config.epochs=4", "--workdir", "runs/small"]
+    error = refused(capsys, "--config", small_config, *given)
     assert "epochs: 4 here, 3 there" in error and "student" not in error
     assert snapshot(tmp_path / "runs") == before
+
+
+@pytest.mark.usefixtures("finished", "unoptimized")
+def test_an_override_needs_no_workdir_of_its_own(small_config, capsys):
+    """The run is beside the config's, which stays as it is, and is found again."""
+    before = snapshot(Path("runs/small"))
+    command = ["--config", str(small_config), "--config.epochs=1"]
+    assert kd(*command) == 0
+    told = capsys.readouterr()
+    run = Workdir("runs/small--epochs=1")
+    assert run.finished and run.read("config.json")["epochs"] == 1
+    assert "this run is runs/small--epochs=1" in told.err and str(run.path) in told.out
+    assert snapshot(Path("runs/small")) == before
+    result = snapshot(Path(run.path))
+    assert kd(*command) == 0 and snapshot(Path(run.path)) == result
+    assert kd("--config", str(small_config), "--config.tensorboard=true") == 0
+    assert not Path("runs/small--tensorboard=true").exists()
 
 
 def test_a_directory_that_is_no_run_is_refused(small_config, capsys, tmp_path):

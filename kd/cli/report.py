@@ -45,6 +45,10 @@ def act(options: argparse.Namespace) -> int:
     """Writes the report and prints its path. Raises InputError."""
     if options.images is not None and options.images < 4:
         raise InputError(f"--images {options.images}: expected 4 or more.")
+    from kd.runs.workdir import Workdir
+
+    for run in options.run:
+        Workdir(run).read("result.json")  # a missing run is refused before the slow imports
     from kd.report.write import write
 
     if not options.stored:

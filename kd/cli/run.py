@@ -1,6 +1,7 @@
 """`kd run`: trains what a config describes."""
 
 import argparse
+import sys
 from typing import Any
 
 ORDER = 10
@@ -23,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="config file and its arguments",
     )
     parser.add_argument(
-        "--workdir", help="directory of this run (default: RUNS/<config and arguments>)"
+        "--workdir",
+        help="directory of this run (default: RUNS/<config and arguments>, and where that belongs "
+        "to another config, also named after the overrides)",
     )
     parser.add_argument(
         "--runs",
@@ -94,7 +97,40 @@ def act(options: argparse.Namespace) -> int:
     if options.print_config:
         print(config)
         return 0
+    if options.overrides and not options.workdir:
+        workdir = _beside(workdir, config, options.overrides)
     return _train(config, workdir, options)
+
+
+def _beside(workdir: Any, config: Any, overrides: list[str]) -> Any:
+    """The directory of a run with overrides: the config's, unless that belongs to another config.
+
+    Then it is one that is named after the overrides, as for `kd.run`.
+
+    Args:
+      workdir: the config's (a Workdir).
+      config: with the overrides (a ConfigDict).
+      overrides: as on the command line.
+    """
+    from kd.build import as_today
+    from kd.config import named_after
+    from kd.config.identity import differences
+    from kd.errors import InputError
+    from kd.runs.workdir import Workdir
+
+    try:
+        stored = workdir.read("config.json")
+    except InputError:  # no run: training says why, if it is something else
+        return workdir
+    if not differences(config.to_dict(), as_today(stored)):
+        return workdir
+    text = " ".join(overrides).replace(" --config.", "\n--config.")
+    pairs = (line.removeprefix("--config.").replace(" ", "=", 1) for line in text.split("\n"))
+    changes = {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+    beside = Workdir(named_after(workdir.path, changes))
+    line = f"kd run: {workdir.path} belongs to another config; this run is {beside.path}"
+    print(line, file=sys.stderr)
+    return beside
 
 
 def _load_data(section: dict[str, Any]) -> None:

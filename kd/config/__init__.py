@@ -2,7 +2,7 @@
 
 from kd.config.check import leaves
 from kd.config.defaults import ConfigDict, default
-from kd.config.loading import call_file, complete, default_workdir, load
+from kd.config.loading import call_file, complete, default_workdir, load, named_after
 
 __all__ = [
     "ConfigDict",
@@ -12,4 +12,5 @@ __all__ = [
     "default_workdir",
     "leaves",
     "load",
+    "named_after",
 ]

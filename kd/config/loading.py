@@ -1,8 +1,10 @@
 """Loading config files, completing configs with their defaults, and default run directories."""
 
+import hashlib
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from kd import trust
 from kd.config.check import check_depth, check_values, checked, complete_teacher, over
 from kd.config.defaults import ACCEPTANCE, ConfigDict, default
 from kd.errors import InputError, unknown
+
+LONGEST = 150
+"""Characters of a directory's name, before a digest of the overrides stands for the rest."""
 
 
 def load(reference: str) -> ConfigDict:
@@ -88,6 +93,25 @@ def complete(config: ConfigDict) -> ConfigDict:
     return completed.lock()
 
 
+def named_after(workdir: epath.Path, overrides: Mapping[str, object]) -> epath.Path:
+    """The directory beside `workdir` that is named after the overrides, too.
+
+    Args:
+      workdir: of the config without them.
+      overrides: keys and values.
+    """
+    changes = "".join(f"--{key}={value}" for key, value in overrides.items())
+    name = _plain(workdir.name + changes)
+    if len(name) > LONGEST:
+        digest = hashlib.sha256(changes.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+        name = f"{name[:LONGEST]}-{digest}"
+    return workdir.parent / name
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.=,+-]", "_", name)
+
+
 def default_workdir(reference: str, root: os.PathLike | str = "runs") -> epath.Path:
     """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`.
 
@@ -95,4 +119,4 @@ def default_workdir(reference: str, root: os.PathLike | str = "runs") -> epath.P
     """
     path, _, arg = reference.partition(":")
     name = Path(path).stem + (f"-{arg}" if arg else "")
-    return epath.Path(root) / re.sub(r"[^\w.=,+-]", "_", name)
+    return epath.Path(root) / _plain(name)
