@@ -5,6 +5,7 @@ leaves of its peers.
 import json
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +39,17 @@ from kd.types import Outputs, View
 pytestmark = pytest.mark.usefixtures("unoptimized_module")
 
 CLASSES, B = 4, 6
-LINEAR = {"name": "mlp.MLP", "widths": ()}
+LINEAR = {"name": f"{__name__}.Linear"}
+
+
+class Linear(nn.Module):
+    """Softmax regression, of which gradients are written out below."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, image, train: bool = False):
+        return Outputs(nn.Dense(self.num_classes, name="head")(image))
 
 
 def softmax(z):
@@ -195,7 +206,7 @@ def test_a_table_may_ask_for_a_peer_or_for_both_together():
     assert of("accuracy(peer=0)") == [50, 100] and of("accuracy(peer=1)") == [50, 50]
     assert of("accuracy") == [50, 75] and of("errors") == [1, 0.5]
     assert of("accuracy(together=True)") == [50, 100]
-    with pytest.raises(InputError, match="a peer is a number"):
+    with pytest.raises(InputError, match="peer: expected 0 or more"):
         parse("accuracy(peer=-1)")
 
 
