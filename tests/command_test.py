@@ -106,3 +106,11 @@ def test_a_missing_run_is_refused_before_the_slow_imports(tmp_path):
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert process.returncode == 0 and "is no run directory" in process.stderr, process.stderr
+
+
+@pytest.mark.parametrize("status", ["256", "-1"])
+def test_a_status_that_no_process_can_end_with_is_refused(capsys, status):
+    assert main(["run", "--config", "x.py", f"--stopped_status={status}"]) == 2
+    assert f"--stopped_status: expected an integer from 0 to 255, got {status}" in (
+        capsys.readouterr().err
+    )

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 ORDER = 10
 HELP = "train what a config describes, its teacher first"
@@ -83,8 +83,10 @@ def act(options: argparse.Namespace) -> int:
     """
     from kd.config import default_workdir, load
     from kd.config.override import rename
+    from kd.ranges import Range, check
     from kd.runs.workdir import Workdir
 
+    check("--stopped_status", Annotated[int, Range(0, 255)], options.stopped_status)
     config, overrides = rename(load(options.config), options.overrides)
     workdir = Workdir(options.workdir or default_workdir(options.config, options.runs))
     data_changed = any(argument.startswith("--config.data.") for argument in overrides)
