@@ -14,11 +14,11 @@ from jaxtyping import Int8
 
 from kd.export import graph, interpreter
 
-CANDIDATES = 128
+CANDIDATES = 96
 ALWAYS = 64
 """Probes that are always kept: more outputs see smaller changes."""
 
-CHANGES = 64
+CHANGES = 40
 """Most changes that are tried."""
 
 LAYERS = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -94,8 +94,8 @@ def _first_that_sees(
     changed: bytes, inputs: np.ndarray, outputs: np.ndarray, numbers: list[int]
 ) -> int | None:
     """The first of the probes whose output differs in the changed file."""
-    for start in range(0, len(numbers), 8):
-        part = numbers[start : start + 8]
+    for start in range(0, len(numbers), 4):
+        part = numbers[start : start + 4]
         differ = (interpreter.run(changed, inputs[part]) != outputs[part]).any(axis=1)
         if differ.any():
             return part[int(differ.argmax())]
