@@ -13,6 +13,7 @@ from jax.sharding import Sharding
 
 from kd import build, optim, registry
 from kd.config import ConfigDict
+from kd.config.check import check_learning_rate
 from kd.data.augment import make_normalize
 from kd.data.base import UNKNOWN, Dataset
 from kd.data.pictures import Pictures
@@ -35,6 +36,7 @@ from kd.values import check_memory
 
 def dry_run(config: ConfigDict) -> None:
     """Builds everything that needs no teacher, to report errors early. Raises InputError."""
+    check_learning_rate(config)
     dataset = build.make_data(config)
     plan = make_plan(config, dataset)
     placement.make_mesh(config)
