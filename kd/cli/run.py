@@ -86,7 +86,8 @@ def act(options: argparse.Namespace) -> int:
     from kd.ranges import Range, check
     from kd.runs.workdir import Workdir
 
-    check("--stopped_status", Annotated[int, Range(0, 255)], options.stopped_status)
+    if options.stopped_status is not None:
+        check("--stopped_status", Annotated[int, Range(0, 255)], options.stopped_status)
     config, overrides = rename(load(options.config), options.overrides)
     workdir = Workdir(options.workdir or default_workdir(options.config, options.runs))
     data_changed = any(argument.startswith("--config.data.") for argument in overrides)
