@@ -12,11 +12,11 @@ from etils import epath
 
 from kd import build, signals
 from kd import config as configs
-from kd import trust as trusted
 from kd.config import ConfigDict
 from kd.devices import compilation
 from kd.errors import InputError
 from kd.models.adapted import adapt
+from kd.names import trust as trusted
 from kd.predict import Networks
 from kd.runs import summary
 from kd.runs.networks import load_networks, workdir_of, workdirs_of_teachers
@@ -127,7 +127,7 @@ def run(
         ConfigDict has no name and needs one.
       runs: directory of runs whose config names no directory.
       trust: packages of which the configs of other runs, such as a teacher's, may name things;
-        those that this config names are trusted. See `kd.trust`.
+        those that this config names are trusted. See `kd.names.trust`.
       overrides: keys of the config and their values, as `--config.key=value` of the command.
 
     Raises:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from kd import config as configs
-from kd import optim, ranges, registry, trust
+from kd import optim, ranges, registry
 from kd.config import ConfigDict, override
 from kd.config.defaults import LABELS, TEACHER
 from kd.config.teachers import complete_groups
@@ -25,6 +25,7 @@ from kd.errors import InputError, unknown
 from kd.models.adapted import adapt
 from kd.models.contract import check_maker
 from kd.models.peers import peers
+from kd.names import trust
 from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.quantize.student import Quantized
 from kd.ranges import NonNegative
@@ -151,8 +152,8 @@ def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
 def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored config with later keys at their defaults.
 
-    Settings of things that cannot be built now, or that a stored config may not name (`kd.trust`),
-    stay as they are stored.
+    Settings of things that cannot be built now, or that a stored config may not name
+    (`kd.names.trust`), stay as they are stored.
     """
     try:
         completed = configs.complete(ConfigDict(dict(stored)))

@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kd import kinds, ranges, trust
+from kd import ranges
 from kd.errors import InputError, unknown
+from kd.names import kinds, trust
 from kd.values import of_type
 
 
@@ -101,11 +102,11 @@ def find(package: str, name: Any, attribute: str | None = None, kind: str = "") 
       package: where kd keeps this kind of thing, such as `kd.models`.
       name: `file.Thing`, or only `file` where `attribute` says which thing of a file is meant.
       attribute: the name to take from a file of `package` where `name` is only `file`.
-      kind: a key of `kd.kinds.SORTS`; default: from the package's name.
+      kind: a key of `kd.names.kinds.SORTS`; default: from the package's name.
 
     Raises:
       InputError: there is no such thing, and the message lists the known and the nearest names; it
-        is of another kind; or a stored config may not name it, see `kd.trust`.
+        is of another kind; or a stored config may not name it, see `kd.names.trust`.
     """
     kind = kind or package.rpartition(".")[2].rstrip("s").replace("data", "data set")
     _require_text(kind, name)

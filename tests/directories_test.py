@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kd import directories
-from kd.directories import replacing
+from kd.files import directories
+from kd.files.directories import replacing
 
 
 def write(out: Path, text: str) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from conftest import SMALL_CONFIG
 
-from kd import files
 from kd.errors import RunError
+from kd.files import writing
 from kd.runs.checkpoint import Checkpoints
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
@@ -37,11 +37,11 @@ def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     path.write_text("before")
     for error in (OSError(errno.ENOSPC, "full"), ValueError("other"), KeyboardInterrupt()):
         expected = RunError if isinstance(error, OSError) else type(error)
-        with pytest.raises(expected), files.replacing(path) as part:
+        with pytest.raises(expected), writing.replacing(path) as part:
             part.write_text("half")
             raise error
         assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
-    with files.replacing(path) as part:
+    with writing.replacing(path) as part:
         part.write_text("after")
     assert path.read_text() == "after" and list(tmp_path.iterdir()) == [path]
 
@@ -57,9 +57,9 @@ def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     ],
 )
 def test_a_full_disk_is_recognised_within_the_errors_of_libraries(error):
-    with pytest.raises(RunError, match=WORDS), files.refusals("there"):
+    with pytest.raises(RunError, match=WORDS), writing.refusals("there"):
         raise RuntimeError("closing failed, too") from error
-    with pytest.raises(ZeroDivisionError), files.refusals("there"):
+    with pytest.raises(ZeroDivisionError), writing.refusals("there"):
         raise ZeroDivisionError
 
 

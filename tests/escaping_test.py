@@ -15,11 +15,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 import kd
-from kd import escaping
 from kd.cli.main import main
 from kd.export import c_source
 from kd.export.selection import Candidate, _line
-from kd.parsers import DIGESTS
+from kd.files import escaping
+from kd.files.parsers import DIGESTS
 from kd.report import uncertainty
 from kd.report.figures import canvas
 

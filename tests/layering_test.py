@@ -9,9 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    "errors signals escaping",
-    "ranges files trust kinds",
-    "types values parsers directories",
+    "errors signals",
+    "ranges files names",
+    "types values",
     "registry config metrics devices labels",
     "features models objectives data teachers optim objective quantize weights",
     "init step predict losses",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kd.errors import InputError
-from kd.parsers import DEEPEST, parse_json, parse_npz
+from kd.files.parsers import DEEPEST, parse_json, parse_npz
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 from kd.tables import published

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import kd
-from kd import build, kinds, registry, trust
+from kd import build, registry
 from kd.cli.main import main
 from kd.config import ConfigDict, complete, leaves
 from kd.errors import InputError
-from kd.parsers import DIGESTS
+from kd.files.parsers import DIGESTS
+from kd.names import kinds, trust
 from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 
@@ -273,7 +274,7 @@ def test_other_keys_want_a_kind_too(section, name):
 
 
 def test_every_kind_of_name_is_checked():
-    """All places that resolve a name give a kind that `kd.kinds` knows."""
+    """All places that resolve a name give a kind that `kd.names.kinds` knows."""
     found = set()
     for file in Path(kd.__file__).parent.rglob("*.py"):
         text = file.read_text()

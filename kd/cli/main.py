@@ -24,8 +24,10 @@ import time
 from collections.abc import Sequence
 from types import ModuleType
 
-from kd import __version__, cli, escaping, trust
+from kd import __version__, cli
 from kd.errors import InputError, RunError
+from kd.files import escaping
+from kd.names import trust
 
 INTERRUPTED = 130
 RESUMES = "The same command resumes from what is saved."

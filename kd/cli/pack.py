@@ -2,7 +2,7 @@
 
 import argparse
 
-from kd.escaping import plain
+from kd.files.escaping import plain
 
 ORDER = 50
 HELP = "write a network of a finished run as one .safetensors file with PyTorch's names"

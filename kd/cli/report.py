@@ -3,7 +3,7 @@
 import argparse
 
 from kd.errors import InputError
-from kd.escaping import plain
+from kd.files.escaping import plain
 
 ORDER = 60
 HELP = "write a report of finished runs as HTML, JSON and Markdown"

@@ -10,10 +10,10 @@ from typing import Any
 
 from etils import epath
 
-from kd import trust
 from kd.config.check import check_depth, check_values, checked, complete_teacher, over
 from kd.config.defaults import ACCEPTANCE, ConfigDict, default
 from kd.errors import InputError, unknown
+from kd.names import trust
 
 LONGEST = 150
 """Characters of a directory's name, before a digest of the overrides stands for the rest."""

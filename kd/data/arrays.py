@@ -12,7 +12,7 @@ from kd.data.base import Dataset, Split, channel_moments
 from kd.data.check import check
 from kd.data.paths import existing
 from kd.errors import InputError
-from kd.parsers import parse_npz
+from kd.files.parsers import parse_npz
 from kd.ranges import Deviations, Means, Range
 from kd.values import check_memory
 

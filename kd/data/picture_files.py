@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kd import escaping
 from kd.errors import InputError
+from kd.files import escaping
 
 SUFFIXES = [
     ".bmp",

@@ -19,7 +19,7 @@ from kd.data import png, published, tfds
 from kd.data.paths import existing
 from kd.data.published import Arrays
 from kd.errors import InputError, RunError, unknown
-from kd.files import message
+from kd.files.writing import message
 
 BUILDERS = {
     "mnist": "mnist.MNIST",

@@ -4,9 +4,9 @@ import sys
 
 import numpy as np
 
-from kd import escaping
 from kd.data.base import UNKNOWN, Dataset, Split
 from kd.data.pictures import Pictures
+from kd.files import escaping
 
 SAMPLE = 10_000  # training examples whose mean and deviation are computed
 

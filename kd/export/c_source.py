@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int8
 
-from kd.escaping import plain
 from kd.export import graph
+from kd.files.escaping import plain
 
 OPERATORS = {"PADV2": "PadV2", "BATCH_MATMUL": "BatchMatMul"}
 """Methods `Add...` of TFLM's resolver whose name is not the schema's in camel case."""

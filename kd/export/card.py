@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd.escaping import code
-from kd.escaping import markdown as markdown_text
 from kd.export import formats
+from kd.files.escaping import code
+from kd.files.escaping import markdown as markdown_text
 from kd.teachers import kind
 from kd.values import counted
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from kd import trust
 from kd.devices import compilation
 from kd.errors import InputError
-from kd.escaping import plain
 from kd.export import card, directory, formats, gates, provenance, reading, requirements
 from kd.export.source import open_run
+from kd.files.escaping import plain
+from kd.names import trust
 from kd.runs.workdir import Workdir
 
 

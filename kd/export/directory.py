@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Generator
 from pathlib import Path
 
-from kd.directories import recover, replacing
 from kd.errors import InputError
+from kd.files.directories import recover, replacing
 
 MARK = "report.json"
 """Written last: a directory without it is not an export."""
@@ -28,7 +28,7 @@ def check(out: Path) -> None:
 @contextlib.contextmanager
 def complete(out: Path) -> Generator[Path]:
     """A temporary directory to write into, which replaces `out` when the block ends; see
-    `kd.directories.replacing`. Raises InputError where `out` is no export.
+    `kd.files.directories.replacing`. Raises InputError where `out` is no export.
     """
     recover(out)
     check(out)

@@ -13,7 +13,7 @@ from typing import Any
 
 from kd.errors import InputError
 from kd.export.directory import MARK, recover
-from kd.parsers import parse_json
+from kd.files.parsers import parse_json
 
 SEAL = "sha256"
 """Key of `report.json`: hash of all its other entries. Reports of earlier versions lack it."""

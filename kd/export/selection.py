@@ -7,8 +7,8 @@ from typing import Any
 
 from kd import ranges
 from kd.errors import InputError, RunError
-from kd.escaping import plain
 from kd.export import command, directory, formats, gates, provenance, reading, requirements
+from kd.files.escaping import plain
 from kd.runs.workdir import Workdir
 
 UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}

@@ -7,7 +7,7 @@ does not escape `|` in cells, and reads cells as numbers: "98.20" becomes 98.2 a
 
 from typing import Any
 
-from kd.escaping import markdown
+from kd.files.escaping import markdown
 from kd.report.blocks import Block, Grid, Heading, Heat, Note, Pictures, Points, Table
 from kd.report.format import short
 from kd.report.layout import blocks, subtitle

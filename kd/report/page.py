@@ -1,13 +1,13 @@
 """A report as one HTML file that opens offline: style, drawings and pictures are inside it.
 
-Written by hand with `kd.escaping`: the page is a flat list of blocks, 70 lines here without the
-style; a template engine (Jinja2) would be one more dependency for the same seven templates.
+Written by hand with `kd.files.escaping`: the page is a flat list of blocks, 70 lines here without
+the style; a template engine (Jinja2) would be one more dependency for the same seven templates.
 """
 
 import base64
 from typing import Any
 
-from kd.escaping import html
+from kd.files.escaping import html
 from kd.report.blocks import Block, Figure, Grid, Heading, Heat, Note, Pictures, Points, Table
 from kd.report.conclusions import STATES
 from kd.report.format import short

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kd import trust
 from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics.reference import per_student
+from kd.names import trust
 from kd.runs.costs import COSTS
 from kd.runs.workdir import Workdir
 from kd.teachers.reduction import reference_logits

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from kd import build, data, registry, trust
+from kd import build, data, registry
 from kd.config import ConfigDict
 from kd.config.teachers import ALL, Recorded, recorded
 from kd.data.augment import make_normalize
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.escaping import plain
+from kd.files.escaping import plain
 from kd.metrics import scores
 from kd.metrics.uncertainty import (
     Uncertainty,
@@ -29,6 +29,7 @@ from kd.metrics.uncertainty import (
     of_members,
     rank_correlation,
 )
+from kd.names import trust
 from kd.predict import make_logits
 from kd.runs.networks import Trained, load_networks
 from kd.runs.text_table import mean_std, text_table

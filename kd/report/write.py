@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from etils import epath
 
-from kd.files import refusals, replacing
+from kd.files.writing import refusals, replacing
 from kd.report.content import make_content
 from kd.report.format import short
 from kd.report.markdown import as_markdown

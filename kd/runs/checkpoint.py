@@ -18,8 +18,8 @@ from etils import epath
 
 from kd.devices import processes
 from kd.errors import InputError, RunError
-from kd.escaping import message
-from kd.files import refusals
+from kd.files.escaping import message
+from kd.files.writing import refusals
 from kd.runs import digests
 from kd.runs.verified import DIGESTS, Damaged, load
 from kd.types import DistillState, PyTree

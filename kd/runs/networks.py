@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from kd import trust
 from kd.build import as_today, make_data, make_model
 from kd.config import ConfigDict, default_workdir
 from kd.config.identity import config_hash
@@ -22,6 +21,7 @@ from kd.devices import mesh
 from kd.errors import InputError, MissingData
 from kd.models.peers import peers
 from kd.models.peers import stacked as stack_peers
+from kd.names import trust
 from kd.runs.checkpoint import load_student
 from kd.runs.workdir import Workdir
 from kd.types import PyTree

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from flax import traverse_util
 
-from kd import trust
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
-from kd.files import replacing
+from kd.files.writing import replacing
+from kd.names import trust
 from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 from kd.types import PyTree

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from kd.errors import InputError
-from kd.files import refusals, replacing
-from kd.parsers import parse_json
+from kd.files.parsers import parse_json
+from kd.files.writing import refusals, replacing
 from kd.runs.workdir import Workdir
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from kd.config import ConfigDict
 from kd.config.teachers import Recorded, recorded, recorded_weights
 from kd.errors import InputError
-from kd.escaping import plain, terminal
+from kd.files.escaping import plain, terminal
 from kd.metrics import scores
 from kd.metrics.intervals import Interval, paired_difference
 from kd.metrics.limits import UNCERTAIN, at_least, at_most

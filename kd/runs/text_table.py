@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kd.escaping import plain
+from kd.files.escaping import plain
 
 
 def text_table(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -25,8 +25,8 @@ from etils import epath
 from kd import signals
 from kd.config.identity import differences
 from kd.errors import InputError
-from kd.files import replacing
-from kd.parsers import Content, checked, parse_json, parse_npz, with_digests
+from kd.files.parsers import Content, checked, parse_json, parse_npz, with_digests
+from kd.files.writing import replacing
 
 IN_USE = "is in use by another process"
 """Words of the message of `InUse`, by which a table recognises it in the output of a run."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kd.errors import InputError
-from kd.escaping import message
-from kd.files import refusals, replacing
+from kd.files.escaping import message
+from kd.files.writing import refusals, replacing
 from kd.tables import document, forecast, jobs, layout, plan, published, sheet
 from kd.tables.experiment import load
 from kd.tables.gather import gather, single_tables

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kd.files import replacing
+from kd.files.writing import replacing
 from kd.runs.record import read_rows
 from kd.tables.measure import Entry
 from kd.tables.plan import Run

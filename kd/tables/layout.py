@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from kd.escaping import markdown as markdown_text
-from kd.escaping import plain
+from kd.files.escaping import markdown as markdown_text
+from kd.files.escaping import plain
 from kd.tables import cell_text
 from kd.tables.legend import examples, legend, sample_sizes
 from kd.tables.measure import Entry

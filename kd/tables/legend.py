@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from kd.escaping import markdown
+from kd.files.escaping import markdown
 from kd.tables.cell_text import HELD_OUT, MARK
 from kd.tables.measure import Entry
 from kd.tables.table import Cell

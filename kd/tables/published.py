@@ -13,8 +13,8 @@ from typing import Any
 
 from kd import __version__
 from kd.errors import InputError
-from kd.files import refusals, replacing
-from kd.parsers import parse_json
+from kd.files.parsers import parse_json
+from kd.files.writing import refusals, replacing
 from kd.runs import lineage
 from kd.runs.workdir import Workdir
 from kd.tables.plan import Run

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kd.escaping import plain
+from kd.files.escaping import plain
 from kd.tables.forecast import duration
 
 

@@ -9,7 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd.escaping import csv as csv_cell
+from kd.files.escaping import csv as csv_cell
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.run_facts import hardware

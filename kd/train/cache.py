@@ -28,9 +28,9 @@ from kd.data.augment import make_augment
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.files import refusals, replacing
+from kd.files.parsers import parse_json, parse_npz
+from kd.files.writing import refusals, replacing
 from kd.init import state_key
-from kd.parsers import parse_json, parse_npz
 from kd.runs.progress import Progress
 from kd.teachers.codec import encode
 from kd.train.program import seed_keys

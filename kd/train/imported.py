@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from kd import build, trust
+from kd import build
 from kd import config as configs
 from kd.devices import processes
-from kd.directories import replacing
 from kd.errors import InputError, MissingData
+from kd.files.directories import replacing
+from kd.names import trust
 from kd.runs.checkpoint import Checkpoints, load_student
 from kd.runs.networks import weights_hash
 from kd.runs.workdir import Workdir

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from kd import build, teachers, trust
+from kd import build, teachers
 from kd.config import ConfigDict
 from kd.config.teachers import Members, groups_of, member_weights
 from kd.data.base import UNKNOWN, Dataset
@@ -20,6 +20,7 @@ from kd.devices import precision
 from kd.devices.vectorize import tree_index
 from kd.init import make_init
 from kd.models.peers import peers, variables_of
+from kd.names import trust
 from kd.runs.networks import check_alike, workdir_of, workdirs_of_teachers
 from kd.runs.workdir import Workdir
 from kd.step import make_step

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd.config.identity import config_hash
-from kd.files import refusals, replacing
+from kd.files.writing import refusals, replacing
 from kd.models import cost
 from kd.models.peers import peers, variables_of
 from kd.runs.environment import hardware

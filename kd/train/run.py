@@ -18,13 +18,14 @@ from contextlib import ExitStack, contextmanager
 
 import jax
 
-from kd import build, files, signals
+from kd import build, signals
 from kd import config as configs
 from kd.config import ConfigDict
 from kd.config.check import check_learning_rate
 from kd.data import remarks
 from kd.devices import processes
 from kd.errors import InputError
+from kd.files import writing
 from kd.runs import lineage
 from kd.runs.networks import weights_hash, workdir_of, workdirs_of_teachers
 from kd.runs.summary import Runs
@@ -187,7 +188,7 @@ def _train(setup: Setup, workdir: Workdir) -> None:
     """Trains in a locked run directory, evaluates, and writes the results."""
     _tell_of_data(setup, workdir)
     origin = result.origin(setup)
-    processes.write(lambda: files.remove_parts(workdir.path))
+    processes.write(lambda: writing.remove_parts(workdir.path))
     processes.write(lambda: workdir.claim(setup.config.to_dict(), origin))
     state, figures = train_run(setup, workdir)
     signals.poll()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kd import escaping
+from kd.files import escaping
 from kd.report import comparison, format
 from kd.report.blocks import Block, Figure, Grid, Note, Table
 from kd.report.figures import PALETTE, canvas

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-from kd.files import refusals
+from kd.files.writing import refusals
 
 PART = ".part"
 """End of the name of a directory that is being written."""
