@@ -88,5 +88,5 @@ def test_each_image_gets_operations_of_its_own():
 def test_what_rand_augment_does_not_take_is_refused():
     with pytest.raises(InputError, match="uint8"):
         rand_augment(jax.random.key(0), jnp.ones((4, 4, 3)))
-    with pytest.raises(InputError, match="covered fraction"):
+    with pytest.raises(InputError, match="covered: expected a number from 0 to 1"):
         rand_augment(jax.random.key(0), jnp.asarray(IMAGE), covered=2.0)

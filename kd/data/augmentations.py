@@ -13,12 +13,13 @@ from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from kd.data import pixels
 from kd.errors import InputError
-from kd.ranges import Count, Fraction, Means, NonNegative, Range
+from kd.ranges import Count, Fraction, Means, NonNegative, Range, check_arguments
 
 type Image = Shaped[Array, "... d"]
 """One raw example: image [h, w, d] or series [t, d], uint8 or float32."""
 
 
+@check_arguments
 def crop(key: PRNGKeyArray, image: Image, padding: Annotated[int, Range(0, 1024)] = 4) -> Image:
     """Random shift by up to `padding` places along every axis but the channels; zeros move in.
 
@@ -32,6 +33,7 @@ def crop(key: PRNGKeyArray, image: Image, padding: Annotated[int, Range(0, 1024)
     return jax.lax.dynamic_slice(padded, [*start, 0], image.shape)
 
 
+@check_arguments
 def flip(key: PRNGKeyArray, image: Image, probability: Fraction = 0.5) -> Image:
     """Swaps left and right with this probability. Images only."""
     if image.ndim != 3:
@@ -39,6 +41,7 @@ def flip(key: PRNGKeyArray, image: Image, probability: Fraction = 0.5) -> Image:
     return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
 
 
+@check_arguments
 def cutout(
     key: PRNGKeyArray,
     image: Image,
@@ -71,6 +74,7 @@ def cutout(
     return jnp.where(inside, colour, image)
 
 
+@check_arguments
 def rand_augment(
     key: PRNGKeyArray,
     image: Image,
@@ -99,6 +103,7 @@ def rand_augment(
     return pixels.cover(k_square, image, covered) if covered else image
 
 
+@check_arguments
 def noise(key: PRNGKeyArray, image: Image, std: NonNegative = 0.05) -> Image:
     """Adds Gaussian noise to each value of a floating-point example; `std` is in its unit.
 
@@ -110,6 +115,7 @@ def noise(key: PRNGKeyArray, image: Image, std: NonNegative = 0.05) -> Image:
     return image + std * jax.random.normal(key, image.shape, image.dtype)
 
 
+@check_arguments
 def scale(key: PRNGKeyArray, image: Image, std: NonNegative = 0.1) -> Image:
     """Multiplies each channel of a floating-point example by a factor drawn from N(1, std^2)."""
     _require_floats("scale", image)

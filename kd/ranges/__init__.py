@@ -12,7 +12,13 @@ for a value of a config, a keyword of a maker (`kd.registry.make`) and the field
 caller made (`check_fields`).
 """
 
-from kd.ranges.annotations import check, check_fields, check_in_run, describe
+from kd.ranges.annotations import (
+    check,
+    check_arguments,
+    check_fields,
+    check_in_run,
+    describe,
+)
 from kd.ranges.limits import (
     LARGEST,
     LARGEST_INT,
@@ -64,6 +70,7 @@ __all__ = [
     "Widths",
     "WithinRun",
     "check",
+    "check_arguments",
     "check_fields",
     "check_in_run",
     "describe",

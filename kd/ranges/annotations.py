@@ -1,6 +1,8 @@
 """Checks of plain data against annotations."""
 
 import dataclasses
+import functools
+import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +107,24 @@ def check_fields(value: Any, what: str) -> None:
             if type(item) is not type(field.default) or item != field.default:
                 check(f"{what}.{field.name}", field.type, item)
             check_fields(item, f"{what}.{field.name}")
+
+
+def check_arguments(function: Callable) -> Callable:
+    """`function` that checks its arguments against its annotations; for calls from Python.
+
+    What is no plain data, such as a traced array, passes, see `check`.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            if _is_plain(value):
+                annotation = signature.parameters[name].annotation
+                check(f"{function.__name__}: {name}", annotation, value)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def describe(annotation: Any, ranges: Sequence[Range] = ()) -> str:

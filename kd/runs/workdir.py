@@ -69,6 +69,8 @@ class Workdir:
                 raise ValueError(f"expected an object, got {content!r:.40}")
             return checked(content, path)
         except (FileNotFoundError, NotADirectoryError):
+            if name == "result.json" and (self.path / "config.json").exists():
+                raise InputError(f"{self.path} is not finished: it has no {name}.") from None
             raise InputError(f"{self.path} is no run directory: no {name}.") from None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from error

@@ -34,9 +34,13 @@ from kd.types import DistillState, PyTree, outputs_of
 from kd.values import check_memory
 
 
-def dry_run(config: ConfigDict) -> None:
-    """Builds everything that needs no teacher, to report errors early. Raises InputError."""
-    check_learning_rate(config)
+def dry_run(config: ConfigDict, trains: bool = True) -> None:
+    """Builds everything that needs no teacher, to report errors early. Raises InputError.
+
+    Without `trains`, as for an imported network, the learning rate may be 0.
+    """
+    if trains:
+        check_learning_rate(config)
     dataset = build.make_data(config)
     plan = make_plan(config, dataset)
     placement.make_mesh(config)

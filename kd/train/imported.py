@@ -123,7 +123,7 @@ def _evaluate(workdir: Workdir) -> dict[str, Any]:
         )
     with config.unlocked():  # nothing is trained: a small data set will do
         config.batch_size = min(config.batch_size, len(build.make_data(config).train.label))
-    dry_run(config)
+    dry_run(config, trains=False)
     channels = build.make_data(config).train.image.shape[-1]
     if channels != 3:  # the importer builds networks for 3 channels
         raise InputError(

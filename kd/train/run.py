@@ -21,7 +21,6 @@ import jax
 from kd import build, signals
 from kd import config as configs
 from kd.config import ConfigDict
-from kd.config.check import check_learning_rate
 from kd.data import remarks
 from kd.devices import processes
 from kd.errors import InputError
@@ -150,7 +149,6 @@ def finished(
 
 def _check(config: ConfigDict, sources: Sources, root: os.PathLike | str) -> None:
     """Raises InputError for what does not fit, before a teacher is trained."""
-    check_learning_rate(config)
     cache.check(config)
     dry_run(config)
     check_teachers(config, root)
