@@ -187,7 +187,7 @@ def test_a_median_is_one_entry(finished, small_config, own_modules, monkeypatch,
     agreement = scores.agreement(by_entry["logits"], median)
     final = Workdir("path").read("result.json")["final"]
     assert final["agreement"] == pytest.approx(list(agreement))
-    assert main(["report", "path", "--stored", "--out", "page"]) == 0
+    assert main(["report", "path", "--stored", "--out", "page", "--trust=my_reductions"]) == 0
     content = json.loads(Path("page/report.json").read_text())
     (run_of,) = content["runs"]
     assert run_of["teacher"]["groups"][0]["shares"] == [0.5, 0.5]
