@@ -137,6 +137,7 @@ def hostile(finished) -> str:
     return name
 
 
+@pytest.mark.slow
 def test_a_hostile_run_is_reported_printed_and_refused_as_text(hostile, capsys):
     assert main(["report", hostile, f"{hostile} teacher", "--stored", "--out", "out"]) == 0
     assert main(["report", hostile, "--stored", "--out", "one"]) == 0

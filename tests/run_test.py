@@ -227,6 +227,7 @@ def test_a_workdir_of_another_config_is_refused_with_the_difference(
 
 
 @pytest.mark.usefixtures("finished", "unoptimized")
+@pytest.mark.slow
 def test_an_override_needs_no_workdir_of_its_own(small_config, capsys):
     """The run is beside the config's, which stays as it is, and is found again."""
     before = snapshot(Path("runs/small"))

@@ -178,8 +178,8 @@ FORGED = {
     "tuple as key": b"}" + code(((), 1)) + tensor() + b"s",
     "memo": tensor() + b"r\xff\xff\xff\xff" + b"h\x07",
     "empty stack": b"0" * 9,
-    "deep": b"(" * 10**5,
-    "deep key": b"}" + b"N" + b"\x85" * 10**5 + tensor() + b"s",
+    "deep": b"(" * 10**4,
+    "deep key": b"}" + b"N" + b"\x85" * 10**4 + tensor() + b"s",
     "long string": b"\x8d" + (2**62).to_bytes(8, "little"),
     "text": b"I" + b"9" * 5000 + b"\n",
 }
