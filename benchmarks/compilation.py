@@ -16,7 +16,7 @@ TITLE = "XLA's seconds and the whole command's, with the programs of a former ru
 REPEATS = 5
 
 ROOT = Path(__file__).parents[1]
-CONFIG = "configs/digits.py:role=labels"
+CONFIG = "configs/digits.py:role=labels,labelled=all"
 
 
 def cases(toy: bool) -> Sequence[Case]:
@@ -32,7 +32,8 @@ def _make(extra: str) -> Prepared:
     def run(name: str, directory: str) -> Callable[[], None]:
         def call() -> None:
             workdir = Workdir(home / f"{name}{len(spent[name])}")
-            options = ["--workdir", str(workdir), "--config.epochs=1", extra]
+            options = ["--workdir", str(workdir), extra]
+            options += ["--config.epochs=1", "--config.schedule.warmup=0.0"]
             options.append(f"--config.compilation_cache={directory}")
             command = [sys.executable, "-m", "kd", "run", "--config", CONFIG]
             env = {k: v for k, v in os.environ.items() if "COMPILATION_CACHE" not in k}

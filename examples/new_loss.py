@@ -34,7 +34,7 @@ def main() -> None:
     terms = {"ce": (0.5, kd.objectives.CE()), "huber": (0.5, Huber())}
     for name, objective in {"labels": {"ce": terms["ce"]}, "labels and Huber": terms}.items():
         student = kd.distill(
-            teacher=teacher,
+            teacher=teacher if "huber" in objective else None,
             student=kd.models.MLP(4, (32,)),
             data=(images, labels),
             objective=objective,

@@ -99,7 +99,7 @@ def test_an_imported_network_teaches(tmp_path, checkpoint, weights, capsys):
     c.teacher.name, c.teacher.run = "frozen", str(out)
     c.objective = dict(kd=dict(name="kd.KD", temperature=4.0))
     c.compare = {}
-    c.epochs, c.batch_size = 1, 16
+    c.epochs, c.batch_size, c.schedule.warmup = 1, 16, 0.0
     student = run(build.spell_out(c), Workdir(tmp_path / "student"), tmp_path)
     assert student.read("result.json")["teacher"]["run"] == str(out)
 

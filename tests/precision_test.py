@@ -129,7 +129,7 @@ def test_a_network_that_cannot_be_told():
         precision.network(Deaf(3), "bfloat16")
 
 
-COMMAND = ["run", "--config", "configs/digits.py:role=labels,seeds=1"]
+COMMAND = ["run", "--config", "configs/digits.py:role=labels,labelled=all,seeds=1"]
 
 
 def test_an_unknown_policy(capsys):

@@ -13,6 +13,7 @@ import pytest
 from kd.cli import main
 from kd.config import ConfigDict
 from kd.data import digits
+from kd.files import escaping
 from kd.report import corruptions, sections
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
@@ -448,7 +449,7 @@ def test_the_report_of_a_small_run(finished, capsys):
     page, text = Path("out/report.html").read_text(), Path("out/report.md").read_text()
     for line in report["conclusions"]:
         assert f"<li>{line.replace("'", '&#x27;')}</li>" in page
-        assert f"- {line}" in text
+        assert f"- {escaping.markdown(line)}" in text
     for mistake in (i for row in content["mistakes"] for i in row["images"]):
         assert mistake["png"] in page
     assert "data:image/svg+xml;base64," in page

@@ -136,6 +136,8 @@ def get_config(arg):
         c.seeds = 1
         return c
     c.objective = method(arg, "", "")
+    if arg == "fitnet_second":
+        c.objective.kd.weight.over = 8.0  # in place of 240
     if "fsp" in c.objective:
         c.objective.fsp.features = ("stage1", "stage2")
     if arg in FIRST.values():

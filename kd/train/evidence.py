@@ -5,6 +5,7 @@ gradient or the objective's own state, terms of weight 0 left out, and what is m
 constant 0 too.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -78,9 +79,7 @@ def check(
     if any(reads.values()):
         check_settings(reads, teacher, config)
         return
-    if start is not None and groups_of(ConfigDict(start.get("teacher", {}))) == groups_of(
-        config.teacher
-    ):
+    if start is not None and _networks(start.get("teacher", {})) == _networks(config.teacher):
         return
     terms = list(objective.terms) if isinstance(objective, Weighted) else []
     others = [term for term in terms if term not in silent]
@@ -92,6 +91,12 @@ def check(
         + "Leave the teacher out (with its members, weights, reduce and cache), or add a term such "
         "as config.objective.kd = dict(name='kd.KD')."
     )
+
+
+def _networks(section: Mapping[str, Any] | ConfigDict) -> list[Any]:
+    """The members that a section `teacher` names; of a stored one, too, whose tuples are lists."""
+    groups = groups_of(ConfigDict(dict(section.items())))
+    return json.loads(json.dumps([group._asdict() for group in groups]))
 
 
 def check_settings(reads: Mapping[str, bool], teacher: RunTeacher, config: ConfigDict) -> None:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from kd import build
 from kd import config as configs
+from kd.config.identity import config_hash
 from kd.devices import processes
 from kd.errors import InputError, MissingData
 from kd.files.directories import replacing
@@ -141,6 +142,7 @@ def _evaluate(workdir: Workdir) -> dict[str, Any]:
     result = describe(setup, logits) | {"imported": origin, "weights": weights_hash(student)}
     # Nothing is known about its training.
     result |= {"epochs": None, "steps": None, "seeds": [0]}
+    result["config_hash"] = config_hash(stored.to_dict())
 
     def finish() -> None:
         workdir.write("predictions.npz", {"logits": logits, "label": label})
