@@ -81,7 +81,7 @@ def shortened(objective: dict, epochs: int, full: int = EPOCHS) -> dict:
     def scaled(key, value):
         if key == "weight" and isinstance(value, dict) and "over" in value:
             return {**value, "over": max(value["over"] * epochs / EPOCHS, 1.0)}
-        return max(round(value * epochs / full), min(value, 1)) if key in LENGTHS else value
+        return round(value * epochs / full) if key in LENGTHS else value
 
     return {
         term: {key: scaled(key, value) for key, value in section.items()}

@@ -90,6 +90,7 @@ def test_a_run_has_its_config_results_and_networks(student, data):
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_a_finished_run_is_read_and_overrides_name_a_run_of_their_own(student, folder):
     again = kd.run(str(folder / "small.py"), runs=folder / "runs")
     assert again.result == student.result
@@ -99,6 +100,7 @@ def test_a_finished_run_is_read_and_overrides_name_a_run_of_their_own(student, f
         kd.run(str(folder / "small.py"), runs=folder / "runs", epoch=1)
 
 
+@pytest.mark.slow
 def test_distill_and_run_are_the_same_step(student, teacher, data):
     """Equal bits: both go through the same parts, setup and compiled step."""
     objective = {"ce": (0.1, CE()), "kd": (0.9, KD(4.0))}
@@ -138,6 +140,7 @@ def check_kinds(teacher, data, names):
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_networks_a_function_and_logits_teach_the_same(teacher, data):
     logits = check_kinds(teacher, data, ("networks", "function", "logits"))
     alone = distill(data, teacher=None, epochs=1)
@@ -178,6 +181,7 @@ def test_grey_images_need_no_channel(data):
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_a_mean_teacher_follows_the_student(data):
     student = MLP(3, (8,))
     trained = distill(data, teacher=teachers.ema(student, 0.9), student=student)

@@ -27,6 +27,7 @@ from kd.train import cache
 from kd.train.program import seed_keys
 
 
+@pytest.mark.slow
 def test_the_largest_logits_are_stored_with_the_exact_normaliser():
     """p = (1/2, 1/4, 1/8, 1/8) with 2 kept: the other two share 1/4, and the sum of exp(logits),
     16, is that of before.

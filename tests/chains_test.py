@@ -56,6 +56,7 @@ def test_each_generation_learns_from_the_one_before_it():
         configs.load("configs/born_again.py:ensemble")
 
 
+@pytest.mark.slow
 def test_a_table_accepts_the_stored_configs_of_its_chains_and_cohorts(tmp_path):
     """Stored configs spell out every default of their groups."""
     for name in ("takd", "born_again", "dml"):
@@ -95,6 +96,7 @@ def test_a_table_shows_the_accuracy_of_the_teachers(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["takd", "born_again", "dml"])
+@pytest.mark.slow
 def test_the_tables_are_complete_and_take_an_hour_at_most(name, tmp_path):
     """Every run's config can be read, in miniature and as the paper had it, too. Numbers from
     memory are marked unsure.

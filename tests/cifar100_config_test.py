@@ -129,6 +129,7 @@ def test_unknown_networks_and_methods_are_named():
 
 
 @pytest.mark.parametrize(("number", "pairs"), [(1, 7), (2, 6)])
+@pytest.mark.slow
 def test_the_tables_of_crd_share_their_teachers(number, pairs):
     table = experiment.load(f"experiments/crd_table{number}.py")
     assert len(table.tables[1].columns) == pairs

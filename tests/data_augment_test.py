@@ -84,6 +84,7 @@ def test_an_epoch_for_each_image(chain, key):
     np.testing.assert_array_equal(mixed[1::2], fourth[1::2])
 
 
+@pytest.mark.slow
 def test_several_devices_see_what_one_sees(chain, key):
     mesh = jax.make_mesh((4,), ("data",), (jax.sharding.AxisType.Auto,))
     spread = jax.sharding.NamedSharding(mesh, jax.P("data"))

@@ -205,6 +205,7 @@ def test_groups_that_do_not_fit_are_refused(finished, small_config, capsys, tmp_
 
 
 @pytest.mark.parametrize("kind", ["", ":smoke", ":cifar100"])
+@pytest.mark.slow
 def test_the_tables_of_ensembles_are_whole(kind, tmp_path):
     """Every config loads, and on two cores the whole takes at most an hour and a half."""
     runs = plan.make(experiment.load(f"experiments/ensembles.py{kind}"), tmp_path)

@@ -141,6 +141,7 @@ def map_pair() -> jax.Array:
 
 
 @pytest.mark.parametrize("case", MAP_CASES)
+@pytest.mark.slow
 def test_hard_maps_give_finite_values_and_gradients(case: str, map_pair: jax.Array):
     """Dead features too, as a network with all ReLUs silent gives: the public code has NaN or 1e12
     there.

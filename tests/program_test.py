@@ -103,6 +103,7 @@ def whole(machine):
     return machine.run(seed_keys(5, SEEDS))
 
 
+@pytest.mark.slow
 def test_seeds_together_equal_seeds_alone(machine, whole):
     for i in range(SEEDS):
         alone, logs = machine.run(seed_keys(5 + i, 1))
@@ -130,6 +131,7 @@ def test_dispatches_of_other_lengths_compute_the_same_bits(machine, whole, cuts)
 
 @pytest.mark.parametrize("how", ["map", pytest.param("unroll", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_vmap_map_and_unroll_over_seeds_agree(whole, how):
     state, _ = Machine(how=how).run(seed_keys(5, SEEDS))
     assert_close(state, whole[0], 1e-6)
@@ -180,6 +182,7 @@ def test_orders_differ_by_epoch_and_seed():
 
 @pytest.mark.parametrize("size", [5, 24, 100])
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_logits_of_a_split_do_not_depend_on_the_batch_size(size):
     model = CNN(CLASSES, (4,))
     images = data()["image"]

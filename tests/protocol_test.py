@@ -93,6 +93,7 @@ def gradient(v, x, label, target):
     return 0.1 * ce + 0.9 * kl, grads, {"bn": stats}
 
 
+@pytest.mark.slow
 def test_four_updates_are_those_of_the_reference():
     v, teacher = drawn(0), drawn(1)
     r = np.random.default_rng(2)

@@ -80,6 +80,7 @@ def updated(net, variables, image):
     return jax.jit(lambda v, x: net.apply(v, x, train=True, mutable=mutable)[1])(variables, image)
 
 
+@pytest.mark.slow
 def test_a_network_computes_what_integer_arithmetic_does(seen):
     """Integers in NumPy, BatchNorm folded into the weights, one of them with a negative gain."""
     net, variables, image = seen

@@ -18,6 +18,7 @@ DOCUMENTS = sorted(
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_the_notebook_example_takes_a_step():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     example = next(block for block in blocks if "make_step" in block)

@@ -81,6 +81,7 @@ def test_weights_of_each_example_learn_as_the_weighted_losses_of_the_members():
     )
 
 
+@pytest.mark.slow
 def test_members_of_several_architectures_are_one_mixture(several):
     mixture = target(several, "probs")
     np.testing.assert_allclose(mixture.members, several[2], atol=1e-6)
@@ -88,6 +89,7 @@ def test_members_of_several_architectures_are_one_mixture(several):
     np.testing.assert_allclose(jax.nn.softmax(mixture.at(4.0) / 4), p, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_other_reductions_of_several_architectures(several):
     _, batch, logits = several
     mean = target(several, "logits").logits

@@ -123,6 +123,7 @@ def test_capacity_by_hand():
     assert effective_rank(skew) == pytest.approx(np.exp(entropy))
 
 
+@pytest.mark.slow
 def test_corruptions_by_hand():
     row = jnp.array([[0.0, 1.0]]).reshape(1, 1, 2, 1)
     near = lambda found, values: np.testing.assert_allclose(np.ravel(found), values, atol=1e-6)

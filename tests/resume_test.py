@@ -83,6 +83,7 @@ def test_ctrl_c_in_python_saves_and_raises(finished, small_config, monkeypatch):
     assert_same(Workdir("cut"), Workdir("runs/small"))
 
 
+@pytest.mark.slow
 def test_sigterm_outside_of_training_stops_the_run(finished, small_config, capsys, monkeypatch):
     """In the last evaluation, after the last checkpoint: no file is left half-written, and the
     same command only evaluates.

@@ -155,6 +155,7 @@ def test_the_small_convolutional_network_learns_time_series(small_config, tmp_pa
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_holdout_evaluates_on_held_out_examples(small_config):
     arguments = ["--config.holdout=0.2", "--config.eval_every=2"]
     assert kd("--config", f"{small_config}:teacher", *arguments) == 0
@@ -396,6 +397,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_two_processes_do_not_train_in_one_directory(small_config, capsys):
     run = Workdir("runs/small-teacher")
     with run.lock():
@@ -467,6 +469,7 @@ def test_eight_runs_that_share_a_missing_teacher_train_it_once(small_config):
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_each_batch_shape_is_compiled_once(small_config):
     """Two shapes (32 and the last 4 of 100), compiled once each over three epochs of several
     dispatches.
@@ -486,6 +489,7 @@ def test_each_batch_shape_is_compiled_once(small_config):
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_the_result_names_the_commit_at_the_start_of_the_run(small_config):
     """A commit made during the run does not change it."""
     from kd import config as configs
@@ -529,6 +533,7 @@ def test_the_error_for_an_unprepared_set_names_the_command_that_prepares_it(smal
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_tensorboard_shows_the_recorded_curves(small_config):
     arguments = ["--config.tensorboard=true", "--config.epochs=1"]
     assert kd("--config", "small.py:teacher", *arguments) == 0

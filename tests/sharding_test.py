@@ -206,6 +206,7 @@ def collectives(text: str) -> dict[str, int]:
     return {k: len(re.findall(rf" {k}(?:-start)?\(", text)) for k in kinds}
 
 
+@pytest.mark.slow
 def test_the_mean_of_members_gathers_nothing():
     """The student's gradient and BatchNorm are all-reduced, the members' logits change hands, and
     that is all.

@@ -53,6 +53,7 @@ def parts(objective=None, teacher=None) -> tuple:
     return NET, total, teacher or teachers.frozen(BIG), tx
 
 
+@pytest.mark.slow
 def test_the_classifier_is_the_teachers_and_stays_so():
     weights = frozen()
     init, step = jit(make_init(*parts())), jit(make_step(*parts()))
@@ -140,6 +141,7 @@ def test_the_loss_by_hand():
     assert value == 0 and not np.any(grad)  # equal maps are stationary
 
 
+@pytest.mark.slow
 def test_a_wide_residual_network_reads_the_mean_of_its_final_map():
     """So that a projector that matched the map exactly would have the teacher's logits."""
     image = jnp.ones((2, 8, 8, 3)) * jnp.linspace(-1, 1, 8)[None, :, None, None]

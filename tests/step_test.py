@@ -125,6 +125,7 @@ def test_the_teacher_does_not_change_and_gets_no_gradient():
     assert not held & {id(leaf) for leaf in jax.tree.leaves(frozen)}
 
 
+@pytest.mark.slow
 def test_at_temperature_one_reducing_by_probs_equals_each_member():
     """KL to the mean of distributions and the mean of KLs differ by a constant: equal gradients."""
     model = MLP(CLASSES, (16,))
@@ -140,6 +141,7 @@ def test_at_temperature_one_reducing_by_probs_equals_each_member():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), finals[0], finals[1])
 
 
+@pytest.mark.slow
 def test_two_temperatures_in_one_loss_get_two_targets():
     model = MLP(CLASSES, (16,))
     frozen = {"teacher": members(model), "tables": {}}

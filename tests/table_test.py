@@ -287,7 +287,7 @@ def test_dry_run_tells_the_order_and_an_estimate(home, capsys):
     assert lines[0] == f"mini.py:role=labels,seeds=4: {found}"
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, capsys, times):
     """A real SIGTERM to a real process while two runs are on: both hear of it, and nothing is left
     behind.
@@ -319,6 +319,7 @@ def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, caps
     assert rows_of(capsys.readouterr().out)["student"][0] == "3.5 ± 0.7"
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_holds_is_waited_for(home, capsys):
     run = plan.make(experiment.load("mini_table.py"), "runs")["mini.py:role=labels"]
     held = subprocess.Popen(
@@ -336,6 +337,7 @@ def test_a_run_that_another_process_holds_is_waited_for(home, capsys):
     assert "in use by another process: waiting" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_another_table_began_in_the_same_moment_is_waited_for(home):
     """Neither had locked the directory yet: this one's run is refused, and tried again."""
     Path("busy").touch()
@@ -856,6 +858,7 @@ def test_markers_are_required(done, capsys):
     assert Path("page.md").read_text() == text
 
 
+@pytest.mark.slow
 def test_a_run_that_others_look_for_under_two_names_is_planned_under_both(home):
     """`kd run` keeps a directory for each: the second is not left to be trained unseen by the first
     student of it.

@@ -49,7 +49,10 @@ def network():
     return model, weights, batch
 
 
-@pytest.mark.parametrize("reduce", tuple(REDUCTIONS))
+@pytest.mark.parametrize(
+    "reduce",
+    ["probs", *(pytest.param(r, marks=pytest.mark.slow) for r in REDUCTIONS if r != "probs")],
+)
 def test_vmap_map_and_unroll_agree(network, reduce):
     model, weights, batch = network
     by = {

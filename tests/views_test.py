@@ -60,6 +60,7 @@ class Apart(nn.Module):
         return jnp.sum((view.student.logits - view.teacher.logits) ** 2, axis=-1)
 
 
+@pytest.mark.slow
 def test_student_and_teacher_see_both_views_in_one_step(key):
     """A student equal to its teacher has distance zero in every row, whatever the augmentation
     draws.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.objectives.kd import distill_kl
-from kd.ranges import Count, Range, Temperature
+from kd.ranges import Natural, Range, Temperature
 from kd.types import View
 
 
@@ -44,12 +44,12 @@ class CTKD(nn.Module):
     Attributes:
       lowest: lowest temperature.
       span: highest temperature minus the lowest.
-      epochs: until the gradient is fully reversed.
+      epochs: until the gradient is fully reversed; 0: from the first.
     """
 
     lowest: Temperature = 1.0
     span: Annotated[float, Range(0, 1e4)] = 20.0
-    epochs: Count = 10
+    epochs: Natural = 10
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
