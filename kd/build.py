@@ -10,7 +10,7 @@ import optax
 from kd import config as configs
 from kd import optim, ranges, registry
 from kd.config import ConfigDict, override
-from kd.config.defaults import LABELS, TEACHER
+from kd.config.defaults import LABELS, LABELS_RANGES, TEACHER
 from kd.config.teachers import complete_groups
 from kd.data import load
 from kd.data.base import (
@@ -53,7 +53,9 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     """
     config = ConfigDict(config.to_dict())
     maker = registry.find("kd.data", config.data.name, "load")
-    config.data = _with_defaults(maker, config.data, "data", LABELS)
+    labels = _labels(maker)
+    limits = {key: LABELS_RANGES[key] for key in labels if key in LABELS_RANGES}
+    config.data = _with_defaults(maker, config.data, "data", labels, limits)
     config.student = _spell_student(config.student)
     maker = registry.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
@@ -187,13 +189,21 @@ def settings_of(section: Mapping[str, Any], *extra: str) -> dict[str, Any]:
     return {k: v for k, v in section.items() if k not in ("name", *extra)}
 
 
+def _labels(maker: Callable) -> dict[str, Any]:
+    """`LABELS`, without the keys that a loader takes itself."""
+    keywords = registry.keywords_of(maker) or ()
+    return {key: default for key, default in LABELS.items() if key not in keywords}
+
+
 def make_data(config: ConfigDict) -> Dataset:
     """The data set of a config. A part of train that is held out becomes its `test`.
 
     Classes are removed from train last, so that the held-out part has all of them.
     """
     section = config.data.to_dict()
-    labels = {key: section.pop(key, default) for key, default in LABELS.items()}
+    keys = _labels(registry.find("kd.data", section["name"], "load"))
+    labels: dict[str, Any] = {key: section.pop(key, v) for key, v in keys.items()}
+    labels = {**LABELS, **labels}
     dataset = load(section["name"], **settings_of(section))
     if config.holdout:
         dataset = hold_out(dataset, config.holdout)

@@ -53,6 +53,7 @@ def saved(tmp_path):
     return tmp_path / "checkpoints", state
 
 
+@pytest.mark.slow
 def test_a_state_comes_back_bit_for_bit_onto_another_number_of_devices(saved):
     directory, state = saved
     for shape in ((1, 1), (2, 4)):

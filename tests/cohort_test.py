@@ -100,6 +100,7 @@ def kernels(student, state):
     ("kind", "alternate"),
     [("vmapped", False), pytest.param("vmapped", True, marks=pytest.mark.slow), ("mixed", True)],
 )
+@pytest.mark.slow
 def test_two_updates_of_linear_peers_are_those_of_the_paper(kind, alternate):
     """Softmax regressions with momentum, in NumPy: all at once, or as in Algorithm 1 one after the
     other.

@@ -76,6 +76,7 @@ def test_key_epoch_and_index_each_change_the_view(chain, key):
     assert len({view.tobytes() for view in views}) > 6
 
 
+@pytest.mark.slow
 def test_an_epoch_for_each_image(chain, key):
     mixed = chain(key, batch_of(range(12), epoch=[3, 4] * 6))["image"]
     third = chain(key, batch_of(range(12), epoch=3))["image"]

@@ -261,6 +261,7 @@ def get_config(arg=None):
 
 
 @pytest.mark.usefixtures("unoptimized")
+@pytest.mark.slow
 def test_a_table_trains_an_mlp_and_its_size_is_printed_first(tmp_path, monkeypatch, capsys):
     from kd.cli.main import main
 

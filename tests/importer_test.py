@@ -178,6 +178,7 @@ def test_checkpoint_and_its_record(tmp_path):
 @pytest.mark.parametrize(
     "prefix", ["module.", "model.", "_orig_mod.", "backbone.", "architecture.", "module._orig_mod."]
 )
+@pytest.mark.slow
 def test_a_prefix_of_all_names_is_dropped(prefix):
     state = {prefix + name: array for name, array in resnet8().items()}
     assert convert.from_torch("resnet8", state)["params"]["head"]["kernel"].shape == (64, 100)

@@ -197,3 +197,37 @@ def test_images_of_a_users_own_may_have_no_label(tmp_path):
 def test_a_label_that_is_negative_otherwise_is_refused(tmp_path, train, test, message):
     with pytest.raises(InputError, match=message):
         kd.data.load("arrays", path=saved(tmp_path, train, test))
+
+
+def load(labelled: str = "none"):
+    return digits.load()._replace(class_names=tuple(f"{labelled}{k}" for k in range(10)))
+
+
+def test_a_loader_of_ones_own_may_take_a_setting_of_that_name():
+    c = config.load("configs/digits.py:role=labels,labelled=all")
+    c.data = dict(name=f"{__name__}.load", labelled="x")
+    spelled = build.spell_out(c)
+    assert dict(spelled.data) == {
+        "name": f"{__name__}.load",
+        "labelled_seed": 0,
+        "unlabelled": "keep",
+        "labelled": "x",
+    }
+    assert build.make_data(spelled).class_names[0] == "x0"
+
+
+@pytest.mark.parametrize("key", ["labelled", "labelled_seed"])
+@pytest.mark.parametrize("value", [-1, 2**62, 0.5, True, float("nan"), "12"])
+def test_numbers_that_are_none_are_refused(key, value):
+    c = config.load("configs/digits.py:role=labels")
+    with c.unlocked(), c.ignore_type():
+        c.data[key] = value
+    with pytest.raises(InputError, match=f"config.data.{key}: expected"):
+        build.spell_out(c)
+
+
+def test_an_unknown_choice_is_refused():
+    c = config.load("configs/digits.py:role=labels")
+    c.data.unlabelled = "forget"
+    with pytest.raises(InputError, match=r"config.data.unlabelled .forget..*Known: keep, drop"):
+        build.spell_out(config.complete(c))

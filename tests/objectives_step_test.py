@@ -307,6 +307,7 @@ def test_init_leaves_nothing_but_initial_values(run: Run):
     _same(first, again, 0.0)
 
 
+@pytest.mark.slow
 def test_no_gradient_reaches_the_teacher(run: Run):
     state = run.init(0)
     loss = lambda weights: run.raw(state, {"teacher": weights, "tables": TABLES}, BATCHES[0])[1][

@@ -309,6 +309,7 @@ def test_a_finished_student_of_a_retrained_teacher_is_refused(finished, small_co
     assert STUDENT.read("result.json") == before
 
 
+@pytest.mark.slow
 def test_resuming_refuses_changed_data_and_accepts_moved_runs(
     finished, small_config, small_data, capsys
 ):

@@ -25,7 +25,7 @@ ZERO = {
     "sgd.momentum sgd.weight_decay adamw.weight_decay cosine.warmup crop.padding flip.probability "
     "rand_augment.count rand_augment.covered noise.std scale.std CTKD.span DKD.warmup_epochs "
     "ReviewKD.warmup_epochs END2.hold",
-    "at once": "linear.over END2.epochs",
+    "at once": "linear.over END2.epochs CTKD.epochs",
     "a part of a sum that is left out": "DIST.beta DIST.gamma DKD.alpha DKD.beta NKD.gamma "
     "RKD.distance RKD.angle SRRL.regression MLKD.instance MLKD.relation",
     "a schedule begins or ends with it": "linear.start linear.end by_epoch.start by_epoch.end "

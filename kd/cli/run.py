@@ -138,10 +138,12 @@ def _beside(workdir: Any, config: Any, overrides: list[str]) -> Any:
 
 def _load_data(section: dict[str, Any]) -> None:
     """Loads the data set before jax is imported, so that a missing one is reported at once."""
-    from kd import data
+    from kd import data, registry
     from kd.config.defaults import LABELS
 
-    data.load(section.pop("name"), **{k: v for k, v in section.items() if k not in LABELS})
+    name = section.pop("name")
+    taken = registry.keywords_of(registry.find("kd.data", name, "load")) or ()
+    data.load(name, **{k: v for k, v in section.items() if k in taken or k not in LABELS})
 
 
 def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:

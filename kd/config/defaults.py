@@ -1,11 +1,11 @@
 """Defaults of a config: every key on one screen."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import ml_collections
 
-from kd.ranges import Count, Fraction, Natural, NonNegative, Probability
+from kd.ranges import Count, Fraction, Natural, NonNegative, Probability, Range
 
 ConfigDict = ml_collections.ConfigDict
 
@@ -86,6 +86,9 @@ LABELS = {
     "unlabelled": "keep",  # "keep" | "drop": whether to train on the others, with the label -1
 }
 """Keys of `config.data` that every data set has, beside the settings of its `load`."""
+
+LABELS_RANGES = {"labelled": Natural, "labelled_seed": Annotated[int, Range(0, 2**32 - 1)]}
+"""Of the numbers in `LABELS`."""
 
 INIT = {
     "run": "",  # directory of a finished run whose variables the students start with
