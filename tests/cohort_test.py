@@ -67,6 +67,7 @@ def batch():
     }
 
 
+@pytest.mark.slow
 def test_each_peer_learns_from_the_mean_over_the_others():
     """KL of each other's prediction to its own, three peers, T = 2; gradients by hand: T (p_i -
     p_j) / 2 over the others.
@@ -175,6 +176,7 @@ def test_what_compares_examples_is_not_for_a_cohort(term):
 
 
 @pytest.mark.parametrize("term", [DKD(warmup_epochs=0), NKD()])
+@pytest.mark.slow
 def test_a_peer_learns_from_a_teacher_as_if_alone(term):
     random = np.random.default_rng(2)
     student, teacher = jnp.asarray(random.standard_normal((2, 2, B, CLASSES)), jnp.float32)

@@ -103,6 +103,7 @@ def test_the_border_that_crop_moves_in_is_black_before_normalization(key):
     assert (out >= black.astype(np.float32) - 1e-5).all()
 
 
+@pytest.mark.slow
 def test_crop_is_every_shift_by_up_to_padding():
     image = jnp.asarray(IMAGES[0])
     padded = np.pad(IMAGES[0], ((1, 1), (1, 1), (0, 0)))
@@ -128,6 +129,7 @@ def test_flip_swaps_columns_half_of_the_time():
     assert 0.4 < flipped.mean() < 0.6
 
 
+@pytest.mark.slow
 def test_cutout_blanks_one_rectangle_of_at_most_its_size():
     image = jnp.asarray(IMAGES[0])
     keys = jax.random.split(jax.random.key(0), 50)

@@ -143,6 +143,7 @@ def test_no_logit_of_the_calibration_images_is_cut_off(runs, small_data):
 
 
 @pytest.mark.parametrize("form", ["stablehlo", "litert", "c"])
+@pytest.mark.slow
 def test_the_files_are_the_same_when_exported_again(runs, exported, form):
     assert main(["export", "runs/small", "--format", form, *LOOSE]) == 0
     again = json.loads(Path(f"runs/small/export/{form}/report.json").read_text())

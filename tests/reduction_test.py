@@ -105,6 +105,7 @@ def test_the_other_reductions_of_several_architectures(several):
 
 
 @pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.slow
 def test_the_one_that_is_drawn_comes_as_often_as_it_counts(several, groups):
     """Over 400 updates, whose keys are equal on both sides; a member of weight 0 never comes."""
     stacks, batch, logits = several

@@ -38,6 +38,7 @@ def assert_same(a, b):
     )
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_resumes(finished, small_config, capsys, monkeypatch):
     """A real signal, sent in the middle of the run; the run is the student of `small.py`, done
     before without a stop.

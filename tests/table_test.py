@@ -238,6 +238,7 @@ def test_jobs_run_side_by_side_but_for_what_they_wait_for(home, capsys):
     assert told.index("[2/4] mini.py:role=labels") < told.index(taught)
 
 
+@pytest.mark.slow
 def test_the_same_run_under_two_names_is_trained_once(home, capsys):
     """The experiment says seeds=2, the student's config leaves its default out when it names the
     teacher.
@@ -287,7 +288,8 @@ def test_dry_run_tells_the_order_and_an_estimate(home, capsys):
     assert lines[0] == f"mini.py:role=labels,seeds=4: {found}"
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
 def test_interrupted_it_passes_the_signal_on_and_goes_on_where_it_was(home, capsys, times):
     """A real SIGTERM to a real process while two runs are on: both hear of it, and nothing is left
     behind.
@@ -605,6 +607,7 @@ def test_a_damaged_run_is_missing_and_told_of(done, capsys):
         assert "result.json is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_file_in_the_place_of_a_run_fails_it(home, capsys, monkeypatch):
     monkeypatch.setattr(jobs, "COMMAND", (sys.executable, "-m", "kd"))
     Path("runs").mkdir()
@@ -751,6 +754,7 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
     assert "paper's number 3 is from its test set, and mini.py:role=labels" in error
 
 
+@pytest.mark.slow
 def test_learning_curves_are_drawn(done, capsys):
     row = '{"kind": "test", "step": 1, "epoch": 0, "seconds": 1, "accuracy": [0.5, 1.0]}\n'
     Path("runs/mini-role=labels/metrics.jsonl").write_text(row)

@@ -79,6 +79,7 @@ def test_the_weight_of_past_predictions_grows_by_the_epoch():
     ("decay", "keep"),
     [(0.9, (1 / 2, 2 / 3)), pytest.param(0.25, (0.25, 0.25), marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_the_mean_teacher_follows_its_student(decay, keep):
     """After update t it keeps min(decay, 1 - 1 / (t + 1)) of itself: at first it is the plain mean
     of all weights so far.

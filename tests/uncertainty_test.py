@@ -53,6 +53,7 @@ def test_orders_that_agree_and_that_do_not():
     assert uncertainty.rank_correlation(a, np.zeros(3)) == 0
 
 
+@pytest.mark.slow
 def test_a_student_of_one_prediction_claims_no_disagreement(
     finished, small_config, small_data, capsys
 ):
