@@ -104,6 +104,14 @@ def test_names_in_a_drawing_are_text():
     ET.fromstring(drawing.svg)
 
 
+def test_powers_on_an_axis_of_a_drawing_are_not_mathematics():
+    with canvas(2) as drawing:
+        for axes, values in zip(drawing.axes, ([1e3, 1e6], [0.02, 0.07]), strict=True):
+            axes.plot([1, 2], values)
+            axes.set_yscale("log")
+    assert "$" not in drawing.svg and "10⁴" in drawing.svg and "4×10⁻²" in drawing.svg
+
+
 def strings(value, text: str):
     """The same content with another text in place of each."""
     if isinstance(value, dict):

@@ -1,6 +1,7 @@
 """Drawings by matplotlib as SVG, in one style; sections draw on a `canvas`."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,12 @@ class Canvas:
         self.axes, self.svg = axes, ""
 
 
+POWER = re.compile(r"\$\\mathdefault\{(-?[\d.]+\\times)?10\^\{(-?\d+)\}\}\$")
+"""A label of a logarithmic axis, as Matplotlib writes it."""
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 @contextmanager
 def canvas(
     columns: int, height: float = 3.1, width: float = 8.4, share_y: bool = False
@@ -48,6 +55,30 @@ def canvas(
         FigureCanvasSVG(figure)
         drawing = Canvas(list(figure.subplots(1, columns, squeeze=False, sharey=share_y)[0]))
         yield drawing
+        for axes in drawing.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                if axis.get_scale() == "log":
+                    axis.set_major_formatter(_powers(axis.get_major_formatter()))
+                    axis.set_minor_formatter(_powers(axis.get_minor_formatter()))
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
         drawing.svg = file.getvalue()
+
+
+def _powers(formatter: Any) -> Any:
+    """A formatter of a logarithmic axis whose labels are plain text, such as 2×10⁴: mathematics in
+    `$` is off, as names may have them.
+    """
+
+    class Powers(type(formatter)):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return POWER.sub(_plain, formatter(x, pos))
+
+        def set_locs(self, locs: Any = None) -> None:
+            formatter.set_locs(locs)
+
+    return Powers()
+
+
+def _plain(power: re.Match) -> str:
+    return (power[1] or "").replace("\\times", "×") + "10" + power[2].translate(SUPERSCRIPTS)
