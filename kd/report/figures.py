@@ -70,7 +70,9 @@ def _powers(formatter: Any) -> Any:
     `$` is off, as names may have them.
     """
 
-    class Powers(type(formatter)):
+    from matplotlib.ticker import Formatter
+
+    class Powers(Formatter):
         def __call__(self, x: float, pos: int | None = None) -> str:
             return POWER.sub(_plain, formatter(x, pos))
 
