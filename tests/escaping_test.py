@@ -165,6 +165,7 @@ def test_a_hostile_run_is_reported_printed_and_refused_as_text(hostile, capsys):
         assert is_clean(error.replace("\n  #", " #")) and "HEADING" in error
 
 
+@pytest.mark.slow
 def test_a_model_card_shows_hostile_settings_as_text(finished, small_data, capsys):
     data = Path(NAME + ".npz").absolute()
     shutil.copy(small_data, data)

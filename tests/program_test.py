@@ -112,6 +112,7 @@ def test_seeds_together_equal_seeds_alone(machine, whole):
         assert_close({k: v[i : i + 1] for k, v in whole[1].items()}, logs, 1e-5)
 
 
+@pytest.mark.slow
 def test_seeds_differ(whole):
     kernels = whole[0]["params"]["student"]["head"]["kernel"]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.01

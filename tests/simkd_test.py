@@ -74,6 +74,7 @@ def test_the_classifier_is_the_teachers_and_stays_so():
     np.testing.assert_allclose(outputs.features["pooled"], pooled, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_student_that_starts_from_another_run_has_its_own_teachers_classifier():
     before, weights = frozen(), frozen(seed=5)
     init = jit(make_init(*parts()))
