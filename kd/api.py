@@ -211,7 +211,7 @@ def distill(
       student: a linen module that returns logits [b, c] or `kd.Outputs`.
       data: (images [n, ...], labels [n]): uint8 pixels [n, h, w] or [n, h, w, c], normalised by
         their mean and deviation (by the teacher's if it is a run), or floats, taken as they are.
-      test: likewise, evaluated; default: the training images are.
+      test: likewise, evaluated; default: the training images that have a label.
       objective: {term: (weight, module)}, a weight being a number or a schedule of the step; or a
         module `view -> (loss, {term: value})`. Default: 0.1 cross entropy and 0.9 KD at T = 4.
       optimizer: default `optax.adamw(1e-3)`.

@@ -147,11 +147,26 @@ def test_what_cannot_do_without_a_label_is_refused_by_its_name(
         kd.run("c.py", workdir=tmp_path / "run")
 
 
-def test_a_reduction_by_the_labels_is_refused(tmp_path):
-    c = config.load("configs/digits.py")
-    c.teacher.reduce = "confidence"
-    with pytest.raises(InputError, match=r"reduce = 'confidence'.*label of every"):
-        kd.train.checks.check_labels(build.spell_out(c), build.make_data(build.spell_out(c)))
+@pytest.mark.parametrize(
+    ("term", "reduce", "message"),
+    [
+        (kd.objectives.KD(), "confidence", r"reduce = 'confidence' needs the label of every"),
+        (kd.objectives.PSKD(), "probs", "config.objective.term: PSKD needs the label of every"),
+    ],
+)
+def test_objects_that_need_every_label_are_refused_too(term, reduce, message):
+    image = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    logits = np.zeros((2, 8, 2), np.float32)
+    with pytest.raises(InputError, match=message):
+        kd.distill(
+            teacher=logits,
+            student=kd.models.MLP(2, (4,)),
+            data=(image, np.array([0, 1, -1, -1, 0, 1, -1, 0])),
+            objective={"term": (1.0, term), "kd": (1.0, kd.objectives.KD())},
+            optimizer=optax.sgd(0.1),
+            epochs=1,
+            reduce=reduce,
+        )
 
 
 def test_the_number_of_labels_is_counted_over_all_devices():

@@ -31,7 +31,7 @@ def load(
     """Loads the pictures below `path`, uint8 [n, h, w, channels]; classes are the folders, sorted.
 
     Hidden files and folders, such as `.ipynb_checkpoints`, and what systems leave behind, such as
-    `__MACOSX`, are skipped. Links that lead out of `path` are followed, and told of.
+    `__MACOSX`, are skipped. Links that lead out of `path` are followed and reported.
 
     Args:
       path: directory with `train/` and `test/`, each with one folder per class; or with only the
@@ -120,7 +120,7 @@ def _files(root: Path, names: Sequence[str]) -> Files:
 
 
 def _read(root: Path, splits: Sequence[Files], sides: tuple[int, int], channels: int) -> np.ndarray:
-    """All pictures, uint8 [n, h, w, channels]; links that lead out of the directory are told of."""
+    """All pictures, uint8 [n, h, w, channels]; links out of the directory are reported."""
     paths = [path for files in splits for path in files.paths]
     check_memory(
         f"{len(paths):,} pictures of {sides[0]:,} x {sides[1]:,} in {root}",

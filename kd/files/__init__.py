@@ -1,1 +1,1 @@
-"""Files: written completely or not at all, read whole or refused, and their text shown as text."""
+"""Files: written completely or not at all, read completely or refused; text shown as text."""

@@ -47,13 +47,13 @@ def dry_run(config: ConfigDict, trains: bool = True) -> None:
     if isinstance(dataset.train.image, Pictures):
         placement.check_streamed(config)
     check_views(config)
-    check_labels(config, dataset)
     check_length(config)
     check_batches(config, plan)
     check_clipping(config)
     objective = build.make_objective(
         config.objective.to_dict(), (), plan.steps_per_epoch, config.epochs
     )
+    check_labels(objective, dataset, config.teacher.reduce)
     check_classes(objective, dataset)
     augmentation(config, dataset)
     student = build.make_model(config.student.to_dict(), dataset.num_classes)
@@ -143,8 +143,12 @@ def check_views(config: ConfigDict) -> None:
         )
 
 
-def check_labels(config: ConfigDict, dataset: Dataset) -> None:
-    """Raises InputError if images of train have no label and a part of the run needs all labels."""
+def check_labels(objective: nn.Module, dataset: Dataset, reduce: str) -> None:
+    """Raises InputError if images of train have no label and a part of the run needs all labels.
+
+    A term says so by its attributes `needs` (tables of classes) or `every_label`; `reduce` is of
+    the teacher's members.
+    """
     count = int((dataset.train.label == UNKNOWN).sum())
     if not count:
         return
@@ -152,17 +156,16 @@ def check_labels(config: ConfigDict, dataset: Dataset) -> None:
         f"and {count:,} of the {len(dataset.train.label):,} training images have none. Take it "
         "out, or keep the labelled images alone: config.data.unlabelled = 'drop'."
     )
-    for term, section in config.objective.items():
-        maker = registry.find("kd.objectives", section.name)
-        by_class = any(need.startswith("tables.") for need in getattr(maker, "needs", ()))
-        if by_class or getattr(maker, "every_label", False):
+    for term, module in _terms(objective):
+        by_class = any(need.startswith("tables.") for need in getattr(module, "needs", ()))
+        if by_class or getattr(module, "every_label", False):
+            name = type(module).__name__
             raise InputError(
-                f"config.objective.{term}: {section.name} needs the label of every image, {remedy}"
+                f"config.objective.{term}: {name} needs the label of every image, {remedy}"
             )
-    if reduction.find(config.teacher.reduce).needs_labels:
+    if reduction.find(reduce).needs_labels:
         raise InputError(
-            f"config.teacher.reduce = {config.teacher.reduce!r} needs the label of every image, "
-            f"{remedy}"
+            f"config.teacher.reduce = {reduce!r} needs the label of every image, {remedy}"
         )
 
 

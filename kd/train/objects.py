@@ -13,7 +13,7 @@ from kd.config import ConfigDict
 from kd.data import remarks
 from kd.data.arrays import dataset_of
 from kd.data.augment import make_normalize
-from kd.data.base import Dataset, Split
+from kd.data.base import UNKNOWN, Dataset, Split
 from kd.data.check import check
 from kd.devices import precision
 from kd.devices.vectorize import fastest_method, tree_index
@@ -33,7 +33,7 @@ def make_dataset(data: Any, test: Any, like: Networks | None) -> Dataset:
 
     Args:
       data: (images, labels) to train on, or a `kd.data.base.Dataset`.
-      test: (images, labels) to evaluate on; None evaluates on the training images.
+      test: (images, labels) to evaluate on; None: the training images that have a label.
       like: the teacher's networks, whose classes and normalisation are taken over.
 
     Raises:
@@ -46,14 +46,15 @@ def make_dataset(data: Any, test: Any, like: Networks | None) -> Dataset:
         remarks.tell(dataset, "data")
         return dataset
     train = _split(data, "data")
-    test = train if test is None else _split(test, "test")
+    has_test = test is not None
+    test = _split(test, "test") if has_test else _labelled(train)
     if like is None:
         dataset = dataset_of(train, test, "data")
     else:
         dataset = dataset_of(
             train, test, "data", like.num_classes, like.class_names, like.mean, like.std
         )
-    remarks.tell(dataset, "data", leaks=test is not train)
+    remarks.tell(dataset, "data", leaks=has_test)
     return dataset
 
 
@@ -73,6 +74,17 @@ def _split(pair: Any, what: str) -> Split:
     if image.dtype == np.uint8 and image.ndim == 3:  # grey images [n, h, w]
         image = image[..., None]
     return Split(image, label)
+
+
+def _labelled(train: Split) -> Split:
+    """The training images that have a label. Raises InputError where none has."""
+    known = train.label != UNKNOWN
+    if not known.any():
+        raise InputError(
+            "data: no image has a label, so there is nothing to evaluate on. Give test, a pair "
+            "(images, labels)."
+        )
+    return train if known.all() else Split(train.image[known], train.label[known])
 
 
 def networks_of(teacher: Any) -> Networks | None:
@@ -245,7 +257,7 @@ def _stored(
     m = len(logits)
     ensemble = teachers.ensemble(cached, reduce, "vmap", None, (1 / m,) * m)
     lifted = (None,) if reduction.find(reduce).lifts else ()
-    return RunTeacher(ensemble, stored, lifted_weights=lifted)
+    return RunTeacher(ensemble, stored, lifted_weights=lifted, reduce=reduce)
 
 
 def make_objective(objective: Any, teacher: RunTeacher, has_teacher: bool) -> Any:

@@ -62,12 +62,14 @@ def make_parts(config: ConfigDict, teachers: Sequence[Workdir], mesh: Mesh) -> P
     )
 
 
-def without_unknown_labels(parts: Parts) -> Parts:
-    """The parts with an objective that leaves out training images without a label, if any."""
-    some_unknown = (parts.dataset.train.label == UNKNOWN).any()
-    if not (some_unknown and isinstance(parts.objective, Weighted)):
-        return parts
-    return dataclasses.replace(parts, objective=parts.objective.clone(unlabelled=True))
+def for_labels_of(dataset: Dataset, objective: nn.Module) -> nn.Module:
+    """The objective, as one that leaves out training images without a label where there are any."""
+    some_unknown = (dataset.train.label == UNKNOWN).any()
+    return (
+        objective.clone(unlabelled=True)
+        if some_unknown and isinstance(objective, Weighted)
+        else objective
+    )
 
 
 def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:

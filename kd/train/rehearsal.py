@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from kd import build, teachers
 from kd.config import ConfigDict
 from kd.config.teachers import Members, groups_of, member_weights
-from kd.data.base import UNKNOWN, Dataset
+from kd.data.base import Dataset
 from kd.devices import precision
 from kd.devices.vectorize import tree_index
 from kd.init import make_init
@@ -27,7 +27,7 @@ from kd.step import make_step
 from kd.teachers import kind
 from kd.train import evidence
 from kd.train.checks import last_batch_errors, shape_errors
-from kd.train.parts import augmentation, make_plan
+from kd.train.parts import augmentation, for_labels_of, make_plan
 from kd.train.teacher import RunTeacher, Stack, combined
 from kd.types import Batch, PyTree
 
@@ -35,7 +35,7 @@ from kd.types import Batch, PyTree
 def rehearse(config: ConfigDict, root: os.PathLike | str) -> None:
     """Traces a run, with shapes in place of the weights of its teacher.
 
-    Nothing is traced where the networks of the teacher cannot be told without training.
+    Nothing is traced where only training can say what the networks of the teacher are.
 
     Args:
       config: of the run, spelled out.
@@ -52,8 +52,7 @@ def rehearse(config: ConfigDict, root: os.PathLike | str) -> None:
     objective = build.make_objective(
         config.objective.to_dict(), teacher.lifted_weights, plan.steps_per_epoch, config.epochs
     )
-    if (dataset.train.label == UNKNOWN).any():
-        objective = objective.clone(unlabelled=True)
+    objective = for_labels_of(dataset, objective)
     student = build.make_model(config.student.to_dict(), dataset.num_classes)
     network = precision.network(student, config.precision)
     parts = (

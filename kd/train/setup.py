@@ -24,9 +24,9 @@ from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.train import evidence, placement
 from kd.train.alternating import alternate
-from kd.train.checks import check_classes, last_batch_errors, warned
+from kd.train.checks import check_classes, check_labels, last_batch_errors, warned
 from kd.train.evaluation import Evaluation, make_evaluation
-from kd.train.parts import Parts, make_parts, make_plan, without_unknown_labels
+from kd.train.parts import Parts, for_labels_of, make_parts, make_plan
 from kd.train.plan import Plan
 from kd.train.program import (
     make_init_all,
@@ -96,8 +96,9 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     """
     check_fields(parts.student, "student")
     check_fields(parts.objective, "objective")
+    check_labels(parts.objective, parts.dataset, parts.teacher.reduce)
     check_classes(parts.objective, parts.dataset)
-    parts = without_unknown_labels(parts)
+    parts = dataclasses.replace(parts, objective=for_labels_of(parts.dataset, parts.objective))
     dataset, teacher = parts.dataset, parts.teacher
     replicated = sharding.replicated(mesh)
     state_sharding = placement.place_of_states(config, mesh)
