@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from kd import signals
 from kd.data.augment import make_normalize
-from kd.devices import precision
+from kd.devices import options, precision
 from kd.devices.vectorize import map_stacked, tree_index
 from kd.errors import InputError
 from kd.step import make_eval
@@ -112,7 +112,7 @@ def make_logits(
     evaluate_all = map_stacked(logits_of, how, (0, None, None))
     evaluate_all = spread(evaluate_all) if spread else evaluate_all
 
-    @partial(jax.jit, static_argnums=3, out_shardings=place)
+    @partial(options.jit, static_argnums=3, out_shardings=place)
     def batch(variables: PyTree, images: Array, first: Array, size: int) -> Array:
         index = jnp.minimum(first + jnp.arange(size), images.shape[0] - 1)
         epoch = jnp.zeros((), jnp.int32)

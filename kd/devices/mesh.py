@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
+from kd.devices import options
 from kd.errors import InputError
 from kd.types import Batch, PyTree
 
@@ -124,7 +125,7 @@ def check_batch(mesh: Mesh, batch_size: int) -> None:
 
 def compiler(mesh: Mesh) -> Callable[[Callable], jax.stages.Wrapped]:
     """Makes `compile(f)`: `f(states, *rest)` jitted, with replicated results; donates `states`."""
-    return lambda f: jax.jit(f, donate_argnums=0, out_shardings=replicated(mesh))
+    return lambda f: options.jit(f, donate_argnums=0, out_shardings=replicated(mesh))
 
 
 def split_batch(

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kd.devices.options import equations
 from kd.types import PyTree
 
 METHODS = ("vmap", "map", "unroll")
@@ -66,7 +67,7 @@ def fastest_method(function: Callable, *arguments: Any) -> str:
     if jax.default_backend() != "cpu":
         return "vmap"
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    return "unroll" if _any(jaxpr, lambda e: _convolves(e) or _attends(e)) else "vmap"
+    return "unroll" if any(_convolves(e) or _attends(e) for e in equations(jaxpr)) else "vmap"
 
 
 def loops_are_slow(function: Callable, *arguments: Any) -> bool:
@@ -75,7 +76,7 @@ def loops_are_slow(function: Callable, *arguments: Any) -> bool:
     """
     if jax.default_backend() != "cpu":
         return False
-    return _any(jax.make_jaxpr(function)(*arguments).jaxpr, _convolves)
+    return any(map(_convolves, equations(jax.make_jaxpr(function)(*arguments).jaxpr)))
 
 
 def _convolves(equation: Any) -> bool:
@@ -88,17 +89,3 @@ def _attends(equation: Any) -> bool:
         return False
     _, (batch, _) = equation.params["dimension_numbers"]
     return bool(batch)
-
-
-def _any(jaxpr: Any, test: Callable[[Any], bool]) -> bool:
-    """Whether any equation of a program, or of a program inside it, passes the test."""
-    for equation in jaxpr.eqns:
-        if test(equation):
-            return True
-        for value in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")
-        ):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and _any(inner, test):
-                return True
-    return False

@@ -27,6 +27,7 @@ from kd.config import ConfigDict
 from kd.data.augment import make_augment
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
+from kd.devices import options
 from kd.errors import InputError
 from kd.files.parsers import parse_json, parse_npz
 from kd.files.writing import refusals, replacing
@@ -132,7 +133,7 @@ def make_epoch_logits(
     n, size = len(image), min(config.eval_batch_size, len(image))
     images = jax.device_put(image, place) if place.is_fully_addressable else image
 
-    @partial(jax.jit, out_shardings=place)
+    @partial(options.jit, out_shardings=place)
     def batch(variables: PyTree, images: Any, key: Any, epoch: Any, first: Any) -> Any:
         index = jnp.minimum(first + jnp.arange(size), n - 1)
         examples = {"image": images[index], "index": index, "epoch": epoch}

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from kd.config import ConfigDict
 from kd.devices import mesh as sharding
-from kd.devices import pmap
+from kd.devices import options, pmap
 from kd.errors import InputError
 from kd.types import Batch
 
@@ -135,7 +135,7 @@ def _over_seeds(mesh: Mesh, per_student: bool) -> Callable[[Callable], Callable]
                 check_vma=False,  # the loop over updates starts with replicated logs
             )(states, weights, data, order, *numbers)
 
-        return jax.jit(updates, donate_argnums=0)
+        return options.jit(updates, donate_argnums=0)
 
     return compile
 

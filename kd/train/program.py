@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PRNGKeyArray
 
+from kd.devices import options
 from kd.devices.vectorize import map_stacked
 from kd.step import Step
 from kd.types import Batch, DistillState, PyTree
@@ -124,7 +125,7 @@ def make_update(
 
 def on_one_device(f: Callable) -> Callable:
     """`f(states, *rest)` jitted; it donates the states."""
-    return jax.jit(f, donate_argnums=0)
+    return options.jit(f, donate_argnums=0)
 
 
 def make_updates(
