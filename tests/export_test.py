@@ -407,11 +407,11 @@ def test_bad_input_is_one_clear_line(runs, capsys, monkeypatch):
     lacks = lambda name, *rest: None if name == "bakenn" else real(name, *rest)
     monkeypatch.setattr(importlib.util, "find_spec", lacks)
     told = failure(capsys, "runs/small", "--format", "c")
-    assert "pip install 'kd[mcu]'" in told
+    assert "the extra 'mcu': " in told and "bakenn, tflite" not in told
     lacks = lambda name, *rest: None if "litert" in name else real(name, *rest)
     monkeypatch.setattr(importlib.util, "find_spec", lacks)
     told = failure(capsys, "runs/small", "--format", "litert")
-    assert "pip install 'kd[tflite]'" in told
+    assert "the extra 'tflite': " in told
 
 
 class Sorting(nn.Module):

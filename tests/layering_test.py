@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     "errors signals",
-    "ranges files names",
+    "ranges files names extras",
     "types values",
     "registry config metrics devices labels",
     "features models objectives data teachers optim objective quantize weights",

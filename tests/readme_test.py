@@ -1,7 +1,9 @@
 """The README's notebook example runs as it stands, and documents keep to 100 columns."""
 
+import contextlib
 import importlib
 import re
+import subprocess
 from pathlib import Path
 
 import jax
@@ -31,10 +33,40 @@ def test_the_notebook_example_takes_a_step():
     assert int(names["state"].step) == 1
 
 
+UV = "python3 -m pip install --target .uv uv"
+"""The one way to get uv that works with every `python3`, externally managed or not."""
+
+
 def test_the_commands_that_ci_and_a_newcomer_run():
-    assert "    python -m pip install uv && uv run pytest  " in README
-    digits = "    python -m pip install uv && uv run kd run --config configs/digits.py  "
-    assert digits in README
+    assert f"    {UV} && .uv/bin/uv run pytest  " in README
+    assert f"    {UV} && .uv/bin/uv run kd run --config configs/digits.py  " in README
+    assert UV in (ROOT / "CONTRIBUTING.md").read_text()
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert UV.replace(" --target", " --quiet --root-user-action=ignore --target") in ci
+
+
+@pytest.mark.campaign
+def test_uv_is_installed_by_every_python_of_the_machine(tmp_path):
+    """Also by one that is externally managed, twice, and without an environment or `uv`."""
+    if not (pythons := [*filter(has_pip, ("/usr/bin/python3", "python3", "python"))]):
+        pytest.skip("no python3 with pip")
+    for number, python in enumerate(pythons):
+        home = tmp_path / str(number)
+        home.mkdir()
+        for command in (UV.replace("python3", python, 1), UV.replace("python3", python, 1)):
+            done = subprocess.run(command, shell=True, cwd=home, capture_output=True, text=True)
+            if "No matching distribution" in done.stderr or "connection" in done.stderr.lower():
+                pytest.skip("no registry is reached")
+            assert done.returncode == 0, done.stderr
+        version = subprocess.run([home / ".uv/bin/uv", "--version"], capture_output=True, text=True)
+        assert version.stdout.startswith("uv "), version.stderr
+
+
+def has_pip(python: str) -> bool:
+    """Whether this interpreter is there and has pip."""
+    with contextlib.suppress(OSError):
+        return subprocess.run([python, "-m", "pip", "-V"], capture_output=True).returncode == 0
+    return False
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -138,8 +138,8 @@ sync() {
     do_it git archive --format=tar.gz --output "$archive" HEAD &&
         do_it gcloud compute tpus tpu-vm scp "$archive" "$name:kd.tar.gz" "${where[@]}" --worker=all &&
         everywhere "rm -rf kd && mkdir kd && tar -xzf kd.tar.gz -C kd" &&
-        everywhere "cd kd && python3 -m pip install --quiet --user uv && python3 -m uv sync --quiet --python 3.12 --extra gcs" &&
-        everywhere "cd kd && python3 -m uv pip install --quiet 'jax[tpu]'" &&
+        everywhere "cd kd && python3 -m pip install --quiet --target .uv uv && .uv/bin/uv sync --quiet --python 3.12 --extra gcs" &&
+        everywhere "cd kd && .uv/bin/uv pip install --quiet 'jax[tpu]'" &&
         everywhere "mkdir -p ~/tensorflow_datasets && { gcloud storage rsync --recursive $data ~/tensorflow_datasets || true; }"
 }
 
@@ -148,7 +148,7 @@ sync() {
 run() {
     local command
     printf -v command ' %q' --runs "$bucket/$name" --stopped_status "$stopped" "$@"
-    everywhere "cd kd && python3 -m uv run --no-sync kd run --distributed$command"
+    everywhere "cd kd && .uv/bin/uv run --no-sync kd run --distributed$command"
 }
 
 $dry || command -v gcloud >/dev/null || fail "gcloud is not installed: https://cloud.google.com/sdk/docs/install"

@@ -42,7 +42,7 @@ def default() -> ConfigDict:
     c.devices = ConfigDict(DEVICES)
     c.checkpoint = ConfigDict({"seconds": 30.0, "keep": 1})  # at most one in so many seconds
     c.export = ""  # "int8": also export the networks and evaluate the files; see kd.export.run_end
-    c.tensorboard = False  # also write event files (extra `kd[tensorboard]`)
+    c.tensorboard = False  # also write event files (the extra `tensorboard`)
     c.profile = 0  # number of updates to trace; the trace is in the run's profile/
     c.compilation_cache = "default"  # a directory | "default" | "none"; see kd.devices.compilation
     c.compare = ConfigDict()  # {label: config of an ordinary run} for the closing table

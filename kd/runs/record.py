@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from kd import extras
 from kd.errors import InputError
 from kd.files.parsers import parse_json
 from kd.files.writing import refusals, replacing
@@ -117,6 +118,7 @@ def _board(workdir: Workdir, step: int) -> Any:
         from tensorboardX import SummaryWriter
     except ImportError:
         raise InputError(
-            "config.tensorboard needs the extra: pip install 'kd[tensorboard]'."
+            "config.tensorboard needs tensorboardX, which is not installed. Install the extra "
+            f"'tensorboard': {extras.command('tensorboard')}"
         ) from None
     return SummaryWriter(os.fspath(workdir.path / "tensorboard"), purge_step=step + 1)
