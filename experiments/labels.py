@@ -25,6 +25,7 @@ def get_experiment(arg=None):
         tables=[
             dict(
                 title="Accuracy by labelled images",
+                against="labelled",
                 columns={
                     f"{n} labels" if n != "all" else "all 1,437": dict(args=dict(labelled=n))
                     for n in LABELLED

@@ -141,8 +141,14 @@ def _write(
         files += _draw(out, experiment, entries, runs)
         tell("written: " + ", ".join(map(str, files)))
     complete = all(runs[c.reference].workdir.finished for c in experiment.cells())
-    if options.publish and complete:  # otherwise there would be fewer curves than before
-        _draw(experiment.published.parent, experiment, entries, runs)
+    if options.publish:
+        folder = experiment.published.parent
+        if complete:  # otherwise there would be fewer curves than before
+            _draw(folder, experiment, entries, runs)
+        elif all(e.values for its_entries in entries for e in its_entries):
+            from kd.tables import figure
+
+            figure.against(experiment, entries, runs, folder, tell)
     if options.into:
         text = _fill(options.into, experiment, markdown, single_tables(experiment, entries))
         file = Path(options.into)
@@ -167,4 +173,4 @@ def _draw(
     from kd.tables import figure
 
     curves = figure.curves(experiment, runs, out / f"{experiment.name}.png")
-    return curves + figure.against(experiment, entries, out)
+    return curves + figure.against(experiment, entries, runs, out, tell)

@@ -30,6 +30,7 @@ from typing import Any
 
 from kd import config
 from kd.errors import InputError, unknown
+from kd.tables import facts
 from kd.tables.metric_call import parse
 from kd.tables.settings import EXPERIMENT, ROW, SETTINGS, TABLE, check_names, check_titles, merge
 from kd.tables.table import Cell, Experiment, Gap, Paper, Table
@@ -98,6 +99,7 @@ def _table(content: Mapping[str, Any], outer: dict[str, Any]) -> Table:
         for column in row_keys.get("cells", {}):
             if column not in columns:
                 raise unknown(f"column of row {row!r}", str(column), columns)
+    facts.check(content.get("against", ""), where)
     return Table(
         content.get("title", ""),
         content.get("note", ""),

@@ -3,8 +3,9 @@
 Needs matplotlib.
 """
 
+import itertools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import numpy as np
 
 from kd.files.writing import replacing
 from kd.runs.record import read_rows
+from kd.tables import facts
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Experiment, Gap, Table
 
 DPI = 100
+
+MOST_TICKS = 8
+"""Numbers on a horizontal axis that are written out."""
 
 
 def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[Path]:
@@ -101,42 +106,88 @@ def _errors(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return epoch, np.maximum(error, 1e-3)  # a logarithmic axis cannot show 0
 
 
-def against(experiment: Experiment, entries: Sequence[list[Entry]], out: Path) -> list[Path]:
+def against(
+    experiment: Experiment,
+    entries: Sequence[list[Entry]],
+    runs: Mapping[str, Run],
+    out: Path,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
     """Draws the metric against a fact of the runs, such as bytes, for tables with `against`.
+
+    Points are means over seeds; bars are standard deviations.
 
     Args:
       experiment: which one.
       entries: the numbers of each table.
+      runs: the experiment's runs by reference.
       out: directory of the files.
+      tell: called with a line for cells that are left out because the fact is not known.
 
     Returns:
       the files.
     """
     files = []
     for index, (table, its_entries) in enumerate(zip(experiment.tables, entries, strict=True)):
-        rows: dict[str, list[Entry]] = {}
-        for e in its_entries:
-            if table.against and isinstance(e.cell, Cell) and table.against in e.facts:
-                rows.setdefault(e.cell.row, []).append(e)
-        if not rows:
+        lines = _lines(table, its_entries, runs, tell) if table.against else {}
+        if not lines:
             continue
         figure, (axis,) = _canvas(1)
-        for row, points in rows.items():
-            points.sort(key=lambda e: e.facts[table.against])
-            x = [e.facts[table.against] for e in points]
+        for row, points in lines.items():
+            x, points = zip(*sorted(points, key=lambda point: point[0]), strict=True)
             spread = [e.std or 0.0 for e in points]
-            y = [e.mean for e in points]
-            axis.errorbar(x, y, spread, marker="o", capsize=3, label=row)
-        first = next(iter(rows.values()))[0].cell
-        metric = first.metric if isinstance(first, Cell) else ""
-        unit = f" ({first.unit})" if first.unit else ""
-        axis.set(xlabel=table.against, ylabel=metric + unit, xscale="log")
+            axis.errorbar(x, [e.mean for e in points], spread, marker="o", capsize=3, label=row)
+        cells = [e.cell for points in lines.values() for _, e in points]
+        axis.set(xlabel=facts.FACTS[table.against].title, ylabel=_y_title(cells))
+        _set_scale(axis, {x for points in lines.values() for x, _ in points})
         axis.set_title(_wrap(table.title))
         axis.legend(fontsize="small")
         path = out / f"{experiment.name}-{table.against}{index or ''}.png"
         _save(figure, path)
         files.append(path)
     return files
+
+
+def _lines(
+    table: Table,
+    entries: Sequence[Entry],
+    runs: Mapping[str, Run],
+    tell: Callable[[str], None],
+) -> dict[str, list[tuple[float, Entry]]]:
+    """The points (fact, entry) of each row that has any."""
+    lines: dict[str, list[tuple[float, Entry]]] = {}
+    for e in entries:
+        if isinstance(e.cell, Gap) or not e.values:
+            continue
+        x = facts.value(table.against, e.facts, runs[e.cell.reference])
+        if x is None:
+            title = facts.FACTS[table.against].title
+            tell(f"not drawn: {e.cell.name}, for its run does not say how many {title} it has")
+        else:
+            lines.setdefault(e.cell.row, []).append((x, e))
+    return lines
+
+
+def _y_title(cells: Sequence[Cell | Gap]) -> str:
+    """The metric that the cells share, with its unit; its name alone if they differ in keywords."""
+    metrics = {cell.metric for cell in cells if isinstance(cell, Cell)}
+    names = sorted({metric.partition("(")[0] for metric in metrics})
+    units = {cell.unit for cell in cells if cell.unit}
+    name = metrics.pop() if len(metrics) == 1 else ", ".join(names)
+    return f"{name} ({units.pop()})" if len(units) == 1 else name
+
+
+def _set_scale(axis: Any, numbers: set[float]) -> None:
+    """A logarithmic axis with a tick at each number, if these are few; a linear one from 0."""
+    from matplotlib.ticker import NullLocator
+
+    if min(numbers) <= 0:
+        return
+    axis.set_xscale("log")
+    ticks = sorted(numbers)
+    if len(ticks) <= MOST_TICKS and all(b > 1.3 * a for a, b in itertools.pairwise(ticks)):
+        axis.set_xticks(ticks, [f"{number:,.0f}" for number in ticks])
+        axis.xaxis.set_minor_locator(NullLocator())
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -35,8 +35,12 @@ FACTS = (
     "parameters",
     "bytes",
     "macs",
+    "steps",
+    "members",
+    "training_examples",
+    "labelled_examples",
 )
-"""Keys of a run's `result.json` that are published with its numbers."""
+"""Facts of a run that are published with its numbers. Earlier files lack the last ones."""
 
 
 class OtherTeacher(InputError):

@@ -6,6 +6,7 @@ from typing import Any
 
 from kd.errors import InputError
 from kd.runs import costs, lineage
+from kd.tables import facts
 from kd.tables.evaluate import evaluate
 from kd.tables.metric import PerRun, StoredRun
 from kd.tables.metric_call import parse
@@ -47,7 +48,7 @@ def of_run(run: Run) -> Result | None:
                 "it again from its last checkpoint."
             ) from error
 
-    return Result({**stored.result, **_costs(stored)}, values)
+    return Result({**stored.result, **_costs(stored), **facts.of_result(stored.result)}, values)
 
 
 def _costs(stored: StoredRun) -> dict[str, int]:

@@ -76,7 +76,8 @@ class Table:
       rows: their names.
       columns: their names.
       cells: by row and column.
-      against: key of the runs' facts, such as "bytes", to plot the metric against; "" for no plot.
+      against: a fact of the runs, such as "bytes", to plot the metric against; see
+        `kd.tables.facts`; "" for no plot.
     """
 
     title: str

@@ -11,6 +11,7 @@ from kd.config.identity import config_hash
 from kd.files.writing import refusals, replacing
 from kd.models import cost
 from kd.models.peers import peers, variables_of
+from kd.runs import data_counts
 from kd.runs.environment import hardware
 from kd.runs.lineage import WEIGHTS
 from kd.runs.networks import weights_hash
@@ -106,6 +107,7 @@ def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) 
     return {
         "split": setup.split,
         "examples": len(dataset.test.label),
+        **data_counts.counts(dataset),
         "evaluated": weights_hash(dataset.test),
         "seeds": list(range(config.seed, config.seed + config.seeds)),
         "epochs": config.epochs,

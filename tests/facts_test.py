@@ -1,0 +1,78 @@
+"""Figures of a table against facts of its runs: stored, counted again in old runs, or left out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kd.errors import InputError
+from kd.runs import data_counts
+from kd.runs.workdir import Workdir
+from kd.tables import experiment, facts, figure, gather, plan, published
+
+ROOT = Path(__file__).parents[1]
+COUNTS = {"training_examples": 100, "labelled_examples": 100}
+
+
+def without_counts(workdir):
+    """Makes the result of a run one of an earlier version."""
+    content = json.loads((workdir.path / "result.json").read_text())
+    for key in (*COUNTS, "digests"):
+        content.pop(key, None)
+    (workdir.path / "result.json").write_text(json.dumps(content))
+
+
+def test_a_run_records_its_images_and_an_old_one_is_counted_in_its_data_alone(
+    finished, small_data, tmp_path
+):
+    workdir = Workdir("runs/small")
+    result = workdir.read("result.json")
+    assert {key: result[key] for key in COUNTS} == COUNTS
+    assert facts.of_result(result) == {"members": 2}
+    assert facts.of_result(Workdir("runs/small-teacher").read("result.json")) == {"members": 0}
+    without_counts(workdir)
+    assert data_counts.of_finished(workdir) == COUNTS
+    # With other training images it is not known how many there were.
+    config = json.loads((workdir.path / "config.json").read_text())
+    config["holdout"] = 0.5
+    (workdir.path / "config.json").write_text(json.dumps(config))
+    assert data_counts.of_finished(workdir) == {}
+    config["data"]["path"] = "gone.npz"
+    (workdir.path / "config.json").write_text(json.dumps(config))
+    assert data_counts.of_finished(workdir) == {}
+
+
+def test_the_learning_curve_of_the_digits_is_drawn_against_labels(monkeypatch, tmp_path):
+    """From results that were published before they had the number of labels."""
+    monkeypatch.chdir(ROOT)
+    drawn = []
+    monkeypatch.setattr(figure, "_save", lambda figure, path: drawn.append((figure, path)))
+    curve = experiment.load("experiments/labels.py")
+    runs = plan.make(curve, tmp_path)
+    content = published.read(curve.published)
+    numbers = gather.gather(curve, runs, content, tell=print)
+    figure.against(curve, numbers.entries, runs, tmp_path)
+    ((picture, path),) = drawn
+    (axis,) = picture.axes
+    assert path.name == "labels-labelled.png"
+    assert axis.get_xscale() == "log" and axis.get_xlabel() == "training images with a label"
+    assert axis.get_ylabel() == "accuracy (%)"
+    assert [text.get_text() for text in axis.get_xticklabels()][-2:] == ["512", "1,437"]
+    lines = [container.lines[0] for container in axis.containers]
+    for line in lines:
+        assert line.get_xdata().tolist() == [32, 64, 128, 256, 512, 1437]
+    # A run whose number of labels nobody knows is named, and left out.
+    monkeypatch.setattr(data_counts, "of_published", lambda config, facts: {})
+    told = []
+    figure.against(curve, numbers.entries, runs, tmp_path, told.append)
+    assert not drawn[1:] and len(told) == 18 and "how many training images with a label" in told[0]
+
+
+def test_a_fact_that_no_run_has_is_refused(tmp_path):
+    file = tmp_path / "wrong.py"
+    rows = "rows={'a': dict(config='x.py')}"
+    file.write_text(
+        f"def get_experiment(arg=None):\n return dict(tables=[dict(against='x', {rows})])"
+    )
+    with pytest.raises(InputError, match="labelled"):
+        experiment.load(str(file))
