@@ -186,7 +186,7 @@ def _set_scale(axis: Any, numbers: set[float]) -> None:
     axis.set_xscale("log")
     ticks = sorted(numbers)
     if len(ticks) <= MOST_TICKS and all(b > 1.3 * a for a, b in itertools.pairwise(ticks)):
-        axis.set_xticks(ticks, [f"{number:,.0f}" for number in ticks])
+        axis.set_xticks(ticks, [f"{number:z,.0f}" for number in ticks])
         axis.xaxis.set_minor_locator(NullLocator())
 
 
