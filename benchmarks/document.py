@@ -9,7 +9,7 @@ from benchmarks import methods, record
 from benchmarks.record import NAMES
 from kd.tables.document import embed
 
-DOCUMENTS = ("README.md", "docs/methods.md", "docs/performance.md")
+DOCUMENTS = ("docs/methods.md", "docs/performance.md")
 """Files of this repository that may have such tables."""
 
 
@@ -20,7 +20,6 @@ def _table_of(name: str) -> Callable[[], list[list[str]]]:
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "methods": methods.full,
-    "methods in short": methods.short,
     **{name: _table_of(name) for name in NAMES},
 }
 """Makes the lines of cells, by the name in `<!-- table: NAME -->`."""

@@ -380,13 +380,6 @@ ALL = (
 )
 
 
-def needs(method: Method) -> str:
-    """What a method learns from, in one cell."""
-    named = (("logits", method.logits), ("features", method.features), ("labels", method.labels))
-    words = [name if value == "yes" else f"{name}: {value}" for name, value in named if value]
-    return "; ".join([*words, method.more] if method.more else words)
-
-
 def _cost(method: Method, measured: dict[str, record.Row]) -> tuple[str, str]:
     """Step time and memory relative to plain KD, of the row's first method that was measured."""
     for name in method.methods:
@@ -425,14 +418,5 @@ def full() -> list[list[str]]:
             m.more,
             *_cost(m, measured),
         ]
-        for m in ALL
-    ]
-
-
-def short() -> list[list[str]]:
-    """The table of the README."""
-    measured = _measured()
-    return [["method", "paper", "year", "needs", "step time", "memory"]] + [
-        [_code(m.methods or m.objectives), _paper(m), str(m.year), needs(m), *_cost(m, measured)]
         for m in ALL
     ]

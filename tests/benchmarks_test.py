@@ -140,11 +140,11 @@ def test_documents_hold_exactly_what_the_script_prints(name):
 
 def test_a_table_is_written_between_its_markers(tmp_path):
     path = tmp_path / "some.md"
-    path.write_text("a\n<!-- table: methods in short -->\nold\n<!-- /table -->\nb\n")
+    path.write_text("a\n<!-- table: methods -->\nold\n<!-- /table -->\nb\n")
     assert main(["--into", str(path)]) == 0
     head, *_, tail = path.read_text().splitlines()
     assert (head, tail) == ("a", "b")
-    assert "| `kd` | [Hinton, Vinyals, Dean]" in path.read_text()
+    assert "| `kd.KD` | `kd` | [Hinton, Vinyals, Dean]" in path.read_text()
     assert "old" not in path.read_text()
 
 
@@ -170,11 +170,6 @@ def test_every_method_and_every_objective_has_a_row():
     assert {name for m in methods.ALL for name in m.methods} == set(METHODS)
     there = {name.partition("(")[0] for m in methods.ALL for name in m.objectives}
     assert there >= set(registry.known("kd.objectives"))
-
-
-def test_what_is_needed_in_one_cell():
-    row = methods.Method((), (), "", "", 1, logits="yes", features="pooled", more="x")
-    assert methods.needs(row) == "logits; features: pooled; x"
 
 
 def test_unknown_names_are_told(capsys):

@@ -86,6 +86,8 @@ def test_every_page_is_in_the_navigation():
     nav = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
         assert f"docs/{page.relative_to(ROOT / 'docs')}" in nav
+    for notebook in (ROOT / "docs").rglob("*.ipynb"):
+        assert f"docs/{notebook.relative_to(ROOT / 'docs').with_suffix('.md')}" in nav
 
 
 def test_the_citation_has_the_version():

@@ -201,11 +201,11 @@ def test_an_ignored_signal_stays_ignored():
 
 
 def test_the_documented_statuses_are_these():
-    """The table of the README and that of the command name the same ones."""
+    """The table of docs/runs.md and that of the command name the same ones."""
     from pathlib import Path
 
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    table = readme.partition("| exit status | |")[2].partition("\n\n")[0]
+    page = (Path(__file__).parents[1] / "docs/runs.md").read_text()
+    table = page.partition("| exit status | |")[2].partition("\n\n")[0]
     listed = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
     documented = [
         line.split("|")[1].strip()

@@ -1,0 +1,227 @@
+"""Commands, settings and code in the documents are true: they are parsed, checked and run."""
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import notebooks
+import pytest
+from ml_collections import ConfigDict
+
+import kd
+from kd import config as configs
+from kd.cli.main import find_verbs, make_parser
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").glob("*.py")),
+    *sorted((ROOT / "configs").glob("*.py")),
+    *sorted((ROOT / "docs/notebooks").glob("*.ipynb")),
+]
+GENERATED = "docs/command.md"
+"""Lists options; its lines are no commands."""
+
+
+def text_of(path: Path) -> str:
+    """A document's text; of a notebook its cells."""
+    if path.suffix != ".ipynb":
+        return path.read_text()
+    return "\n\n".join(
+        f"```python\n{''.join(cell['source'])}\n```" * (cell["cell_type"] == "code")
+        or "".join(cell["source"])
+        for cell in json.loads(path.read_text())["cells"]
+    )
+
+
+TEXTS = {str(path.relative_to(ROOT)): text_of(path) for path in DOCUMENTS}
+
+
+def commands() -> Iterator[tuple[str, str, bool]]:
+    """(document, command, inline) of each line that calls kd, in blocks and in inline code."""
+    for document, text in TEXTS.items():
+        if document == GENERATED:
+            continue
+        text = re.sub(r"\\\n *", " ", text)
+        inline = re.sub(r"(?ms)^ *```.*?^ *```", "", text)
+        pattern = r"(?:uv run (?:--\S+ )*)?kd [a-z]+ .*"
+        for line in re.findall(rf"(?m)^ {{4}}(?:\S.*&& )?({pattern})$", text):
+            yield document, line, False
+        for line in re.findall(rf"`({pattern.replace('.*', '[^`]*')})`", inline, re.DOTALL):
+            yield document, " ".join(line.split()), True
+
+
+def arguments(command: str) -> list[str]:
+    """What follows `kd` in a command without its comment."""
+    words = shlex.split(command, comments=True)
+    return words[words.index("kd") + 1 :]
+
+
+ADDED = set(re.findall(r"# kd/(?:cli|export/formats)/(\w+)\.py", TEXTS["CONTRIBUTING.md"]))
+"""Verbs and formats that its examples add."""
+
+COMMANDS = [found for found in dict.fromkeys(commands()) if not ADDED & set(arguments(found[1]))]
+
+
+def test_commands_are_recognised():
+    assert len(COMMANDS) > 40
+    assert {arguments(command)[0] for _, command, _ in COMMANDS} >= set(find_verbs()) - {"select"}
+
+
+@pytest.mark.parametrize(("document", "command", "inline"), COMMANDS)
+def test_commands_have_arguments_that_kd_takes(document, command, inline, monkeypatch, capsys):
+    """The command's own parser reads them; configs, experiments and overrides exist. In the prose a
+    command may lack what it is about, as in `kd table --print`.
+    """
+    monkeypatch.chdir(ROOT)
+    words = ["c" if word == "FORMAT" else word for word in arguments(command)]
+    if "--help" in words:
+        words = words[:1]
+    try:
+        options, rest = make_parser(words).parse_known_args(words)
+    except SystemExit:
+        message = capsys.readouterr().err
+        if inline and "arguments are required" in message:
+            return
+        pytest.fail(f"{document}: {command}\n{message}")
+    assert all(word.startswith("--config.") for word in rest), rest
+    assert not rest or options.verb == "run", rest
+    named = getattr(options, "config", None)
+    if named and not named.startswith(("mine.py", "FILE.py", "kd:")) and "..." not in named:
+        from kd.config.override import rename
+
+        loaded, overrides = rename(configs.load(named), rest)
+        for word in overrides:
+            check_key(loaded, word.removeprefix("--config.").partition("=")[0])
+    if options.verb == "table":
+        assert Path(options.file.partition(":")[0]).is_file()
+
+
+def check_key(config: ConfigDict, key: str) -> None:
+    """Raises where a config has no such key; open sections have those of what they name."""
+    section, _, rest = key.partition(".")
+    assert section in config, key
+    if rest and section not in ("data", "student", "optimizer", "schedule", "objective"):
+        check_key(config[section], rest)
+
+
+def blocks(document: str) -> list[str]:
+    """The Python blocks of a document."""
+    return re.findall(r"(?m)^```python\n(.*?)^```", TEXTS[document], re.DOTALL)
+
+
+PAGES = [document for document in TEXTS if blocks(document)]
+
+
+@pytest.mark.parametrize("document", PAGES)
+def test_python_compiles_and_names_of_kd_exist(document):
+    for block in blocks(document):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and (path := dotted(node)).startswith("kd."):
+                value = kd
+                for name in path.split(".")[1:]:
+                    assert hasattr(value, name), f"{document}: {path}"
+                    value = getattr(value, name)
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` of an expression that is only names, else "" """
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (head := dotted(node.value)):
+        return f"{head}.{node.attr}"
+    return ""
+
+
+def settings(document: str) -> list[str]:
+    """Blocks and inline code that set keys of a config `c`."""
+    text = re.sub(r"(?ms)^ *```.*?^ *```", "", TEXTS[document])
+    inline = re.findall(r"`(c\.[\w.]+ = [^`]+)`", text)
+    return [block for block in blocks(document) if block.startswith("c.")] + [
+        " ".join(line.split()) for line in inline
+    ]
+
+
+@pytest.mark.parametrize("document", [d for d in TEXTS if settings(d)])
+def test_settings_are_keys_of_a_config(document):
+    for block in settings(document):
+        if document == "docs/config.md":
+            continue  # kd/config/defaults.py itself
+        c = ConfigDict({section: {} for section in ("data", "student", "teacher", "objective")})
+        c.init, c.optimizer = ConfigDict(), ConfigDict()
+        for term in re.findall(r"c\.objective\.(\w+)\.", block):
+            c.objective[term] = ConfigDict()
+        exec(
+            re.sub(", \\.\\.\\.|\\.\\.\\.", "", block).replace("=)", "='')"), {"c": c, "dict": dict}
+        )
+        if c.teacher and not (set(c.teacher) & {"run", "config", "groups", "name"}):
+            c.teacher.run = "runs/some"
+        configs.complete(ConfigDict({key: value for key, value in c.items() if value}))
+
+
+STANDALONE = {
+    document: code
+    for document in PAGES
+    if document.endswith(".md")
+    and (
+        code := [
+            block for block in blocks(document) if re.search("^import kd|^import numpy", block)
+        ]
+    )
+}
+"""Blocks that run as they stand, in the order of the page, in a directory with `configs`."""
+
+
+def test_pages_with_code_that_runs():
+    assert {"README.md", "docs/start.md", "docs/data.md", "docs/teachers.md"} <= STANDALONE.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", STANDALONE)
+def test_python_runs(document, tmp_path, monkeypatch):
+    """All of a page's blocks, on the config of the digits with few epochs."""
+    monkeypatch.chdir(tmp_path)
+    config = (ROOT / "configs/digits.py").read_text()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/digits.py").write_text(re.sub("c.epochs = .*", "c.epochs = 2", config))
+    namespace: dict = {}
+    for block in STANDALONE[document]:
+        exec(re.sub("epochs=\\d+", "epochs=2", block), namespace)
+    if "student" in namespace:
+        assert 0 <= namespace["student"].scores["accuracy"][0] <= 1
+    if "step" in namespace:
+        assert int(namespace["state"].step) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", notebooks.NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run_and_print_what_they_show(path, tmp_path, monkeypatch):
+    """Without Jupyter; numbers may differ, and the cells check what matters themselves."""
+    pytest.importorskip("ai_edge_litert")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    stored = json.loads(path.read_text())
+    assert outputs(notebooks.execute(stored)) == outputs(stored)
+
+
+def outputs(notebook: dict) -> list[list[str]]:
+    """Kinds of the outputs of each cell, printed lines with all numbers taken out."""
+    return [
+        [
+            re.sub(r"[-+±]?[\d.,]+", "0", "".join(output.get("text", output["output_type"])))
+            for output in cell.get("outputs", [])
+        ]
+        for cell in notebook["cells"]
+    ]
+
+
+def test_notebooks_have_their_outputs():
+    for path in notebooks.NOTEBOOKS:
+        cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+        assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+        assert sum(bool(cell["outputs"]) for cell in cells) > len(cells) / 2
