@@ -1,6 +1,7 @@
 """The command `kd`: its verbs, one file each, and its exit statuses."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_each_error_has_its_exit_status_and_no_traceback(greet, capsys, name, st
 
 
 def test_the_verbs_in_their_order():
-    names = "run table prepare import pack report uncertainty export select"
+    names = "run configs table experiments prepare import pack report uncertainty export select"
     assert list(find_verbs()) == names.split()
 
 
@@ -114,3 +115,81 @@ def test_a_status_that_no_process_can_end_with_is_refused(capsys, status):
     assert f"--stopped_status: expected an integer from 0 to 255, got {status}" in (
         capsys.readouterr().err
     )
+
+
+def test_kd_alone_says_what_it_does_and_what_to_try():
+    """And imports neither jax nor NumPy, as all that only answers."""
+    code = (
+        "import sys\n"
+        "from kd.cli.main import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    assert not {'jax', 'numpy'} & sys.modules.keys()\n"
+    )
+
+    def kd(*arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    alone, run = kd(), kd("run")
+    assert alone.returncode == 0 and not alone.stderr
+    for verb in find_verbs():
+        assert f"\n    {verb}" in alone.stdout
+    assert "Try:\n  kd run --config kd:digits" in alone.stdout
+    assert run.returncode == 2 and not run.stdout
+    assert "Try:\n  kd run --config kd:digits" in run.stderr and "Traceback" not in run.stderr
+
+
+REQUIRED = [name for name in find_verbs() if name not in ("configs", "experiments", "doctor")]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_verb_alone_shows_commands_to_try(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name])
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2 and f"kd {name}: the following arguments are required" in printed
+    assert "\nTry:\n  kd " in printed and f"`kd {name} --help`" in printed
+
+
+@pytest.mark.parametrize("name", find_verbs())
+def test_the_commands_to_try_are_ones_that_kd_reads(name):
+    for command, what in find_verbs()[name].EXAMPLES:
+        words = shlex.split(command.removeprefix("cp $(").partition(")")[0])
+        assert words[0] == "kd" and what
+        make_parser(words[1:]).parse_args([w for w in words[1:] if "--config." not in w])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("rn", "Did you mean 'run'?"),
+        ("run --confg kd:digits", "unexpected --confg. Did you mean --config?"),
+        ("run --config x.py --workdr=x", "unexpected --workdr=x. Did you mean --workdir?"),
+        ("run --config x.py --print-config", "Did you mean --print_config?"),
+        ("run --config x.py --confg.epochs=3", "Did you mean --config.epochs?"),
+        ("run kd:digits", "Did you mean --config kd:digits?"),
+        ("run mine.py:role=teacher", "Did you mean --config mine.py:role=teacher?"),
+        ("export runs/x --format lite", "Did you mean 'litert'?"),
+        ("export runs/x --formt c", "Did you mean --format?"),
+        ("report runs/x --store", "Did you mean --stored?"),
+        ("--versin", "Did you mean --version?"),
+        ("report runs/x --config.epochs=3", "unexpected --config.epochs"),
+    ],
+)
+def test_what_is_misspelt_is_refused_with_the_nearest(arguments, words, capsys):
+    try:
+        status = main(arguments.split())
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2 and words in capsys.readouterr().err
+
+
+def test_help_is_a_word_too(capsys):
+    for words in (["help"], ["--help"], ["help", "run"], ["run", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0
+    first, *rest = capsys.readouterr().out.split("usage: ")[1:]
+    assert [first, rest[1]] == [rest[0], rest[2]] and first != rest[1]

@@ -1,11 +1,12 @@
 """The command `kd`: one file per verb.
 
-A new verb is a new file in this folder, which `kd.cli.main` finds: `kd foo` runs `foo.py`, and `kd
-import` runs `import_.py`, because no module can be called `import`. The file defines:
+A new verb is a new file in this folder, which `kd.cli.parser` finds: `kd foo` runs `foo.py`, and
+`kd import` runs `import_.py`, because no module can be called `import`. The file defines:
 
     ORDER = 10                          # its place in `kd --help`
     HELP = "..."                        # one line for `kd --help`
     DESCRIPTION = "..."                 # a paragraph for `kd foo --help`
+    EXAMPLES = (("kd foo x", "..."),)   # commands to try, each with what it does
     EPILOG = "..."                      # optional: text below the options
     OVERRIDES = True                    # optional: unknown arguments become `options.overrides`
     READS_RUNS = False                  # optional: it reads no run directory and takes no --trust

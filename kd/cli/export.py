@@ -8,6 +8,11 @@ ORDER = 80
 HELP = "write the student of a finished run for a device, and verify the file"
 DESCRIPTION = """Writes the student of a finished run as a file that runs without kd, with
 report.json, golden vectors and a model card. Nothing is written if a check (gate) fails."""
+EXAMPLES = (
+    ("kd export runs/digits --format c", "int8 as C, with kernels and a program that checks it"),
+    ("kd export runs/digits --format stablehlo", "an archive that jax alone reads"),
+    ("kd run --config kd:digits", "if there is no run yet"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

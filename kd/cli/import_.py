@@ -6,6 +6,12 @@ ORDER = 40
 HELP = "make a finished run, usable as a teacher, from a PyTorch checkpoint"
 DESCRIPTION = """Converts a published checkpoint (.pth, .pt, .safetensors) to a run directory and
 evaluates it on its data set. Needs no PyTorch and executes no pickled code."""
+EXAMPLES = (
+    (
+        "kd import resnet32x4.pth --model resnet32x4 --out runs/resnet32x4",
+        'then teacher.run = "runs/resnet32x4" in a config',
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

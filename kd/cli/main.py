@@ -1,4 +1,4 @@
-"""The command `kd`: finds its verbs, parses arguments, and turns errors into exit statuses.
+"""The command `kd`: parses arguments, runs the verb, and turns errors into exit statuses.
 
 | exit status | |
 |---|---|
@@ -14,20 +14,19 @@ from kd import signals  # isort: skip  # before anything that takes time to impo
 
 import argparse
 import contextlib
-import importlib
 import os
-import pkgutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from types import ModuleType
 
-from kd import __version__, cli
+from kd.cli.parser import find_verbs, make_parser, parse
 from kd.errors import InputError, RunError
 from kd.files import escaping
 from kd.names import trust
+
+__all__ = ["find_verbs", "main", "make_parser"]
 
 INTERRUPTED = 130
 RESUMES = "The same command resumes from what is saved."
@@ -85,10 +84,7 @@ class _Command:
         return status
 
     def _act(self) -> int:
-        parser = make_parser(self._arguments)
-        options, options.overrides = parser.parse_known_args(self._arguments)
-        if options.overrides and not getattr(options.module, "OVERRIDES", False):
-            parser.error(f"unexpected {' '.join(options.overrides)}")
+        options = parse(self._arguments)
         self._verb = options.verb
         with trust.allow(getattr(options, "trust", ()), _root(options)):
             return options.module.act(options)
@@ -160,53 +156,7 @@ def _kill_children() -> None:
             child.kill()
 
 
-def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of the command, with a subparser for each verb.
-
-    Only a verb that occurs in the arguments gets its own: the others just show in `kd --help`.
-    """
-    parser = argparse.ArgumentParser(
-        prog="kd", description="Knowledge distillation in JAX.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"kd {__version__}")
-    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, module in find_verbs().items():
-        verb = subparsers.add_parser(
-            name,
-            help=module.HELP,
-            description=module.DESCRIPTION,
-            epilog=getattr(module, "EPILOG", None),
-            allow_abbrev=False,
-        )
-        if name in arguments:
-            module.add_arguments(verb)
-            if getattr(module, "READS_RUNS", True):
-                add_trust(verb)
-        verb.set_defaults(module=module)
-    return parser
-
-
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Adds `--trust` to a verb that reads runs."""
-    parser.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="import what the configs stored in run directories name in this package, such as a "
-        "network of yours; without it only kd's own names are (may be repeated)",
-    )
-
-
 def _root(options: argparse.Namespace) -> str:
     """The directory of the runs, where the verb has an option for it."""
     root = getattr(options, "runs", "runs")
     return root if isinstance(root, str) else "runs"
-
-
-def find_verbs() -> dict[str, ModuleType]:
-    """The verbs' modules by name, in the order of `kd --help`: all files of kd/cli but this one."""
-    names = [file.name for file in pkgutil.iter_modules(cli.__path__) if file.name != "main"]
-    modules = [importlib.import_module(f"kd.cli.{name}") for name in names]
-    modules.sort(key=lambda module: module.ORDER)
-    return {module.__name__.rpartition(".")[2].rstrip("_"): module for module in modules}

@@ -7,6 +7,10 @@ READS_RUNS = False
 HELP = "download or convert a data set for TensorFlow Datasets, without TensorFlow"
 DESCRIPTION = """Prepares data sets in the directory where TensorFlow Datasets looks for them,
 without TensorFlow."""
+EXAMPLES = (
+    ("kd prepare mnist", "download and verify a data set"),
+    ("kd prepare fashion_mnist --from DIR", "take the files from a directory"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,11 @@ HELP = "write a report of finished runs as HTML, JSON and Markdown"
 DESCRIPTION = """Writes report.html, which opens offline, report.json and report.md: conclusions and
 the evidence for them. With several runs, compares the later ones with the first; all must have been
 evaluated on the same examples."""
+EXAMPLES = (
+    ("kd report runs/digits", "one run"),
+    ("kd report runs/digits-role=labels runs/digits --out comparison", "the second with the first"),
+    ("kd run --config kd:digits", "if there is no run yet"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

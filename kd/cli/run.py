@@ -13,6 +13,11 @@ EPILOG = (
     """Any key of the config can be set: --config.epochs=5 --config.optimizer.learning_rate=0.1"""
 )
 OVERRIDES = True  # --config.key=value
+EXAMPLES = (
+    ("kd run --config kd:digits", "train teachers and a student: a minute, no download"),
+    ("kd run --config kd:digits --config.seeds=2", "with a key of the config changed"),
+    ("kd configs", "list the configs that ship with kd"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         metavar="FILE.py[:key=value,...]",
-        help="config file and its arguments",
+        help="config file and its arguments; kd:NAME[:key=value,...] for one that ships with kd, "
+        "see kd configs",
     )
     parser.add_argument(
         "--workdir",

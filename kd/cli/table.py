@@ -7,6 +7,11 @@ ORDER = 20
 HELP = "run what is missing of a table of experiments, and print it"
 DESCRIPTION = """Runs the missing cells of an experiment, teachers first, and prints its tables with
 the paper's numbers. The same command resumes an interrupted one."""
+EXAMPLES = (
+    ("kd table kd:labels --print", "the published table of an experiment that ships with kd"),
+    ("kd table kd:labels --dry_run", "what would run, and for how long"),
+    ("kd experiments", "list the experiments that ship with kd"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="EXPERIMENT.py[:arguments]",
-        help="experiment file and its argument; kd/tables/experiment.py describes the format",
+        help="experiment file and its argument, kd/tables/experiment.py describes the format; "
+        "kd:NAME[:arguments] for one that ships with kd, see kd experiments",
     )
     parser.add_argument(
         "--print",

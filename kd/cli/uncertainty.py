@@ -8,6 +8,12 @@ DESCRIPTION = """Splits the uncertainty of a finished student, and of the ensemb
 distilled from (or of the one member that each student learned from), into the part inherent in the
 data (aleatoric) and the disagreement of the members (epistemic), and measures how well each of them
 detects images of another data set."""
+EXAMPLES = (
+    (
+        'kd uncertainty "runs/ensembles-method=end2,seeds=5" --foreign mnist',
+        "after kd run --config kd:ensembles:method=end2,seeds=5",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 from kd.config.check import leaves
 from kd.config.defaults import ConfigDict, default
-from kd.config.loading import call_file, complete, default_workdir, load, named_after
+from kd.config.loading import call_file, complete, default_workdir, find, load, named_after
 
 __all__ = [
     "ConfigDict",
@@ -10,6 +10,7 @@ __all__ = [
     "complete",
     "default",
     "default_workdir",
+    "find",
     "leaves",
     "load",
     "named_after",

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from kd.config import shipped
 from kd.config.check import leaves
 from kd.config.defaults import LABELS, ConfigDict
 
@@ -43,7 +44,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         at_default |= LABELS.keys()  # as before these keys existed
     data = {k: v for k, v in data.items() if k not in PLACE and k not in at_default}
     teacher = {k: v for k, v in kept.get("teacher", {}).items() if k != PLACE_OF_CACHE}
-    kept |= {"data": data, "teacher": teacher}
+    init = kept.get("init", {})
+    kept |= {"data": data, "teacher": shipped.as_paths(teacher)}
+    kept |= {"init": shipped.as_paths(init)} if init else {}
     return json.loads(json.dumps(kept, sort_keys=True))
 
 

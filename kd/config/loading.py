@@ -1,15 +1,19 @@
 """Loading config files, completing configs with their defaults, and default run directories."""
 
+import contextlib
+import difflib
 import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from etils import epath
 
+from kd.config import shipped
 from kd.config.check import check_depth, check_values, checked, complete_teacher, over
 from kd.config.defaults import ACCEPTANCE, ConfigDict, default
 from kd.errors import InputError, unknown
@@ -20,8 +24,12 @@ LONGEST = 150
 
 
 def load(reference: str) -> ConfigDict:
-    """The config of `FILE.py` or `FILE.py:arguments` over the defaults. Raises InputError."""
-    config = call_file(reference, "get_config", "config")
+    """The config of `FILE.py`, `kd:NAME`, or either with `:arguments`, over the defaults.
+
+    Raises:
+      InputError: see `call_file` and `complete`.
+    """
+    config = call_file(reference, "config")
     if not isinstance(config, ConfigDict):
         raise InputError(
             f"{reference}: get_config returned {type(config).__name__}, expected ConfigDict."
@@ -29,29 +37,49 @@ def load(reference: str) -> ConfigDict:
     return complete(config)
 
 
-def call_file(reference: str, function: str, kind: str) -> Any:
-    """Calls `function(arguments)` of the file in `FILE.py:arguments` and returns its result.
+def call_file(reference: str, kind: str) -> Any:
+    """What the function of a config or experiment file returns.
+
+    Args:
+      reference: `FILE.py` or `kd:NAME`, each also with `:arguments`. A `configs/NAME.py` that is
+        not in the working directory is that which ships with kd.
+      kind: "config" or "experiment".
 
     Raises:
-      InputError: no such file (the message lists those in the directory `{kind}s`), no such
-        function, or an error in the file.
+      InputError: no such file, no such function in it, or an error in the file.
     """
-    trust.require_file(reference)
-    path, _, arg = reference.partition(":")
-    file = Path(path)
-    if not file.is_file():
-        known = sorted(str(p) for p in Path(f"{kind}s").glob("*.py"))
-        raise InputError(f"no {kind} file {path!r}. Known: {', '.join(known) or 'none'}.")
+    file, is_shipped = find(reference, kind)
+    arguments = shipped.split(reference)[1]
+    with _errors_in(file, reference), shipped.importable(is_shipped):
+        module = _execute(file, kind)
+        call = getattr(module, shipped.FUNCTIONS[kind], None)
+        if call is None:
+            raise InputError(f"it defines no {shipped.FUNCTIONS[kind]}(arg=None).")
+        content = call(arguments) if arguments else call()
+    return shipped.qualified(content) if is_shipped else content
+
+
+def module_of(reference: str, kind: str) -> ModuleType:
+    """The module of a config or experiment file; arguments: see `call_file`. Raises InputError."""
+    file, is_shipped = find(reference, kind)
+    with _errors_in(file, reference), shipped.importable(is_shipped):
+        return _execute(file, kind)
+
+
+def _execute(file: Path, kind: str) -> ModuleType:
     trust.add_working_directory()
     spec = importlib.util.spec_from_file_location(f"kd_{kind}_{file.stem}", file.resolve())
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _errors_in(file: Path, reference: str) -> Generator[None]:
+    """Within the block, whatever the file raises is an InputError that names the line."""
     try:
-        spec.loader.exec_module(module)
-        if not hasattr(module, function):
-            raise InputError(f"it defines no {function}(arg=None).")
-        call = getattr(module, function)
-        return call(arg) if arg else call()
+        yield
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
     except KeyboardInterrupt:
@@ -60,6 +88,29 @@ def call_file(reference: str, function: str, kind: str) -> Any:
         line = _line_in(error, file)
         text = str(error) if len(str(error)) < 500 else f"{str(error)[:500]} ..."
         raise InputError(f"{reference}{line}: {type(error).__name__}: {text}") from error
+
+
+def find(reference: str, kind: str) -> tuple[Path, bool]:
+    """The file of a reference, and whether it ships with kd.
+
+    Raises:
+      InputError: there is none; names the nearest.
+    """
+    name, _ = shipped.split(reference)
+    if name.startswith(shipped.PREFIX):
+        return shipped.find(name, kind), True
+    trust.require_file(reference)
+    path = Path(name)
+    if path.is_file():
+        return path, False
+    if ours := shipped.of_path(name, kind):
+        return shipped.find(ours, kind), True
+    known = {file.stem: str(file) for file in sorted(Path(f"{kind}s").glob("*.py"))}
+    known |= {n: shipped.PREFIX + n for n in shipped.names(kind) if n not in known}
+    near = difflib.get_close_matches(path.stem, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {known[near[0]]!r}?" if near else ""
+    listed = ", ".join(known.values()) or "none"
+    raise InputError(f"no {kind} file {name!r}.{hint} Known: {listed}.")
 
 
 def _line_in(error: BaseException, file: Path) -> str:
@@ -113,10 +164,10 @@ def _plain(name: str) -> str:
 
 
 def default_workdir(reference: str, root: os.PathLike | str = "runs") -> epath.Path:
-    """`runs/NAME` or `runs/NAME-arguments` for the config `FILE.py:arguments`.
+    """`runs/NAME` or `runs/NAME-arguments` for the config `NAME.py:arguments` or `kd:NAME:...`.
 
     `root` may be a bucket.
     """
-    path, _, arg = reference.partition(":")
-    name = Path(path).stem + (f"-{arg}" if arg else "")
+    path, arg = shipped.split(reference)
+    name = Path(path.removeprefix(shipped.PREFIX)).stem + (f"-{arg}" if arg else "")
     return epath.Path(root) / _plain(name)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from kd.config import find
 from kd.errors import InputError
 from kd.files.escaping import message
 from kd.files.writing import refusals, replacing
@@ -77,6 +78,11 @@ def _check(options: Options) -> None:
     if options.publish and options.seeds is not None:
         raise InputError(
             "--publish: published results have the experiment's number of seeds. Leave --seeds out."
+        )
+    if options.publish and find(options.file, "experiment")[1]:
+        raise InputError(
+            f"--publish: {options.file} is part of kd, and its published results are, too. Copy "
+            "the file (kd experiments NAME --path says where it is), and publish your copy."
         )
     if Path(options.runs).is_file():
         raise InputError(f"--runs {options.runs} is a file, expected a directory.")

@@ -25,7 +25,6 @@ from a to c that b closes. Imports no jax.
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from kd import config
@@ -40,13 +39,13 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
     """The experiment of a file. Reads no configs.
 
     Args:
-      reference: `FILE.py` or `FILE.py:argument`.
+      reference: `FILE.py` or `kd:NAME`, each also with `:argument`.
       seeds: number of seeds, to override the experiment's.
 
     Raises:
       InputError: no such file, or its content is not an experiment; says which row and what to do.
     """
-    content = config.call_file(reference, "get_experiment", "experiment")
+    content = config.call_file(reference, "experiment")
     if not isinstance(content, Mapping):
         raise InputError(
             f"{reference}: get_experiment returned {type(content).__name__}, expected dict."
@@ -60,14 +59,14 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
         check_titles(tables)
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
-    path = reference.partition(":")[0]
+    file, _ = config.find(reference, "experiment")
     name = config.default_workdir(reference, "").name
     return Experiment(
         name,
         content.get("title") or name,
         content.get("note", ""),
         tables,
-        Path(path).parent / "results" / f"{name}.json",
+        file.parent / "results" / f"{name}.json",
     )
 
 
