@@ -73,7 +73,7 @@ Exit statuses are [here](runs.md#stop-and-go-on).
 
 def command() -> str:
     """A section for each verb of `kd`, with a table of its arguments."""
-    from kd.cli.main import find_verbs, make_parser
+    from kd.cli.parser import find_verbs, make_parser
 
     verbs = find_verbs()
     parser = make_parser(list(verbs))
