@@ -29,7 +29,9 @@ from kd.train.setup import Setup, set_up
 from kd.types import DistillState
 
 OPTIONS = ("precision", "steps_per_call", "drop_last", "eval_batch_size", "seeds_how", "loop")
-"""Further keys of a config that `distill` takes, with the config's meaning and defaults."""
+"""Further keys of a config that `distill` takes, with the config's meaning and defaults; and
+`convolutions`, which is `config.devices.convolutions`.
+"""
 
 
 class Run:
@@ -229,8 +231,12 @@ def distill(
       InputError: objects that do not fit together.
       RunError: a loss is not finite.
     """
-    for key in options.keys() - set(OPTIONS):
-        raise TypeError(f"distill() got an unexpected argument {key!r}; options: {OPTIONS}")
+    for key in options.keys() - {*OPTIONS, "convolutions"}:
+        raise TypeError(
+            f"distill() got an unexpected argument {key!r}; options: {(*OPTIONS, 'convolutions')}"
+        )
+    if "convolutions" in options:
+        options["devices"] = {"convolutions": options.pop("convolutions")}
     settings = dict(seed=seed, seeds=seeds, batch_size=batch_size, epochs=epochs, augment=augment)
     options["eval_every"] = epochs if eval_every is None else eval_every
     config = configs.complete(ConfigDict(settings | options))

@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 EXTRAS = {
+    "cpu": (),  # files only; see kd.convolutions.library
     "gcs": ("gcsfs",),
     "mcu": ("bakenn", "tflite"),
     "tensorboard": ("tensorboardX",),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "errors signals",
     "ranges files names extras",
-    "types values",
+    "types values convolutions",
     "registry config metrics devices labels",
     "features models objectives data teachers optim objective quantize weights",
     "init step predict losses",
@@ -23,7 +23,12 @@ LAYERS = (
     "__init__ __main__",
 )
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages.split()}
-WITHIN_A_LAYER = {("models", "features"), ("objectives", "features"), ("predict", "step")}
+WITHIN_A_LAYER = {
+    ("convolutions", "values"),
+    ("models", "features"),
+    ("objectives", "features"),
+    ("predict", "step"),
+}
 FILES = sorted((ROOT / "kd").rglob("*.py"))
 
 

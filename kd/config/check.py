@@ -22,6 +22,7 @@ CHOICES = {
     "precision": ("default", "float32", "tf32", "bfloat16"),
     "teacher.how": ("auto", "vmap", "map", "unroll"),
     "devices.transform": ("jit", "pmap"),
+    "devices.convolutions": ("auto", "xla", "onednn"),
     "export": ("", "int8"),
     "data.unlabelled": ("keep", "drop"),
 }

@@ -55,6 +55,9 @@ DEVICES = {
     "teacher": 1,  # times as many, that the members of an ensemble are split over
     "seeds": 1,  # or devices that the seeds are split over; then nothing else is
     "transform": "jit",  # "jit" | "pmap": equal results; see kd.devices.pmap
+    # On CPUs, whose code computes convolutions: "onednn" | "xla" | "auto", which is oneDNN's where
+    # the extra `cpu` is installed: results equal up to rounding; see kd.convolutions.
+    "convolutions": "auto",
 }
 """Keys of `config.devices`. They change where a run is computed, not what it learns."""
 

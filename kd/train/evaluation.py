@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from kd.config import ConfigDict
+from kd.convolutions.lowering import compiled_by
 from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
@@ -20,6 +21,7 @@ from kd.predict import make_logits
 from kd.step import make_eval
 from kd.teachers.reduction import reference_logits
 from kd.train import placement
+from kd.train.choices import Choices
 from kd.train.streaming import Evaluated
 from kd.train.teacher import RunTeacher
 from kd.types import Augment, DistillState, PyTree
@@ -74,12 +76,12 @@ def make_evaluation(
     dataset: Dataset,
     student: nn.Module,
     teacher: RunTeacher,
-    how: str,
+    choices: Choices,
     mesh: Mesh,
 ) -> Evaluation:
     """Puts the evaluated images on the devices and computes the teacher's logits on them.
 
-    `how` says how to go over the seeds, see `kd.devices.vectorize.map_stacked`.
+    `choices` say how to go over the seeds, and by whose convolutions.
     """
     place = replicated(mesh)
     normalize = make_normalize(dataset.mean, dataset.std)
@@ -87,11 +89,12 @@ def make_evaluation(
     images = {name: _put(split.image, place) for name, split in splits.items() if split}
     evaluate = precision.evaluation(make_eval(student, normalize), config.precision)
     spread = placement.spread_students(config, mesh)
-    logits = make_logits(evaluate, config.eval_batch_size, how, place, spread)
+    logits = make_logits(evaluate, config.eval_batch_size, choices.how, place, spread)
+    logits = compiled_by(choices.convolutions, logits)
     return Evaluation(
         lambda variables, split="test": logits(variables, images[split]),
         dataset.test.label,
-        _reference(teacher, normalize, config, images["test"], place),
+        _reference(teacher, normalize, config, images["test"], place, choices),
         teacher.student_variables,
     )
 
@@ -109,6 +112,7 @@ def _reference(
     config: ConfigDict,
     images: jax.Array | Evaluated,
     place: Sharding,
+    choices: Choices,
 ) -> np.ndarray | None:
     """The teacher's logits on images, see `kd.teachers.reduction.reference_logits`."""
     if not teacher.stacks:
@@ -117,6 +121,7 @@ def _reference(
     for stack in teacher.stacks:
         evaluate = precision.evaluation(make_eval(stack.model, normalize), config.precision)
         evaluate = make_logits(evaluate, config.eval_batch_size, stack.how, place, stack.spread)
+        evaluate = compiled_by(choices.convolutions, evaluate)
         members.append(evaluate(stack.variables, images))
     logits, weights = np.concatenate(members), teacher.member_weights
     return reference_logits(logits, weights, teacher.reduce, teacher.paired)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kd.config.identity import config_hash
+from kd.convolutions import lowering
 from kd.files.writing import refusals, replacing
 from kd.models import cost
 from kd.models.peers import peers, variables_of
@@ -123,6 +124,7 @@ def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) 
         "teacher": setup.parts.teacher.origin,
         "init": setup.start.origin,
         "seeds_how": setup.seeds_how,
+        "convolutions": lowering.describe(setup.convolutions),
         "config_hash": config_hash(config.to_dict()),
         "jax_version": jax.__version__,
         "git_commit": setup.commit,

@@ -29,7 +29,7 @@ from kd.runs import lineage
 from kd.runs.networks import weights_hash, workdir_of, workdirs_of_teachers
 from kd.runs.summary import Runs
 from kd.runs.workdir import InUse, Workdir
-from kd.train import cache, imported, result
+from kd.train import cache, convolving, imported, result
 from kd.train.checks import dry_run
 from kd.train.members import check_teachers
 from kd.train.rehearsal import rehearse
@@ -150,6 +150,7 @@ def finished(
 def _check(config: ConfigDict, sources: Sources, root: os.PathLike | str) -> None:
     """Raises InputError for what does not fit, before a teacher is trained."""
     cache.check(config)
+    convolving.check(config)
     dry_run(config)
     check_teachers(config, root)
     needed = (*sources.teachers, *([sources.start] if sources.start else []))

@@ -5,18 +5,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, Sharding
 
 from kd import optim
 from kd.config import ConfigDict
-from kd.data.base import Dataset, class_tables
+from kd.convolutions.lowering import compiled_by
+from kd.data.base import class_tables
 from kd.data.pictures import Pictures
 from kd.devices import mesh as sharding
 from kd.devices import precision
-from kd.devices.vectorize import fastest_method, loops_are_slow, tree_index
 from kd.init import make_init
 from kd.ranges import check_fields
 from kd.runs.environment import git_commit
@@ -25,6 +24,7 @@ from kd.step import make_step
 from kd.train import evidence, placement
 from kd.train.alternating import alternate
 from kd.train.checks import check_classes, check_labels, last_batch_errors, warned
+from kd.train.choices import Choices, choose
 from kd.train.evaluation import Evaluation, make_evaluation
 from kd.train.parts import Parts, for_labels_of, make_parts, make_plan
 from kd.train.plan import Plan
@@ -37,7 +37,6 @@ from kd.train.program import (
     trace,
 )
 from kd.train.streaming import Batches
-from kd.train.teacher import RunTeacher, Stack
 from kd.train.warm_start import Start, make_start
 from kd.types import Augment, Batch, DistillState, PyTree
 
@@ -52,6 +51,7 @@ class Setup:
     start: Start
     state_sharding: Sharding
     seeds_how: str  # vmap, map or unroll over the seeds
+    convolutions: str  # of the run's programs: xla or onednn
     inputs: tuple[PyTree, dict[str, jax.Array]]  # frozen, data
     init: Callable[[], DistillState]
     shapes: DistillState  # of the state, abstract
@@ -119,9 +119,9 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     shapes = jax.eval_shape(init_all, inputs.keys, inputs.frozen, inputs.first_examples, {})
     optim.check_decay(config.optimizer.to_dict(), shapes.params)
     warm = make_start(config, start, dataset, shapes, replicated)
-    how, loop = _fastest_loops(config, parts.student, teacher, shapes, dataset)
+    choices = choose(config, parts.student, teacher, shapes, dataset, mesh)
     updates = {
-        size: _make_updates(config, parts, plan, mesh, size, how, loop, inputs.pictures)
+        size: _make_updates(config, parts, plan, mesh, size, choices, inputs.pictures)
         for size in plan.batch_sizes
     }
     for size in plan.traced_sizes:
@@ -134,7 +134,8 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
         plan=plan,
         start=warm,
         state_sharding=state_sharding,
-        seeds_how=how,
+        seeds_how=choices.how,
+        convolutions=choices.convolutions,
         inputs=(inputs.frozen, inputs.data),
         init=lambda: warned(
             init_all(
@@ -151,7 +152,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
         shapes=shapes,
         order=inputs.order,
         updates=updates,
-        evaluation=make_evaluation(config, dataset, parts.student, teacher, how, mesh),
+        evaluation=make_evaluation(config, dataset, parts.student, teacher, choices, mesh),
         close=inputs.close,
         commit=git_commit(),
     )
@@ -211,8 +212,7 @@ def _make_updates(
     plan: Plan,
     mesh: Mesh,
     size: int,
-    how: str,
-    loop: str,
+    choices: Choices,
     pictures: Callable[[int, int], jax.Array] | None,
 ) -> Callable:
     """The compiled updates for batches of `size` examples."""
@@ -229,8 +229,9 @@ def _make_updates(
     )
     step = precision.training(step, config.precision)
     step = alternate(step, parts.student, teacher.teacher)
-    update = make_update(step, size, how, teacher.per_student, place.read)
-    return make_updates(update, size, plan.steps_per_call, loop, place.compile, pictures)
+    update = make_update(step, size, choices.how, teacher.per_student, place.read)
+    compile = lambda f: compiled_by(choices.convolutions, place.compile(f))
+    return make_updates(update, size, plan.steps_per_call, choices.loop, compile, pictures)
 
 
 def _check_last_batch(
@@ -258,38 +259,3 @@ def _then(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:
     Without it the compiler splits the result further and gathers it again.
     """
     return lambda key, batch: place(augment(key, batch))
-
-
-def _fastest_loops(
-    config: ConfigDict,
-    student: nn.Module,
-    teacher: RunTeacher,
-    shapes: DistillState,
-    dataset: Dataset,
-) -> tuple[str, str]:
-    """(transform over seeds, loop over updates): as the config says, or the fastest here."""
-    image = jax.ShapeDtypeStruct((1, *dataset.train.image.shape[1:]), jnp.float32)
-    variables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.student)
-    forward = lambda v, x: student.apply(v, x, train=False)
-    how, loop = config.seeds_how, config.loop
-    if how == "auto":
-        how = fastest_method(forward, variables, image)
-    if isinstance(dataset.train.image, Pictures):
-        return how, "host"
-    if loop == "auto":
-        slow = loops_are_slow(forward, variables, image) or (
-            not config.teacher.cache and _teachers_convolve(teacher, image)
-        )
-        loop = "host" if slow else "device"
-    return how, loop
-
-
-def _teachers_convolve(teacher: RunTeacher, image: jax.ShapeDtypeStruct) -> bool:
-    """True if a member has convolutions and runs on a CPU."""
-
-    def slow(stack: Stack) -> bool:
-        forward = lambda v, x: stack.model.apply(v, x, train=False)
-        member = jax.eval_shape(lambda members: tree_index(members, 0), stack.variables)
-        return loops_are_slow(forward, member, image)
-
-    return any(slow(stack) for stack in teacher.stacks)

@@ -15,6 +15,7 @@ from kd import teachers
 from kd.build import make_model
 from kd.config import ConfigDict
 from kd.config.teachers import groups_of, member_weights
+from kd.convolutions.lowering import compiled_by
 from kd.data.base import Dataset
 from kd.devices import precision
 from kd.devices.mesh import replicated, to_devices
@@ -24,7 +25,7 @@ from kd.runs.networks import check_fit, load_networks, weights_hash
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.teachers import kind, reduction
-from kd.train import cache
+from kd.train import cache, convolving
 from kd.train.members import check_sizes, place_members
 from kd.types import PyTree, Teacher
 
@@ -36,6 +37,11 @@ class Stack(NamedTuple):
     variables: PyTree  # [m, ...]
     how: str  # over the members
     spread: Callable | None = None  # over devices, see `kd.devices.mesh.shard_members`
+
+    def convolves(self, image: Any) -> bool:
+        """Whether the networks have convolutions; `image` [1, ...] may be a shape."""
+        member = jax.eval_shape(lambda members: tree_index(members, 0), self.variables)
+        return convolving.convolves(self.model, member, image)
 
 
 class RunTeacher(NamedTuple):
@@ -219,6 +225,8 @@ def _cached(
     """
     caches = []
     data = weights_hash(dataset.train)
+    image = jax.ShapeDtypeStruct((1, *dataset.train.image.shape[1:]), jnp.float32)
+    convolutions = convolving.choose(config, mesh, any(s.convolves(image) for s in stacks))
     for stack, record, name in zip(stacks, records, cache.names(len(stacks)), strict=True):
         evaluate = precision.evaluation(make_eval(stack.model), config.precision)
         logits = lambda v, _, batch, evaluate=evaluate: evaluate(v, batch).logits
@@ -227,6 +235,7 @@ def _cached(
         epoch_logits = cache.make_epoch_logits(
             apply, stack.variables, config, dataset, replicated(mesh)
         )
+        epoch_logits = compiled_by(convolutions, epoch_logits)
         facts = cache.facts(config, record["weights"], data)
         run = Workdir(record["run"]).path
         caches.append(cache.load_or_compute(epoch_logits, config, facts, run, name))
