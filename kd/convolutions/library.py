@@ -111,9 +111,9 @@ def _file(package: str, name: str, parent: str = "lib") -> Path:
             f"the package {package} is not installed; install it with: {extras.command('cpu')}"
         ) from None
     for file in distribution.files or ():
-        if file.name == name and file.parent.name == parent:
-            path = Path(str(distribution.locate_file(file))).resolve()
-            if path.is_file():
+        if file.name == name:
+            path = Path(os.path.normpath(str(distribution.locate_file(file))))
+            if path.parent.name == parent and path.is_file():
                 return path
     raise Unavailable(f"the package {package} is damaged: {name} is missing")
 
