@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from kd.metrics.limits import ROUNDING
+
 
 class Interval(NamedTuple):
     """An estimate and its confidence interval."""
@@ -21,6 +23,11 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def sign(interval: Interval) -> int:
+    """1 or -1 if the interval lies above or below zero, within rounding; 0 if zero is inside."""
+    return (interval.low > ROUNDING) - (interval.high < -ROUNDING)
 
 
 def paired_difference(

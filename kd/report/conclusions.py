@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from kd.metrics.intervals import Interval
 from kd.metrics.limits import UNCERTAIN, at_least, at_most
 from kd.report import sections
 from kd.report.format import short
+from kd.runs import conclusion
 
 STATES = {
     "met": "Acceptance MET",
@@ -102,6 +104,25 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
             yield f"Gain over '{name}': unknown, its run is not finished."
         else:
             yield f"Gain over '{name}': {_gain(gain)}"
+    if teacher is not None and "member_costs" in teacher:
+        yield _conclusion(content, teacher)
+
+
+def _conclusion(content: dict[str, Any], teacher: dict[str, Any]) -> str:
+    """The sentence of the closing table, see `kd.runs.conclusion`."""
+    interval = lambda entry: Interval(*(entry[key] for key in Interval._fields))
+    compared = [
+        conclusion.Compared(name, interval(gain), gain["costs"], gain["seeds"])
+        for name, gain in content["gains"].items()
+        if gain is not None and not gain["taught"]
+    ]
+    taught = conclusion.Taught(
+        interval(teacher["loss"]), teacher["member_costs"], teacher["paired"]
+    )
+    costs = content["costs"]
+    peers = [cost for name, cost in costs.items() if name.startswith("student, peer ")]
+    seeds = len(content["seeds"]) // max(len(peers), 1)
+    return conclusion.sentence(peers or [costs["student"]], seeds, compared, taught)
 
 
 def _loss(content: dict[str, Any], teacher: dict[str, Any]) -> str:

@@ -11,9 +11,10 @@ from kd.config.teachers import Recorded, recorded, recorded_weights
 from kd.errors import InputError
 from kd.files.escaping import plain, terminal
 from kd.metrics import scores
-from kd.metrics.intervals import Interval, paired_difference
+from kd.metrics.intervals import Interval, paired_difference, sign
 from kd.metrics.limits import UNCERTAIN, at_least, at_most
 from kd.metrics.reference import accuracy_loss, per_student
+from kd.runs import conclusion
 from kd.runs.text_table import mean_std, text_table
 from kd.runs.workdir import Workdir
 from kd.teachers import kind, reduction
@@ -44,6 +45,11 @@ class Row:
     logits: np.ndarray  # [s, n, c]
     results: list[dict[str, Any]]  # costs of each network that is evaluated to predict
 
+    @property
+    def costs(self) -> list[dict[str, Any]]:
+        """Costs of one network, or of each peer of a cohort."""
+        return self.results[0].get("peers") or self.results[:1]
+
     def scores(self, label: np.ndarray) -> np.ndarray:
         """1.0 where a seed is right, [s, n]."""
         return (self.logits.argmax(-1) == label).astype(float)
@@ -53,16 +59,16 @@ def table(config: ConfigDict, runs: Runs) -> str:
     """The table, the verdict and the directories of the results, as text."""
     predictions, result = runs.workdir.predictions(), runs.workdir.read("result.json")
     label = predictions["label"]
-    rows, reference = [], None
+    rows, reference, member_costs = [], None, []
     if runs.teachers:
         rows += _teacher_rows(runs.teachers, recorded(result["teacher"]), label)
         members = np.concatenate([row.logits for row in rows])
         weights, section = recorded_weights(result["teacher"]), config.teacher
         paired = section.members == "paired"
         reference = reduction.reference_logits(members, weights, section.reduce, paired)
+        member_costs = [cost for row in rows for cost in row.results * len(row.logits)]
         if reference.ndim == 2 and len(members) > 1:
-            costs = [cost for row in rows for cost in row.results * len(row.logits)]
-            rows.append(Row(f"ensemble of {len(members)}", reference[None], costs))
+            rows.append(Row(f"ensemble of {len(members)}", reference[None], member_costs))
     others = []
     for name, workdir in runs.others.items():
         _check_examples(label, workdir)
@@ -84,7 +90,7 @@ def table(config: ConfigDict, runs: Runs) -> str:
         *_grid(rows, label, reference),
         "",
     ]
-    lines += _verdict(config, others, student, reference, label)
+    lines += _verdict(config, others, student, reference, label, member_costs)
     lines += ["Results:", *(f"  {path}" for path in _paths(runs))]
     return terminal("\n".join(lines))
 
@@ -186,14 +192,18 @@ def _verdict(
     student: Row,
     reference: np.ndarray | None,
     label: np.ndarray,
+    member_costs: list[dict[str, Any]],
 ) -> list[str]:
-    """Lines on the loss against the teacher, the gain over other runs, and the acceptance."""
-    lines, acceptance = [], []
+    """Lines on the loss against the teacher, the gain over other runs, what that comes to, and the
+    acceptance.
+    """
+    lines, acceptance, compared, taught = [], [], [], None
     if reference is not None:
         student_reference = per_student(reference, len(student.logits))
         drop = accuracy_loss(student.logits, student_reference, label)
         teacher = "the teacher" if reference.ndim == 2 else "its own teacher, seed by seed"
         lines.append(f"Loss against {teacher}: {_points(drop)}.")
+        taught = conclusion.Taught(drop, member_costs, reference.ndim == 3)
         agreement = float(np.mean(scores.agreement(student.logits, student_reference)))
         if config.acceptance:
             acceptance = [_acceptance(config.acceptance, drop, agreement)]
@@ -202,9 +212,14 @@ def _verdict(
     right = student.scores(label)
     for row in others:
         gain = paired_difference(right, row.scores(label))
-        inside = gain.low <= 0 <= gain.high
-        noise = " Zero lies inside the interval: no gain is shown." if inside else ""
+        noise = "" if sign(gain) else " Zero lies inside the interval: no gain is shown."
         lines.append(f"Gain over '{plain(row.name)}': {_points(gain)}.{noise}")
+        if row.results[0].get("teacher") is None:
+            seeds = len(row.results[0]["seeds"])
+            compared.append(conclusion.Compared(plain(row.name), gain, row.costs, seeds))
+    if taught is not None:
+        seeds = len(student.results[0]["seeds"])
+        lines.append(conclusion.sentence(student.costs, seeds, compared, taught))
     lines += acceptance
     return [*lines, ""] if lines else []
 

@@ -13,6 +13,7 @@ from kd.metrics.reference import accuracy_loss
 from kd.report import format, significance
 from kd.report.blocks import Block, Grid, Note, Table
 from kd.report.run import Run, same_examples
+from kd.runs.costs import COSTS
 from kd.runs.workdir import Workdir
 
 TITLE = "Accuracy"
@@ -41,6 +42,7 @@ def measure(run: Run) -> dict[str, Any]:
             "paired": run.paired,
             "networks": run.teacher_size,
             "costs": run.teacher_costs,
+            "member_costs": [cost for teacher in run.teachers for cost in teacher.costs],
             **_against(run.logits, run.label, run.target),
         }
     return content
@@ -56,7 +58,14 @@ def _gain(run: Run, workdir: Workdir) -> dict[str, Any] | None:
             f"{workdir} was evaluated on other examples than {run.workdir}, so that the two "
             "cannot be compared."
         )
-    return {"run": str(workdir), **significance.difference(run.right, other.right)}
+    costs = other.result.get("peers") or [other.result]
+    return {
+        "run": str(workdir),
+        **significance.difference(run.right, other.right),
+        "taught": bool(recorded(other.result["teacher"])),
+        "costs": [{key: cost[key] for key in COSTS} for cost in costs],
+        "seeds": len(other.result["seeds"]),
+    }
 
 
 def _against(logits: np.ndarray, label: np.ndarray, target: np.ndarray) -> dict[str, Any]:
