@@ -230,3 +230,19 @@ def test_notebooks_have_their_outputs():
         cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
         assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
         assert sum(bool(cell["outputs"]) for cell in cells) > len(cells) / 2
+
+
+OTHERS = ("error: externally-managed-environment", "No module named pip", "kd: command not found")
+"""Messages of docs/faq.md that are not kd's."""
+
+
+def test_the_messages_that_questions_are_about_are_those_of_kd():
+    """Each piece of a message that is quoted as a heading is in the source."""
+    source = "".join(path.read_text() for path in (ROOT / "kd").rglob("*.py"))
+    source = re.sub(r'"\n\s*f?"', "", source)  # one message in several literals
+    quoted = re.findall(r"\*\*`(.+?)`", " ".join(TEXTS["docs/faq.md"].split()))
+    quoted += re.findall(r"\*\*`.+?`, `(.+?)`", TEXTS["docs/faq.md"])
+    assert len(quoted) > 10
+    for message in set(quoted) - set(OTHERS):
+        for piece in re.split(r" ?\.\.\. ?|my_project|\?", message):
+            assert piece.strip() in source, message
