@@ -187,6 +187,7 @@ def test_pages_with_code_that_runs():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize("document", STANDALONE)
 def test_python_runs(document, tmp_path, monkeypatch):
     """All of a page's blocks, on the config of the digits with few epochs."""
@@ -204,6 +205,7 @@ def test_python_runs(document, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize("path", notebooks.NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run_and_print_what_they_show(path, tmp_path, monkeypatch):
     """Without Jupyter; numbers may differ, and the cells check what matters themselves."""
