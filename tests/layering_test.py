@@ -18,7 +18,7 @@ LAYERS = (
     "build",
     "runs",
     "export report tables",
-    "train",
+    "train verify",
     "api cli",
     "__init__ __main__",
 )

@@ -1,0 +1,1 @@
+"""Certificates: whether a network's class is constant over a ball around an image."""

@@ -1,0 +1,115 @@
+"""Linear bounds of one nonlinearity, and how coefficients pass through it.
+
+ReLU and other clippings as in Zhang et al. 2018 (https://arxiv.org/abs/1811.00866) with the
+adaptive lower slope; maxima as in DeepPoly (Singh et al. 2019, https://doi.org/10.1145/3290354).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kd.verify.graph import Clip, Maximum, gathered
+
+
+class Part(NamedTuple):
+    """Coefficients [b or 1, r, s] on the entries `support` [s] of a node."""
+
+    slope: np.ndarray
+    support: np.ndarray
+
+
+class Lines(NamedTuple):
+    """Lines below and above a clipping over each interval: slopes and intercepts, [b, n]."""
+
+    low_slope: np.ndarray
+    low_offset: np.ndarray
+    high_slope: np.ndarray
+    high_offset: np.ndarray
+
+
+class Choice(NamedTuple):
+    """For a maximum over each interval: the tap below it, [b, m], the tap that equals it, or -1,
+    and an upper bound.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    top: np.ndarray
+
+
+def lines(node: Clip, low: np.ndarray, high: np.ndarray) -> Lines:
+    """Linear bounds of min(max(x, a), c) for x between `low` and `high`."""
+    a, c = node.low, node.high
+    start, end = np.clip(low, a, c), np.clip(high, a, c)
+    width = high - low
+    chord = (end - start) / np.where(width > 0, width, 1)
+    below, above = low < a, high > c  # the kinks that lie inside
+    below &= high > a
+    above &= low < c
+    # Lower line: the chord where the function is concave, else through the corner at a: with slope
+    # 1 (or, if it bends at c, up to the end), or 0, whichever leaves less area.
+    reach = np.where(above, high, np.minimum(high, c))
+    corner = np.where(below, a, 0.0)
+    rise = (end - corner) / np.where(below, reach - corner, 1)
+    rise = np.where(below & (reach - corner > corner - low), rise, 0.0)
+    low_slope = np.where(below, rise, chord)
+    low_offset = np.where(below, corner * (1 - rise), start - chord * low)
+    # Upper line, likewise about c.
+    corner = np.where(above, c, 0.0)
+    reach = np.where(below, low, np.maximum(low, a))
+    rise = (corner - start) / np.where(above, corner - reach, 1)
+    rise = np.where(above & (corner - reach > high - corner), rise, 0.0)
+    high_slope = np.where(above, rise, chord)
+    high_offset = np.where(above, corner * (1 - rise), start - chord * low)
+    linear = ~(below | above)  # exactly x, or exactly a constant
+    through = linear & (start == low) & (end == high)
+    return Lines(
+        np.where(through, 1.0, np.where(linear, 0.0, low_slope)),
+        np.where(through, 0.0, np.where(linear, start, low_offset)),
+        np.where(through, 1.0, np.where(linear, 0.0, high_slope)),
+        np.where(through, 0.0, np.where(linear, end, high_offset)),
+    )
+
+
+def choice(node: Maximum, low: np.ndarray, high: np.ndarray) -> Choice:
+    """Bounds of a maximum: from below by the entry with the largest lower bound, from above by that
+    entry if no other can exceed it, else by the largest upper bound.
+    """
+    lows, highs = (gathered(x, node.window, -np.inf) for x in (low, high))
+    best = lows.argmax(axis=-1)
+    is_best = np.arange(lows.shape[-1]) == best[..., None]
+    rest = np.where(is_best, -np.inf, highs).max(axis=-1)
+    wins = np.take_along_axis(lows, best[..., None], -1)[..., 0] >= rest
+    return Choice(best, np.where(wins, best, -1), highs.max(axis=-1))
+
+
+def through_lines(part: Part, relaxed: Lines) -> tuple[Part, np.ndarray]:
+    """Coefficients on a clipping as coefficients on its input, and constants [b, r]."""
+    low_slope, low_offset, high_slope, high_offset = (x[:, part.support] for x in relaxed)
+    positive = np.maximum(part.slope, 0)
+    negative = part.slope - positive
+    slope = positive * low_slope[:, None] + negative * high_slope[:, None]
+    constant = (negative @ high_offset[:, :, None])[..., 0]
+    if low_offset.any():
+        constant = constant + (positive @ low_offset[:, :, None])[..., 0]
+    return Part(slope, part.support), constant
+
+
+def through_choice(part: Part, node: Maximum, relaxed: Choice) -> tuple[Part, np.ndarray]:
+    """Coefficients on a maximum as coefficients on its input, and constants [b, r]."""
+    low, high, top = (x[:, part.support] for x in relaxed)
+    window = node.window[part.support]
+    support = np.unique(window[window >= 0])
+    positive = np.maximum(part.slope, 0)
+    negative = part.slope - positive
+    slope = np.zeros((len(low), part.slope.shape[1], len(support)))
+    for tap in range(window.shape[1]):
+        seen = window[:, tap] >= 0
+        if not seen.any():
+            continue
+        below, equal = ((x == tap)[:, None] for x in (low, high))
+        share = positive * below + negative * equal
+        place = np.searchsorted(support, window[seen, tap])
+        slope[:, :, place] += share[:, :, seen]  # at one tap, no two outputs see the same entry
+    bounded = np.where(high < 0, top, 0.0)
+    return Part(slope, support), (negative @ bounded[:, :, None])[..., 0]
