@@ -21,6 +21,7 @@ def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         "## Network\n\n" + _bullets(_network(report, config)),
         "## Data and method\n\n" + _bullets(_method(report, config)),
         "## Measured\n\n" + _bullets(_measured(report)),
+        *_certificates(report.get("certificates")),
         "## Gates\n\n" + _gates(report["gates"]),
         "## Limits\n\n" + _bullets(_limits(report)),
     ]
@@ -144,6 +145,17 @@ def _accuracy(name: str, compared: Mapping[str, Any]) -> str:
         f"{compared['error_mean']:z.3g} on average and {compared['error_max']:z.3g} at most, of up "
         f"to {compared['largest_logit']:z.3g}"
     )
+
+
+def _certificates(proofs: Mapping[str, Any] | None) -> list[str]:
+    """The section of certificates by `kd verify`; empty where the run has none of this network."""
+    if proofs is None:
+        return []
+    head, *rows = [[markdown_text(cell) for cell in row] for row in proofs["table"]]
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    grid = "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
+    text = f"Of the float32 network. {proofs['conclusion']} {proofs['note']}"
+    return [f"## Certificates\n\n{markdown_text(text)}\n\n{grid}"]
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> str:

@@ -15,6 +15,7 @@ from kd.export import card, directory, formats, gates, provenance, reading, requ
 from kd.export.source import open_run
 from kd.files.escaping import plain
 from kd.names import trust
+from kd.runs import certificates
 from kd.runs.workdir import Workdir
 
 
@@ -84,6 +85,8 @@ def export(options: Options) -> dict[str, Any]:
         gates.enforce(verdicts)
         np.savez(building / "golden.npz", **written.golden._asdict())
         report = provenance.describe(source)
+        if proofs := certificates.of_network(source.workdir, source.variables):
+            report["certificates"] = proofs
         report |= {"format": options.format, "int8": written.int8, **written.report}
         report["gates"] = [verdict._asdict() for verdict in verdicts]
         with trust.stored(source.workdir):

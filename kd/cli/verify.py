@@ -1,0 +1,76 @@
+"""`kd verify`: proves or refutes that a student's classes hold around its images."""
+
+import argparse
+
+ORDER = 75
+HELP = "prove or refute that a student's classes do not change around its images"
+DESCRIPTION = """For each image and radius: proved, refuted with a stored witness, or open, of a
+finished run's student, its teacher, their ensemble and the runs that it is compared with. Writes
+verify.json, verify.npz with the witnesses, and verify.md."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `kd verify`."""
+    parser.add_argument("run", metavar="RUN", help="directory of a finished run")
+    parser.add_argument(
+        "--radius",
+        default="1,2,4,8",
+        metavar="R,...",
+        help="radii of the balls: levels of pixels, of which only 0 to 255 exist; of raw floats "
+        "standard deviations of the data (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--norm",
+        choices=("linf", "l2"),
+        default="linf",
+        help="which distance (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="evaluated images, with the classes as frequent as in all (default: 500)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="I",
+        help="index of the seed (default: the best on validation images, or the first)",
+    )
+    parser.add_argument(
+        "--exact",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="seconds an image for mixed-integer programs on what stays open (default: 0, none)",
+    )
+    parser.add_argument(
+        "--only", default="", metavar="NAME,...", help="these networks beside the student, no other"
+    )
+    parser.add_argument("--out", metavar="DIR", help="directory to write (default: RUN)")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="compare certificates with the weights and images that they are of, and run every "
+        "witness again",
+    )
+    parser.add_argument(
+        "--runs",
+        default="runs",
+        help="directory of the runs to compare with (default: %(default)s)",
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Verifies or checks, and prints the result. Raises InputError."""
+    from kd.runs.workdir import Workdir
+
+    Workdir(options.run).read("result.json")  # a missing run is refused before the slow imports
+    from kd.devices import compilation
+    from kd.verify import command
+
+    compilation.configure_cache("default")
+    names = ("run", "radius", "norm", "images", "seed", "exact", "out", "runs", "only")
+    chosen = command.Options(**{name: getattr(options, name) for name in names})
+    print(command.check(chosen) if options.check else command.act(chosen))
+    return 0

@@ -1,0 +1,126 @@
+"""`kd verify`: what it writes, what it refuses, and certificates of other weights."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from kd.cli.main import main
+from kd.files.parsers import parse_npz
+from kd.runs import certificates
+from kd.runs.workdir import Workdir
+from kd.verify import networks
+from kd.verify.certificates import Question, certify
+
+
+def read(directory: str = "runs/small") -> dict:
+    return json.loads((Path(directory) / "verify.json").read_text())
+
+
+@pytest.mark.parametrize("only", ["student", pytest.param("teacher", marks=pytest.mark.slow)])
+def test_a_run_is_verified_and_checked(only, finished, capsys, unoptimized):
+    """Every witness is in its ball and gets another class; flipped weights are refused."""
+    command = ["verify", "runs/small", "--radius", "3,30", "--images", "20", "--only", only]
+    assert main([*command, "--exact", "20"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("20 images, 2 radii.")
+    assert ("no teacher" if only == "student" else "easier to validate") in printed
+    content = read()
+    assert [n["name"] for n in content["networks"]] == list(dict.fromkeys(["student", only]))
+    with Path("runs/small/verify.npz").open("rb") as file:
+        arrays = parse_npz(file)
+    dataset = networks.of_run(Workdir("runs/small"), content["seed"], "runs")[0].dataset
+    image = dataset.test.image[content["index"]].astype(float)
+    for k, network in enumerate(content["networks"]):
+        small, large = network["radii"]
+        assert small["proved"] > large["proved"] and small["open"] == large["open"] == 0
+        for i, r in enumerate(network["radii"]):
+            refuted = [j for j, status in enumerate(r["statuses"]) if status == "refuted"]
+            assert sorted(arrays[f"{k}_{i}_index"]) == refuted and r["refuted"] == len(refuted)
+            away = abs(arrays[f"{k}_{i}_image"] - image[arrays[f"{k}_{i}_index"]])
+            assert away.max() <= r["radius"] + 1e-4
+    assert main([*command[:2], "--check"]) == 0
+    assert "refute" in capsys.readouterr().out
+    stored = Path("runs/small/verify.json").read_text()
+    sha = content["networks"][0]["sha256"][0]
+    Path("runs/small/verify.json").write_text(stored.replace(sha, sha[::-1]))
+    assert main([*command[:2], "--check"]) == 2
+    assert "damaged" in capsys.readouterr().err
+    Path("runs/small/verify.json").write_text(stored)
+
+
+def test_certificates_of_other_weights_are_refused(finished, capsys, monkeypatch):
+    content = {"seed": 0, "index": [0], "networks": [], "conclusion": "", "witnesses": ""}
+    directory = Workdir("runs/small")
+    source, (student, *_) = networks.of_run(directory, 0, "runs")
+    member = student.members[0]
+    flip = lambda x: x.at[(0,) * x.ndim].add(2.0**-20)
+    other = jax.tree.map(flip, member.variables)
+    assert certificates.sha256(other) != member.sha256
+    entry = {"name": "student", "sha256": [certificates.sha256(other)], "radii": []}
+    directory.write("verify.npz", {"none": np.zeros(1)})
+    content |= {"networks": [entry], "evaluated": directory.read("result.json")["evaluated"]}
+    from kd.verify import records
+
+    monkeypatch.setattr(certificates, "table", lambda content: [["a"], ["b"]])
+    monkeypatch.setattr(certificates, "note", lambda content: "")
+    arrays = {"none": np.zeros(1)}
+    records.write(directory, {**content, "run": ""}, arrays)
+    assert main(["verify", "runs/small", "--check"]) == 2
+    assert "other weights of the student" in capsys.readouterr().err
+    assert certificates.of_network(directory, member.variables) is None
+    del source
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--radius", "0"], "from above 0 to 255"),
+        (["--radius", "1,256"], "from above 0 to 255"),
+        (["--radius", "one"], "such as 1,2,4,8"),
+        (["--images", "0"], "expected 1 or more"),
+        (["--seed", "7"], "has the seeds 0, 1"),
+        (["--exact", "-1"], "0 or more"),
+        (["--exact", "1", "--norm", "l2"], "L-infinity"),
+        (["--only", "nobody"], "has student, teacher, ensemble of 2"),
+        (["--check"], "run `kd verify` first"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(arguments, message, finished, capsys):
+    assert main(["verify", "runs/small", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not Path("runs/small/verify.json").exists()
+
+
+def test_runs_that_are_not_finished_are_refused(small_config, by_hand, capsys):
+    assert main(["verify", "nowhere"]) == 2
+    (by_hand("half", ["1"]).path / "result.json").unlink()
+    assert main(["verify", "half"]) == 2
+    assert "is not finished" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_ensemble_report_and_card(finished, capsys):
+    """In both norms; an ensemble is proved where every member is, whatever they predict together;
+    the report has the curve.
+    """
+    assert main(["verify", "runs/small", "--norm", "l2", "--radius", "20", "--images", "12"]) == 0
+    assert read()["networks"][2]["name"] == "ensemble of 2"
+    source, subjects = networks.of_run(Workdir("runs/small"), None, "runs")
+    ensemble = subjects[2]
+    question = Question(
+        source.dataset.test.image[:12], source.dataset.test.label[:12], "l2", np.ones(1)
+    )
+    (together,) = certify(ensemble, question, [20.0])
+    each = [
+        next(certify(networks.Subject("", "", "", [m]), question, [20.0])) for m in ensemble.members
+    ]
+    proved = np.all([r.status == "proved" for r in each], axis=0)
+    np.testing.assert_array_equal(together.status == "proved", proved)
+    assert 0 < proved.sum() < 12
+    assert main(["report", "runs/small", "--stored"]) == 0
+    page = Path("runs/small/report/report.md").read_text()
+    assert "certified %" in page and "questions are decided" in page
