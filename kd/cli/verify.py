@@ -7,6 +7,10 @@ HELP = "prove or refute that a student's classes do not change around its images
 DESCRIPTION = """For each image and radius: proved, refuted with a stored witness, or open, of a
 finished run's student, its teacher, their ensemble and the runs that it is compared with. Writes
 verify.json, verify.npz with the witnesses, and verify.md."""
+EXAMPLES = (
+    ("kd verify runs/digits --exact 10", "after kd run --config kd:digits"),
+    ("kd verify runs/digits --check", "whether the certificates are of these weights"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
