@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kd import teachers
+from kd.devices import vectorize
 from kd.devices.vectorize import fastest_method, loops_are_slow, map_stacked, tree_index
 from kd.errors import InputError
 from kd.models.cnn import CNN
@@ -92,6 +93,24 @@ def test_convolutions_are_unrolled_on_a_cpu_and_dense_layers_vmapped(network):
     dense = MLP(3)
     v = dense.init(jax.random.key(0), batch["image"])
     assert fastest_method(lambda v, x: dense.apply(v, x), v, batch["image"]) == "vmap"
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_convolutions_of_onednn_stand_in_loops_where_it_covers_them(network, monkeypatch, fast):
+    monkeypatch.setattr(
+        vectorize, "covered", lambda *shapes_and_params: "problem" if fast else None
+    )
+    model, weights, batch = network
+    forward = lambda v, x: model.apply(v, x, train=False)
+    arguments = tree_index(weights, 0), batch["image"]
+    how = fastest_method(forward, *arguments, convolutions="onednn")
+    assert how == ("map" if fast else "unroll")
+    assert loops_are_slow(forward, *arguments, convolutions="onednn") != fast
+    assert loops_are_slow(forward, *arguments)
+    attends = lambda v, x: (
+        forward(v, x).logits @ jnp.einsum("bij,bjk->bik", *[jnp.ones((2, 3, 3))] * 2)
+    )
+    assert fastest_method(attends, *arguments, convolutions="onednn") == "unroll"
 
 
 def test_attention_is_unrolled_and_may_stand_in_loops():

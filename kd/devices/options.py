@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from kd.convolutions import lowering
 from kd.devices import processor
 
 YNN = "xla_cpu_experimental_ynn_fusion_type"
@@ -23,7 +24,7 @@ WITHOUT_CONVOLUTIONS = "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 
 
 def choose(features: frozenset[str], groups: frozenset[int], xla_flags: str = "") -> dict[str, str]:
-    """The options of a program whose convolutions are XLA's, on a CPU.
+    """The options of a program on a CPU whose convolutions are XLA's, not oneDNN's.
 
     Ordinary convolutions are not handed to YNNPACK on a processor with AVX2 and without AVX-512.
     They are where AVX-512 makes it the faster one, and so are depthwise and grouped convolutions.
@@ -92,6 +93,8 @@ class _Chosen:
         return self._jitted
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if lowering.current() == lowering.ONEDNN:  # YNNPACK has none of the convolutions
+            return self._plain(*args, **kwargs)
         leaves = jax.tree.leaves((args, kwargs))
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return self._plain(*args, **kwargs)  # jax takes options at the outermost call alone
@@ -99,10 +102,12 @@ class _Chosen:
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """As of jitted functions."""
+        if lowering.current() == lowering.ONEDNN:
+            return self._plain.lower(*args, **kwargs)
         return self._with_options(*args, **kwargs).lower(*args, **kwargs)
 
     def _cache_size(self) -> int:
-        return (self._jitted or self._plain)._cache_size()
+        return (self._jitted or self._plain)._cache_size()  # pyrefly: ignore
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kd.convolutions.lowering import XLA, covered
 from kd.devices.options import equations
 from kd.types import PyTree
 
@@ -48,39 +49,60 @@ def tree_index(tree: PyTree, index: Any) -> PyTree:
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def fastest_method(function: Callable, *arguments: Any) -> str:
-    """The fastest of METHODS for `function` on this backend: `unroll` or `vmap`.
+def fastest_method(function: Callable, *arguments: Any, convolutions: str = XLA) -> str:
+    """The fastest of METHODS for `function` on this backend.
 
-    It is `unroll` on a CPU if `function` has convolutions or attention, else `vmap`.
+    On a CPU it is
 
-    With weights that differ, vmap turns a convolution into a grouped one, for which XLA's CPU
-    backend has no fast kernel, and inside the loop of `map` it has none for gradients. An update of
-    two small CNNs, batch 32, on two cores: unroll 61 ms, vmap 191 ms, map 860 ms. Batched matrix
-    products, as in attention, gain nothing from a further batch axis: vmap takes at least 1.5 times
-    as long as unroll for the forward pass of two to eight transformers, and is no faster for their
-    updates. Plain dense layers become one larger product. docs/performance.md has the tables.
+    - `unroll` if `function` has attention, or convolutions that XLA computes. With weights that
+      differ, vmap turns a convolution into a grouped one, for which XLA's CPU backend has no fast
+      kernel, and inside the loop of `map` it has none for gradients: an update of two small CNNs,
+      batch 32, on two cores takes 61 ms unrolled, 191 by vmap and 860 by map. Batched matrix
+      products, as in attention, gain nothing from a further batch axis: vmap takes at least 1.5
+      times as long as unroll for the forward pass of two to eight transformers, and is no faster
+      for their updates.
+    - `map` if oneDNN computes all of its convolutions, whose code is the same within loops. An
+      update of each of four CNNs, batch 64, on one core takes 25 ms by map, 41 unrolled and 27
+      alone, and the program of map is that of one network: it compiles in half the time.
+    - `vmap` for plain dense layers, which become one larger product.
+
+    docs/performance.md has the tables.
 
     Args:
       function: of one network, not stacked.
       *arguments: its arguments; only their shapes matter.
+      convolutions: the library that computes them, see `kd.convolutions`.
     """
     if jax.default_backend() != "cpu":
         return "vmap"
-    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    return "unroll" if any(_convolves(e) or _attends(e) for e in equations(jaxpr)) else "vmap"
+    inside = list(equations(jax.make_jaxpr(function)(*arguments).jaxpr))
+    if any(_attends(e) or _slow_in_loops(e, convolutions) for e in inside):
+        return "unroll"
+    return "map" if any(map(_convolves, inside)) else "vmap"
 
 
-def loops_are_slow(function: Callable, *arguments: Any) -> bool:
-    """Whether `function` has convolutions and runs on a CPU, where XLA has no fast kernels for them
-    inside a loop.
+def loops_are_slow(function: Callable, *arguments: Any, convolutions: str = XLA) -> bool:
+    """Whether `function` runs on a CPU and has convolutions that XLA computes: its fast kernels for
+    them are not used inside loops, oneDNN's are.
     """
     if jax.default_backend() != "cpu":
         return False
-    return any(map(_convolves, equations(jax.make_jaxpr(function)(*arguments).jaxpr)))
+    inside = equations(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return any(_slow_in_loops(e, convolutions) for e in inside)
 
 
 def _convolves(equation: Any) -> bool:
     return equation.primitive.name == "conv_general_dilated"
+
+
+def _slow_in_loops(equation: Any, convolutions: str) -> bool:
+    """Whether an equation is a convolution that XLA computes under this setting, on a CPU."""
+    if not _convolves(equation):
+        return False
+    if convolutions == XLA:
+        return True
+    first, second, result = (v.aval for v in (*equation.invars, *equation.outvars))
+    return covered(first, second, result, equation.params) is None
 
 
 def _attends(equation: Any) -> bool:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from kd.config import ConfigDict
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
-from kd.devices.vectorize import fastest_method
+from kd.devices.vectorize import fastest_method, loops_are_slow
 from kd.train import convolving
 from kd.train.teacher import RunTeacher
 from kd.types import DistillState
@@ -41,17 +41,19 @@ def choose(
     """
     image = jax.ShapeDtypeStruct((1, *dataset.train.image.shape[1:]), jnp.float32)
     variables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.student)
-    forward = lambda v, x: student.apply(v, x, train=False)
-    of_student = convolving.convolves(student, variables, image)
+    forward = jax.jit(lambda v, x: student.apply(v, x, train=False))  # traced once
+    of_student = convolving.convolves(forward, variables, image)
     of_teacher = any(stack.convolves(image) for stack in teacher.stacks)
     convolutions = convolving.choose(config, mesh, of_student or of_teacher)
     how, loop = config.seeds_how, config.loop
     if how == "auto":
-        how = fastest_method(forward, variables, image)
+        how = fastest_method(forward, variables, image, convolutions=convolutions)
     if loop == "auto":
-        cached = config.teacher.cache
-        slow = of_student or (of_teacher and not cached)
-        loop = "host" if slow and jax.default_backend() == "cpu" else "device"
+        slow = loops_are_slow(forward, variables, image, convolutions=convolutions) or (
+            not config.teacher.cache
+            and any(stack.slow_in_loops(image, convolutions) for stack in teacher.stacks)
+        )
+        loop = "host" if slow else "device"
     if isinstance(dataset.train.image, Pictures):
         loop = "host"
     return Choices(how, loop, convolutions)

@@ -1,10 +1,12 @@
 """Whose convolutions the programs of a run take, see `kd.convolutions`."""
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from kd.config import ConfigDict
@@ -12,6 +14,7 @@ from kd.convolutions import library
 from kd.convolutions.lowering import ONEDNN, XLA
 from kd.devices import processes
 from kd.devices.options import convolution_groups
+from kd.devices.vectorize import fastest_method, tree_index
 from kd.errors import InputError
 from kd.train import placement
 from kd.types import PyTree
@@ -66,7 +69,27 @@ def _say_once(text: str) -> None:
         print(f"kd: {text}", file=sys.stderr, flush=True)
 
 
-def convolves(model: nn.Module, variables: PyTree, image: Any) -> bool:
-    """Whether a network has convolutions; arguments may be shapes."""
-    forward = lambda v, x: model.apply(v, x, train=False)
+def convolves(forward: Callable, variables: PyTree, image: Any) -> bool:
+    """Whether a network's forward pass has convolutions; arguments may be shapes."""
     return bool(convolution_groups(jax.make_jaxpr(forward)(variables, image).jaxpr))
+
+
+def over_members(
+    config: ConfigDict, mesh: Mesh, model: nn.Module, stacked: PyTree, shape: Sequence[int]
+) -> str:
+    """How to go over the members of an ensemble: as the config says, or the fastest here.
+
+    Args:
+      config: `teacher.how` and `devices` are read.
+      mesh: of the run.
+      model: of the members.
+      stacked: their variables [m, ...].
+      shape: of an image.
+    """
+    if config.teacher.how != "auto":
+        return config.teacher.how
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    member = jax.eval_shape(lambda members: tree_index(members, 0), stacked)
+    forward = jax.jit(lambda v, x: model.apply(v, x, train=False))  # traced once
+    convolutions = choose(config, mesh, convolves(forward, member, image))
+    return fastest_method(forward, member, image, convolutions=convolutions)

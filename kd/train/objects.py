@@ -16,7 +16,7 @@ from kd.data.augment import make_normalize
 from kd.data.base import UNKNOWN, Dataset, Split
 from kd.data.check import check
 from kd.devices import precision
-from kd.devices.vectorize import fastest_method, tree_index
+from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.models.adapted import adapt
 from kd.objective import PerTeacher, Weighted
@@ -24,6 +24,7 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.predict import Networks
 from kd.teachers import reduction
+from kd.train import convolving, placement
 from kd.train.teacher import RunTeacher, Stack
 from kd.types import Batch, Outputs, PyTree, Teacher
 
@@ -154,9 +155,8 @@ def _ensemble(networks: Networks, dataset: Dataset, config: ConfigDict, reduce: 
             )
     network = adapt(networks.model, "the teacher's network")
     model = precision.network(network, config.precision)
-    image = jnp.zeros((1, *networks.shape), jnp.float32)
-    forward = lambda v, x: network.apply(v, x, train=False)
-    how = fastest_method(forward, tree_index(networks.variables, 0), image)
+    mesh, shape = placement.make_mesh(config), networks.shape
+    how = convolving.over_members(config, mesh, network, networks.variables, shape)
     stacks = (Stack(network, networks.variables, how),)
     weights = (1 / len(networks),) * len(networks)
     if len(networks) == 1:

@@ -6,9 +6,10 @@ so the weights do not depend on where a run was interrupted.
 
 Many steps make one dispatch, in a loop on the device of dynamic length. It is not `lax.scan`: a
 scan of another length, for the end of an epoch, would be another program, and XLA unrolls a scan of
-length one into code that rounds differently. On a CPU, convolutions are not put into loops, since
-XLA has no fast code for their gradients there (a step of a small CNN, batch 32, on two cores: 49 ms
-alone, 465 ms within a loop); these steps are dispatched one by one.
+length one into code that rounds differently. On a CPU, XLA's convolutions are not put into loops,
+since it has no fast code for their gradients there (a step of a small CNN, batch 32, on two cores:
+49 ms alone, 465 ms within a loop); these steps are dispatched one by one. oneDNN's convolutions
+take less within a loop than alone (0.85).
 """
 
 from collections.abc import Callable

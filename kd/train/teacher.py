@@ -19,7 +19,7 @@ from kd.convolutions.lowering import compiled_by
 from kd.data.base import Dataset
 from kd.devices import precision
 from kd.devices.mesh import replicated, to_devices
-from kd.devices.vectorize import fastest_method, map_stacked, tree_index
+from kd.devices.vectorize import loops_are_slow, map_stacked, tree_index
 from kd.runs.lineage import WEIGHTS, weights_of
 from kd.runs.networks import check_fit, load_networks, weights_hash
 from kd.runs.workdir import Workdir
@@ -40,8 +40,16 @@ class Stack(NamedTuple):
 
     def convolves(self, image: Any) -> bool:
         """Whether the networks have convolutions; `image` [1, ...] may be a shape."""
+        return convolving.convolves(*self._member(), image)
+
+    def slow_in_loops(self, image: Any, convolutions: str) -> bool:
+        """See `kd.devices.vectorize.loops_are_slow`."""
+        return loops_are_slow(*self._member(), image, convolutions=convolutions)
+
+    def _member(self) -> tuple[Callable, PyTree]:
+        """The forward pass of a member, and the shapes of its variables."""
         member = jax.eval_shape(lambda members: tree_index(members, 0), self.variables)
-        return convolving.convolves(self.model, member, image)
+        return lambda v, x: self.model.apply(v, x, train=False), member
 
 
 class RunTeacher(NamedTuple):
@@ -127,7 +135,8 @@ def _load(
                 WEIGHTS: weights_of(workdir),
             }
         )
-        how = _how(section.how, networks.model, networks.variables, dataset)
+        shape = dataset.train.image.shape[1:]
+        how = convolving.over_members(config, mesh, networks.model, networks.variables, shape)
         variables = to_devices(networks.variables, place)
         stacks.append(Stack(networks.model, variables, how, spread))
     if section.cache:
@@ -179,15 +188,6 @@ def combined(
     pairs = zip(singles, stacks, strict=True)
     members = [teachers.Group(single, stack.how, stack.spread) for single, stack in pairs]
     return run_teacher._replace(teacher=teachers.grouped(members, reduce, weights))
-
-
-def _how(how: str, model: nn.Module, stacked: PyTree, dataset: Dataset) -> str:
-    """How to go over members: as the config says, or the fastest on this machine."""
-    if how != "auto":
-        return how
-    image = jnp.zeros((1, *dataset.train.image.shape[1:]), jnp.float32)
-    forward = lambda v, x: model.apply(v, x, train=False)
-    return fastest_method(forward, tree_index(stacked, 0), image)
 
 
 def _by_group(weights: Sequence[float], sizes: Sequence[int]) -> tuple[Sequence[float] | None, ...]:
