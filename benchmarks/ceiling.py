@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import libraries
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Problem, Stepper, step_of
 from benchmarks.timer import ratio
@@ -75,7 +76,8 @@ def convolutions(step: Stepper) -> tuple[Callable[[], Any], float]:
             for pair, equation in zip(arguments, equations, strict=True)
         ]
 
-    compiled = jax.jit(program).lower(arguments).compile()
+    with libraries.using():
+        compiled = jax.jit(program).lower(arguments).compile()
     count = sum(_operations(equation) for equation in equations)
     return partial(compiled, arguments), count
 

@@ -11,8 +11,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from benchmarks import libraries
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
+from kd.devices.options import YNN
 
 TITLE = "3 x 3 convolutions of 64 maps written otherwise over XLA's own: processor time"
 REPEATS = 11
@@ -133,10 +135,13 @@ def maps_gradient_as_forward(x: Maps, g: Maps, w: Kernel) -> Maps:
 
 
 HALF = jnp.bfloat16
+ONEDNN, EIGEN = "oneDNN's", "XLA's, without YNNPACK"
 FORMS: dict[str, dict[str, Callable[..., Array]]] = {
     "forward": {
         "XLA's": xla,
         "XLA's again": xla,
+        ONEDNN: xla,
+        EIGEN: xla,
         "channels first": nchw,
         "bfloat16": half,
         "one product of all patches": patches,
@@ -150,26 +155,29 @@ FORMS: dict[str, dict[str, Callable[..., Array]]] = {
         "XLA's": xla,
         "XLA's again": xla,
         "xla_cpu_use_xnnpack": xla,
-        "xla_cpu_experimental_ynn_fusion_type": xla,
         "xla_cpu_enable_fast_math": xla,
     },
     "kernel's gradient": {
         "XLA's": kernel_gradient,
+        ONEDNN: kernel_gradient,
+        EIGEN: kernel_gradient,
         "one product of all patches": kernel_gradient_at_once,
         "nine products": kernel_gradient_by_nine,
     },
     "maps' gradient": {
         "XLA's": maps_gradient,
+        ONEDNN: maps_gradient,
+        EIGEN: maps_gradient,
         "as a forward convolution": maps_gradient_as_forward,
     },
 }
 
 FLAGS: dict[str, Any] = {
     "xla_cpu_use_xnnpack": True,
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
+    EIGEN: "",
     "xla_cpu_enable_fast_math": True,
 }
-"""Flags of XLA for the forms of these names."""
+"""XLA's flags for the forms of these names; EIGEN sets `kd.devices.options.YNN`."""
 
 
 def cases(toy: bool) -> Sequence[Case]:
@@ -192,8 +200,13 @@ def _make(kind: str, size: int, side: int, channels: int) -> Prepared:
             arguments = x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1)
         else:
             arguments = (x, g, w) if "gradient" in kind else (x, w)
-        options = {name: FLAGS[name]} if name in FLAGS else None
-        compiled = jax.jit(form).lower(*arguments).compile(options)
+        options = {YNN if name == EIGEN else name: FLAGS[name]} if name in FLAGS else None
+        library = libraries.ONEDNN if name == ONEDNN else libraries.XLA
+        if library not in libraries.available():
+            continue
+        with libraries.using(library):
+            # A function of its own: jax would find the program of another library again.
+            compiled = jax.jit(partial(form)).lower(*arguments).compile(options)
         parts[name] = partial(_spent, partial(compiled, *arguments))
     return Prepared(parts, {"kind": kind, "maps": f"{side} x {side} x {channels}"})
 
@@ -214,9 +227,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     for kind, forms in FORMS.items():
         of_kind = {row["maps"]: row["seconds"] for row in rows if row["kind"] == kind}
         for form in list(forms)[1:]:
-            cells = (
-                str(ratio(of_kind[m][form], of_kind[m]["XLA's"])) if m in of_kind else ""
-                for m in maps
-            )
-            lines.append([kind, form, *cells])
+            over = {m: ratio(s[form], s["XLA's"]) for m, s in of_kind.items() if form in s}
+            if over:
+                lines.append([kind, form, *(str(over[m]) if m in over else "" for m in maps)])
     return lines

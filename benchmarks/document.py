@@ -20,6 +20,7 @@ def _table_of(name: str) -> Callable[[], list[list[str]]]:
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "methods": methods.full,
+    "machines": record.machines,
     **{name: _table_of(name) for name in NAMES},
 }
 """Makes the lines of cells, by the name in `<!-- table: NAME -->`."""

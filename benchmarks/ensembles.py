@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks import libraries
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
@@ -40,7 +41,8 @@ def _make(section: Mapping[str, Any], members: int, size: int) -> Prepared:
     def forward(how: str) -> Any:
         apply = teachers.ensemble(net, "probs", how).apply
         compiled = jax.jit(lambda w, x: apply(w, (), {"image": x}).logits)  # pyrefly: ignore
-        return partial(compiled, weights, image)
+        with libraries.using():
+            return partial(compiled.lower(weights, image).compile(), weights, image)
 
     return Prepared({how: forward(how) for how in METHODS}, {})
 

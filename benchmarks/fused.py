@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 
+from benchmarks import libraries
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
@@ -37,6 +38,8 @@ def _make(problem: Problem) -> Prepared:
     big = build.make_model(problem.teacher, problem.num_classes)
     image, weights = fused.batch["image"], fused.frozen["teacher"]
     forward = jax.jit(lambda v, x: big.apply(v, x, train=False).logits)  # pyrefly: ignore
+    with libraries.using():
+        forward = forward.lower(weights, image).compile()
     # The same student's update, from logits that are already computed.
     computed = Teacher(lambda logits, state, batch: Outputs(logits))
     student = step_of("kd", problem, computed, forward(weights, image))

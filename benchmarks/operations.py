@@ -1,6 +1,7 @@
-"""Where the time of a KD step goes: its operations by kind, from a profiler trace."""
+"""Where the time of a KD step goes, in kd and in PyTorch: operations by kind, from profilers."""
 
 import gzip
+import importlib.util
 import json
 import math
 import re
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import jax
 
+from benchmarks import libraries
+from benchmarks.pytorch import PAIRS, Form
 from benchmarks.record import Case, Prepared, Row
-from benchmarks.steps import CIFAR, TOY, Problem, step_of
+from benchmarks.steps import TOY, Problem, Stepper, step_of
 
-TITLE = "share of the operations' time in a step of KD, by kind"
+TITLE = "milliseconds of the operations in a step of KD, by kind"
 REPEATS = 5
 
 STEPS = 7
@@ -26,14 +29,36 @@ AROUND = ("call", "while", "conditional")
 """Operations that contain others, and whose time is theirs."""
 
 
+KINDS = (
+    "convolutions, forward",
+    "convolutions, gradients",
+    "matrix products",
+    "copies and changes of layout",
+    "elementwise and reductions",
+)
+PYTORCH = "PyTorch, fastest"
+
+
 def cases(toy: bool) -> Sequence[Case]:
-    """The reference pair with batches of 64."""
-    name, problem = ("toy", TOY) if toy else ("wrn_40_2 to wrn_16_2", CIFAR)
-    return [Case(name, partial(_make, problem))]
+    """The pairs of `benchmarks.pytorch`; PyTorch's column only where it is installed."""
+    pairs = {"toy": (TOY, "", "")} if toy else PAIRS
+    return [Case(name, partial(_make, *pair)) for name, pair in pairs.items()]
 
 
-def _make(problem: Problem) -> Prepared:
-    step = step_of("kd", problem)
+def _make(problem: Problem, big: str, small: str) -> Prepared:
+    spent, parts = {}, {}
+    for library in libraries.available():
+        with libraries.using(library):
+            parts[library] = step_of("kd", problem)
+        spent[f"kd, {libraries.NAMES[library]}"] = traced(parts[library])
+    if big and importlib.util.find_spec("torch"):
+        parts[PYTORCH] = Form(problem, big, small, compiled=True)
+        spent[PYTORCH] = traced_by_pytorch(parts[PYTORCH])
+    return Prepared(parts, {"microseconds": spent, "steps": STEPS})
+
+
+def traced(step: Stepper) -> dict[str, float]:
+    """Microseconds of a step by kind of operation."""
     jax.block_until_ready(step())
     with tempfile.TemporaryDirectory(prefix="kd-trace-") as directory:
         with jax.profiler.trace(directory, create_perfetto_trace=True):
@@ -41,8 +66,34 @@ def _make(problem: Problem) -> Prepared:
                 jax.block_until_ready(step())
         (file,) = Path(directory).glob("plugins/profile/*/perfetto_trace.json.gz")
         events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
-    spent = by_kind(events, kinds(step.compiled.as_text()))
-    return Prepared({"step": step}, {"microseconds": spent, "steps": STEPS})
+    return by_kind(events, kinds(step.compiled.as_text()))
+
+
+def traced_by_pytorch(form: Form) -> dict[str, float]:
+    """Microseconds of a step by kind of operation, each without those that it calls."""
+    from torch.profiler import ProfilerActivity, profile
+
+    for _ in range(2):
+        form()
+    with profile(activities=[ProfilerActivity.CPU]) as trace:
+        for _ in range(STEPS):
+            form()
+    spent = dict.fromkeys(KINDS, 0.0)
+    for event in trace.key_averages():
+        spent[kind_in_pytorch(event.key)] += event.self_cpu_time_total / STEPS
+    return spent
+
+
+def kind_in_pytorch(name: str) -> str:
+    """Kind of an operation of PyTorch."""
+    name = name.rpartition(":")[2]
+    if "conv" in name:
+        return f"convolutions, {'gradients' if 'backward' in name else 'forward'}"
+    if re.search(r"mm|linear", name):
+        return "matrix products"
+    if re.search(r"copy|clone|contiguous|reorder", name):
+        return "copies and changes of layout"
+    return "elementwise and reductions"
 
 
 def kinds(program: str) -> dict[str, str]:
@@ -96,10 +147,14 @@ def by_kind(events: Sequence[Mapping], kinds: Mapping[str, str]) -> dict[str, fl
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Percent of the sum over all operations."""
-    lines = [["step", "operations", "share"]]
+    """Milliseconds of a step, a column for each program, and their sum."""
+    programs = list(dict.fromkeys(name for row in rows for name in row["microseconds"]))
+    lines = [["step", "operations", *programs]]
     for row in rows:
-        total = sum(row["microseconds"].values())
-        for kind, spent in row["microseconds"].items():
-            lines.append([row["case"], kind, f"{100 * spent / total:.0f} %"])
+        spent = row["microseconds"]
+        for kind in KINDS:
+            cells = (f"{spent[p].get(kind, 0.0) / 1e3:.0f}" if p in spent else "" for p in programs)
+            lines.append([row["case"], kind, *cells])
+        sums = (f"{sum(spent[p].values()) / 1e3:.0f}" if p in spent else "" for p in programs)
+        lines.append([row["case"], "sum", *sums])
     return lines

@@ -8,9 +8,10 @@ temperature 4, SGD with momentum and coupled weight decay. The fastest forms hav
 the others TF32 is allowed on a GPU), and the batch on the device. On a GPU each is compiled with
 and without CUDA graphs (`reduce-overhead`), because these networks' kernels are shorter than their
 launches, and the faster one counts. The usual form is eager, with a DataLoader and transforms of
-PIL images. The steps of `kd` have the batch on the device and are compiled by XLA with its
-defaults. PyTorch's bfloat16 is compared with that of `kd` (`config.precision`) on a GPU, and with
-its float32 on a CPU, where bfloat16 gains nothing.
+PIL images. The steps of `kd` have the batch on the device. On a CPU they are compiled with XLA's
+convolutions and with oneDNN's. PyTorch's bfloat16 is compared with that of `kd`
+(`config.precision`) on a GPU and with oneDNN on a CPU that multiplies in bfloat16, and else with
+its float32.
 """
 
 import os
@@ -22,10 +23,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks import libraries
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
 from benchmarks.timer import ratio
 from kd import build
+from kd.devices import processor
 from kd.errors import InputError
 from kd.models import cost
 
@@ -34,7 +37,7 @@ REPEATS = 9
 
 TEMPERATURE, SOFT = 4.0, 0.9
 
-HALF = "kd, bfloat16"
+BEFORE, HALF = "kd, XLA's convolutions", "kd, bfloat16"
 GRAPHS = ("fastest, graphs", "fastest, graphs, bfloat16")
 """Forms in float32 and in bfloat16 that are CUDA graphs."""
 
@@ -97,7 +100,7 @@ def _make(problem: Problem, big: str, small: str, toy: bool) -> Prepared:
 
     from benchmarks.torch_networks import make, parameters
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     for name, section in ((big, problem.teacher), (small, problem.student)):
@@ -106,14 +109,18 @@ def _make(problem: Problem, big: str, small: str, toy: bool) -> Prepared:
         assert ours == theirs, f"{name}: {ours} and {theirs} parameters"
     form = partial(Form, problem, big, small)
     timed: dict[str, Callable[[], Any]] = {"kd": step_of("kd", problem)}
-    if jax.default_backend() != "cpu":
+    onednn = libraries.ONEDNN in libraries.available()
+    if onednn:
+        with libraries.using(libraries.XLA):
+            timed[BEFORE] = step_of("kd", problem)
+    if jax.default_backend() != "cpu" or (onednn and "avx512_bf16" in processor.flags()):
         timed[HALF] = step_of("kd", problem, policy="bfloat16")
     timed |= {
         "fastest": form(compiled=not toy),
         "fastest, bfloat16": form(compiled=not toy, half=True),
         "usual": form(usual=True),
     }
-    facts = {"torch": torch.__version__}
+    facts = {"torch": torch.__version__, "onednn": onednn}
     if torch.cuda.is_available() and not toy:
         for half in (False, True):
             _with_graphs(timed, facts, form, half)
@@ -219,19 +226,22 @@ class Form:
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """Time of `kd` divided by that of each form, as median [smallest, largest] of the rounds."""
-    forms = ("fastest", "fastest, bfloat16", "usual")
-    head = ["pair", *(f"over PyTorch, {form}" for form in forms)]
+    forms = ("fastest", "fastest", "fastest, bfloat16", "usual")
+    head = ["pair", "XLA's convolutions over fastest", *(f"over {form}" for form in forms[1:])]
     lines = []
     for row in rows:
         seconds = row["seconds"]
-        full = seconds["kd"]
-        half = seconds.get(HALF, full)
-        ours = (full, half, full)
+        full, before = seconds.get("kd"), seconds.get(BEFORE)
+        if not row.get("onednn", True):  # then kd's own are XLA's
+            full, before = None, full
+        half = seconds.get(HALF, full or before)
+        ours = (before, full, half, full or before)
+        graphs = (GRAPHS[0], *GRAPHS)
         fastest = (
-            *(_faster(seconds, f, g) for f, g in zip(forms, GRAPHS, strict=False)),
+            *(_faster(seconds, f, g) for f, g in zip(forms, graphs, strict=False)),
             seconds["usual"],
         )
-        quotients = [str(ratio(o, f)) for o, f in zip(ours, fastest, strict=True)]
+        quotients = [str(ratio(o, f)) if o else "" for o, f in zip(ours, fastest, strict=True)]
         lines.append([row["case"], *quotients])
     return [head, *lines]
 

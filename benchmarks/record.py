@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from benchmarks.timer import interleave
+from kd.devices import processor
 from kd.errors import InputError
 from kd.runs.environment import git_commit, hardware
 
@@ -31,6 +32,8 @@ NAMES = (
     "compilation",
     "objectives",
     "pytorch",
+    "loops",
+    "runs",
 )
 """Benchmarks of this package, in the order in which they run."""
 
@@ -43,8 +46,8 @@ Unsteady rounds are repeated, up to TRIES times in total.
 """
 
 type Row = dict[str, Any]
-"""`case`, `seconds` {part: a number for each round}, `tries`, the final `load` of the machine, and
-facts of the case.
+"""`case`, `seconds` {part: a number for each round}, `processor_seconds` likewise, `tries`, the
+final `load` of the machine, and facts of the case.
 """
 
 
@@ -53,6 +56,8 @@ class Prepared(NamedTuple):
 
     parts: dict[str, Callable[[], Any]]
     facts: dict[str, Any]
+    warmup: int = 1  # untimed rounds
+    repeats: int = 0  # rounds; 0: as the benchmark
 
 
 class Case(NamedTuple):
@@ -79,7 +84,9 @@ class Benchmark(Protocol):
 
 def setting() -> dict[str, Any]:
     """What all numbers of a file have in common."""
-    return {"jax": jax.__version__, "hardware": hardware()}
+    flags = processor.flags()
+    cpu = {"model": processor.model(), "flags": [f for f in processor.RECORDED if f in flags]}
+    return {"jax": jax.__version__, "hardware": hardware(), "processor": cpu}
 
 
 def measure(
@@ -109,23 +116,24 @@ def measure(
     cases = benchmark.cases(toy)
     content: dict[str, Any] = {"title": benchmark.TITLE, **setting(), "toy": toy, "rows": []}
     if path.exists():
-        stored = json.loads(path.read_text())
-        for key in ("jax", "hardware", "toy"):
-            if stored[key] != content[key]:
+        before = json.loads(path.read_text())
+        for key in ("jax", "hardware", "processor", "toy"):
+            if before.get(key) != content[key]:
                 raise InputError(
-                    f"{path} was measured with {key} {stored[key]}, here it is {content[key]}: "
+                    f"{path} was measured with {key} {before.get(key)}, here it is {content[key]}: "
                     "a table cannot have rows of different settings. Give another --out, or remove "
                     "the file."
                 )
-        content = stored
+        content = before
     done = {row["case"] for row in content["rows"]}
     for case in cases:
         if case.name in done or only not in case.name:
             continue
         tell(f"{name}: {case.name}")
         prepared = case.make()
-        tries, seconds = steadily(prepared, repeats or benchmark.REPEATS)
-        row = {"case": case.name, "seconds": seconds, "tries": tries, **prepared.facts}
+        tries, seconds, spent = steadily(prepared, repeats or prepared.repeats or benchmark.REPEATS)
+        row = {"case": case.name, "seconds": seconds, "processor_seconds": spent, "tries": tries}
+        row |= prepared.facts
         row |= {"load": round(os.getloadavg()[0], 2), "commit": git_commit()}
         content["rows"].append(row)
         out.mkdir(parents=True, exist_ok=True)
@@ -137,13 +145,20 @@ def measure(
     return sorted(known, key=lambda row: order.index(row["case"]))
 
 
-def steadily(prepared: Prepared, repeats: int) -> tuple[int, dict[str, list[float]]]:
-    """Measures until the rounds are steady; returns the number of tries, and the last seconds."""
+def steadily(
+    prepared: Prepared, repeats: int
+) -> tuple[int, dict[str, list[float]], dict[str, list[float]]]:
+    """Measures until the rounds are steady.
+
+    Returns:
+      The number of tries, the seconds of the last one, and the processors' seconds in it.
+    """
     tries = 0
     while True:
-        tries, seconds = tries + 1, interleave(prepared.parts, repeats)
+        spent: dict[str, list[float]] = {}
+        tries, seconds = tries + 1, interleave(prepared.parts, repeats, prepared.warmup, spent)
         if steady(next(iter(seconds.values()))) or tries == TRIES:
-            return tries, seconds
+            return tries, seconds, spent
 
 
 def steady(seconds: Sequence[float]) -> bool:
@@ -160,8 +175,28 @@ def marked(rows: Sequence[Row]) -> list[Row]:
 
 def rows(name: str, out: Path = RESULTS) -> list[Row]:
     """The stored rows of a benchmark; none if it was not run."""
+    return stored(name, out).get("rows", [])
+
+
+def stored(name: str, out: Path = RESULTS) -> dict[str, Any]:
+    """The stored file of a benchmark: settings and rows; empty if it was not run."""
     path = out / f"{name}.json"
-    return json.loads(path.read_text())["rows"] if path.exists() else []
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def machines(out: Path = RESULTS) -> list[list[str]]:
+    """Lines of cells: on which processor each benchmark was run, with its vector instructions."""
+    lines = [["benchmarks", "processor", "cores", "instructions", "jax"]]
+    names: dict[tuple[str, ...], list[str]] = {}
+    for name in NAMES:
+        if content := stored(name, out):
+            cpu = content.get("processor", {})
+            hardware = content["hardware"]
+            flags = ", ".join(cpu.get("flags", ())) or "not recorded"
+            model = cpu.get("model", "not recorded")
+            facts = (model, str(hardware["cores"]), flags, content["jax"])
+            names.setdefault(facts, []).append(name)
+    return lines + [[", ".join(sorted(of)), *facts] for facts, of in names.items()]
 
 
 def grid(lines: Sequence[Sequence[str]]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from benchmarks import libraries
 from configs.common import deployed, method
 from kd import build, teachers
 from kd import config as configs
@@ -131,5 +132,6 @@ def step_of(
     state = quickly(make_init(*parts))(key, frozen, example)
     state = dataclasses.replace(state, key=jax.random.key(0))
     step = precision.training(make_step(*parts), policy)
-    compiled = jax.jit(step, donate_argnums=0).lower(state, frozen, example).compile()
+    with libraries.using():
+        compiled = jax.jit(step, donate_argnums=0).lower(state, frozen, example).compile()
     return Stepper(compiled, state, frozen, example, step)

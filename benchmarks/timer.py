@@ -9,7 +9,10 @@ import jax
 
 
 def interleave(
-    functions: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 1
+    functions: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    warmup: int = 1,
+    processor: dict[str, list[float]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each call of each function, in `repeats` rounds after `warmup` untimed ones.
 
@@ -18,15 +21,21 @@ def interleave(
         a float has measured its own seconds.
       repeats: rounds; in each, every function is called once, in order.
       warmup: rounds before them.
+      processor: is filled with the seconds of all processors in the same calls, which other work
+        on the machine affects less.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
+    spent: dict[str, list[float]] = {name: [] for name in functions}
     for i in range(warmup + repeats):
         for name, function in functions.items():
-            start = time.perf_counter()
+            used, start = time.process_time(), time.perf_counter()
             result = jax.block_until_ready(function())
             if i >= warmup:
                 elapsed = time.perf_counter() - start
+                spent[name].append(time.process_time() - used)
                 seconds[name].append(result if isinstance(result, float) else elapsed)
+    if processor is not None:
+        processor.update(spent)
     return seconds
 
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks import libraries
 from benchmarks.networks import TOYS
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.timer import ratio
@@ -44,10 +45,11 @@ KINDS = {
 def cases(toy: bool) -> Sequence[Case]:
     """Small networks on grey images, whose updates are short, with one and many per dispatch.
 
-    On a CPU, updates of networks with convolutions are always dispatched one by one.
+    On a CPU, updates with XLA's convolutions are always dispatched one by one.
     """
     kinds = {"MLP": TOYS["MLP"]} if toy else KINDS
-    one_by_one = ("CNN",) if jax.default_backend() == "cpu" else ()
+    slow = jax.default_backend() == "cpu" and libraries.current() == libraries.XLA
+    one_by_one = ("CNN",) if slow else ()
     many = 8 if toy else 64
     return [
         Case(f"{kind}, {n} updates a dispatch", partial(_make, net, n))

@@ -86,10 +86,10 @@ def test_a_benchmark_that_was_cut_goes_on(tmp_path):
 
 def test_rounds_that_were_disturbed_are_run_again(monkeypatch):
     clock = iter([1.0, 2.0, 1.0, 1.1, 7.0, 7.0])
-    take = lambda parts, repeats: {"part": [next(clock), next(clock)]}
+    take = lambda parts, repeats, warmup, processor: {"part": [next(clock), next(clock)]}
     monkeypatch.setattr(record, "interleave", take)
     made = record.Prepared({"part": lambda: None}, {})
-    assert record.steadily(made, 2) == (2, {"part": [1.0, 1.1]})
+    assert record.steadily(made, 2) == (2, {"part": [1.0, 1.1]}, {})
 
 
 def test_rows_of_another_machine_are_not_joined(tmp_path):
@@ -229,6 +229,43 @@ def test_operations_are_told_apart_by_hand():
     events += [{"ph": "X", "dur": 50.0, "name": "python"}, event("copy.7", 1.0)]
     spent = operations.by_kind(events, found)
     assert spent == {"convolutions, forward": 2.0, "copies and changes of layout": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mkldnn::_convolution_pointwise", "convolutions, forward"),
+        ("aten::convolution_backward", "convolutions, gradients"),
+        ("aten::addmm", "matrix products"),
+        ("mkldnn::_linear_pointwise", "matrix products"),
+        ("aten::copy_", "copies and changes of layout"),
+        ("aten::_fused_sgd_", "elementwise and reductions"),
+    ],
+)
+def test_operations_of_pytorch_are_told_apart(name, kind):
+    assert operations.kind_in_pytorch(name) == kind and kind in operations.KINDS
+
+
+def test_a_column_for_each_program_and_their_sums():
+    spent = {"kd": {operations.KINDS[0]: 3000.0}, "other": {operations.KINDS[1]: 1000.0}}
+    head, *lines = operations.table([{"case": "pair", "microseconds": spent}])
+    assert head[2:] == ["kd", "other"]
+    assert lines[0][1:] == [operations.KINDS[0], "3", "0"] and lines[-1][1:] == ["sum", "3", "1"]
+
+
+def test_processors_are_on_record(tmp_path, monkeypatch):
+    """With the vector instructions that decide the ratios; once for all files of a machine."""
+    monkeypatch.setattr(record.processor, "flags", lambda: frozenset({"avx2", "sse2"}))
+    monkeypatch.setattr(record.processor, "model", lambda: "Some CPU")
+    assert record.setting()["processor"] == {"model": "Some CPU", "flags": ["avx2"]}
+    for name in ("fused", "cached"):
+        record.measure(name, Counted("x"), tmp_path, tell=lambda line: None)
+    (row,) = record.rows("fused", tmp_path)
+    assert len(row["processor_seconds"]["part"]) == 2
+    content = json.loads((tmp_path / "fused.json").read_text())
+    head, line = record.machines(tmp_path)
+    assert line[:2] == ["cached, fused", "Some CPU"] and line[3] == "avx2"
+    assert line[4] == content["jax"] and len(head) == len(line)
 
 
 def test_rows_without_quiet_rounds_are_starred():
