@@ -5,7 +5,8 @@ import argparse
 ORDER = 90
 HELP = "choose the best finished run whose student fits a device"
 DESCRIPTION = """Measures the int8 student of each run (the size of its file and of TFLM's arena),
-chooses the most accurate one that fits, and reports why each other run was rejected."""
+chooses the smallest one that fits and is not shown to be less accurate than the most accurate one,
+and reports why each other run was left out."""
 EXAMPLES = (
     ("kd select --flash 64KB --arena 32KB runs/*", "the most accurate that fits"),
     ("kd run --config kd:digits", "if there is no run yet"),

@@ -1,4 +1,4 @@
-"""`kd select`: the most accurate finished run whose int8 student fits a device."""
+"""`kd select`: the finished run whose int8 student fits a device; `preference` says which."""
 
 import dataclasses
 import re
@@ -8,7 +8,9 @@ from typing import Any
 from kd import ranges
 from kd.errors import InputError, RunError
 from kd.export import command, directory, formats, gates, provenance, reading, requirements
+from kd.export.preference import Candidate, choose, distinct
 from kd.files.escaping import plain
+from kd.metrics.limits import at_least
 from kd.runs.workdir import Workdir
 
 UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
@@ -29,31 +31,6 @@ class Budget:
     min_accuracy: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A run after it was measured.
-
-    Attributes:
-      run: its directory.
-      why: why it does not fit; "" where it fits.
-      seed: of the exported network.
-      flash: bytes of its file.
-      arena: bytes of TFLM's arena.
-      accuracy: on the evaluated images.
-      validation: accuracy on validation images; None where the run kept none.
-      beyond: gates whose default limit it fails, though it passed a changed or waived one.
-    """
-
-    run: str
-    why: str
-    seed: int = 0
-    flash: int = 0
-    arena: int = 0
-    accuracy: float = 0.0
-    validation: float | None = None
-    beyond: Sequence[str] = ()
-
-
 def size(text: str) -> int:
     """Bytes of a text such as "64KB"; a KB is 1024 bytes, as on devices. Raises InputError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
@@ -66,37 +43,28 @@ def size(text: str) -> int:
 
 
 def act(runs: Sequence[str], budget: Budget) -> str:
-    """The lines that the command prints: a line for each run, the reason, and the chosen run.
+    """The lines that the command prints: a line for each run, why others are left out, the reason,
+    and the chosen run.
 
     Raises:
       InputError: `min_accuracy` is not in [0, 1], or no directory is a run.
-      RunError: no run fits; it has a line for each run.
+      RunError: no run fits, or those that fit cannot be compared; it has a line for each run.
     """
     ranges.check("--min_accuracy", ranges.Fraction, budget.min_accuracy)
     requirements.require("tflite", "kd select")
     if not any((Workdir(run).path / "config.json").exists() for run in runs):
         raise InputError(f"{', '.join(runs)}: no run directory, for none has a config.json.")
-    candidates = [measure(run, budget) for run in dict.fromkeys(runs)]
+    candidates = [measure(run, budget) for run in distinct(runs)]
     fitting = [c for c in candidates if not c.why]
     lines = [_line(c) for c in candidates]
     if not fitting:
         raise RunError("\n".join(["none of the runs fits:", *lines]))
-    by_validation = all(c.validation is not None for c in fitting)
-    accuracy = lambda c: c.validation if by_validation else c.accuracy
-    best = max(fitting, key=lambda c: (accuracy(c), -c.flash))
-    if len(fitting) == 1:
-        reason = "the only one that fits"
-    elif by_validation:
-        reason = (
-            "the most accurate on the validation images that the runs kept; among equals, the "
-            "smallest"
-        )
-    else:
-        reason = (
-            "the most accurate on the evaluated images, for not all runs kept validation images "
-            "(config.validation): expect a lower accuracy on new images; among equals, the smallest"
-        )
-    return "\n".join([*lines, f"chosen: {reason}", plain(best.run)])
+    try:
+        choice = choose(fitting)
+    except InputError as error:
+        raise RunError("\n".join([f"nothing is chosen: {error}", *lines])) from error
+    lines += [plain(f"left out: {c.run}: {why}") for c, why in choice.left_out]
+    return "\n".join([*lines, plain(f"chosen: {choice.reason}"), plain(choice.best.run)])
 
 
 def measure(run: str, budget: Budget) -> Candidate:
@@ -116,7 +84,7 @@ def measure(run: str, budget: Budget) -> Candidate:
         reasons.append(f"{flash - budget.flash:,} bytes too many of flash")
     if budget.arena is not None and arena > budget.arena:
         reasons.append(f"{arena - budget.arena:,} bytes too many of arena")
-    if accuracy < budget.min_accuracy:
+    if not at_least(accuracy, budget.min_accuracy):
         reasons.append(f"accuracy {100 * (budget.min_accuracy - accuracy):z.2f} points too low")
     figures = {gate["name"]: gate["value"] for gate in report["gates"]}
     by_default = gates.judge(figures, formats.limits(), ())
@@ -132,6 +100,7 @@ def measure(run: str, budget: Budget) -> Candidate:
         accuracy,
         validation,
         [verdict.name for verdict in by_default if not verdict.passed],
+        report.get("peer"),
     )
 
 

@@ -11,6 +11,10 @@ type Costs = Mapping[str, Any]
 """Costs of a network: `bytes`, `macs`."""
 
 
+UNSEEN = "less than 0.1 points"
+"""A difference that is 0.0 points when it is rounded."""
+
+
 class Compared(NamedTuple):
     """A run without a teacher, which the student is compared with.
 
@@ -86,12 +90,16 @@ def _loss(taught: Taught) -> str:
         return f"for {_points(taught.loss.value)} less than {whom}"
     if sign(taught.loss) < 0:
         return f"with {_points(taught.loss.value)} more than {whom}"
-    return f"with no loss against {whom} shown"
+    points = _points(taught.loss.value)
+    if points == UNSEEN:
+        return f"with no loss against {whom} shown"
+    word = "less" if taught.loss.value > 0 else "more"
+    return f"for {points} {word} than {whom}, inside the interval"
 
 
 def _points(difference: float) -> str:
     points = f"{100 * abs(difference):z.1f}"
-    return "less than 0.1 points" if points == "0.0" else f"{points} points"
+    return UNSEEN if points == "0.0" else f"{points} points"
 
 
 def _beside(student: Sequence[Costs], other: Sequence[Costs]) -> str:
