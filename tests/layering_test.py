@@ -17,10 +17,10 @@ LAYERS = (
     "init step predict losses",
     "build",
     "runs",
-    "export report tables",
+    "export report tables project",
     "train verify",
     "api cli",
-    "__init__ __main__",
+    "__init__ __main__ template",
 )
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages.split()}
 WITHIN_A_LAYER = {

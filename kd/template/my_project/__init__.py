@@ -1,0 +1,1 @@
+"""The parts of this project that kd does not have: data, a network and a loss."""
