@@ -51,7 +51,10 @@ def commands() -> Iterator[tuple[str, str, bool]]:
         text = re.sub(r"\\\n *", " ", text)
         inline = re.sub(r"(?ms)^ *```.*?^ *```", "", text)
         pattern = r"(?:uv run (?:--\S+ )*)?kd [a-z]+\b.*"
-        for line in re.findall(rf"(?m)^ {{4}}(?:\S.*&& )?({pattern})$", text):
+        shell = "\n".join(re.findall(r"(?ms)^```(?:bash|sh|console)\n(.*?)^```", text))
+        for line in re.findall(rf"(?m)^(?: {{4}})(?:\S.*&& )?({pattern})$", text) + re.findall(
+            rf"(?m)^(?:\$ )?({pattern})$", shell
+        ):
             yield document, line, False
         for line in re.findall(rf"`({pattern.replace('.*', '[^`]*')})`", inline, re.DOTALL):
             yield document, " ".join(line.split()), True
