@@ -135,9 +135,10 @@ def config() -> str:
     body = inspect.cleandoc(body.replace("    return c\n", "").rstrip())
     text += f"\n## A config\n\n```python\n{body}\n```\n"
     for name, title in SECTIONS.items():
-        found = re.search(rf"^{name} = (\{{.*?^\}}|.*)\n(\"\"\"(.*?)\"\"\")?", source, re.M | re.S)
+        value = r"(\{[^\n]*\}|\{\n.*?^\})"
+        found = re.search(rf'^{name} = {value}\n(?:"""(.*?)""")?', source, re.M | re.S)
         assert found, name
-        doc = _wrapped(found[3] or "")
+        doc = _wrapped(found[2] or "")
         text += f"\n## {title}\n\n" + (f"{doc}\n\n" if doc else "")
         text += f"```python\n{found[1]}\n```\n"
     return text
