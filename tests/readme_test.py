@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from kd import objectives
+from kd.metrics.intervals import Interval
+from kd.runs.conclusion import Compared, Taught, sentence
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -71,6 +73,25 @@ def test_its_picture_is_what_is_drawn_from_its_numbers(tmp_path, monkeypatch):
     )
     assert again.shape == stored.shape
     assert np.mean(np.abs(again - stored)) < 1
+
+
+def test_its_sentence_is_what_the_closing_table_says_of_these_numbers():
+    """So that the table is printed anew where the words of the command change."""
+    numbers = r"([-+][\d.]+) points, 95 % interval \[([-+][\d.]+), ([-+][\d.]+)\]"
+    loss, gain = (
+        Interval(*(float(number) / 100 for number in found))
+        for found in re.findall(numbers, README)[:2]
+    )
+    costs = {
+        row: {"bytes": int(size.replace(",", "")), "macs": int(macs.replace(",", ""))}
+        for row, size, macs in re.findall(
+            r"(?m)^    (\w[\w, ]+?)  +\d\d\.\d\d[ ±.\d]* +[\d,]+ +([\d,]+) +([\d,]+) ", README
+        )
+    }
+    student, labels = costs["distilled student"], costs["student from labels"]
+    compared = Compared("student from labels", gain, [labels], seeds=5)
+    taught = Taught(loss, [costs["teacher, mean of 5"]] * 5, paired=False)
+    assert f"    {sentence([student], 5, [compared], taught)}\n" in README
 
 
 def test_its_table_is_that_of_getting_started():
