@@ -102,6 +102,7 @@ class _Job(NamedTuple):
     run: Run
     process: subprocess.Popen
     start: float
+    number: str  # of all, such as "3/24"
 
 
 class _Scheduler:
@@ -152,13 +153,14 @@ class _Scheduler:
     def _start(self, run: Run) -> None:
         self.waiting.remove(run)
         self._started += 1
-        self._tell(f"[{self._started}/{self._total}] {run.reference}")
+        number = f"{self._started}/{self._total}"
+        self._tell(f"[{number}] {run.reference}")
         try:
             process = _start_process(run, self._root, self._trust)
         except OSError as error:
             self._fail(run, f"it could not be started: {error}")
         else:
-            self.running[run.reference] = _Job(run, process, time.monotonic())
+            self.running[run.reference] = _Job(run, process, time.monotonic(), number)
 
     def _fail(self, run: Run, reason: str) -> None:
         self.failed[run.reference] = reason
@@ -173,7 +175,7 @@ class _Scheduler:
 
     def collect_ended(self) -> None:
         """Reports the processes that have ended, and puts a run that was in use back in line."""
-        for run, process, start in list(self.running.values()):
+        for run, process, start, _ in list(self.running.values()):
             if process.poll() is None:
                 continue
             del self.running[run.reference]
@@ -193,7 +195,7 @@ class _Scheduler:
         if time.monotonic() - self._reported > REPORT_SECONDS:
             self._reported = time.monotonic()
             for job in self.running.values():
-                self._tell(_last_line(job.run))
+                self._tell(f"[{job.number}] {_last_line(job.run)}")
 
 
 def log_file(run: Run) -> Path:

@@ -10,7 +10,9 @@ for each seed. Runs with the same teacher share it, and an interrupted run conti
 seed.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,7 +29,7 @@ from kd.config import ConfigDict
 from kd.data.augment import make_augment
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
-from kd.devices import options
+from kd.devices import options, processes
 from kd.errors import InputError
 from kd.files.parsers import parse_json, parse_npz
 from kd.files.writing import refusals, replacing
@@ -204,12 +206,15 @@ def _of_seed(
     if file is not None and file.exists():
         return _read(file)
     key, epochs = seed_keys(seed, 1)[0], window(config)
-    progress = Progress(f"logits of the teacher, {name}", epochs, 0)
+    stream = None if processes.is_writer() else io.StringIO()
+    title = f"logits of the teacher, {name}"
+    progress = Progress(title, epochs, 0, stream, steps_per_epoch=1)
     computed = []
-    for epoch in range(epochs):
-        computed.append(epoch_logits(key, epoch))
-        progress.update(epoch + 1)
-        signals.poll()
+    with contextlib.closing(progress):
+        for epoch in range(epochs):
+            computed.append(epoch_logits(key, epoch))
+            progress.update(epoch + 1)
+            signals.poll()
     arrays = {part: np.stack([logits[part] for logits in computed], 1) for part in computed[0]}
     if file is not None:
         with replacing(file) as temporary, temporary.open("wb") as out:

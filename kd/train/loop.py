@@ -104,7 +104,8 @@ def train(
                 settle()
                 values = evaluate(state)
                 record.row(split, step, call.epoch, values)
-                progress.update(step, **{f"{split} accuracy": _mean(values["accuracy"])})
+                name = "held-out" if split == "validation" else split
+                progress.update(step, **{f"{name} accuracy": _mean(values["accuracy"])})
             late = time.monotonic() - saved_at >= save_seconds
             late, stopped = processes.any_of(late, signals.requested())
             if late or stopped or step == plan.steps:
@@ -150,5 +151,5 @@ def _record(call: Call, logs: dict[str, np.ndarray], record: Rows, progress: Sho
     step = call.step + call.count
     means = {k: _mean_of_updates(v) for k, v in logs.items() if not np.isnan(v).all(axis=1).any()}
     record.row("train", step, call.epoch, {"updates": call.count, **means})
-    shown = {k: _mean(means[k]) for k in ("loss", "accuracy") if k in means}
+    shown = {f"train {k}": _mean(means[k]) for k in ("loss", "accuracy") if k in means}
     progress.update(step, **shown)

@@ -45,11 +45,20 @@ def train_in_memory(setup: Setup, progress: bool) -> tuple[DistillState, list[di
       RunError: a loss is not finite.
     """
     memory = Memory()
-    shown = Progress("distill", setup.plan.steps, 0) if progress else memory
+    plan = setup.plan
+    shown: Any = memory
+    if progress:
+        shown = Progress(
+            "distill",
+            plan.steps,
+            0,
+            steps_per_epoch=plan.steps_per_epoch,
+            seeds=setup.config.seeds,
+        )
     try:
         state = train(
             setup.init(),
-            setup.plan,
+            plan,
             setup.updates,
             setup.order,
             setup.inputs,

@@ -13,8 +13,9 @@ run        one run
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 
 import jax
 
@@ -32,6 +33,7 @@ from kd.runs.workdir import InUse, Workdir
 from kd.train import cache, convolving, imported, result
 from kd.train.checks import dry_run
 from kd.train.members import check_teachers
+from kd.train.places import places
 from kd.train.rehearsal import rehearse
 from kd.train.session import train_run
 from kd.train.setup import Setup, prepare
@@ -52,9 +54,10 @@ def run_all(
         label: (build.load_config(reference), Workdir(configs.default_workdir(reference, root)))
         for label, reference in config.compare.items()
     }
-    run(config, workdir, root, wait=wait)
+    shown = places(config, workdir, compared, root)
+    run(config, workdir, root, wait=wait, shown=shown)
     for other, directory in compared.values():
-        run(other, directory, root, wait=wait)
+        run(other, directory, root, wait=wait, shown=shown)
     return Runs(
         workdir,
         workdirs_of_teachers(config, root),
@@ -69,6 +72,7 @@ def run(
     root: os.PathLike | str = "runs",
     waiting: tuple[str, ...] = (),
     wait: bool = True,
+    shown: Mapping[str, str] = MappingProxyType({}),
 ) -> Workdir:
     """Trains what a config describes, after the runs that it builds on.
 
@@ -80,6 +84,8 @@ def run(
       root: directory of the runs whose config names no directory.
       waiting: directories of the runs that wait for this one, to refuse circles.
       wait: whether a run that another process trains is waited for.
+      shown: what the progress of each run shows besides, by its directory, see
+        `kd.train.places`.
 
     Raises:
       InputError: the run cannot start; nothing has been written.
@@ -98,13 +104,14 @@ def run(
         _check_sources(workdir, sources, root, waiting)
         return workdir
     _check(config, sources, root)
-    teachers = [finished(source, root, waiting, wait) for source in sources.teachers]
-    start = finished(sources.start, root, waiting, wait) if sources.start else None
+    teachers = [finished(source, root, waiting, wait, shown) for source in sources.teachers]
+    start = finished(sources.start, root, waiting, wait, shown) if sources.start else None
     with _held(workdir, wait):
         workdir.check_owner(config.to_dict(), build.as_today)
         trains = not workdir.finished  # another process may have finished it meanwhile
         if trains:
-            _train(prepare(config, *teachers, start=start), workdir)
+            setup = prepare(config, *teachers, start=start)
+            _train(setup, workdir, shown.get(str(workdir), ""))
     if not trains:
         _check_sources(workdir, sources, root, waiting)
     return workdir
@@ -137,11 +144,15 @@ def _lock(workdir: Workdir, wait: bool, stack: ExitStack) -> None:
 
 
 def finished(
-    source: Source, root: os.PathLike | str, waiting: tuple[str, ...] = (), wait: bool = True
+    source: Source,
+    root: os.PathLike | str,
+    waiting: tuple[str, ...] = (),
+    wait: bool = True,
+    shown: Mapping[str, str] = MappingProxyType({}),
 ) -> Workdir:
     """The run directory of a source, trained or evaluated first if it is not finished."""
     if source.config:
-        return run(build.load_config(source.config), source.workdir, root, waiting, wait)
+        return run(build.load_config(source.config), source.workdir, root, waiting, wait, shown)
     if not source.workdir.finished:
         imported.evaluate(source.workdir)  # imported before its data were prepared
     return source.workdir
@@ -183,13 +194,13 @@ def _tell_of_data(setup: Setup, workdir: Workdir) -> None:
         print(f"{workdir.path.name}: {line}", file=sys.stderr, flush=True)
 
 
-def _train(setup: Setup, workdir: Workdir) -> None:
+def _train(setup: Setup, workdir: Workdir, place: str = "") -> None:
     """Trains in a locked run directory, evaluates, and writes the results."""
     _tell_of_data(setup, workdir)
     origin = result.origin(setup)
     processes.write(lambda: writing.remove_parts(workdir.path))
     processes.write(lambda: workdir.claim(setup.config.to_dict(), origin))
-    state, figures = train_run(setup, workdir)
+    state, figures = train_run(setup, workdir, place)
     signals.poll()
     arrays = result.predictions(setup, state)
     content = result.describe(setup, arrays["logits"], arrays.get("teacher_logits"))

@@ -27,8 +27,13 @@ class Session(NamedTuple):
     figures: dict[str, Any]  # seconds, throughput and memory, for `result.json`
 
 
-def train_run(setup: Setup, workdir: Workdir) -> Session:
+def train_run(setup: Setup, workdir: Workdir, place: str = "") -> Session:
     """Trains in a claimed run directory, from its newest checkpoint or from the start.
+
+    Args:
+      setup: of the run.
+      workdir: its directory.
+      place: of the run among those of a command, to be shown.
 
     Raises:
       RunError: a loss is not finite.
@@ -45,8 +50,15 @@ def train_run(setup: Setup, workdir: Workdir) -> Session:
         first_step = int(state.step[0])
         writes = processes.is_writer()
         record = Record(workdir, first_step, config.tensorboard, writes)
-        stream = None if writes else io.StringIO()
-        progress = Progress(workdir.path.name, plan.steps, first_step, stream)
+        progress = Progress(
+            workdir.path.name,
+            plan.steps,
+            first_step,
+            None if writes else io.StringIO(),
+            steps_per_epoch=plan.steps_per_epoch,
+            place=place,
+            seeds=config.seeds,
+        )
         with _closing(record.close, progress.close, checkpoints.close, setup.close):
             state = train(
                 state,
