@@ -24,6 +24,7 @@ from kd.runs.workdir import Workdir
 from kd.train import objects, placement
 from kd.train.memory import train_in_memory
 from kd.train.parts import Parts, augmentation
+from kd.train.places import command
 from kd.train.run import run_all
 from kd.train.setup import Setup, set_up
 from kd.types import DistillState
@@ -152,7 +153,8 @@ def run(
     with trusted.allow(trust, runs) as packages, signals.interruptible():
         spelled = build.overridden(loaded, arguments)
         compilation.configure_cache(spelled.compilation_cache)
-        run_all(spelled, Workdir(workdir), runs)
+        text = command(config, arguments) if isinstance(config, str) else ""
+        run_all(spelled, Workdir(workdir), runs, command=text)
         return Run(workdir, sorted(packages))
 
 

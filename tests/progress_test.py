@@ -40,7 +40,8 @@ def shown(monkeypatch, columns: int) -> str:
     screen = Screen()
     bar = Progress("d", 3000, 0, screen, steps_per_epoch=30, place="2 of 3: student", seeds=5)
     bar.update(30, **{"train loss": 0.31234, "train accuracy": 0.9512, "test accuracy": 0.931})
-    bar.update(1500)
+    for step in range(1493, 1501):
+        bar.update(step)
     bar.close()
     return screen.lines()[-2]
 
@@ -61,8 +62,6 @@ def test_a_narrow_terminal_keeps_one_line_that_begins_with_the_per_cent(
     assert len(line) < columns and line.startswith(" 50 %")
     if columns == 100:
         assert line.endswith("accuracy: train 95.12 %, test 93.10 %")
-    if columns == 120:
-        assert line.endswith("train loss 0.3123, accuracy 95.12 %; test accuracy 93.10 %")
 
 
 def test_a_wide_name_takes_two_columns_a_character(monkeypatch, clock):
@@ -73,25 +72,25 @@ def test_a_wide_name_takes_two_columns_a_character(monkeypatch, clock):
 
 
 def test_the_time_to_go_leaves_compilation_out(clock):
-    """A minute until the first update, then a second for each of ten steps."""
+    """A minute until the first update, another until the second, then a second for each step."""
     stream = io.StringIO()
-    bar = Progress("d", 100, 0, stream, every=5.0)
-    clock[0] = 60.0
-    bar.update(10)
-    clock[0] = 70.0
-    bar.update(20)
-    first, second = stream.getvalue().splitlines()
-    assert "left" not in first  # one point has no rate
-    assert second == "d: step 20 of 100, 20 %, 1 min 20 s left"
+    bar = Progress("d", 100, 0, stream, every=0.0)
+    for step, clock[0] in enumerate([60.0, 120.0, *(120.0 + i for i in range(1, 9))], 1):
+        bar.update(step)
+    bar.close()
+    lines = stream.getvalue().splitlines()
+    assert "left" not in lines[1]  # too few intervals to tell
+    assert lines[-1] == "d: step 10 of 100, 10 %, 1 min 30 s left"
 
 
 def test_a_resumed_run_counts_its_time_from_where_it_resumed(clock):
     stream = io.StringIO()
-    bar = Progress("d", 100, 50, stream, every=1.0, steps_per_epoch=10)
-    bar.update(60)
-    clock[0] = 10.0
-    bar.update(70)
-    assert stream.getvalue() == "d: epoch 7 of 10, 70 %, 30 s left\n"
+    bar = Progress("d", 100, 50, stream, every=0.0, steps_per_epoch=10)
+    for step in range(51, 71):
+        clock[0] += 2.0
+        bar.update(step)
+    bar.close()
+    assert stream.getvalue().splitlines()[-1] == "d: epoch 7 of 10, 70 %, 1 min 0 s left"
 
 
 def test_a_file_gets_ever_fewer_lines(clock):
@@ -160,16 +159,18 @@ def test_the_runs_of_a_command_are_counted_in_the_order_of_their_training(tmp_pa
     }
     workdir = Workdir(tmp_path / "digits")
     found = places(config, workdir, compared, tmp_path)
-    assert list(found.values()) == [
+    assert [place.text for place in found.values()] == [
         "1 of 3: teacher",
         "2 of 3: student",
         "3 of 3: student from labels",
     ]
+    assert found[str(workdir)].command == ""  # a config from no file
+    assert next(iter(found.values())).command == "kd run --config configs/digits.py:role=teacher"
     teacher, student, other = found
     assert student == str(workdir)
     for directory in (teacher, other):
         Workdir(directory).path.mkdir(parents=True)
         (Workdir(directory).path / "result.json").write_text("{}")
         found = places(config, workdir, compared, tmp_path)
-        left = ["1 of 2: student", "2 of 2: student from labels"] if directory == teacher else []
-        assert list(found.values()) == left
+        left = ["1 of 2: student", "2 of 2: student from labels"] if directory == teacher else [""]
+        assert [place.text for place in found.values()] == left

@@ -163,12 +163,12 @@ def test_the_front_by_hand():
 @pytest.mark.parametrize(
     ("loss", "agreement", "state", "told"),
     [
-        ((0.01, 0.0, 0.019), 0.98, "met", "MET: loss 1.00 of at most 2.00"),
+        ((0.01, 0.0, 0.019), 0.98, "met", "Loss 1.00 of at most 2.00"),
         ((0.01, 0.0, 0.03), 0.98, "undecided", "may as well be 3.00 points"),
-        ((0.03, 0.01, 0.05), 0.98, "not met", "NOT MET"),
+        ((0.03, 0.01, 0.05), 0.98, "not met", "Loss 3.00 of at most 2.00"),
         ((0.01, 0.0, 0.019), 0.9, "not met", "agreement 90.00 %"),
         # 0.99 - 0.97 is more than 0.02, and 0.95 less than itself, by their last bits.
-        ((0.99 - 0.97, 0.0, 0.99 - 0.97), 0.95 - 1e-16, "met", "loss 2.00 of at most"),
+        ((0.99 - 0.97, 0.0, 0.99 - 0.97), 0.95 - 1e-16, "met", "Loss 2.00 of at most"),
         ((0.03, 0.99 - 0.97, 0.04), 0.98, "not met", "reaches across the limit"),
     ],
 )
@@ -202,7 +202,7 @@ def test_the_verdict_says_how_sure_it_is(loss, agreement, state, told):
         (
             (40, 8),
             (80, 96),
-            "That buys 2.0 times fewer bytes and 12 times fewer multiply-accumulates than its "
+            "It takes 2.0 times fewer bytes and 12 times fewer multiply-accumulates than its "
             "teacher.",
         ),
         (
@@ -522,7 +522,7 @@ def test_the_verdict_and_gains_are_on_top(finished, capsys):
     assert main.main(["report", "runs/small", "--stored"]) == 0
     report = json.loads(Path("runs/small/report/report.json").read_text())
     (content,) = report["runs"]
-    assert content["verdict"]["text"].startswith("Acceptance NOT MET: loss ")
+    assert content["verdict"]["text"].startswith("Loss ")
     gains = [line for line in report["conclusions"] if line.startswith("Gain over")]
     assert "points" in gains[0] and "unknown" in gains[1]
     assert content["gains"]["plain"]["low"] <= content["gains"]["plain"]["high"]

@@ -157,6 +157,7 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
     from kd.devices import compilation, peers, processes
     from kd.runs import summary
     from kd.runs.networks import notice_of_data
+    from kd.train.places import command
     from kd.train.run import run_all
 
     before = workdir.finished
@@ -166,7 +167,8 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
     )
     compilation.configure_cache(config.compilation_cache)
     try:
-        runs = run_all(config, workdir, options.runs, wait=not options.no_wait)
+        text = command(options.config, options.overrides)
+        runs = run_all(config, workdir, options.runs, not options.no_wait, text)
     except Exception as error:
         if processes.is_collective(error):
             peers.await_end()

@@ -34,6 +34,13 @@ class Table(NamedTuple):
     fold: str = ""
 
 
+class Facts(NamedTuple):
+    """Names and what is said of each; a page sets those in `code` as code."""
+
+    items: list[tuple[str, str]]
+    code: tuple[str, ...] = ()
+
+
 class Heat(NamedTuple):
     """Numbers up to 1 as a table with coloured cells; None for a missing number."""
 
@@ -57,4 +64,4 @@ class Pictures(NamedTuple):
     pictures: list[tuple[str, str]]
 
 
-type Block = Heading | Note | Points | Table | Heat | Figure | Pictures
+type Block = Heading | Note | Points | Table | Facts | Heat | Figure | Pictures

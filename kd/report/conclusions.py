@@ -10,9 +10,9 @@ from kd.report.format import short
 from kd.runs import conclusion
 
 STATES = {
-    "met": "Acceptance MET",
-    "undecided": "Acceptance MET, not certain",
-    "not met": "Acceptance NOT MET",
+    "met": "Acceptance met",
+    "undecided": "Acceptance met, not certain",
+    "not met": "Acceptance not met",
     "none": "No verdict",
 }
 """States of a verdict, and how a page shows them."""
@@ -38,7 +38,8 @@ def conclude_many(content: dict[str, Any]) -> list[str]:
     for run in runs:
         value, low, high = (100 * v for v in run["interval_95"])
         lines.append(
-            f"{short(run['run'])}: {value:z.2f} % right, 95 % interval [{low:z.2f}, {high:z.2f}]."
+            f"{short(run['run'])}: accuracy {value:z.2f} %, 95 % interval "
+            f"[{low:z.2f}, {high:z.2f}]."
         )
     first = short(runs[0]["run"])
     lines += [f"{short(pair['run'])} over {first}: {_gain(pair)}" for pair in content["pairs"]]
@@ -67,19 +68,19 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
     kept = {k: at_most(loss[k], drop) for k in ("value", "low", "high")}
     agrees = at_least(teacher["agreement"], floor)
     text = (
-        f"Acceptance {{}}: loss {100 * loss['value']:z.2f} of at most {100 * drop:z.2f} points, "
+        f"Loss {100 * loss['value']:z.2f} of at most {100 * drop:z.2f} points, "
         f"agreement {100 * teacher['agreement']:z.2f} % of at least {100 * floor:z.2f} %."
     )
     if not (kept["value"] and agrees):
         doubt = f" {UNCERTAIN}." if kept["low"] and agrees else ""
-        return {"state": "not met", "text": text.format("NOT MET") + doubt}
+        return {"state": "not met", "text": text + doubt}
     if kept["high"]:
-        return {"state": "met", "text": text.format("MET")}
+        return {"state": "met", "text": text}
     doubt = (
         f" {UNCERTAIN}: on {content['examples']:,} images it may as well be "
         f"{100 * loss['high']:z.2f} points. More test images would decide."
     )
-    return {"state": "undecided", "text": text.format("MET") + doubt}
+    return {"state": "undecided", "text": text + doubt}
 
 
 def _sentences(content: dict[str, Any]) -> Iterator[str]:
@@ -88,7 +89,7 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
     if teacher is None:
         value, low, high = (100 * v for v in content["interval_95"])
         yield (
-            f"It is right on {value:z.2f} % of {content['examples']:,} images, 95 % interval "
+            f"It predicts {value:z.2f} % of {content['examples']:,} images right, 95 % interval "
             f"[{low:z.2f}, {high:z.2f}]."
         )
     else:
@@ -127,13 +128,10 @@ def _conclusion(content: dict[str, Any], teacher: dict[str, Any]) -> str:
 
 def _loss(content: dict[str, Any], teacher: dict[str, Any]) -> str:
     value, low, high = (100 * teacher["loss"][k] for k in ("value", "low", "high"))
-    shown = _shown(
-        low, high, "a loss is shown", "a gain is shown", "neither loss nor gain is shown"
-    )
     whom = "its own teacher, seed by seed" if teacher["paired"] else "the teacher"
     return (
         f"Loss against {whom}: {value:+z.2f} points ({100 * teacher['accuracy']:z.2f} % to "
-        f"{100 * content['accuracy']:z.2f} %), 95 % interval [{low:+z.2f}, {high:+z.2f}]: {shown}."
+        f"{100 * content['accuracy']:z.2f} %), {_interval(low, high)}."
     )
 
 
@@ -143,22 +141,24 @@ def _worse_classes(classes: list[dict[str, Any]]) -> str:
     if len(worse) > MANY:
         names = f"{len(worse)} of {len(classes)}"
     text = f"Classes where the student is worse than its teacher: {names}."
-    shown = [row["name"] for row in worse if row["loss_95"][0] > 0]
-    if shown:
-        more = " and others" if len(shown) > MANY else ""
-        return f"{text} Shown by the interval of {', '.join(shown[:MANY])}{more}."
-    return f"{text} No interval of one class shows it." if worse else text
+    significant = [row["name"] for row in worse if row["loss_95"][0] > 0]
+    if significant:
+        more = " and others" if len(significant) > MANY else ""
+        return f"{text} Significantly so: {', '.join(significant[:MANY])}{more}."
+    return f"{text} No difference of a single class is significant." if worse else text
 
 
-def _shown(low: float, high: float, above: str, below: str, neither: str) -> str:
-    """Chooses the words for an interval above zero, below it, or around it."""
-    return above if low > 0 else below if high < 0 else neither
+def _interval(low: float, high: float) -> str:
+    """An interval in points, and what it says."""
+    text = f"95 % interval [{low:+z.2f}, {high:+z.2f}]"
+    if low <= 0 <= high:
+        return f"{text}: not significant, for it includes zero"
+    return f"{text}: significant, for it excludes zero"
 
 
 def _gain(gain: dict[str, Any]) -> str:
     value, low, high = (100 * gain[k] for k in ("value", "low", "high"))
-    shown = _shown(low, high, "a gain is shown", "a loss is shown", "no gain is shown")
-    return f"{value:+z.2f} points, 95 % interval [{low:+z.2f}, {high:+z.2f}]: {shown}."
+    return f"{value:+z.2f} points, {_interval(low, high)}."
 
 
 def compare_costs(student: dict[str, int], teacher: dict[str, int], whom: str) -> str:
@@ -167,10 +167,9 @@ def compare_costs(student: dict[str, int], teacher: dict[str, int], whom: str) -
         _ratio(student[key], teacher[key], unit)
         for key, unit in (("bytes", "bytes"), ("macs", "multiply-accumulates"))
     )
-    verb = "That buys" if than == also_than == "than" else "It takes"
     if than == also_than:
-        return f"{verb} {bytes_text} and {macs_text} {than} {whom}."
-    return f"{verb} {bytes_text} {than}, and {macs_text} {also_than}, {whom}."
+        return f"It takes {bytes_text} and {macs_text} {than} {whom}."
+    return f"It takes {bytes_text} {than}, and {macs_text} {also_than}, {whom}."
 
 
 def _ratio(student: int, teacher: int, unit: str) -> tuple[str, str]:

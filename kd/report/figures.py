@@ -35,6 +35,33 @@ class Canvas:
         self.axes, self.svg = axes, ""
 
 
+def legend_below(axes: Any, columns: int = 2) -> None:
+    """The legend of these axes below them, where it hides no curve."""
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, borderaxespad=0, fontsize=8
+    )
+
+
+def size_axis(axis: Any) -> None:
+    """Makes an axis of bytes logarithmic, with labels such as 5 kB and 1.7 MB."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    parts = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=parts, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def size(count: float) -> str:
+    """Bytes with three digits: 4.84 kB, 340 kB, 1.7 MB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 999.5 or unit == "GB":
+            return f"{count:z.3g} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
 POWER = re.compile(r"\$\\mathdefault\{(-?[\d.]+\\times)?10\^\{(-?\d+)\}\}\$")
 """A label of a logarithmic axis, as Matplotlib writes it."""
 
@@ -49,6 +76,7 @@ def canvas(
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -57,7 +85,9 @@ def canvas(
         yield drawing
         for axes in drawing.axes:
             for axis in (axes.xaxis, axes.yaxis):
-                if axis.get_scale() == "log":
+                if axis.get_scale() == "log" and isinstance(
+                    axis.get_major_formatter(), LogFormatter
+                ):
                     axis.set_major_formatter(_powers(axis.get_major_formatter()))
                     axis.set_minor_formatter(_powers(axis.get_minor_formatter()))
         file = io.StringIO()

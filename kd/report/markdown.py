@@ -7,19 +7,24 @@ does not escape `|` in cells, and reads cells as numbers: "98.20" becomes 98.2 a
 
 from typing import Any
 
-from kd.files.escaping import markdown
-from kd.report.blocks import Block, Grid, Heading, Heat, Note, Pictures, Points, Table
+from kd.files.escaping import code, markdown
+from kd.report.blocks import Block, Facts, Grid, Heading, Heat, Note, Pictures, Points, Table
+from kd.report.conclusions import STATES
 from kd.report.format import short
-from kd.report.layout import blocks, subtitle
+from kd.report.layout import CODE, blocks, subtitle
 
 
 def as_markdown(content: dict[str, Any], title: str) -> str:
     """The text of `report.md`, from the content of `report.json`."""
     runs = content["runs"]
     parts = [f"# {markdown(title)}", markdown(subtitle(runs))]
+    if len(runs) == 1:
+        parts.append(_block(Facts(runs[0]["provenance"], CODE)))
     for run in runs:
         name = f"{short(run['run'])}: " if len(runs) > 1 else ""
-        parts.append(f"**{markdown(name + run['verdict']['text'])}**")
+        verdict = run["verdict"]
+        head = markdown(name + STATES[verdict["state"]])
+        parts.append(f"**{head}.** {markdown(verdict['text'])}")
     parts.append(_block(Points(content["conclusions"])))
     parts += [text for block in blocks(content) if (text := _block(block))]
     return "\n\n".join(parts) + "\n"
@@ -32,6 +37,12 @@ def _block(block: Block) -> str:
         return markdown(block.text)
     if isinstance(block, Points):
         return "\n".join(f"- {markdown(line)}" for line in block.lines)
+    if isinstance(block, Facts):
+        lines = [
+            f"- **{markdown(name)}**: {(code if name in block.code else markdown)(text)}"
+            for name, text in block.items
+        ]
+        return "\n".join(lines)
     if isinstance(block, Table):
         return _table(block.grid)
     if isinstance(block, Heat):

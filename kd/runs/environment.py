@@ -1,14 +1,19 @@
 """Hardware, code version, time and memory of a run, stored with its results."""
 
+import contextlib
+import importlib.metadata
 import os
 import platform
 import resource
 import subprocess
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
+
+from kd import __version__
 
 _compile_seconds = 0.0
 
@@ -67,6 +72,24 @@ def hardware() -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
     }
+
+
+def processor() -> str:
+    """Model of the CPU where Linux tells it, else what Python knows."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, kd and the packages that compute."""
+    known = {"python": platform.python_version(), "kd": __version__}
+    for name in ("jax", "jaxlib", "flax", "optax", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            known[name] = importlib.metadata.version(name)
+    return known
 
 
 def git_commit() -> str | None:

@@ -13,7 +13,12 @@ from kd.files.escaping import plain
 REDRAW_SECONDS = 0.1
 """Least time between two drawings of the bar."""
 
-LONGEST_BAR, SHORTEST_BAR = 30, 5
+LEFT_OUT = 3
+"""Intervals that the time to go leaves out: the update of a short last batch and the evaluation are
+compiled after the first update.
+"""
+
+LONGEST_BAR, SHORTEST_BAR = 30, 8
 """Characters of the bar; where the shortest does not fit, there is none."""
 
 
@@ -62,7 +67,12 @@ class Progress:
         self._per_epoch, self._seeds = steps_per_epoch, seeds
         self._start = self._printed = time.monotonic()
         self._first: tuple[int, float] | None = None  # step and time of the first update
+        self._last = 0.0  # time of the newest update
+        self._longest: list[tuple[float, int]] = []  # seconds and steps between two updates
+        self._intervals = 0
         self._values: dict[str, dict[str, str]] = {}
+        self._bar_width = LONGEST_BAR
+        self._bar_width = LONGEST_BAR
         self._has_bar = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         if self._has_bar:
             self._draw()
@@ -76,8 +86,13 @@ class Progress:
             shown in per cent; a value that is not finite is left out.
         """
         now = time.monotonic()
-        if self._first is None:  # it has waited for compilation, which says nothing of the rest
+        if self._first is None:
             self._first = step, now
+        else:
+            interval = now - self._last, step - self._step
+            self._longest = sorted([*self._longest, interval])[-LEFT_OUT:]
+            self._intervals += 1
+        self._last = now
         for key, value in values.items():
             if math.isfinite(value):
                 of, _, which = key.rpartition(" ")
@@ -123,10 +138,11 @@ class Progress:
         texts = [" | ".join(filter(None, facts)) for facts in choices]
         room = lambda text: width - _width(f"{percent:>5}  {text}")
         text = next((text for text in texts if room(text) >= SHORTEST_BAR), name)
+        has_room = room(text) >= SHORTEST_BAR
+        if has_room:  # it only ever shrinks, so that it does not tremble with the numbers
+            self._bar_width = min(self._bar_width, room(text))
         if percent:
-            bar = (
-                self._bar(min(LONGEST_BAR, room(text))) + " " if room(text) >= SHORTEST_BAR else ""
-            )
+            bar = self._bar(self._bar_width) + " " if has_room else ""
             text = f"{percent:>5} {bar}{text}"
         while _width(text) > width:
             text = text[:-1]
@@ -153,15 +169,20 @@ class Progress:
         return f"epoch {epoch:,} of {self._total // self._per_epoch:,}"
 
     def _time(self) -> str:
-        """Time to go, by the rate since the first update; at the end, the time that it took."""
-        now = time.monotonic()
+        """Time to go, by the rate since the first update; at the end, the time that it took.
+
+        The longest intervals between updates are left out: programs are compiled in them.
+        """
         if self._step == self._total:
-            return f"took {duration(now - self._start)}"
-        if not self._total or self._first is None or self._step <= self._first[0]:
+            return f"took {duration(time.monotonic() - self._start)}"
+        if not self._total or self._first is None or self._intervals <= 2 * LEFT_OUT:
             return ""
         step, start = self._first
-        seconds = (now - start) / (self._step - step) * (self._total - self._step)
-        return f"{duration(seconds)} left"
+        seconds = self._last - start - sum(interval[0] for interval in self._longest)
+        steps = self._step - step - sum(interval[1] for interval in self._longest)
+        if steps <= 0:
+            return ""
+        return f"{duration(seconds / steps * (self._total - self._step))} left"
 
     def _accuracies(self) -> str:
         shown = [f"{of} {v['accuracy']}" for of, v in self._values.items() if "accuracy" in v]
@@ -183,12 +204,12 @@ def _listed(values: Mapping[str, Mapping[str, str]]) -> str:
 
 def duration(seconds: float) -> str:
     """A time in the two largest units that it has: 12 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600:,} h {rounded % 3600 // 60} min"
 
 
 def _width(text: str) -> int:

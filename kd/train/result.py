@@ -1,5 +1,6 @@
 """What a finished training writes: predictions, figures, exported files, and `result.json`."""
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from kd.files.writing import refusals, replacing
 from kd.models import cost
 from kd.models.peers import peers, variables_of
 from kd.runs import data_counts
-from kd.runs.environment import hardware
+from kd.runs.environment import hardware, processor, versions
 from kd.runs.lineage import WEIGHTS
 from kd.runs.networks import weights_hash
 from kd.runs.record import read_rows
@@ -21,7 +22,7 @@ from kd.runs.workdir import Workdir
 from kd.train.setup import Setup
 from kd.types import DistillState
 
-VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_bytes")
+VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_bytes", "finished")
 """Keys of `result.json` in which a resumed run differs from an uninterrupted one."""
 
 
@@ -91,7 +92,8 @@ def write(
         arrays = {**arrays, "exported_logits": files.logits}
         result = {**result, "exported": files.report}
     workdir.write("predictions.npz", arrays)
-    workdir.write("result.json", result | best | figures)
+    finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    workdir.write("result.json", result | best | figures | finished)
 
 
 def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) -> dict[str, Any]:
@@ -127,8 +129,10 @@ def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) 
         "convolutions": lowering.describe(setup.convolutions),
         "config_hash": config_hash(config.to_dict()),
         "jax_version": jax.__version__,
+        "versions": versions(),
         "git_commit": setup.commit,
         "hardware": hardware(),
+        "processor": processor(),
     }
 
 

@@ -33,7 +33,7 @@ from kd.runs.workdir import InUse, Workdir
 from kd.train import cache, convolving, imported, result
 from kd.train.checks import dry_run
 from kd.train.members import check_teachers
-from kd.train.places import places
+from kd.train.places import Place, places
 from kd.train.rehearsal import rehearse
 from kd.train.session import train_run
 from kd.train.setup import Setup, prepare
@@ -44,17 +44,22 @@ LOOK_SECONDS = 0.2
 
 
 def run_all(
-    config: ConfigDict, workdir: Workdir, root: os.PathLike | str, wait: bool = True
+    config: ConfigDict,
+    workdir: Workdir,
+    root: os.PathLike | str,
+    wait: bool = True,
+    command: str = "",
 ) -> Runs:
     """Trains this run, the runs that it builds on and those of `config.compare`, where missing.
 
-    Arguments and errors are those of `run`.
+    Arguments and errors are those of `run`; `command` is what makes this run again, for its
+    results.
     """
     compared = {
         label: (build.load_config(reference), Workdir(configs.default_workdir(reference, root)))
         for label, reference in config.compare.items()
     }
-    shown = places(config, workdir, compared, root)
+    shown = places(config, workdir, compared, root, command)
     run(config, workdir, root, wait=wait, shown=shown)
     for other, directory in compared.values():
         run(other, directory, root, wait=wait, shown=shown)
@@ -72,7 +77,7 @@ def run(
     root: os.PathLike | str = "runs",
     waiting: tuple[str, ...] = (),
     wait: bool = True,
-    shown: Mapping[str, str] = MappingProxyType({}),
+    shown: Mapping[str, Place] = MappingProxyType({}),
 ) -> Workdir:
     """Trains what a config describes, after the runs that it builds on.
 
@@ -84,8 +89,7 @@ def run(
       root: directory of the runs whose config names no directory.
       waiting: directories of the runs that wait for this one, to refuse circles.
       wait: whether a run that another process trains is waited for.
-      shown: what the progress of each run shows besides, by its directory, see
-        `kd.train.places`.
+      shown: the place of each run of the command, by its directory.
 
     Raises:
       InputError: the run cannot start; nothing has been written.
@@ -111,7 +115,7 @@ def run(
         trains = not workdir.finished  # another process may have finished it meanwhile
         if trains:
             setup = prepare(config, *teachers, start=start)
-            _train(setup, workdir, shown.get(str(workdir), ""))
+            _train(setup, workdir, shown.get(str(workdir), Place()))
     if not trains:
         _check_sources(workdir, sources, root, waiting)
     return workdir
@@ -148,7 +152,7 @@ def finished(
     root: os.PathLike | str,
     waiting: tuple[str, ...] = (),
     wait: bool = True,
-    shown: Mapping[str, str] = MappingProxyType({}),
+    shown: Mapping[str, Place] = MappingProxyType({}),
 ) -> Workdir:
     """The run directory of a source, trained or evaluated first if it is not finished."""
     if source.config:
@@ -194,17 +198,18 @@ def _tell_of_data(setup: Setup, workdir: Workdir) -> None:
         print(f"{workdir.path.name}: {line}", file=sys.stderr, flush=True)
 
 
-def _train(setup: Setup, workdir: Workdir, place: str = "") -> None:
+def _train(setup: Setup, workdir: Workdir, place: Place) -> None:
     """Trains in a locked run directory, evaluates, and writes the results."""
     _tell_of_data(setup, workdir)
     origin = result.origin(setup)
     processes.write(lambda: writing.remove_parts(workdir.path))
     processes.write(lambda: workdir.claim(setup.config.to_dict(), origin))
-    state, figures = train_run(setup, workdir, place)
+    state, figures = train_run(setup, workdir, place.text)
     signals.poll()
     arrays = result.predictions(setup, state)
     content = result.describe(setup, arrays["logits"], arrays.get("teacher_logits"))
     content["weights"] = weights_hash(state.student)
+    content["command"] = place.command or None
     processes.write(lambda: result.write(setup, workdir, state, arrays, content, figures))
 
 

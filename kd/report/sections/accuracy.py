@@ -102,8 +102,8 @@ def show(content: dict[str, Any]) -> list[Block]:
         blocks.append(Table(differences))
     note = (
         "The interval of one network is Wilson's; intervals of all seeds and of differences are "
-        "from the paired bootstrap over test images and seeds. McNemar's test is of two networks "
-        "being right equally often; its p-values are not corrected for multiple tests."
+        "from the paired bootstrap over test images and seeds. The p-values are those of McNemar's "
+        "test, not corrected for multiple tests."
     )
     return [*blocks, Note(note)]
 
@@ -113,7 +113,7 @@ def _accuracies(content: dict[str, Any]) -> Grid:
     grid: Grid = [["", "accuracy %", "95 % interval"]]
     p_values: list[Any] = [None] * len(content["seeds"])
     if teacher:
-        grid[0].append("McNemar p against the teacher")
+        grid[0].append("p-value against the teacher")
         p_values = teacher["mcnemar_p"]
         size = teacher["networks"]
         name = f"teacher, ensemble of {size}" if size > 1 else "teacher"
@@ -129,7 +129,7 @@ def _accuracies(content: dict[str, Any]) -> Grid:
 
 
 def _differences(content: dict[str, Any]) -> Grid:
-    grid: Grid = [["difference", "points", "95 % interval", "median McNemar p"]]
+    grid: Grid = [["difference", "points", "95 % interval", "median p-value"]]
     if "teacher" in content:
         teacher = content["teacher"]
         loss = {**teacher["loss"], "mcnemar_p": statistics.median(teacher["mcnemar_p"])}

@@ -7,7 +7,7 @@ import numpy as np
 
 from kd.report import calibration, format
 from kd.report.blocks import Block, Figure, Grid, Note, Table
-from kd.report.figures import STUDENT, TEACHER, canvas
+from kd.report.figures import STUDENT, TEACHER, canvas, legend_below
 from kd.report.run import Run
 
 TITLE = "Calibration"
@@ -71,8 +71,8 @@ def show(content: dict[str, Any]) -> list[Block]:
             "config.validation = 0.1 holds out a tenth."
         )
     note += (
-        " ECE is over 15 bins of equal width; where the line of a diagram is below the "
-        "diagonal, the network is overconfident."
+        " Predictions are put into 15 bins by their confidence, each of equal width; a dot is the "
+        "accuracy in a bin. Below the dashed diagonal the network is overconfident."
     )
     return [Table(grid), Figure(draw(content), "reliability diagrams"), Note(note)]
 
@@ -85,7 +85,7 @@ def draw(content: dict[str, Any]) -> str:
         panels.append(("student, scaled", student["scaled"], STUDENT))
     if "teacher" in content:
         panels.append(("teacher", content["teacher"]["calibration"], TEACHER))
-    with canvas(len(panels), 3.0, 2.8 * len(panels)) as drawing:
+    with canvas(len(panels), 3.5, 2.8 * len(panels)) as drawing:
         for axis, (title, measured, color) in zip(drawing.axes, panels, strict=True):
             bins = measured["reliability"]
             count = np.array(bins["count"])
@@ -109,7 +109,7 @@ def draw(content: dict[str, Any]) -> str:
             )
             axis.set(title=title, xlabel="confidence", xlim=(0, 1), ylim=(0, 1.02))
             axis.set_aspect("equal")
-        drawing.axes[0].legend(loc="upper left")
+            legend_below(axis, 1)
     return drawing.svg
 
 

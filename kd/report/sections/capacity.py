@@ -52,10 +52,8 @@ def show(content: dict[str, Any]) -> list[Block]:
                 ]
             )
     note = (
-        f"On {measured['images']:,} test images. A unit (in a map, a channel) is dead if it has "
-        "the same value for every image. The effective rank (Roy and Vetterli 2007) is the number "
-        "of equally strong directions with as much spread; a low percentage of the units means "
-        "that the stage could be narrower."
+        f"On {measured['images']:,} test images; means over the networks. The effective rank is "
+        "that of Roy and Vetterli 2007."
     )
     return [Table(grid), Note(note)]
 

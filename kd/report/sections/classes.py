@@ -38,8 +38,8 @@ def show(content: dict[str, Any]) -> list[Block]:
         plain += [[r["name"], f"{r['count']:,}", format.percent(r["accuracy"])] for r in rows]
         return _folded(plain)
     rows = sorted(rows, key=lambda r: r["accuracy"] - r["teacher"])
-    head = "class|images|student %|teacher %|loss|95 % interval|agreement %|KL, nats|"
-    grid: Grid = [format.cells(head)]
+    head = "class|images|student %|teacher %|loss|95 % interval|agreement %|KL, nats"
+    grid: Grid = [[*format.cells(head), "against the teacher"]]
     for r in rows:
         low, high = r["loss_95"]
         grid.append(
@@ -52,15 +52,21 @@ def show(content: dict[str, Any]) -> list[Block]:
                 format.span(low, high, True),
                 format.percent(r["agreement"]),
                 f"{r['kl']:z.3f}",
-                "worse, shown" if low > 0 else "worse" if r["worse"] else "",
+                _judged(low, r["worse"]),
             ]
         )
     note = (
-        "The largest loss comes first. Agreement is the percentage of images on which student and "
-        "teacher predict the same class; KL is the divergence of the student's probabilities from "
-        f"the teacher's. Of {len(rows)} intervals one in twenty misses by chance."
+        f"The largest loss comes first. Of these {len(rows)} intervals one in twenty misses by "
+        "chance."
     )
     return [*_folded(grid), Note(note)]
+
+
+def _judged(low: float, worse: bool) -> str:
+    """What an interval of the loss from `low` on says of a student that is worse or not."""
+    if low > 0:
+        return "significantly worse"
+    return "worse" if worse else ""
 
 
 def _folded(grid: Grid) -> list[Block]:

@@ -108,7 +108,7 @@ def show(content: dict[str, Any]) -> list[Block]:
 
 def draw(measured: dict[str, Any]) -> str:
     """Accuracy over severities, a panel for each kind; severity 0 is the clean image."""
-    with canvas(len(measured["kinds"]), 2.3, share_y=True) as drawing:
+    with canvas(len(measured["kinds"]), 2.6, share_y=True) as drawing:
         for axis, (kind, scores) in zip(drawing.axes, measured["kinds"].items(), strict=True):
             for name, color in (("teacher", TEACHER), ("student", STUDENT)):
                 if name in scores:
@@ -116,8 +116,9 @@ def draw(measured: dict[str, Any]) -> str:
                     axis.plot(100 * np.array(values), color=color, marker=".", label=name)
             axis.set(title=kind, xticks=range(6))
         drawing.axes[0].set_ylabel("accuracy, %")
-        drawing.axes[0].legend(loc="lower left")
-        drawing.axes[len(drawing.axes) // 2].set_xlabel("severity")
+        middle = drawing.axes[len(drawing.axes) // 2]
+        middle.set_xlabel("severity")
+        middle.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2)
     return drawing.svg
 
 

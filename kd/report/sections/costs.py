@@ -66,11 +66,12 @@ def show(content: dict[str, Any]) -> list[Block]:
             milliseconds = measured["latency_ms"].get(timed.get(name, name))
             row.append("" if milliseconds is None else f"{milliseconds:z.3f}")
         grid.append(row)
-    note = "Bytes are those of the weights as trained, in float32."
+    blocks: list[Block] = [Table(grid)]
     if measured:
         machine = measured["hardware"]
-        note += (
-            " Latency is the median of 50 calls with one image on this machine "
+        note = (
+            "Latency is the median of 50 calls with one image on this machine "
             f"({machine['device']}, {machine['cores']} cores), not on a target device."
         )
-    return [Table(grid), Note(note)]
+        blocks.append(Note(note))
+    return blocks

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kd.report.blocks import Block, Figure, Note
-from kd.report.figures import OTHER, STUDENT, TEACHER, canvas
+from kd.report.figures import OTHER, STUDENT, TEACHER, canvas, legend_below
 from kd.report.run import Run
 from kd.runs.record import read_rows
 
@@ -50,8 +50,31 @@ def show(content: dict[str, Any]) -> list[Block]:
     """The drawing; nothing where the run has no rows."""
     if not content["curves"]["evaluated"] and not content["curves"]["train"]:
         return []
-    note = Note("Lines are means over seeds, bands span the least to the largest seed.")
-    return [Figure(draw(content), "accuracy and loss over epochs"), note]
+    seeds = len(content["seeds"])
+    text = (
+        "Training: of the batches, as they were learned from (augmented, with dropout, and before "
+        "each update). The training loss is what was minimised, so that its height says nothing "
+        "beside the NLL, the negative log-likelihood of the right class."
+    )
+    if seeds > 1:
+        text = f"Lines are means over {seeds} seeds, bands span the least to the largest. {text}"
+    if (low := _lowest(content)) > 0 and _is_cut(content["curves"], low):
+        text += f" Accuracies below {low:z.0f} % are not drawn."
+    return [Figure(draw(content), "accuracy and loss over epochs"), Note(text)]
+
+
+def _lowest(content: dict[str, Any]) -> float:
+    """Where the axis of accuracy begins, in per cent: the first epochs need not be seen."""
+    evaluated = content["curves"]["evaluated"]
+    values = [100 * float(np.min(row["accuracy"])) for row in evaluated if "accuracy" in row]
+    if "teacher" in content:
+        values.append(100 * content["teacher"]["accuracy"])
+    return float(max(0, 10 * (min(values, default=0) // 10)))
+
+
+def _is_cut(curves: dict[str, Any], low: float) -> bool:
+    rows = [*curves["train"], *curves["evaluated"]]
+    return any(100 * np.min(row["accuracy"]) < low for row in rows if "accuracy" in row)
 
 
 def draw(content: dict[str, Any]) -> str:
@@ -59,22 +82,22 @@ def draw(content: dict[str, Any]) -> str:
     largest.
     """
     evaluated, train = content["curves"]["evaluated"], content["curves"]["train"]
-    with canvas(2) as drawing:
+    with canvas(2, 3.4) as drawing:
         left, right = drawing.axes
         split = content["split"]
-        _band(left, train, "accuracy", 100, OTHER, "training images")
+        _band(left, train, "accuracy", 100, OTHER, "training batches")
         _band(left, evaluated, "accuracy", 100, STUDENT, f"{split} images")
         if "teacher" in content:
             level = 100 * content["teacher"]["accuracy"]
             left.axhline(level, color=TEACHER, linestyle="--", label="teacher")
         left.set(title="accuracy, %", xlabel="epoch")
-        low = min((100 * np.min(r["accuracy"]) for r in evaluated), default=0)
-        left.set_ylim(max(0.0, low - 10), 101)
-        left.legend(loc="lower right")
+        low = _lowest(content)
+        left.set_ylim(low, 100 + (100 - low) / 50)
+        legend_below(left)
         _band(right, train, "loss", 1, OTHER, "training loss")
         _band(right, evaluated, "nll", 1, STUDENT, f"NLL of {split} images")
         right.set(title="loss, nats", xlabel="epoch", yscale="log")
-        right.legend(loc="upper right")
+        legend_below(right)
         for axis in drawing.axes:
             axis.xaxis.get_major_locator().set_params(integer=True)
     return drawing.svg

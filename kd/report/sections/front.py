@@ -6,12 +6,15 @@ from typing import Any
 from kd.files import escaping
 from kd.report import comparison, format
 from kd.report.blocks import Block, Figure, Grid, Note, Table
-from kd.report.figures import PALETTE, canvas
+from kd.report.figures import PALETTE, canvas, size_axis
 from kd.report.run import Run
 
 TITLE = "Accuracy against bytes"
 ORDER = 5
 
+
+MARKERS = "os^Dv"
+"""Signs of the networks; the next one where all colours were taken."""
 
 LONGEST = 48
 """Characters of a name in the drawing."""
@@ -30,7 +33,9 @@ def show_all(content: dict[str, Any]) -> list[Block]:
     points = content["points"]
     if len(points) < 2:
         return []
-    grid: Grid = [["", "networks", "bytes", "MACs", "accuracy %", "95 % interval", "beaten"]]
+    grid: Grid = [
+        ["", "networks", "bytes", "MACs", "accuracy %", "95 % interval", "best for its size"]
+    ]
     for p in points:
         grid.append(
             [
@@ -40,14 +45,14 @@ def show_all(content: dict[str, Any]) -> list[Block]:
                 f"{p['macs']:,}",
                 format.percent(p["accuracy"]),
                 format.span(p["low"], p["high"]),
-                "" if p["front"] else "yes",
+                "yes" if p["front"] else "",
             ]
         )
     note = (
         "Each dot is a network, or an ensemble with the bytes of all its members; bars are 95 % "
         "intervals by bootstrap over test images and seeds. The line joins the filled dots, which "
-        "no other network beats: none is as accurate in fewer bytes. It compares means: networks "
-        "whose intervals overlap may swap on other images."
+        "are the best for their size. It compares means: networks whose intervals overlap may swap "
+        "on other images."
     )
     return [Figure(draw(points), "accuracy against bytes"), Note(note), Table(grid)]
 
@@ -56,9 +61,7 @@ def draw(points: Sequence[dict[str, Any]]) -> str:
     """Accuracy with its interval against bytes, on a logarithmic axis, and a line through the
     front.
     """
-    from matplotlib.transforms import ScaledTranslation
-
-    with canvas(1, 3.4) as drawing:
+    with canvas(1, max(3.4, 0.24 * len(points))) as drawing:
         (axis,) = drawing.axes
         best = [p for p in points if p["front"]]
         axis.step(
@@ -68,37 +71,35 @@ def draw(points: Sequence[dict[str, Any]]) -> str:
             color="#bbbbbb",
             zorder=1,
         )
-        columns: dict[int, int] = {}  # networks of equal size are drawn side by side
+        nested: dict[int, int] = {}  # bars at one place become ever narrower, dots ever smaller
         for i, point in enumerate(points):
             color = PALETTE[i % len(PALETTE)]
-            column = columns[point["bytes"]] = columns.get(point["bytes"], -1) + 1
-            shift = ScaledTranslation(column / 7, 0, axis.figure.dpi_scale_trans)
+            depth = nested[point["bytes"]] = nested.get(point["bytes"], -1) + 1
+            shrink = 0.7**depth
             value, low, high = (100 * point[k] for k in ("accuracy", "low", "high"))
             axis.errorbar(
                 point["bytes"],
                 value,
-                [[value - low], [high - value]],
+                [[max(0.0, value - low)], [max(0.0, high - value)]],  # equal but for last bits
                 color=color,
-                marker="o",
-                markersize=7,
+                marker=MARKERS[i // len(PALETTE) % len(MARKERS)],
+                markersize=max(3, 9 * shrink),
                 markerfacecolor=color if point["front"] else "white",
-                capsize=3,
+                capsize=max(1, 7 * shrink),
+                elinewidth=max(1, 3 * shrink),
+                capthick=1.2,
                 linestyle="",
                 label=_label(point["name"]),
-                transform=axis.transData + shift,
+                zorder=2 + depth,
             )
-        # Shifted dots do not set the limits, so they are set here.
         sizes = [p["bytes"] for p in points]
-        low = 100 * min(p["low"] for p in points)
-        high = 100 * max(p["high"] for p in points)
-        room = max(0.06 * (high - low), 0.1)
         axis.set(
             xscale="log",
-            xlabel="bytes of the weights",
+            xlabel="size of the weights",
             ylabel="accuracy, %",
-            xlim=(min(sizes) / 2, 2.5 * max(sizes)),
-            ylim=(low - room, high + room),
+            xlim=(min(sizes) / 2, 2 * max(sizes)),
         )
+        size_axis(axis.xaxis)
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return drawing.svg
 

@@ -25,7 +25,7 @@ def show_all(content: dict[str, Any]) -> list[Block]:
     if not later:
         return []
     gains = [None, *content["pairs"]]
-    head = "run|accuracy %|95 % interval|bytes|MACs|gain|95 % interval|McNemar p"
+    head = "run|accuracy %|95 % interval|bytes|MACs|gain|95 % interval|median p-value"
     grid: Grid = [format.cells(head)]
     for run, gain in zip([first, *later], gains, strict=True):
         value, low, high = run["interval_95"]
@@ -41,6 +41,6 @@ def show_all(content: dict[str, Any]) -> list[Block]:
         grid.append(row)
     note = (
         f"Gains are over {format.short(first['run'])}. Intervals are from the bootstrap over test "
-        "images and seeds; McNemar's p is the median over pairs of seeds."
+        "images and seeds."
     )
     return [Table(grid), Note(note)]
