@@ -15,6 +15,7 @@ from kd.config import ConfigDict
 from kd.data import digits
 from kd.files import escaping
 from kd.report import corruptions, sections
+from kd.report.blocks import Facts, Table
 from kd.report.calibration import brier, ece, reliability, temperature
 from kd.report.capacity import capacity, effective_rank
 from kd.report.comparison import Point, front, points
@@ -22,13 +23,19 @@ from kd.report.conclusions import compare_costs, conclude
 from kd.report.content import describe
 from kd.report.fidelity import per_class
 from kd.report.format import short
+from kd.report.layout import blocks
+from kd.report.markdown import as_markdown
 from kd.report.network import Network
 from kd.report.networks import Networks
+from kd.report.page import as_html
 from kd.report.run import read
 from kd.report.sections import accuracy, corrupted, mistakes
+from kd.report.sections.front import draw
 from kd.report.significance import mcnemar, wilson
 from kd.report.similarity import centred_gram, cka
+from kd.report.terms import MEANINGS
 from kd.runs import costs, summary
+from kd.runs.workdir import Workdir
 
 LOGITS = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
 LABEL = np.array([0, 1, 1, 1])
@@ -261,6 +268,77 @@ def test_paired_students_are_reported_beside_their_own_teachers(by_hand):
     table = accuracy.show(content)[0].grid
     assert table[1][:2] == ["teachers, one for each student", "75.00"]
     assert len(points([run], [])) == 2  # and no ensemble
+
+
+def test_every_column_is_explained_once(by_hand):
+    teacher = by_hand("teacher", ["1111", "1101"])
+    first = read(by_hand("first", ["1110", "1101"], **of(teacher, 2)))
+    second = read(by_hand("second", ["1100", "1001"]))
+    runs = [first, second]
+    content = {"runs": [describe(run) for run in runs]}
+    for section in sections.load():
+        content |= section.compare(runs, content["runs"])
+    shown = list(blocks(content))
+    heads = {head for block in shown if isinstance(block, Table) for head in block.grid[0][1:]}
+    facts = [block for block in shown if isinstance(block, Facts) and not block.code]
+    explained = [name for block in facts for name, _ in block.items]
+    assert heads <= set(explained) and len(explained) == len(set(explained))
+    # Those of sections that run the networks, whose tables these runs do not have.
+    rest = "latency, ms|clean|mean|units|dead|effective rank|rank, % of units"
+    assert set(rest.split("|")) <= set(MEANINGS)
+
+
+def test_provenance_is_what_the_run_recorded(by_hand):
+    old = dict(describe(read(by_hand("old", ["10"])))["provenance"])
+    assert old == {"training": "arrays, 1 seed"}
+    teacher = by_hand("teacher", ["11", "11"])
+    result = dict(
+        command="kd run --config 'a b.py'",
+        config_hash="12ab",
+        git_commit="34cd+",
+        epochs=3,
+        seconds=75.0,
+        finished="2026-01-02T03:04:05+00:00",
+        versions={"jax": "1", "kd": "2"},
+        hardware={"platform": "cpu", "cores": 4},
+        processor="A chip",
+        convolutions="onednn",
+    )
+    own = by_hand("own", ["10"], **of(teacher, 2) | result)
+    assert dict(describe(read(own))["provenance"]) == {
+        "command": "kd run --config 'a b.py'",
+        "config": f"12ab, complete in {own}/config.json",
+        "commit": "34cd, with changes since",
+        "training": "arrays, 1 seed, 3 epochs, took 1 min 15 s, finished 2026-01-02T03:04:05+00:00",
+        "teacher": f"members 0, 1 of {teacher}",
+        "versions": "jax 1, kd 2",
+        "hardware": "A chip, 4 cores",
+        "convolutions": "onednn",
+    }
+
+
+def test_the_verdict_is_said_once(by_hand):
+    teacher = by_hand("teacher", ["1111"])
+    limits = {"max_drop": 0.5, "min_agreement": 0.5}
+    section = of(teacher, 1)
+    section["config"]["acceptance"] = limits
+    content = describe(read(by_hand("own", ["1110"], **section)))
+    content = {"runs": [content], "conclusions": content["conclusions"]}
+    for section in sections.load():
+        content |= section.compare([read(Workdir(content["runs"][0]["run"]))], content["runs"])
+    page, text = as_html(content, "T"), as_markdown(content, "T")
+    for written in (page, text):
+        assert written.lower().count("acceptance met") == 1
+    assert "beaten" not in page and "shown" not in page.partition("</style>")[2]
+
+
+def test_a_network_that_is_always_right_is_drawn(by_hand):
+    point = dict(name="a", bytes=4, macs=1, networks=1, front=True)
+    points = [
+        dict(point, accuracy=0.1 + 0.2, low=0.3, high=0.3),
+        dict(point, accuracy=1, low=1, high=1),
+    ]
+    assert "<svg" in draw(points)
 
 
 def test_mistakes_are_those_that_a_student_s_own_teacher_would_not_make(by_hand):

@@ -57,4 +57,5 @@ MEANINGS = {
 
 def meanings(grid: Grid, known: Container[str]) -> list[tuple[str, str]]:
     """Headings of a table with their meanings, without those that are `known` already."""
-    return [(head, MEANINGS[head]) for head in grid[0] if head in MEANINGS and head not in known]
+    heads = [head for head in dict.fromkeys(grid[0]) if head in MEANINGS and head not in known]
+    return [(head, MEANINGS[head]) for head in heads]

@@ -118,7 +118,8 @@ def draw(measured: dict[str, Any]) -> str:
         drawing.axes[0].set_ylabel("accuracy, %")
         middle = drawing.axes[len(drawing.axes) // 2]
         middle.set_xlabel("severity")
-        middle.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2)
+        handles, labels = middle.get_legend_handles_labels()
+        middle.figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return drawing.svg
 
 

@@ -19,7 +19,7 @@ def measure(run: Run) -> dict[str, Any]:
     result = run.result
     facts = [
         ("command", result.get("command") or ""),
-        ("config", f"{result['config_hash']}, complete in {run.workdir}/config.json"),
+        ("config", _config(run)),
         ("commit", _commit(result)),
         ("training", _training(run)),
         ("teacher", ", ".join(_teachers(result))),
@@ -29,6 +29,11 @@ def measure(run: Run) -> dict[str, Any]:
         ("convolutions", str(result.get("convolutions") or "")),
     ]
     return {"provenance": [[name, text] for name, text in facts if text]}
+
+
+def _config(run: Run) -> str:
+    identity = run.result.get("config_hash")
+    return f"{identity}, complete in {run.workdir}/config.json" if identity else ""
 
 
 def _commit(result: dict[str, Any]) -> str:
@@ -43,9 +48,11 @@ def _training(run: Run) -> str:
     parts = [
         run.config["data"]["name"],
         counted(len(result["seeds"]), "seed"),
-        counted(result["epochs"], "epoch"),
-        f"batches of {run.config['batch_size']}",
     ]
+    if "epochs" in result:
+        parts.append(counted(result["epochs"], "epoch"))
+    if "batch_size" in run.config:
+        parts.append(f"batches of {run.config['batch_size']}")
     if result.get("seconds") is not None:
         parts.append(f"took {duration(result['seconds'])}")
     if result.get("finished"):
@@ -73,7 +80,7 @@ def _hardware(result: dict[str, Any]) -> str:
     device = machine.get("device", "")
     if machine.get("devices", 1) > 1:
         device = f"{machine['devices']} x {device}"
-    processor = machine.get("processor") or machine.get("machine")
+    processor = result.get("processor") or machine.get("machine")
     cores = f"{machine['cores']} cores" if machine.get("cores") else ""
     is_cpu = machine.get("platform") == "cpu"
     return ", ".join(filter(None, ["" if is_cpu else device, processor, cores]))
