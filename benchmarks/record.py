@@ -34,6 +34,7 @@ NAMES = (
     "pytorch",
     "loops",
     "runs",
+    "throughput",
 )
 """Benchmarks of this package, in the order in which they run."""
 

@@ -90,6 +90,7 @@ def step_of(
     teacher: Teacher | None = None,
     weights: PyTree = None,
     policy: str = "default",
+    compiles: bool = True,
 ) -> Stepper:
     """The step of a method of METHODS in a run of the CIFAR-100 recipe, without augmentation.
 
@@ -99,6 +100,7 @@ def step_of(
       teacher: replaces the problem's teacher.
       weights: its `frozen["teacher"]`.
       policy: precision, see `kd.devices.precision`.
+      compiles: whether the step is compiled; where not, it cannot be called.
     """
     names = (s["name"].rpartition(".")[2] for s in (problem.teacher, problem.student))
     section = deployed(name, dict(problem.teacher), dict(problem.student))
@@ -132,6 +134,8 @@ def step_of(
     state = quickly(make_init(*parts))(key, frozen, example)
     state = dataclasses.replace(state, key=jax.random.key(0))
     step = precision.training(make_step(*parts), policy)
+    if not compiles:
+        return Stepper(None, state, frozen, example, step)
     with libraries.using():
         compiled = jax.jit(step, donate_argnums=0).lower(state, frozen, example).compile()
     return Stepper(compiled, state, frozen, example, step)

@@ -16,14 +16,16 @@ The recipe is that of Tian et al. (2020), see `configs/crd.py`. Options:
 - `epochs` shortens the runs of student and teacher, and schedules of the objective in proportion;
   `teacher_epochs` is for the teacher only.
 - `holdout=0.1` evaluates student and teacher on a tenth of the training images, for choices.
-- `precision` is that of training, see kd/devices/precision.py.
-- `data`: another data set, by the same recipe.
+- `precision` is that of training, see kd/devices/precision.py; `how` is `seeds_how`, and `loop` as
+  in every config.
+- `data`: another data set, by the same recipe; `path`: its images in one `.npz` file.
 
-Not run here in full: 240 epochs need a GPU. experiments/launch/gpu.sh runs them there.
+Not run here in full: 240 epochs need a GPU. experiments/launch/gpu.sh --part full
+runs them there.
 """
 
 from configs.arguments import parse_arg, reference
-from configs.crd import EPOCHS, beyond, network, recipe, shortened
+from configs.crd import EPOCHS, PLACED, beyond, network, placed, recipe, shortened
 from configs.methods import (
     FIRST,
     REDUCE,
@@ -47,8 +49,7 @@ DEFAULTS = dict(
     epochs=EPOCHS,
     teacher_epochs=0,  # 0: as many as the student
     holdout=0.0,
-    precision="default",
-    data="cifar100",
+    **PLACED,
 )
 
 
@@ -56,7 +57,7 @@ def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     teacher, student = network(a["teacher"]), network(a["student"])
     c = recipe(a["student"], a["seeds"], a["epochs"], a["holdout"])
-    c.precision, c.data.name = a["precision"], a["data"]
+    placed(c, a)
     members = a["teachers"] or SEVERAL.get(a["method"], 1)
     c.student = deployed(a["method"], teacher, student, members)
     section = method(a["method"], a["teacher"], a["student"])
@@ -84,12 +85,12 @@ def get_config(arg=None):
             epochs=a["teacher_epochs"] or a["epochs"],
             holdout=a["holdout"],
             precision=a["precision"],
+            loop=a["loop"],
             data=a["data"],
+            path=a["path"],
         )
         # No default model: the reference always names it, so that all tables share one run.
-        defaults = dict(
-            model="", seeds=1, epochs=EPOCHS, holdout=0.0, precision="default", data="cifar100"
-        )
+        defaults = dict(model="", seeds=1, epochs=EPOCHS, holdout=0.0, **PLACED)
         ref = reference("configs/cifar100_teacher.py", options, defaults)
         c.teacher = dict(config=ref, reduce=reduce)
     return c

