@@ -108,7 +108,7 @@ def test_the_choice_is_made_once_and_its_flag_is_set(fake, tmp_path):
     assert log_of(fake) == ["table", "--xla_flag=1"]
     (tmp_path / "results" / "choice").write_text("how=unroll,epochs=9\n")
     done = gpu("--part", "train", "--toy", *where, XLA_FLAGS="")
-    assert "quarter_hour.py:toy,seeds=2,how=unroll,epochs=1,data=digits" in done.stdout.replace(
+    assert "quarter_hour.py:toy,seeds=2,epochs=1,how=unroll,data=digits" in done.stdout.replace(
         "\\", ""
     )
     assert log_of(fake)[2:] == ["table"]
