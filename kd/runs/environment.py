@@ -7,7 +7,6 @@ import platform
 import resource
 import subprocess
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -72,15 +71,6 @@ def hardware() -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
     }
-
-
-def processor() -> str:
-    """Model of the CPU where Linux tells it, else what Python knows."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def versions() -> dict[str, str]:

@@ -10,11 +10,12 @@ import numpy as np
 
 from kd.config.identity import config_hash
 from kd.convolutions import lowering
+from kd.devices import processor
 from kd.files.writing import refusals, replacing
 from kd.models import cost
 from kd.models.peers import peers, variables_of
 from kd.runs import data_counts
-from kd.runs.environment import hardware, processor, versions
+from kd.runs.environment import hardware, versions
 from kd.runs.lineage import WEIGHTS
 from kd.runs.networks import weights_hash
 from kd.runs.record import read_rows
@@ -132,7 +133,7 @@ def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) 
         "versions": versions(),
         "git_commit": setup.commit,
         "hardware": hardware(),
-        "processor": processor(),
+        "processor": processor.model(),
     }
 
 
