@@ -77,7 +77,7 @@ do_it() {
     $dry && return
     local left=$((seconds - SECONDS)) status=0
     if [ "$left" -gt 0 ]; then
-        timeout --signal=TERM --kill-after=20 "$left" "$@" &
+        timeout --signal=TERM --kill-after=10 "$left" "$@" &
         child=$!
         wait "$child" || status=$?
         child=''

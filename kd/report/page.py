@@ -72,7 +72,8 @@ dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .4rem}}
 @media print{body{max-width:none;padding:0;font-size:11pt}.wide{overflow:visible}
 th,td{padding:.2rem .4rem}table{font-size:.75rem}
 h2,h3{break-after:avoid}h2{margin-top:1.75rem}
-tr,img,figure.row,.verdict,li{break-inside:avoid}*{print-color-adjust:exact}}
+tr,img,figure.row,.verdict,li{break-inside:avoid}*{print-color-adjust:exact}
+details::details-content{content-visibility:visible;block-size:auto}summary{list-style:none}}
 """
 
 
