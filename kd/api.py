@@ -19,7 +19,12 @@ from kd.models.adapted import adapt
 from kd.names import trust as trusted
 from kd.predict import Networks
 from kd.runs import summary
-from kd.runs.networks import load_networks, workdir_of, workdirs_of_teachers
+from kd.runs.networks import (
+    load_networks,
+    with_notice,
+    workdir_of,
+    workdirs_of_teachers,
+)
 from kd.runs.workdir import Workdir
 from kd.train import objects, placement
 from kd.train.memory import train_in_memory
@@ -94,7 +99,7 @@ class Run:
         return self.networks.logits(images, self.config.eval_batch_size)
 
     def table(self, runs: os.PathLike | str | None = None) -> str:
-        """The closing table of `kd run`, as text.
+        """The closing table of `kd run`, as text; it says where the data are gone or have changed.
 
         Args:
           runs: directory of the runs that the config refers to; default: where this run is.
@@ -107,7 +112,8 @@ class Run:
         }
         teachers, start = workdirs_of_teachers(config, root), workdir_of(config.init, root)
         with trusted.allow(self._trust, root), trusted.stored(self.path):
-            return summary.table(config, summary.Runs(self._workdir, teachers, start, compared))
+            finished = summary.Runs(self._workdir, teachers, start, compared)
+            return with_notice(summary.table(config, finished), self._workdir)
 
 
 def run(

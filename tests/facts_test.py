@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import kd
 from kd.errors import InputError
 from kd.runs import data_counts
 from kd.runs.workdir import Workdir
@@ -76,3 +77,14 @@ def test_a_fact_that_no_run_has_is_refused(tmp_path):
     )
     with pytest.raises(InputError, match="labelled"):
         experiment.load(str(file))
+
+
+def test_a_run_says_below_its_table_that_its_data_are_gone(finished):
+    run = kd.load("runs/small")
+    assert "stored results" not in run.table()
+    config = Path("runs/small/config.json")
+    content = json.loads(config.read_text())
+    content["data"]["path"] = "gone.npz"
+    config.write_text(json.dumps(content))
+    last = kd.load("runs/small").table().splitlines()[-1]
+    assert last.startswith("The table is of stored results: the data") and "are gone" in last

@@ -156,7 +156,7 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
     """Trains the config (a ConfigDict) in `workdir` (a Workdir); returns the exit status."""
     from kd.devices import compilation, peers, processes
     from kd.runs import summary
-    from kd.runs.networks import notice_of_data
+    from kd.runs.networks import with_notice
     from kd.train.places import command
     from kd.train.run import run_all
 
@@ -174,8 +174,7 @@ def _train(config: Any, workdir: Any, options: argparse.Namespace) -> int:
             peers.await_end()
         raise
     if processes.is_writer():
-        print(summary.table(config, runs))
-        if before and (notice := notice_of_data(workdir)):
-            print(f"\n{notice}")
+        table = summary.table(config, runs)
+        print(with_notice(table, workdir) if before else table)
     peers.leave()
     return 0

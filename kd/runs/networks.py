@@ -19,6 +19,7 @@ from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.devices import mesh
 from kd.errors import InputError, MissingData
+from kd.files.escaping import plain
 from kd.models.peers import peers
 from kd.models.peers import stacked as stack_peers
 from kd.names import trust
@@ -160,6 +161,12 @@ def notice_of_data(workdir: Workdir) -> str:
             f"The table is of stored results: the data that they were measured on {what}: {error}"
         )
     return ""
+
+
+def with_notice(table: str, workdir: Workdir) -> str:
+    """A table of a finished run, and below it `notice_of_data` where there is one."""
+    notice = notice_of_data(workdir)
+    return f"{table}\n\n{plain(notice)}" if notice else table
 
 
 def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
