@@ -1,12 +1,18 @@
 """oneDNN's convolutions: equal to XLA's in every case, and unseen by what reads a network."""
 
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from kd.convolutions import library, lowering
 from kd.models import cost
@@ -80,11 +86,148 @@ def compare(function, *arguments, calls, tolerance=1e-5):
         assert np.abs(got - expected).max() <= tolerance * np.abs(expected).max()
 
 
+CHEAP = ("strided", "uneven", "grouped", "depthwise")
+
+
 @needs_onednn
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [case if case in CHEAP else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_values_and_gradients_equal_xla(case):
     function = functools.partial(convolution, case)
     compare(functools.partial(with_gradients, function), *operands(case), calls=3)
+
+
+@needs_onednn
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["3x3", "strided", "pointwise", "depthwise", "grouped"])
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+def test_batched_maps_and_kernels_equal_xla(case, axes):
+    arguments = [operands(case, stack=(3,) * (axis == 0))[i] for i, axis in enumerate(axes)]
+    function = functools.partial(with_gradients, functools.partial(convolution, case))
+    compare(jax.vmap(function, axes), *arguments, calls=3)
+
+
+@needs_onednn
+def test_kernels_of_several_networks_are_a_stack():
+    function = functools.partial(with_gradients, functools.partial(convolution, "strided"))
+    compare(jax.vmap(function), *operands("strided", stack=(2,)), calls=3)
+
+
+@needs_onednn
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["3x3", "strided"])
+def test_second_derivatives_equal_xla(case):
+    def gradient_norm(maps, kernel):
+        loss = lambda m, k: (jnp.sin(convolution(case, m, k)) ** 2).sum()
+        return sum((g**2).sum() for g in jax.grad(loss, (0, 1))(maps, kernel))
+
+    program = jax.jit(jax.grad(gradient_norm, (0, 1)))
+    fast = lowering.compiled_by("onednn", program)
+    assert "kd_convolution" in fast.lower(*operands(case)).as_text()
+    for got, expected in zip(fast(*operands(case)), program(*operands(case)), strict=True):
+        assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@needs_onednn
+@pytest.mark.slow
+def test_one_dimension_equals_xla():
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+    def function(maps, kernel):
+        return lax.conv_general_dilated(
+            maps, kernel, (2,), "SAME", dimension_numbers=("NHC", "HIO", "NHC")
+        )
+
+    compare(functools.partial(with_gradients, function), draw(3, 17, 8), draw(5, 8, 16), calls=3)
+
+
+@needs_onednn
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["3x3", "strided", "depthwise"])
+def test_bfloat16_is_rounded_once(case):
+    """Where the CPU has it: sums are float32, and results as near as bfloat16 numbers are."""
+    function = functools.partial(with_gradients, functools.partial(convolution, case))
+    low = operands(case, "bfloat16")
+    program = lowering.compiled_by("onednn", jax.jit(function))
+    if "kd_convolution" not in program.lower(*low).as_text():
+        pytest.skip("oneDNN has no bfloat16 on this CPU")
+    value, pull = jax.vjp(functools.partial(convolution, case), *(x.astype("float32") for x in low))
+    weights = jnp.cos(jnp.arange(value.size, dtype="bfloat16")).reshape(value.shape)
+    for got, expected in zip(program(*low), (value, *pull(weights.astype("float32"))), strict=True):
+        assert got.dtype == jnp.bfloat16
+        difference = np.abs(np.asarray(got, "float32") - expected)
+        assert (difference <= 2.0**-8 * np.abs(expected) + 1e-5 * np.abs(expected).max()).all()
+
+
+@needs_onednn
+@pytest.mark.slow
+def test_bits_do_not_depend_on_the_number_of_threads():
+    """Both processors of this machine, and one of them; twice each."""
+    code = (
+        "import hashlib, functools, jax, numpy as np\n"
+        "from tests.convolutions_test import *\n"
+        "function = functools.partial(with_gradients, functools.partial(convolution, 'many'))\n"
+        "fast = lowering.compiled_by('onednn', jax.jit(function))\n"
+        "for _ in range(2):\n"
+        "    results = jax.device_get(fast(*operands('many')))\n"
+        "    print(hashlib.sha256(b''.join(x.tobytes() for x in results)).hexdigest())\n"
+    )
+    cores = sorted(os.sched_getaffinity(0))
+    lines = []
+    for chosen in (cores, cores[:1]):
+        process = subprocess.run(
+            [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {chosen})\n{code}"],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        assert process.returncode == 0, process.stderr
+        lines += process.stdout.split()
+    assert len(lines) == 4 and len(set(lines)) == 1
+
+
+@needs_onednn
+def test_other_types_ranks_and_orders_are_left_to_xla():
+    def calls(maps, kernel, numbers, **settings):
+        function = functools.partial(
+            lax.conv_general_dilated,
+            window_strides=(1,) * (maps.ndim - 2),
+            padding="SAME",
+            dimension_numbers=numbers,
+            **settings,
+        )
+        program = lowering.compiled_by("onednn", jax.jit(function))
+        return program.lower(maps, kernel).as_text().count("@kd_convolution(")
+
+    shape = jax.ShapeDtypeStruct
+    of = lambda *sizes, dtype="float32": shape(sizes, dtype)
+    assert calls(of(2, 8, 8, 4), of(3, 3, 4, 4), NUMBERS) == 1
+    assert calls(of(2, 8, 8, 4, dtype="int8"), of(3, 3, 4, 4, dtype="int8"), NUMBERS) == 0
+    assert calls(of(2, 4, 8, 8), of(4, 4, 3, 3), ("NCHW", "OIHW", "NCHW")) == 0
+    assert calls(of(2, 4, 4, 4, 3), of(3, 3, 3, 3, 4), ("NHWDC", "HWDIO", "NHWDC")) == 0
+    assert calls(of(0, 8, 8, 4), of(3, 3, 4, 4), NUMBERS) == 0
+
+
+@needs_onednn
+def test_a_program_split_over_devices_is_of_xla_but_within_shard_map():
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    if mesh.size < 2:
+        pytest.skip("one device")
+    split = NamedSharding(mesh, P("data"))
+    function = functools.partial(convolution, "many")
+    maps, kernel = operands("many")
+    whole = jax.jit(function, in_shardings=(split, None), out_shardings=split)
+    each = jax.jit(
+        jax.shard_map(function, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
+    )
+    programs = [lowering.compiled_by("onednn", f) for f in (whole, each)]
+    calls = [f.lower(maps, kernel).as_text().count("@kd_convolution(") for f in programs]
+    assert calls == [0, 1]
+    results = [np.asarray(f(maps, kernel)) for f in programs]
+    np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-4)
 
 
 @needs_onednn

@@ -38,9 +38,10 @@ enum Kind : int64_t { kForward, kMaps, kKernel };
 
 // The attribute `problem`: a convolution maps [n, h, w, c] * kernel -> outputs [n, oh, ow, o], in
 // which the gradients are named as the forward pass names its arrays. Maps are contiguous; the
-// kernel has any order of its axes, given by its strides in elements.
+// kernel has any order of its axes, given by its strides in elements. There are `stack` of them,
+// such as the networks of several seeds, one after the other in each array.
 struct Problem {
-  int64_t kind, n, h, w, c, oh, ow, o, kh, kw, groups;
+  int64_t kind, stack, n, h, w, c, oh, ow, o, kh, kw, groups;
   int64_t stride_h, stride_w, dilation_h, dilation_w, top, left;
   int64_t step_g, step_o, step_i, step_h, step_w;  // strides of the kernel
 };
@@ -126,6 +127,7 @@ struct Plan {
   dnnl::reorder reorder;  // of the kernel: to the primitive's order, or from it
   bool reorders;
   size_t map_bytes, output_bytes;  // of one example
+  size_t kernel_bytes;
 };
 
 // Examples of one task: work of about a third of a millisecond on a fast core, and for a kernel's
@@ -228,6 +230,7 @@ std::shared_ptr<Plan> MakePlan(const Problem& p, Type maps, Type kernel, Type ou
   }
   plan->map_bytes = p.h * p.w * p.c * memory::data_type_size(maps);
   plan->output_bytes = p.oh * p.ow * p.o * memory::data_type_size(outputs);
+  plan->kernel_bytes = p.kh * p.kw * inputs * p.o * memory::data_type_size(kernel);
   return plan;
 }
 
@@ -290,31 +293,40 @@ void ForEach(ffi::ThreadPool& pool, int64_t count, const std::function<void(int6
 
 void Run(const Plan& plan, ffi::ThreadPool& pool, char* maps, char* kernel, char* outputs) {
   auto& engine = Engine();
-  const bool gradient = plan.problem.kind == kKernel;
-  const memory plain(plan.kernel, engine, kernel);
-  // The kernel in the primitive's order; of a gradient, one for each task.
+  const Problem& p = plan.problem;
+  const bool gradient = p.kind == kKernel;
+  // Kernels in the primitive's order; of a gradient, one for each task.
   const size_t bytes = plan.full.kernel.get_size(), step = (bytes + 63) / 64 * 64;
+  const int64_t tasks = p.stack * plan.count;
   const bool apart = plan.reorders || (gradient && plan.count > 1);
-  const Buffer ordered(apart ? (gradient ? plan.count * step : bytes) : 0);
-  char* base = apart ? static_cast<char*>(ordered.data()) : kernel;
-  if (plan.reorders && !gradient) {
+  const Buffer ordered(apart ? (gradient ? tasks : p.stack) * step : 0);
+  const auto at = [&](int64_t j, int64_t i) {  // kernel j of the stack, for task i
+    if (!apart) return kernel + j * plan.kernel_bytes;
+    return static_cast<char*>(ordered.data()) + (gradient ? j * plan.count + i : j) * step;
+  };
+  const auto reorder = [&](int64_t j) {
     OneThread one;
     dnnl::stream stream(engine);
-    memory to(plan.full.kernel, engine, base);
-    plan.reorder.execute(stream, const_cast<memory&>(plain), to);
-  }
-  ForEach(pool, plan.count, [&](int64_t i) {
+    memory plain(plan.kernel, engine, kernel + j * plan.kernel_bytes);
+    memory blocked(plan.full.kernel, engine, at(j, 0));
+    gradient ? plan.reorder.execute(stream, blocked, plain)
+             : plan.reorder.execute(stream, plain, blocked);
+    stream.wait();
+  };
+  if (plan.reorders && !gradient) ForEach(pool, p.stack, reorder);
+  ForEach(pool, tasks, [&](int64_t task) {
     OneThread one;
+    const int64_t j = task / plan.count, i = task % plan.count, first = j * p.n + i * plan.size;
     const Piece& piece = i + 1 == plan.count ? plan.last : plan.full;
     dnnl::stream stream(engine);
-    const memory m(piece.maps, engine, maps + i * plan.size * plan.map_bytes);
-    const memory k(piece.kernel, engine, base + (gradient ? i * step : 0));
-    const memory o(piece.outputs, engine, outputs + i * plan.size * plan.output_bytes);
+    const memory m(piece.maps, engine, maps + first * plan.map_bytes);
+    const memory k(piece.kernel, engine, at(j, i));
+    const memory o(piece.outputs, engine, outputs + first * plan.output_bytes);
     const Buffer scratch(piece.scratch.get_size());
     std::unordered_map<int, memory> arguments;
-    if (plan.problem.kind == kForward) {
+    if (p.kind == kForward) {
       arguments = {{DNNL_ARG_SRC, m}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DST, o}};
-    } else if (plan.problem.kind == kMaps) {
+    } else if (p.kind == kMaps) {
       arguments = {{DNNL_ARG_DIFF_SRC, m}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DIFF_DST, o}};
     } else {
       arguments = {{DNNL_ARG_SRC, m}, {DNNL_ARG_DIFF_WEIGHTS, k}, {DNNL_ARG_DIFF_DST, o}};
@@ -326,19 +338,18 @@ void Run(const Plan& plan, ffi::ThreadPool& pool, char* maps, char* kernel, char
     stream.wait();
   });
   if (!gradient || !apart) return;
-  float* sum = reinterpret_cast<float*>(base);
-  for (int64_t i = 1; i < plan.count; ++i) {
-    const float* part = reinterpret_cast<const float*>(base + i * step);
-    for (size_t j = 0; j < bytes / sizeof(float); ++j) sum[j] += part[j];
-  }
-  if (!plan.reorders) {
-    std::memcpy(kernel, base, bytes);
-    return;
-  }
-  OneThread one;
-  dnnl::stream stream(engine);
-  memory from(plan.full.kernel, engine, base);
-  plan.reorder.execute(stream, from, const_cast<memory&>(plain));
+  ForEach(pool, p.stack, [&](int64_t j) {
+    float* sum = reinterpret_cast<float*>(at(j, 0));
+    for (int64_t i = 1; i < plan.count; ++i) {
+      const float* part = reinterpret_cast<const float*>(at(j, i));
+      for (size_t k = 0; k < bytes / sizeof(float); ++k) sum[k] += part[k];
+    }
+    if (plan.reorders) {
+      reorder(j);
+    } else {
+      std::memcpy(kernel + j * plan.kernel_bytes, sum, bytes);
+    }
+  });
 }
 
 bool GetType(ffi::DataType type, Type* result) {

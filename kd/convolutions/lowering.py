@@ -124,9 +124,22 @@ def _call(problem: Problem, result: Any, dimensions: Any, lhs: Any, rhs: Any) ->
     """The custom call, in jax's words."""
     if problem.kind == MAPS:  # oneDNN takes the kernel as in the forward pass
         rhs = lax.rev(rhs, dimensions.rhs_spec[2:])
-    shape = jax.ShapeDtypeStruct(result.shape, result.dtype)
-    call = jax.ffi.ffi_call(library.TARGET, shape, vmap_method=None)
-    return call(lhs, rhs, problem=np.array(problem.numbers(), np.int64))
+    shape, stack, axis = result.shape, problem.stack, dimensions.out_spec[1]
+    if stack > 1:  # the axis of a stack comes first; XLA cancels this with what `vmap` did
+        lhs = _split(lhs, dimensions.lhs_spec[1], stack)
+        rhs = _split(rhs, dimensions.rhs_spec[0], stack)
+        shape = (stack, *shape[:axis], shape[axis] // stack, *shape[axis + 1 :])
+    call = jax.ffi.ffi_call(
+        library.TARGET, jax.ShapeDtypeStruct(shape, result.dtype), vmap_method=None
+    )
+    value = call(lhs, rhs, problem=np.array(problem.numbers(), np.int64))
+    return jax.numpy.moveaxis(value, 0, axis).reshape(result.shape) if stack > 1 else value
+
+
+def _split(array: Any, axis: int, parts: int) -> Any:
+    """An array whose axis has been cut into parts, along a new first axis."""
+    before, size, after = array.shape[:axis], array.shape[axis], array.shape[axis + 1 :]
+    return jax.numpy.moveaxis(array.reshape(*before, parts, size // parts, *after), axis, 0)
 
 
 def _on_one_device(axes: Any) -> bool:

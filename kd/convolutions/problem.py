@@ -12,16 +12,23 @@ from typing import Any
 FORWARD, MAPS, KERNEL = range(3)
 """What is computed: outputs, the gradient of the maps, or the gradient of the kernel."""
 
+STACKED = 8
+"""Channels of a group, from which groups are computed one by one. Below, oneDNN's own code for
+groups is faster.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A convolution maps [n, h, w, c] * kernel -> outputs [n, oh, ow, o], or a gradient of it.
+    """A convolution maps [n, h, w, c] * kernel -> outputs [n, oh, ow, o], or a gradient of it; or
+    `stack` of these, whose arrays have a leading axis.
 
     Maps and outputs are contiguous. `steps` are the distances in elements of neighbours in the
     kernel along (group, output, input, height, width). The fields are those of the C++ struct.
     """
 
     kind: int
+    stack: int
     n: int
     h: int
     w: int
@@ -50,23 +57,35 @@ def recognise(
 ) -> Problem | None:
     """The problem of `conv_general_dilated`; None if it is none of the three.
 
+    Groups of many channels, such as `vmap` makes of the kernels of several networks, become a
+    stack: see `split`.
+
     Args:
       lhs: shape of the first operand.
       rhs: shape of the second operand.
       out: shape of the result.
       params: of the equation.
     """
-    rank = len(lhs)
+    rank, groups = len(lhs), params["feature_group_count"]
     if rank not in (3, 4) or 0 in (*lhs, *rhs, *out):
         return None
     lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
     last = rank - 1
-    maps = (0, last, *range(1, last))
+    maps, exchanged = (0, last, *range(1, last)), (last, 0, *range(1, last))
+    of_kernel = lhs_spec == exchanged and rhs_spec == exchanged
+    if groups > 1 and (of_kernel or min(rhs[rhs_spec[1]], rhs[rhs_spec[0]] // groups) >= STACKED):
+        divided = lambda shape, axis: [
+            size // groups if i == axis else size for i, size in enumerate(shape)
+        ]
+        lhs, rhs = divided(lhs, lhs_spec[1]), divided(rhs, rhs_spec[0])
+        problem = recognise(
+            lhs, rhs, divided(out, out_spec[1]), params | {"feature_group_count": 1}
+        )
+        return problem and dataclasses.replace(problem, stack=groups)
+    if of_kernel:
+        return _kernel(lhs, rhs, out, out_spec, params)
     if lhs_spec == maps and out_spec == maps and params["batch_group_count"] == 1:
         return _forward_or_maps(lhs, rhs, out, rhs_spec, params)
-    exchanged = (last, 0, *range(1, last))
-    if lhs_spec == exchanged and rhs_spec == exchanged:
-        return _kernel(lhs, rhs, out, out_spec, params)
     return None
 
 
@@ -104,7 +123,7 @@ def _kernel(
     spec: Sequence[int],
     params: dict[str, Any],
 ) -> Problem | None:
-    if set(params["lhs_dilation"]) != {1} or params["feature_group_count"] != 1:
+    if set(params["lhs_dilation"]) != {1}:
         return None
     groups = params["batch_group_count"]
     kernel = tuple(out[axis] for axis in spec[2:])
@@ -140,6 +159,7 @@ def _problem(
     _, oh, ow, o = outputs
     return Problem(
         kind,
+        1,
         *(n, h, w, c, oh, ow, o, *kernel, groups),
         strides=tuple(strides),
         dilations=tuple(dilations),

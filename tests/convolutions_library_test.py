@@ -1,0 +1,88 @@
+"""The library that calls oneDNN: where it is not available, and shared by processes."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kd.convolutions import library
+from tests.convolutions_test import needs_onednn
+
+
+def test_why_it_is_not_available(tmp_path, monkeypatch):
+    """Each reason says what to do; a compiler that fails is quoted."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    reason = lambda: str(library._load.__wrapped__())
+    monkeypatch.setattr(library, "_RUNTIME", "kd-no-such-package")
+    if sys.platform == "linux":
+        assert "kd-no-such-package is not installed; install it with:" in reason()
+    monkeypatch.setattr(library, "_installed", lambda: (tmp_path / "libdnnl.so.3", tmp_path))
+    assert "cannot be loaded" in reason()
+    monkeypatch.setattr(library, "_open", lambda path: ctypes.CDLL(None))
+    monkeypatch.setattr(library.shutil, "which", lambda name: None)
+    assert reason() == "there is no C++ compiler; install g++, or name one in $CXX"
+
+
+@needs_onednn
+@pytest.mark.slow
+def test_two_processes_compile_the_library_once(tmp_path):
+    """At the same time, into an empty cache; a third finds a damaged file and writes it anew."""
+    code = "from kd.convolutions import library; print(library.load().version)"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    start = lambda: subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[1],
+    )
+    done = [(process, process.communicate()) for process in (start(), start())]
+    assert all(process.returncode == 0 for process, _ in done), done
+    (file,) = (tmp_path / "kd/convolutions").glob("*.so")
+    file.write_bytes(b"damaged")
+    process = start()
+    assert process.communicate()[0] == done[0][1][0] and file.stat().st_size > 10_000
+
+
+@needs_onednn
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    reason = str(library._load.__wrapped__())
+    assert "cannot be written" in reason and "XDG_CACHE_HOME" in reason
+
+
+@needs_onednn
+@pytest.mark.slow
+def test_a_stored_program_serves_another_process(tmp_path):
+    """jax's cache of compiled programs: the second process compiles nothing."""
+    code = (
+        "import jax, jax.monitoring\n"
+        "from tests.convolutions_test import *\n"
+        "events = []\n"
+        "jax.monitoring.register_event_listener(lambda name, **_: events.append(name))\n"
+        "jax.config.update('jax_compilation_cache_dir', DIRECTORY)\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)\n"
+        "function = functools.partial(convolution, 'strided')\n"
+        "fast = lowering.compiled_by('onednn', jax.jit(function))\n"
+        "arguments = operands('strided')\n"
+        "events.clear()\n"
+        "print(float(fast(*arguments).sum()), sum('cache_hits' in name for name in events))\n"
+    ).replace("DIRECTORY", repr(str(tmp_path)))
+    outputs = []
+    for _ in range(2):
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        assert process.returncode == 0, process.stderr
+        outputs.append(process.stdout.split())
+    assert outputs[0][0] == outputs[1][0]
+    assert (outputs[0][1], outputs[1][1]) == ("0", "1")
