@@ -215,7 +215,7 @@ def test_the_students_share_the_teacher_of_the_table():
         assert (config.seeds_how, config.loop, config.precision) == ("vmap", "host", "bfloat16")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_work_is_done_at_toy_size_after_a_kill(tmp_path):
     """On a CPU, with images from arrays and without the packages that are not carried. Killed in
     the middle, in a run that may go on alone; the same command completes it.
