@@ -1,4 +1,5 @@
-"""Runs the notebooks in docs/notebooks and stores their outputs: `python tests/notebooks.py`.
+"""Runs the notebooks in docs/notebooks and stores their outputs: `python tests/notebooks.py`, or
+`python tests/notebooks.py DIRECTORY` for copies of them.
 
 Cells run in order in one namespace, as in Jupyter, which is not needed. An output is what a cell
 prints, the value of its last expression, and its figures.
@@ -65,8 +66,8 @@ def _run(source: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:
     return outputs
 
 
-def main() -> None:
-    """Runs all in a directory without any run, and writes them."""
+def main(out: Path) -> None:
+    """Runs all, each in a directory without any run, and writes them to `out`."""
     sys.path.insert(0, str(ROOT))
     for path in NOTEBOOKS:
         notebook = json.loads(path.read_text())
@@ -74,8 +75,8 @@ def main() -> None:
             os.chdir(empty)
             notebook = execute(notebook)
             os.chdir(ROOT)
-        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        (out / path.name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(*sys.argv[1:2] or [ROOT / "docs/notebooks"]).absolute())
