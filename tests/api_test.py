@@ -207,3 +207,23 @@ def test_a_mean_teacher_follows_the_student(data):
 def test_objects_that_do_not_fit_are_refused(data, settings, words):
     with pytest.raises(kd.InputError, match=words):
         distill(data, **settings)
+
+
+TRACED = []
+
+
+class Traced(nn.Module):
+    """A linear student that notes the sizes of the batches that its updates are traced on."""
+
+    @nn.compact
+    def __call__(self, image, train=False):
+        TRACED.append((train, len(image)))
+        return nn.Dense(3)(image.reshape(len(image), -1))
+
+
+@pytest.mark.parametrize("loop", ["device", "host"])
+def test_an_update_is_traced_once_for_each_size_of_a_batch(data, unoptimized, loop):
+    """Not once more for the check of the last batch, nor for the shapes of its metrics."""
+    TRACED.clear()
+    distill(data, teacher=None, student=Traced(), epochs=2, loop=loop)
+    assert sorted(size for train, size in TRACED if train) == [16, 32]

@@ -87,6 +87,14 @@ def to_devices(tree: PyTree, sharding: Sharding) -> PyTree:
     return jax.tree.map(put, tree)
 
 
+def shapes_on(shapes: PyTree, sharding: Sharding) -> PyTree:
+    """Shapes of arrays on the devices of a sharding.
+
+    A program traced on them is not traced again on such arrays: a sharding is part of their type.
+    """
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+
 def to_host(x: Any) -> np.ndarray:
     """The full array as NumPy, even if other processes hold parts of it."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable:

@@ -247,7 +247,12 @@ def check_batches(config: ConfigDict, plan: Plan) -> None:
 
 
 def warned(
-    state: DistillState, student: nn.Module, dataset: Dataset, image: jax.Array, place: Sharding
+    state: DistillState,
+    student: nn.Module,
+    dataset: Dataset,
+    image: jax.Array,
+    size: int,
+    place: Sharding,
 ) -> DistillState:
     """The first state, after a warning if the student returns probabilities on the first batch.
 
@@ -257,14 +262,19 @@ def warned(
       state: of the students of all seeds, [s, ...].
       student: the network.
       dataset: for its mean and deviation.
-      image: raw, [b, ...].
+      image: raw, [n, ...].
+      size: of the first batch.
       place: of the logits, so that each process can read them.
     """
     evaluate = make_eval(student, make_normalize(dataset.mean, dataset.std))
-    logits = lambda variables, image: evaluate(tree_index(variables, 0), {"image": image}).logits
-    program = jax.make_jaxpr(logits)(state.student, image)
+    first = lambda image: {"image": image[:size]}
+    logits = jax.jit(
+        lambda variables, image: evaluate(tree_index(variables, 0), first(image)).logits,
+        out_shardings=place,
+    )
+    program = logits.trace(state.student, image).jaxpr
     if any(_normalizes(equation) for equation in equations(program)):
-        values = jax.jit(logits, out_shardings=place)(state.student, image)
+        values = logits(state.student, image)
         warn_of_probabilities(jax.device_get(values), name_of(student))
     return state
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 from jaxtyping import Array, Int, Key, PRNGKeyArray
 
 from kd.devices import options
@@ -165,14 +166,18 @@ def make_updates(
         start: Int[Array, ""],
         count: Int[Array, ""],
     ) -> tuple[DistillState, Logs]:
-        at = lambda states, i: update(states, frozen, data, order, epoch, start + i * batch_size)
+        program, (_, shapes) = jax.make_jaxpr(update, return_shape=True)(
+            states, frozen, data, order, epoch, start
+        )
+        evaluate, structure = core.jaxpr_as_fun(program), jax.tree.structure((states, shapes))
 
         def body(i: Array, carry: tuple[DistillState, Logs]) -> Any:
-            states, metrics = at(carry[0], i)
+            first = start + i * batch_size
+            leaves = evaluate(*jax.tree.leaves((carry[0], frozen, data, order, epoch, first)))
+            states, metrics = jax.tree.unflatten(structure, leaves)
             logs = {k: v.at[:, i].set(metrics[k]) for k, v in carry[1].items()}
             return states, logs
 
-        shapes = jax.eval_shape(at, states, start)[1]
         logs = {
             name: jnp.zeros((order.shape[0], capacity), value.dtype)
             for name, value in shapes.items()
@@ -185,7 +190,8 @@ def make_updates(
 def trace(updates: Callable, states: PyTree, frozen: PyTree, data: PyTree, order: Any) -> None:
     """Traces the updates of `make_updates` on shapes, and raises what the first call would.
 
-    `data` has `pictures` [s, b, ...] if they are streamed.
+    That call does not trace them again if the shapes have the shardings of its arguments. `data`
+    has `pictures` [s, b, ...] if they are streamed.
     """
     number = jax.ShapeDtypeStruct((), jnp.int32)
     if isinstance(updates, _OneByOne):

@@ -5,10 +5,8 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
-import jax
-from jax.sharding import Sharding
-
 from kd.devices import processes
+from kd.devices.mesh import shapes_on
 from kd.runs.checkpoint import Checkpoints
 from kd.runs.environment import Spent
 from kd.runs.progress import Progress
@@ -46,7 +44,8 @@ def train_run(setup: Setup, workdir: Workdir, place: str = "") -> Session:
         if checkpoints.latest() is None:
             state = setup.init()
         else:
-            state = checkpoints.restore(_with_sharding(setup.shapes, setup.state_sharding))
+            # It is restored to these devices, whatever it came from.
+            state = checkpoints.restore(shapes_on(setup.shapes, setup.state_sharding))
         first_step = int(state.step[0])
         writes = processes.is_writer()
         record = Record(workdir, first_step, config.tensorboard, writes)
@@ -93,8 +92,3 @@ def _closing(*closers: Callable[[], None]) -> Generator[None]:
     with ExitStack() as stack:
         for close in reversed(closers):
             stack.callback(close)
-
-
-def _with_sharding(shapes: DistillState, sharding: Sharding) -> DistillState:
-    """Shapes with a sharding: a checkpoint is restored to these devices, whatever it came from."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)

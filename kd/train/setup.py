@@ -125,7 +125,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
         for size in plan.batch_sizes
     }
     for size in plan.traced_sizes:
-        _check_last_batch(size, config, plan, updates[size], shapes, inputs)
+        _check_last_batch(size, config, plan, updates[size], shapes, inputs, mesh)
     first = start.read("config.json") if start else None
     evidence.check(parts.objective, seen[-1], plan.steps, teacher, shapes.student, config, first)
     return Setup(
@@ -146,7 +146,8 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
             ),
             parts.student,
             dataset,
-            inputs.first_examples["image"][: plan.batch_sizes[0]],
+            inputs.first_examples["image"],
+            plan.batch_sizes[0],
             replicated,
         ),
         shapes=shapes,
@@ -241,16 +242,19 @@ def _check_last_batch(
     updates: Callable,
     shapes: DistillState,
     inputs: _Inputs,
+    mesh: Mesh,
 ) -> None:
     """Raises InputError if the short last batch cannot be trained on, before the run begins."""
     data: dict = dict(inputs.data)
     if inputs.pictures:
-        image = inputs.first_examples["image"]
-        shape = (config.seeds, size, *image.shape[1:])
-        data["pictures"] = jax.ShapeDtypeStruct(shape, jnp.uint8)
+        shape = (config.seeds, size, *inputs.first_examples["image"].shape[1:])
+        place = sharding.image_sharding(mesh, size)
+        data["pictures"] = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=place)
     order = jax.ShapeDtypeStruct((config.seeds, plan.examples), jnp.int32)
+    place = placement.place_of_states(config, mesh)
+    states, order = sharding.shapes_on((shapes, order), place)
     with last_batch_errors(plan, size):
-        trace(updates, shapes, inputs.frozen, data, order)
+        trace(updates, states, inputs.frozen, data, order)
 
 
 def _then(augment: Augment, place: Callable[[Batch], Batch]) -> Augment:
