@@ -75,7 +75,7 @@ def fastest_method(function: Callable, *arguments: Any, convolutions: str = XLA)
     """
     if jax.default_backend() != "cpu":
         return "vmap"
-    inside = list(equations(jax.make_jaxpr(function)(*arguments).jaxpr))
+    inside = list(equations(_traced(function, *arguments)))
     if any(_attends(e) or _slow_in_loops(e, convolutions) for e in inside):
         return "unroll"
     return "map" if any(map(_convolves, inside)) else "vmap"
@@ -87,8 +87,13 @@ def loops_are_slow(function: Callable, *arguments: Any, convolutions: str = XLA)
     """
     if jax.default_backend() != "cpu":
         return False
-    inside = equations(jax.make_jaxpr(function)(*arguments).jaxpr)
+    inside = equations(_traced(function, *arguments))
     return any(_slow_in_loops(e, convolutions) for e in inside)
+
+
+def _traced(function: Callable, *arguments: Any) -> Any:
+    """The program of `function`; jax keeps it for the next question about the same function."""
+    return jax.jit(function).trace(*arguments).jaxpr.jaxpr
 
 
 def _convolves(equation: Any) -> bool:

@@ -27,7 +27,8 @@ def macs(fn: Callable, *args: Any) -> int:
     Raises:
       InputError: a `while` loop contains products, and the number of its iterations is unknown.
     """
-    return _macs(jax.make_jaxpr(fn)(*args).jaxpr)
+    # Not traced again for `jax.eval_shape` of the same function, nor after it.
+    return _macs(jax.jit(fn).trace(*args).jaxpr.jaxpr)
 
 
 def count(tree: PyTree) -> int:
