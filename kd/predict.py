@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import flax.linen as nn
@@ -77,13 +77,33 @@ class Networks:
                 f"images are {list(images.shape)}; expected one or more of shape "
                 f"{list(self.shape)}: [n, {', '.join(map(str, self.shape))}]."
             )
-        evaluate = make_eval(self.model, make_normalize(self.mean, self.std))
-        evaluate = precision.evaluation(evaluate, self.policy)
-        return make_logits(evaluate, batch_size, self.how)(self.variables, images)
+        settings = (self.model, self.mean, self.std, self.policy, batch_size, self.how)
+        try:
+            logits = _evaluator(*settings)
+        except TypeError:  # a network with a field that has no hash
+            logits = _evaluator.__wrapped__(*settings)
+        return logits(self.variables, images)
 
     def accuracy(self, images: Any, label: Int[Any, " n"]) -> Float[np.ndarray, " m"]:
         """Accuracy of every network, between 0 and 1."""
         return np.mean(self.logits(images).argmax(-1) == np.asarray(label), axis=-1)
+
+
+@lru_cache(maxsize=16)
+def _evaluator(
+    model: nn.Module,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    policy: str,
+    batch_size: int,
+    how: str,
+) -> Callable[[PyTree, Any], Float[np.ndarray, "s n c"]]:
+    """`make_logits` of networks of one architecture, compiled once for all calls.
+
+    The arguments are those of `Networks`.
+    """
+    evaluate = precision.evaluation(make_eval(model, make_normalize(mean, std)), policy)
+    return make_logits(evaluate, batch_size, how)
 
 
 def make_logits(

@@ -227,3 +227,16 @@ def test_an_update_is_traced_once_for_each_size_of_a_batch(data, unoptimized, lo
     TRACED.clear()
     distill(data, teacher=None, student=Traced(), epochs=2, loop=loop)
     assert sorted(size for train, size in TRACED if train) == [16, 32]
+
+
+def test_networks_are_traced_once_for_all_calls(unoptimized):
+    """And for all objects of one architecture, such as a part of them."""
+    image = np.random.default_rng(0).random((6, 2, 2, 1), np.float32)
+    init = lambda key: Traced().init(key, image)
+    variables = jax.vmap(init)(jax.random.split(jax.random.key(0), 2))
+    networks = kd.Networks(Traced(), variables, (2, 2, 1), 3, (0.0,), (1.0,))
+    TRACED.clear()
+    logits = networks.logits(image)
+    assert np.array_equal(networks.logits(image), logits)
+    assert np.array_equal(networks[:2].logits(image), logits)
+    assert TRACED == [(False, 6)]

@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -74,9 +75,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def optimization(wanted: bool) -> Iterator[None]:
     """XLA as it is by default, or with few optimizations: half the time to compile."""
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", not wanted)
+
+    def set_disabled(value: bool) -> None:
+        jax.config.update("jax_disable_most_optimizations", value)
+        if "kd.predict" in sys.modules:  # it keeps compiled programs for the next call
+            sys.modules["kd.predict"]._evaluator.cache_clear()
+
+    set_disabled(not wanted)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    set_disabled(before)
 
 
 @pytest.fixture
