@@ -72,3 +72,17 @@ def test_a_second_run_compiles_less_and_learns_the_same(small_config: Path):
         np.testing.assert_array_equal(values, warm.predictions()[key])
     seconds = [run.read("result.json")["compile_seconds"] for run in (cold, warm)]
     assert seconds[1] < 0.5 * seconds[0], seconds
+
+
+def test_small_programs_are_stored_in_a_directory_of_the_environment_too(monkeypatch):
+    option = "jax_persistent_cache_min_compile_time_secs"
+
+    def limit(before: float) -> float:
+        jax.config.update(option, before)
+        compilation.configure_cache("default")
+        return getattr(jax.config, option)
+
+    assert jax.config.jax_compilation_cache_dir is not None  # pyrefly: ignore
+    assert limit(1.0) == 0.1 and limit(0.0) == 0.0
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1.0")
+    assert limit(1.0) == 1.0

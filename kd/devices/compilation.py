@@ -12,6 +12,11 @@ from kd.values import expanded
 MAX_BYTES = 2 * 1024**3
 """Size limit of the directory; beyond it, the least recently used programs are removed."""
 
+STORED_SECONDS = 0.1
+"""Programs that take this long to compile are stored; jax stores those of a second. A run has
+dozens of small ones.
+"""
+
 
 def default_directory() -> Path:
     """`kd/xla` in the user's cache directory (`$XDG_CACHE_HOME`, default ~/.cache)."""
@@ -47,11 +52,19 @@ def configure_cache(directory: str) -> None:
         except OSError:  # a read-only home: no cache, and nothing else changes
             return
         _set(path)
+    else:
+        _store_small_programs()
 
 
 def _set(path: Path | None) -> None:
     jax.config.update("jax_compilation_cache_dir", path and os.fspath(path))
-    # Programs that compile in a tenth of a second are worth storing: a run has dozens of them.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    _store_small_programs()
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
     compilation_cache.reset_cache()  # jax opens its cache once; this makes it open the new one
+
+
+def _store_small_programs() -> None:
+    """Lowers jax's limit, unless the user's environment sets it."""
+    option = "jax_persistent_cache_min_compile_time_secs"
+    if option.upper() not in os.environ and getattr(jax.config, option) > STORED_SECONDS:
+        jax.config.update(option, STORED_SECONDS)
