@@ -1,11 +1,14 @@
 """The layers of `kd`: a package imports only packages below it, and what a file may hold."""
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
@@ -32,13 +35,22 @@ WITHIN_A_LAYER = {
 FILES = sorted((ROOT / "kd").rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yields the absolute names that a file imports, in functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a file's syntax tree; each file is parsed once."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
+def imports(path: Path) -> list[str]:
+    """The absolute names that a file imports, in functions too."""
+    names = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def package(file: Path) -> str:
@@ -82,6 +94,39 @@ def test_config_tables_and_metrics_do_not_import_jax():
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert process.returncode == 0, process.stderr
+
+
+NEEDED_LATER = (
+    "ai_edge_litert bakenn gcsfs grain litert_converter matplotlib orbax pandas PIL sklearn "
+    "tensorboardX tensorflow tensorflow_datasets tensorstore tflite_micro torch"
+)
+"""Packages that take long to import. Only what needs them imports them, such as a run when it
+saves."""
+
+
+def imported_late(code: str, *names: str) -> set[str]:
+    """Which of `NEEDED_LATER` a process of this code has imported in the end, beyond `names`."""
+    code += (
+        "\nimport sys\n"
+        f"late = {{*{NEEDED_LATER.split()}}} - {{*{names}}}\n"
+        "print(*sorted(late & sys.modules.keys()), file=sys.stderr)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    return set(process.stderr.splitlines()[-1].split())
+
+
+def test_training_imports_what_saves_and_decodes_once_that_is_needed():
+    modules = "kd.train.run, kd.train.session, kd.train.streaming, kd.train.imported, kd.api"
+    assert imported_late(f"import {modules}") == set()
+
+
+@pytest.mark.slow
+def test_a_run_on_digits_imports_nothing_slow_but_what_saves(tmp_path):
+    run = ["run", "--config", "configs/digits.py:role=labels", "--config.epochs=1"]
+    run += ["--config.schedule.warmup=0", "--runs", str(tmp_path)]
+    code = f"from kd.cli.main import main\nassert main({run}) == 0"
+    assert imported_late(code, "orbax", "tensorstore") == set()
 
 
 def test_metrics_need_numpy_and_scipy_alone():
@@ -136,7 +181,7 @@ def test_files_are_short():
 def test_functions_are_short():
     long = set()
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in nodes(file):
             if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 80:
                 long.add(node.name)
     assert long == {"make_step"}
@@ -151,7 +196,7 @@ def test_printed_numbers_have_no_negative_zero():
     for file in FILES:
         if file.name in exempt:
             continue
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in nodes(file):
             if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
                 spec = ast.unparse(node.format_spec)[2:-1]
                 if spec[-1] in "fge%" and "z" not in spec:

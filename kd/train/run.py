@@ -30,7 +30,7 @@ from kd.runs import lineage
 from kd.runs.networks import weights_hash, workdir_of, workdirs_of_teachers
 from kd.runs.summary import Runs
 from kd.runs.workdir import InUse, Workdir
-from kd.train import cache, convolving, imported, result
+from kd.train import cache, convolving, result
 from kd.train.checks import dry_run
 from kd.train.members import check_teachers
 from kd.train.places import Place, places
@@ -158,6 +158,8 @@ def finished(
     if source.config:
         return run(build.load_config(source.config), source.workdir, root, waiting, wait, shown)
     if not source.workdir.finished:
+        from kd.train import imported
+
         imported.evaluate(source.workdir)  # imported before its data were prepared
     return source.workdir
 
