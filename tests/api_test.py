@@ -79,8 +79,10 @@ def distill(data, **settings):
     return kd.distill(data=train, test=test, **settings)
 
 
-def test_a_run_has_its_config_results_and_networks(student, data):
-    _, (image, label) = data
+def test_a_run_has_its_config_results_and_networks(finished, small_data):
+    student = kd.run("small.py")
+    with np.load(small_data) as arrays:
+        image, label = arrays["x_test"], arrays["y_test"]
     assert student.config.seeds == 2 and len(student.networks) == 2
     assert np.array_equal(student.logits(image), student.predictions["logits"])
     accuracy = student.networks.accuracy(image, label)

@@ -22,7 +22,8 @@ from kd.runs.workdir import Workdir
 from kd.step import make_eval, make_step
 
 SMALL = CNN(3, (4, 4))
-BATCH = {"image": jax.random.normal(jax.random.key(2), (6, 8, 8, 3)), "label": jnp.arange(6) % 3}
+IMAGE = np.random.default_rng(2).normal(size=(6, 8, 8, 3)).astype(np.float32)
+BATCH = {"image": jnp.asarray(IMAGE), "label": jnp.asarray(np.arange(6) % 3)}
 
 
 def equations(jaxpr):
