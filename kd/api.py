@@ -34,7 +34,15 @@ from kd.train.run import run_all
 from kd.train.setup import Setup, set_up
 from kd.types import DistillState
 
-OPTIONS = ("precision", "steps_per_call", "drop_last", "eval_batch_size", "seeds_how", "loop")
+OPTIONS = (
+    "precision",
+    "steps_per_call",
+    "drop_last",
+    "eval_batch_size",
+    "seeds_how",
+    "loop",
+    "compilation_cache",
+)
 """Further keys of a config that `distill` takes, with the config's meaning and defaults; and
 `convolutions`, which is `config.devices.convolutions`.
 """
@@ -230,7 +238,8 @@ def distill(
       reduce: how several members become one target: probs, logits, each, random or confidence.
       eval_every: epochs between evaluations; default: only after the last.
       progress: whether progress is printed to standard error.
-      options: further keys of a config: precision, steps_per_call, drop_last, ...
+      options: further keys of a config: precision, steps_per_call, drop_last, compilation_cache,
+        ...
 
     Returns:
       The students' networks, stacked over seeds, with `history` and `scores`.
@@ -248,6 +257,7 @@ def distill(
     settings = dict(seed=seed, seeds=seeds, batch_size=batch_size, epochs=epochs, augment=augment)
     options["eval_every"] = epochs if eval_every is None else eval_every
     config = configs.complete(ConfigDict(settings | options))
+    compilation.configure_cache(config.compilation_cache)
     teacher = load(teacher) if isinstance(teacher, str | os.PathLike) else teacher
     dataset = objects.make_dataset(data, test, objects.networks_of(teacher))
     source = objects.make_teacher(teacher, dataset, config, reduce)

@@ -87,7 +87,8 @@ def test_a_run_has_its_config_results_and_networks(finished, small_data):
     assert np.array_equal(student.logits(image), student.predictions["logits"])
     accuracy = student.networks.accuracy(image, label)
     np.testing.assert_allclose(accuracy, student.result["final"]["accuracy"], rtol=1e-6)
-    assert np.array_equal(student.networks[1].logits(image), student.logits(image)[1:])
+    alone, together = student.networks[1].logits(image), student.logits(image)
+    np.testing.assert_allclose(alone, together[1:], atol=1e-5)
     assert "distilled student" in student.table() and "Run(" in repr(student)
 
 

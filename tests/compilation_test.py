@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+import kd
 from kd.devices import compilation
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
@@ -86,3 +87,15 @@ def test_small_programs_are_stored_in_a_directory_of_the_environment_too(monkeyp
     assert limit(1.0) == 0.1 and limit(0.0) == 0.0
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1.0")
     assert limit(1.0) == 1.0
+
+
+def test_distill_keeps_its_programs_as_a_run_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compilation.configure_cache("none")
+    refused = dict(teacher=3, student=None, data=(np.zeros((4, 2, 2)), np.arange(4) % 2))
+    with pytest.raises(InputError, match=r"expected a kd\.Run"):
+        kd.distill(**refused, compilation_cache="none")
+    assert jax.config.jax_compilation_cache_dir is None  # pyrefly: ignore
+    with pytest.raises(InputError, match=r"expected a kd\.Run"):
+        kd.distill(**refused)
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "kd/xla")  # pyrefly: ignore
