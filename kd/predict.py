@@ -1,7 +1,7 @@
 """Logits of trained networks: stacked networks of one architecture on any images."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -77,16 +77,34 @@ class Networks:
                 f"images are {list(images.shape)}; expected one or more of shape "
                 f"{list(self.shape)}: [n, {', '.join(map(str, self.shape))}]."
             )
-        settings = (self.model, self.mean, self.std, self.policy, batch_size, self.how)
-        try:
-            logits = _evaluator(*settings)
-        except TypeError:  # a network with a field that has no hash
-            logits = _evaluator.__wrapped__(*settings)
+        logits = evaluator(self.model, self.mean, self.std, self.policy, batch_size, self.how)
         return logits(self.variables, images)
 
     def accuracy(self, images: Any, label: Int[Any, " n"]) -> Float[np.ndarray, " m"]:
         """Accuracy of every network, between 0 and 1."""
         return np.mean(self.logits(images).argmax(-1) == np.asarray(label), axis=-1)
+
+
+def evaluator(
+    model: nn.Module,
+    mean: Sequence[float],
+    std: Sequence[float],
+    policy: str,
+    batch_size: int,
+    how: str,
+    place: Any = None,
+) -> Callable[[PyTree, Any], Float[np.ndarray, "s n c"]]:
+    """`make_logits` of networks of one architecture: the same function for equal arguments.
+
+    So a program is traced and compiled once in a process, for a teacher and the students that learn
+    from it, for runs of one network and for calls of `Networks.logits`. The arguments are those of
+    `Networks` and `make_logits`.
+    """
+    settings = (model, tuple(mean), tuple(std), policy, batch_size, how, place)
+    try:
+        return _evaluator(*settings)
+    except TypeError:  # a network with a field that has no hash
+        return _evaluator.__wrapped__(*settings)
 
 
 @lru_cache(maxsize=16)
@@ -97,13 +115,10 @@ def _evaluator(
     policy: str,
     batch_size: int,
     how: str,
+    place: Any,
 ) -> Callable[[PyTree, Any], Float[np.ndarray, "s n c"]]:
-    """`make_logits` of networks of one architecture, compiled once for all calls.
-
-    The arguments are those of `Networks`.
-    """
     evaluate = precision.evaluation(make_eval(model, make_normalize(mean, std)), policy)
-    return make_logits(evaluate, batch_size, how)
+    return make_logits(evaluate, batch_size, how, place)
 
 
 def make_logits(

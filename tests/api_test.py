@@ -12,6 +12,7 @@ from kd import teachers
 from kd.models.mlp import MLP
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
+from kd.predict import evaluator
 from kd.train import objects
 
 CONFIG = """
@@ -230,6 +231,7 @@ def test_an_update_is_traced_once_for_each_size_of_a_batch(data, unoptimized, lo
     TRACED.clear()
     distill(data, teacher=None, student=Traced(), epochs=2, loop=loop)
     assert sorted(size for train, size in TRACED if train) == [16, 32]
+    assert TRACED.count((False, 30)) == 1  # all evaluations
 
 
 def test_networks_are_traced_once_for_all_calls(unoptimized):
@@ -243,3 +245,7 @@ def test_networks_are_traced_once_for_all_calls(unoptimized):
     assert np.array_equal(networks.logits(image), logits)
     assert np.array_equal(networks[:2].logits(image), logits)
     assert TRACED == [(False, 6)]
+    settings = ("default", 6, "vmap")
+    first = evaluator(Traced(), (0.0,), (1.0,), *settings)
+    assert evaluator(Traced(), [0.0], [1.0], *settings) is first
+    assert evaluator(Traced(), (0.0,), (2.0,), *settings) is not first

@@ -17,14 +17,14 @@ from kd.devices import precision
 from kd.devices.mesh import replicated, to_devices
 from kd.metrics import scores
 from kd.metrics.reference import per_student
-from kd.predict import make_logits
+from kd.predict import evaluator, make_logits
 from kd.step import make_eval
 from kd.teachers.reduction import reference_logits
 from kd.train import placement
 from kd.train.choices import Choices
 from kd.train.streaming import Evaluated
 from kd.train.teacher import RunTeacher
-from kd.types import Augment, DistillState, PyTree
+from kd.types import DistillState, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,19 +84,36 @@ def make_evaluation(
     `choices` say how to go over the seeds, and by whose convolutions.
     """
     place = replicated(mesh)
-    normalize = make_normalize(dataset.mean, dataset.std)
     splits = {"test": dataset.test, "validation": dataset.validation}
     images = {name: _put(split.image, place) for name, split in splits.items() if split}
-    evaluate = precision.evaluation(make_eval(student, normalize), config.precision)
     spread = placement.spread_students(config, mesh)
-    logits = make_logits(evaluate, config.eval_batch_size, choices.how, place, spread)
-    logits = compiled_by(choices.convolutions, logits)
+    logits = _logits(student, dataset, config, choices, choices.how, mesh, spread)
     return Evaluation(
         lambda variables, split="test": logits(variables, images[split]),
         dataset.test.label,
-        _reference(teacher, normalize, config, images["test"], place, choices),
+        _reference(teacher, dataset, config, images["test"], mesh, choices),
         teacher.student_variables,
     )
+
+
+def _logits(
+    model: nn.Module,
+    dataset: Dataset,
+    config: ConfigDict,
+    choices: Choices,
+    how: str,
+    mesh: Mesh,
+    spread: Callable | None,
+) -> Callable[..., np.ndarray]:
+    """`logits(variables, images) -> [s, n, c]`, see `kd.predict.make_logits`."""
+    mean, std, policy = dataset.mean, dataset.std, config.precision
+    size, place = config.eval_batch_size, replicated(mesh)
+    if spread is None:
+        logits = evaluator(model, mean, std, policy, size, how, place)
+    else:
+        evaluate = precision.evaluation(make_eval(model, make_normalize(mean, std)), policy)
+        logits = make_logits(evaluate, size, how, place, spread)
+    return compiled_by(choices.convolutions, logits)
 
 
 def _put(image: np.ndarray | Pictures, place: Sharding) -> jax.Array | Evaluated:
@@ -108,10 +125,10 @@ def _put(image: np.ndarray | Pictures, place: Sharding) -> jax.Array | Evaluated
 
 def _reference(
     teacher: RunTeacher,
-    normalize: Augment,
+    dataset: Dataset,
     config: ConfigDict,
     images: jax.Array | Evaluated,
-    place: Sharding,
+    mesh: Mesh,
     choices: Choices,
 ) -> np.ndarray | None:
     """The teacher's logits on images, see `kd.teachers.reduction.reference_logits`."""
@@ -119,9 +136,8 @@ def _reference(
         return None
     members = []
     for stack in teacher.stacks:
-        evaluate = precision.evaluation(make_eval(stack.model, normalize), config.precision)
-        evaluate = make_logits(evaluate, config.eval_batch_size, stack.how, place, stack.spread)
-        evaluate = compiled_by(choices.convolutions, evaluate)
+        spread = stack.spread if mesh.size > 1 else None
+        evaluate = _logits(stack.model, dataset, config, choices, stack.how, mesh, spread)
         members.append(evaluate(stack.variables, images))
     logits, weights = np.concatenate(members), teacher.member_weights
     return reference_logits(logits, weights, teacher.reduce, teacher.paired)
