@@ -1,7 +1,9 @@
 """Counts by hand."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from kd.errors import InputError
@@ -64,3 +66,19 @@ def test_sizes_of_trees():
     tree = {"a": jax.ShapeDtypeStruct((3, 4), jnp.bfloat16), "b": jnp.zeros(())}
     assert cost.count(tree) == 13
     assert cost.nbytes(tree) == 28
+
+
+class Projection(nn.Module):
+    """Has no hash, as a field is an array."""
+
+    matrix: np.ndarray
+
+    def __call__(self, x):
+        return x @ self.matrix
+
+
+def test_a_network_without_a_hash():
+    project = Projection(np.ones((5, 5), np.float32))
+    with pytest.raises(TypeError):
+        hash(project)
+    assert cost.macs(project.apply, {}, MATRIX) == 125

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,6 +28,10 @@ def macs(fn: Callable, *args: Any) -> int:
     Raises:
       InputError: a `while` loop contains products, and the number of its iterations is unknown.
     """
+    try:
+        hash(fn)
+    except TypeError:  # such as a method of a network with a dict among its fields
+        fn = partial(fn)
     # Not traced again for `jax.eval_shape` of the same function, nor after it.
     return _macs(jax.jit(fn).trace(*args).jaxpr.jaxpr)
 

@@ -166,10 +166,10 @@ def make_updates(
         start: Int[Array, ""],
         count: Int[Array, ""],
     ) -> tuple[DistillState, Logs]:
-        program, (_, shapes) = jax.make_jaxpr(update, return_shape=True)(
+        program, results = jax.make_jaxpr(update, return_shape=True)(
             states, frozen, data, order, epoch, start
         )
-        evaluate, structure = core.jaxpr_as_fun(program), jax.tree.structure((states, shapes))
+        evaluate, structure = core.jaxpr_as_fun(program), jax.tree.structure(results)
 
         def body(i: Array, carry: tuple[DistillState, Logs]) -> Any:
             first = start + i * batch_size
@@ -180,7 +180,7 @@ def make_updates(
 
         logs = {
             name: jnp.zeros((order.shape[0], capacity), value.dtype)
-            for name, value in shapes.items()
+            for name, value in results[1].items()
         }
         return jax.lax.fori_loop(0, count, body, (states, logs))
 
