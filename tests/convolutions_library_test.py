@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from kd import config as configs
+from kd.config import ConfigDict
+from kd.config.identity import config_hash
 from kd.convolutions import library
+from kd.devices.mesh import make_mesh
+from kd.errors import InputError
+from kd.train import convolving
 from tests.convolutions_test import needs_onednn
 
 
@@ -24,6 +30,28 @@ def test_why_it_is_not_available(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "_open", lambda path: ctypes.CDLL(None))
     monkeypatch.setattr(library.shutil, "which", lambda name: None)
     assert reason() == "there is no C++ compiler; install g++, or name one in $CXX"
+
+
+def test_a_demand_is_met_or_refused_and_auto_takes_what_is_there(monkeypatch, capsys):
+    def unavailable():
+        raise library.Unavailable("it is elsewhere; fetch it")
+
+    settings = ("auto", "xla", "onednn")
+    auto, xla, demanded = (
+        configs.complete(ConfigDict({"devices": {"convolutions": s}})) for s in settings
+    )
+    assert len({config_hash(config.to_dict()) for config in (auto, xla, demanded)}) == 1
+    monkeypatch.setattr(library, "load", unavailable)
+    with pytest.raises(InputError, match="'onednn': it is elsewhere; fetch it"):
+        convolving.check(demanded)
+    assert convolving.choose(auto, make_mesh(), convolves=False) == "xla"
+    assert not capsys.readouterr().err
+    for _ in range(2):
+        assert convolving.choose(auto, make_mesh(), convolves=True) == "xla"
+    assert capsys.readouterr().err.count("it is elsewhere; fetch it") == 1
+    monkeypatch.setattr(library, "load", lambda: None)
+    assert convolving.choose(auto, make_mesh(), convolves=True) == "onednn"
+    assert convolving.choose(xla, make_mesh(), convolves=True) == "xla"
 
 
 @needs_onednn
