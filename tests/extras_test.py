@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -87,3 +88,22 @@ def test_no_text_installs_kd_from_an_index_or_an_extra_that_is_not():
         assert not names, f"{path}: kd is on no index: kd.extras.command says what works"
         for extra in re.findall(r"--extra[ =](\w+)", text):
             assert extra in PROJECT["optional-dependencies"], f"{path}: {extra}"
+
+
+@pytest.mark.slow
+def test_a_missing_extra_is_named_and_no_traceback_is_shown():
+    """In a process in which no package of an extra can be imported."""
+    code = (
+        "import sys\n"
+        "from kd import extras\n"
+        "from kd.cli.main import main\n"
+        "for name in ('flatbuffers', *sum(extras.EXTRAS.values(), ())):\n"
+        "    sys.modules[name] = None\n"
+        "for words in ('export x --format c', 'export x --format c --kernels none',\n"
+        "              'export x --format litert', 'export x --format litert --int8',\n"
+        "              'select x'):\n"
+        "    assert main(words.split()) == 2, words\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Install the extra") == done.stderr.count("\n") == 5

@@ -9,7 +9,7 @@ HELP = "write a network of a finished run as one .safetensors file with PyTorch'
 DESCRIPTION = """Writes a network of a finished run to one .safetensors file with PyTorch's names
 for its weights, which PyTorch and `kd import` can read, and adds its sha256 to SHA256SUMS in the
 same directory."""
-EXAMPLES = (("kd pack runs/digits --out digits.safetensors", "the weights, for PyTorch"),)
+EXAMPLES = (("kd pack runs/resnet8x4 --out resnet8x4.safetensors", "the weights, for PyTorch"),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,10 +18,12 @@ KERNELS = Option(
 
 def check(settings: Settings) -> None:
     """Raises InputError where kernels are to be generated and bakenn or a compiler is missing."""
-    from kd.export import requirements, run_c
+    from kd.export import requirements
 
     if settings["kernels"] == "bakenn":
         requirements.require("mcu", "--format c")
+        from kd.export import run_c  # which imports packages of the extra
+
         run_c.compiler()
 
 
