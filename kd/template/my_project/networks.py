@@ -18,6 +18,6 @@ class Small(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, train: bool = False) -> kd.Outputs:
         """Logits [b, c] of images [b, h, w, d], and features that other losses may use."""
-        x = image.reshape(len(image), -1)
+        x = image.reshape(image.shape[0], -1)
         x = nn.relu(nn.Dense(self.width, name="hidden")(x))
         return kd.Outputs(nn.Dense(self.num_classes, name="head")(x), {"pooled": x})
