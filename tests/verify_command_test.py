@@ -12,6 +12,7 @@ from kd.files.parsers import parse_npz
 from kd.runs import certificates
 from kd.runs.workdir import Workdir
 from kd.verify import networks
+from kd.verify.agreement import agreements
 from kd.verify.certificates import Question, certify
 
 
@@ -25,8 +26,8 @@ def test_a_run_is_verified_and_checked(only, finished, capsys, unoptimized):
     command = ["verify", "runs/small", "--radius", "3,30", "--images", "20", "--only", only]
     assert main([*command, "--exact", "20"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("20 images, 2 radii.")
-    assert ("no teacher" if only == "student" else "easier to validate") in printed
+    assert printed.startswith("20 images at 2 radii.")
+    assert ("No teacher" if only == "student" else "easier to validate") in printed
     content = read()
     assert [n["name"] for n in content["networks"]] == list(dict.fromkeys(["student", only]))
     with Path("runs/small/verify.npz").open("rb") as file:
@@ -124,3 +125,85 @@ def test_an_ensemble_report_and_card(finished, capsys):
     assert main(["report", "runs/small", "--stored"]) == 0
     page = Path("runs/small/report/report.md").read_text()
     assert "certified %" in page and "questions are decided" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["MLP", "CNN"])
+def test_the_integers_of_an_export_lie_within_their_bounds(net, small_config, capsys):
+    """Of a dense network and of one of convolutions: for random images of bytes, the file's logits
+    are within the bounds; a file of another seed, or changed, is refused.
+    """
+    from kd.verify import integers
+    from kd.verify.bounds import intervals
+    from kd.verify.crown import Crown
+
+    if net == "CNN":
+        text = small_config.read_text().replace("mlp.MLP", "cnn.CNN").replace("(8,)", "(4, 6)")
+        small_config.write_text(text)
+    assert main(["run", "--config", "small.py:teacher", "--workdir", "runs/small"]) == 0
+    command = ["verify", "runs/small", "--int8", "--radius", "2", "--images", "8"]
+    assert main(command) == 2
+    assert "kd export" in capsys.readouterr().err
+    export = ["export", "runs/small", "--format", "litert", "--int8", "--images", "8"]
+    assert main([*export, "--waive", "agreement"]) == 0  # of a network that is hardly trained
+    source, subjects = networks.of_run(Workdir("runs/small"), None, "runs")
+    student = networks.exported(source, subjects[0])
+    file = student.members[0]
+    graph, reach = integers.read(file.content)
+    image = source.dataset.test.image[:8]
+    logits = file.logits(image)
+    raw = np.concatenate([image.reshape(8, -1), np.zeros((8, len(reach) - 64))], axis=1)
+    middle = graph.logits(raw)
+    question = Question(image, source.dataset.test.label[:8], "linf", np.ones(1))
+    exactly = file.balls(question.balls(0.0))
+    limits = Crown(graph).bounds(exactly)
+    assert (limits.low[-1] <= logits).all() and (logits <= limits.high[-1]).all()
+    assert abs(middle - logits).max() <= 4 and (limits.high[-1] - limits.low[-1]).max() < 40
+    balls = question.balls(4.0)
+    limits = Crown(graph).bounds(file.balls(balls))
+    plain = intervals(graph, file.balls(balls))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        drawn = rng.integers(balls.low, balls.high + 1).reshape(image.shape).astype(np.uint8)
+        z = file.logits(drawn)
+        assert (limits.low[-1] <= z).all() and (z <= limits.high[-1]).all()
+        assert (plain.low[-1] <= z).all() and (z <= plain.high[-1]).all()
+    assert main(command) == 0
+    content = read()
+    assert [n["name"] for n in content["networks"]] == ["student", "int8 file"]
+    assert len(content["networks"][1]["radii"][0]["statuses"]) == 8
+    assert main([*command[:3], "--check"]) == 0
+    path = Path("runs/small/export/litert-int8/model.tflite")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert main([*command[:3], "--check"]) == 2
+
+
+@pytest.mark.slow
+def test_student_and_teacher_against_each_other(finished):
+    """No sample of a ball that is proved has two classes, or logits farther apart than bounded."""
+    command = ["verify", "runs/small", "--only", "student", "--radius", "1", "--images", "40"]
+    assert main([*command, "--against", "teacher"]) == 0
+    content = read()
+    (row,) = content["agreement"]["radii"]
+    assert content["agreement"]["teacher"] == "ensemble of 2"
+    assert 0 < row["gap_at_image"] < row["gap"]
+    source, subjects = networks.of_run(Workdir("runs/small"), content["seed"], "runs")
+    student, ensemble = subjects[0], subjects[-1]
+    # In tiny balls, what is proved are the images where all networks name one class.
+    test = source.dataset.test
+    question = Question(test.image, test.label, "linf", np.ones(1))
+    pair = networks.Subject("", "", "", ensemble.members[:1])
+    (tiny,) = agreements(student, pair, question, [1e-3])
+    one = student.logits(test.image).argmax(-1) == pair.logits(test.image).argmax(-1)
+    assert 0 < tiny["same"] == one.sum() and tiny["differ"] == (~one).sum()
+    assert tiny["gap"] == pytest.approx(tiny["gap_at_image"], abs=0.01)
+    image = source.dataset.test.image[content["index"]].astype(float)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        drawn = np.clip(image + rng.choice([-1.0, 1.0], image.shape), 0, 255)
+        ours = student.logits(drawn)
+        theirs = np.mean([m.logits(drawn) for m in ensemble.members], axis=0)
+        agree = ours.argmax(-1) == ensemble.logits(drawn).argmax(-1)
+        assert agree[np.array(row["proved"])].all()
+        away = (ours - ours.mean(-1, keepdims=True)) - (theirs - theirs.mean(-1, keepdims=True))
+        assert (abs(away).max(-1) <= np.array(row["gaps"])).all()

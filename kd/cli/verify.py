@@ -49,6 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds an image for mixed-integer programs on what stays open (default: 0, none)",
     )
     parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="also the integer network in RUN/export/c or RUN/export/litert-int8",
+    )
+    parser.add_argument(
+        "--against",
+        choices=("teacher",),
+        help="also prove that student and teacher name one class, and bound their logits' distance",
+    )
+    parser.add_argument(
         "--only", default="", metavar="NAME,...", help="these networks beside the student, no other"
     )
     parser.add_argument("--out", metavar="DIR", help="directory to write (default: RUN)")
@@ -74,7 +84,19 @@ def act(options: argparse.Namespace) -> int:
     from kd.verify import command
 
     compilation.configure_cache("default")
-    names = ("run", "radius", "norm", "images", "seed", "exact", "out", "runs", "only")
+    names = (
+        "run",
+        "radius",
+        "norm",
+        "images",
+        "seed",
+        "exact",
+        "out",
+        "runs",
+        "only",
+        "int8",
+        "against",
+    )
     chosen = command.Options(**{name: getattr(options, name) for name in names})
     print(command.check(chosen) if options.check else command.act(chosen))
     return 0

@@ -100,6 +100,21 @@ def table(content: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+def agreement(content: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of `--against teacher`, the first row the head; empty where it was not asked for."""
+    measured = content.get("agreement")
+    if not measured:
+        return []
+    n = len(content["index"])
+    head = ["student and teacher", "radius", "one class, proved %", "differ at the image %"]
+    rows = [[*head, "logits apart at the image", "at most in the ball"]]
+    for r in measured["radii"]:
+        shares = [f"{100 * r[key] / n:z.1f}" for key in ("same", "differ")]
+        gaps = [f"{r[key]:z.2f}" for key in ("gap_at_image", "gap")]
+        rows.append([measured["teacher"], f"{r['radius']:zg}", *shares, *gaps])
+    return rows
+
+
 def note(content: Mapping[str, Any]) -> str:
     """What the columns of `table` are, in words."""
     n = len(content["index"])
@@ -119,7 +134,7 @@ def conclusion(content: Mapping[str, Any]) -> str:
     text = f"Of the student, {_decided(student)}"
     names = [name for name in networks if name == "teacher" or name.startswith("ensemble of")]
     if not names:
-        return f"{text}. It has no teacher to be compared with."
+        return f"{text}. No teacher was verified beside it."
     name = names[-1]
     teacher = networks[name]
     text += f"; of the {name}, {_decided(teacher)}."

@@ -11,7 +11,7 @@ from kd.verify import bounds, exact
 from kd.verify.attack import Attack
 from kd.verify.bounds import Balls, Bounds
 from kd.verify.graph import Clip
-from kd.verify.networks import Member, Subject
+from kd.verify.networks import File, Member, Subject
 
 PROVED, REFUTED, OPEN = "proved", "refuted", "open"
 
@@ -159,7 +159,7 @@ def prove(
     member: Member, balls: Balls, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Bounds]:
     """Whether intervals prove each ball [b], the best margins [b, c], their slack, all bounds."""
-    crown = member.crown
+    crown, balls = member.crown, member.balls(balls)
     plain = bounds.intervals(crown.graph, balls)
     margin, slack = bounds.margins(plain, target), bounds.slack(plain, target)
     enough = (margin > slack).all(axis=1)
@@ -201,6 +201,8 @@ def _reproduced(
         part = balls[index]
         rounded = np.clip(np.rint(image), np.ceil(part.low), np.floor(part.high))
         candidates.insert(0, rounded.astype(np.uint8))
+    if isinstance(subject.members[0], File):
+        del candidates[1:]
     left = np.arange(len(index))
     for candidate in candidates:
         if not len(left):
@@ -235,7 +237,7 @@ def _exactly(
     crown = subject.members[0].crown
     for i in np.flatnonzero(result.status == OPEN):
         target = int(question.label[i])
-        ball = balls[i : i + 1]
+        ball = subject.members[0].balls(balls[i : i + 1])
         limits = crown.bounds(ball)
         slack = bounds.slack(limits, np.array([target]))[0]
         answer = exact.least_margins(
@@ -243,7 +245,8 @@ def _exactly(
         )
         signals.poll()
         if answer.image is not None:
-            yield from _reproduced(subject, question, balls, np.array([i]), answer.image[None])
+            image = answer.image[None, : balls.image.shape[1]]
+            yield from _reproduced(subject, question, balls, np.array([i]), image)
         elif (answer.bound > slack).all():
             result.status[i], result.method[i] = PROVED, "exact"
             result.margin[i] = answer.bound.min()

@@ -20,8 +20,9 @@ from kd.runs.text_table import text_table
 from kd.runs.workdir import Workdir
 from kd.values import counted
 from kd.verify import records
+from kd.verify.agreement import agreements
 from kd.verify.certificates import Question, certify
-from kd.verify.networks import Subject, of_run
+from kd.verify.networks import Subject, exported, of_run
 
 IMAGES = 500
 """Images by default, where the test set has more."""
@@ -43,6 +44,8 @@ class Options:
     out: str | None = None
     runs: str = "runs"
     only: str = ""
+    int8: bool = False
+    against: str | None = None
 
     @property
     def directory(self) -> Workdir:
@@ -60,13 +63,13 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
     Raises:
       InputError: the options, the run, its data or a network do not allow it; nothing was written.
     """
-    workdir = Workdir(options.run)
-    source, subjects = of_run(workdir, options.seed, options.runs)
+    source, subjects = _opened(options, options.seed)
     radii = _radii(options.radius, _is_pixels(source))
     if options.exact and options.norm != "linf":
         raise InputError("--exact is of L-infinity balls. Leave it out, or take --norm linf.")
     if not (math.isfinite(options.exact) and options.exact >= 0):
         raise InputError(f"--exact {options.exact}: expected seconds, 0 or more.")
+    teacher = _teacher(subjects) if options.against else None
     subjects = _chosen(subjects, options.only)
     index = _index(source, options.images)
     question = _question(source, index, options)
@@ -78,6 +81,9 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
         content["networks"].append(records.entry(subject, results))
         for i, result in enumerate(results):
             arrays |= records.witnesses(result, f"{k}_{i}")
+    if teacher is not None:
+        rows = list(agreements(subjects[0], teacher, question, radii))
+        content["agreement"] = {"teacher": teacher.name, "radii": rows}
     content["conclusion"] = stored.conclusion(content)
     records.write(options.directory, content, arrays)
     return text(content, options.directory)
@@ -86,6 +92,8 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
 def text(content: dict[str, Any], directory: Workdir) -> str:
     """The conclusion, the table and where the files are."""
     lines = [content["conclusion"], "", *text_table(stored.table(content)), ""]
+    if grid := stored.agreement(content):
+        lines += [*text_table(grid), ""]
     for network in content["networks"]:
         if network["by_intervals"]:
             layers = ", ".join(network["by_intervals"])
@@ -93,6 +101,24 @@ def text(content: dict[str, Any], directory: Workdir) -> str:
     if any(r["open"] for n in content["networks"] for r in n["radii"]) and not content["exact"]:
         lines.append("Images are open: --exact 10 decides more of them, at 10 s an image at most.")
     return "\n".join([*map(plain, lines), plain(stored.note(content)), plain(directory.path)])
+
+
+def _opened(options: Options, seed: int | None) -> tuple[Source, list[Subject]]:
+    """The run and its networks, the student first, and then its int8 file where asked for."""
+    source, subjects = of_run(Workdir(options.run), seed, options.runs)
+    if options.int8:
+        if options.norm != "linf":
+            raise InputError("--int8 is of L-infinity balls. Leave it out, or take --norm linf.")
+        subjects.insert(1, exported(source, subjects[0]))
+    return source, subjects
+
+
+def _teacher(subjects: Sequence[Subject]) -> Subject:
+    """The ensemble, or the one teacher. Raises InputError where there is none."""
+    teachers = [s for s in subjects if s.name == "teacher" or len(s.members) > 1]
+    if not teachers:
+        raise InputError("--against teacher: this run has no teacher.")
+    return teachers[-1]
 
 
 def _is_pixels(source: Source) -> bool:
@@ -122,7 +148,7 @@ def _chosen(subjects: list[Subject], only: str) -> list[Subject]:
         if name not in [subject.name for subject in subjects]:
             known = ", ".join(subject.name for subject in subjects)
             raise InputError(f"--only {name}: this run has {known}.")
-    return [s for i, s in enumerate(subjects) if i == 0 or s.name in names]
+    return [s for i, s in enumerate(subjects) if i == 0 or s.name in (*names, "int8 file")]
 
 
 def _index(source: Source, images: int | None) -> np.ndarray:
@@ -159,7 +185,8 @@ def _cost(subjects: Sequence[Subject], images: int, radii: int, options: Options
     seconds = sum(products.values()) * images * radii / SPEED
     parts = ", ".join(f"{name} {value:z.2g}" for name, value in products.items())
     line = (
-        f"{counted(images, 'image')}, {radii} radii. Products an image: {parts}; about "
+        f"{counted(images, 'image')} at {radii} {'radius' if radii == 1 else 'radii'}. Products "
+        f"an image: {parts}; about "
         f"{max(seconds, 1):z.0f} s on one core, and the attacks"
     )
     if options.exact:
@@ -204,7 +231,8 @@ def check(options: Options) -> str:
     content = stored.read(directory)
     if content is None:
         raise InputError(f"{directory} has no {stored.FILE}: run `kd verify` first.")
-    source, subjects = of_run(Workdir(options.run), content["seed"], options.runs)
+    options = dataclasses.replace(options, int8=content.get("options", {}).get("int8", False))
+    source, subjects = _opened(options, content["seed"])
     refuse = lambda what: InputError(
         f"{directory.path / stored.FILE} is of {what} than {options.run} has now. Verify it again."
     )

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +18,7 @@ from kd.config.teachers import ALL, recorded, recorded_weights
 from kd.data.augment import make_normalize
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
+from kd.export import provenance, reading, requirements
 from kd.export.source import Source, open_run
 from kd.names import trust
 from kd.predict import Networks
@@ -25,8 +28,11 @@ from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.teachers.reduction import find, reference_logits
 from kd.types import PyTree
+from kd.verify import integers
+from kd.verify.bounds import Balls
 from kd.verify.crown import Crown
 from kd.verify.extraction import extract
+from kd.verify.graph import Graph
 
 
 @dataclasses.dataclass(eq=False)
@@ -68,6 +74,10 @@ class Member:
         """Digest of all its arrays and their names."""
         return certificates.sha256(self.variables)
 
+    def balls(self, balls: Balls) -> Balls:
+        """Balls in the unit of its graph."""
+        return balls
+
     def logits(self, image: np.ndarray) -> Float[np.ndarray, "n c"]:
         """Logits of raw images [n, ...] as the run computes them, on the CPU; levels of pixels may
         be fractions.
@@ -80,6 +90,48 @@ class Member:
         )
         with jax.default_device(jax.devices("cpu")[0]):
             return networks.logits(image)[0]
+
+
+@dataclasses.dataclass(eq=False)
+class File(Member):
+    """The integer network in an exported file, attacked by the gradient of the float network.
+
+    Attributes:
+      content: of the `.tflite` file.
+    """
+
+    content: bytes = b""
+
+    @functools.cached_property
+    def _graph(self) -> tuple[Graph, np.ndarray]:
+        return integers.read(self.content)
+
+    @functools.cached_property
+    def crown(self) -> Crown:
+        """Linear bounds of its graph. Raises InputError for an operation without a rule."""
+        return Crown(self._graph[0])
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Digest of the file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def balls(self, balls: Balls) -> Balls:
+        """Balls with the rounding terms of the file."""
+        reach = np.broadcast_to(self._graph[1], (len(balls), len(self._graph[1])))
+        rest = reach[:, balls.image.shape[1] :]
+        join = lambda x, y: np.concatenate([x, y], axis=1)
+        radius = balls.radius
+        if radius is not None:  # each rounding is free, whatever the others are
+            raise InputError("--int8 is of L-infinity balls. Leave it out, or take --norm linf.")
+        return Balls(join(balls.image, 0 * rest), join(balls.low, -rest), join(balls.high, rest))
+
+    def logits(self, image: np.ndarray) -> Float[np.ndarray, "n c"]:
+        """Integers of raw images by the reference kernels; only bytes are inputs of the file."""
+        from kd.export import interpreter
+
+        rounded = np.rint(image).astype(np.uint8)
+        return interpreter.run(self.content, (rounded ^ 0x80).view(np.int8)).astype(np.float32)
 
 
 @dataclasses.dataclass(eq=False)
@@ -157,6 +209,35 @@ def of_run(workdir: Workdir, seed: int | None, root: str) -> tuple[Source, list[
         if other.finished and other.path != workdir.path:
             subjects.append(single(name, open_run(other)))
     return source, subjects + _teachers(source, member)
+
+
+def exported(source: Source, subject: Subject) -> Subject:
+    """The student in the int8 file that was exported of this run.
+
+    Raises:
+      InputError: there is none, it is of another network, or its input is no pixels.
+    """
+    directory = Path(str(source.workdir)) / "export"
+    known = [directory / name for name in ("c", "litert-int8") if (directory / name).is_dir()]
+    if not known:
+        raise InputError(
+            f"--int8: {directory} has no int8 export. Make it by `kd export {source.workdir} "
+            "--format litert --int8`."
+        )
+    requirements.require("tflite", "--int8")
+    report = reading.read(known[0], ["model.tflite"])
+    if report["result"] != provenance.identity(source.workdir) or report["seed"] != source.seed:
+        raise InputError(
+            f"--int8: {known[0]} is of another result or seed ({report['seed']}) than seed "
+            f"{source.seed} of {source.workdir}. Export it again, or give --seed."
+        )
+    if not subject.members[0].pixels:
+        raise InputError(
+            "--int8: the file takes no pixels, and how it rounds floats is not bounded."
+        )
+    content = (known[0] / "model.tflite").read_bytes()
+    fields = {f.name: getattr(subject.members[0], f.name) for f in dataclasses.fields(Member)}
+    return Subject("int8 file", str(known[0]), subject.which, [File(**fields, content=content)])
 
 
 def _teachers(source: Source, member: Callable[..., Member]) -> list[Subject]:

@@ -57,20 +57,23 @@ def write(directory: Workdir, content: dict[str, Any], arrays: dict[str, np.ndar
     epath.Path(directory.path).mkdir(parents=True, exist_ok=True)
     directory.write(stored.WITNESSES, arrays)
     content["witnesses"] = digest(directory)
-    rows = stored.table(content)
-    cells = [[markdown(cell) for cell in row] for row in rows]
-    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
-    grid = "\n".join(f"| {' | '.join(row)} |" for row in [cells[0], rule, *cells[1:]])
     parts = [
         f"# Certificates of {markdown(content['run'])}",
         markdown(content["conclusion"]),
-        grid,
+        *(_grid(rows) for rows in (stored.table(content), stored.agreement(content)) if rows),
         markdown(stored.note(content)),
     ]
     with replacing(directory.path / "verify.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n")
     with replacing(directory.path / stored.FILE) as temporary:
         temporary.write_text(json.dumps(with_digests(content)) + "\n")
+
+
+def _grid(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    cells = [[markdown(cell) for cell in row] for row in rows]
+    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [cells[0], rule, *cells[1:]])
 
 
 def digest(directory: Workdir) -> str:

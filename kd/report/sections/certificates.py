@@ -25,8 +25,9 @@ def measure(run: Run) -> dict[str, Any]:
         }
         for network in stored["networks"]
     ]
-    kept = ("index", "examples", "norm", "unit", "conclusion")
-    return {"certificates": {**{key: stored[key] for key in kept}, "networks": networks}}
+    kept = ("index", "examples", "norm", "unit", "conclusion", "agreement")
+    known = {key: stored[key] for key in kept if key in stored}
+    return {"certificates": {**known, "networks": networks}}
 
 
 def show(content: dict[str, Any]) -> list[Block]:
@@ -35,7 +36,10 @@ def show(content: dict[str, Any]) -> list[Block]:
     if measured is None:
         return []
     curves = Figure(draw(measured), "certified accuracy over the radius")
-    return [curves, Table(certificates.table(measured)), Note(certificates.note(measured))]
+    blocks: list[Block] = [curves, Table(certificates.table(measured))]
+    if rows := certificates.agreement(measured):
+        blocks.append(Table(rows))
+    return [*blocks, Note(certificates.note(measured))]
 
 
 def draw(measured: Mapping[str, Any]) -> str:
