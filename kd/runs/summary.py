@@ -1,6 +1,7 @@
 """The closing table of `kd run`: teacher, ensemble and students, and whether they are accepted."""
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -219,7 +220,8 @@ def _verdict(
             compared.append(conclusion.Compared(plain(row.name), gain, row.costs, seeds))
     if taught is not None:
         seeds = len(student.results[0]["seeds"])
-        lines.append(conclusion.sentence(student.costs, seeds, compared, taught))
+        text = conclusion.sentence(student.costs, seeds, compared, taught)
+        lines += textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
     lines += acceptance
     return [*lines, ""] if lines else []
 
