@@ -29,12 +29,12 @@ def compile():
 
 def verb(work, *arguments):
     "The command with a verb `run` or `report` that does this work."
-    from kd.cli import main
+    from kd.cli import main, parser
     class Verb:
         ORDER, HELP, DESCRIPTION = 0, "", ""
         add_arguments = lambda parser: parser.add_argument("--stopped_status", type=int)
         act = lambda options: work()
-    main.find_verbs = lambda: {"run": Verb, "report": Verb}
+    parser.find_verbs = lambda: {"run": Verb, "report": Verb}
     sys.argv = ["kd", *arguments]
     sys.exit(main.main())
 
