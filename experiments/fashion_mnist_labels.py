@@ -2,7 +2,7 @@
 
 A table of ours, as `experiments/labels.py` is for the digits: 60,000 training images, of which some
 keep their label. Teachers and the student from labels learn from the labelled images; the distilled
-student from the ensemble of teachers on all images. All choices were made on held-out images, see
+student from the ensemble of teachers on all images. What was chosen on held-out images is said in
 `configs/fashion_mnist_labels.py`.
 
     uv run kd prepare fashion_mnist

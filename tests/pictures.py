@@ -31,7 +31,10 @@ class Panel:
     title: str
 
 
-PANELS = (Panel("experiments/labels.py", "Handwritten digits, student of 1,210 parameters"),)
+PANELS = (
+    Panel("experiments/labels.py", "Digits, student of 1,210 parameters"),
+    Panel("experiments/fashion_mnist_labels.py", "Fashion-MNIST, student of 25,450"),
+)
 
 
 def numbers(panel: Panel) -> dict[str, list[list[float]]]:
@@ -65,7 +68,7 @@ def draw(path: Path = PATH) -> None:
     from matplotlib.figure import Figure
 
     data = {panel.experiment: numbers(panel) for panel in PANELS}
-    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(PANELS), squeeze=False)[0]
     for axis, panel in zip(axes, PANELS, strict=True):
