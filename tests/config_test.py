@@ -1,5 +1,6 @@
 """Configs: defaults, arguments, overrides, identity, and errors that teach."""
 
+import os
 import re
 
 import pytest
@@ -223,6 +224,16 @@ def test_wrong_overrides_teach(tmp_path, argument, words):
     with pytest.raises(InputError) as error:
         override.override(config, [argument])
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_written_twice_in_a_second_is_read_anew(tmp_path):
+    """Python's cache of bytecode would not see it: the size and the second are the same."""
+    file = tmp_path / "config.py"
+    for word in ("one", "two"):
+        file.write_text(f"def get_config(arg=None):\n    raise ValueError({word!r})\n")
+        os.utime(file, (10**9, 10**9))
+        with pytest.raises(InputError, match=f"line 2: ValueError: {word}"):
+            configs.load(str(file))
 
 
 def test_a_missing_file_lists_the_configs_there_are(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from kd.cli.main import main
 from kd.data.base import Dataset, Split
 from kd.errors import InputError
 from kd.export import (
+    archive,
     c_source,
     card,
     converter,
@@ -425,6 +426,20 @@ class Unusual(nn.Module):
     def __call__(self, x):
         x = nn.Conv(2, (3, 3), name="usual")(x)
         return nn.Dense(3, name="last")(Sorting(name="odd")(x))
+
+
+@pytest.mark.parametrize("size", [len, lambda image: max(image.shape[0], 2), float])
+def test_a_network_that_wants_the_size_of_its_batch_is_refused_for_any_size(
+    size, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(lower, "for_raw", lambda source: lambda image: image * size(image))
+    split = Split(np.zeros((3, 2, 2, 1), np.uint8), np.zeros(3, np.int32))
+    dataset = Dataset(split, split, 10, (0.0,), (1.0,))
+    config = {"student": {"name": "my_project.Mine"}}
+    workdir = Workdir(tmp_path)
+    source = sources.Source(workdir, config, {}, nn.Dense(3), {}, 0, "the first", dataset)
+    with pytest.raises(InputError, match=r"my_project\.Mine: .* any size: .*`x\.shape\[0\]`"):
+        archive.serialize(source)
 
 
 def test_what_litert_lacks_is_named_with_its_layer():

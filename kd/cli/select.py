@@ -8,7 +8,7 @@ DESCRIPTION = """Measures the int8 student of each run (the size of its file and
 chooses the smallest one that fits and is not shown to be less accurate than the most accurate one,
 and reports why each other run was left out."""
 EXAMPLES = (
-    ("kd select --flash 64KB --arena 32KB runs/*", "the most accurate that fits"),
+    ("kd select --flash 64KB --arena 32KB runs/*", "the smallest that fits and is as accurate"),
     ("kd run --config kd:digits", "if there is no run yet"),
 )
 

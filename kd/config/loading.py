@@ -3,12 +3,13 @@
 import contextlib
 import difflib
 import hashlib
+import importlib.machinery
 import importlib.util
 import os
 import re
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from etils import epath
@@ -68,11 +69,21 @@ def module_of(reference: str, kind: str) -> ModuleType:
 
 def _execute(file: Path, kind: str) -> ModuleType:
     trust.add_working_directory()
-    spec = importlib.util.spec_from_file_location(f"kd_{kind}_{file.stem}", file.resolve())
+    name, path = f"kd_{kind}_{file.stem}", file.resolve()
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class _FromSource(importlib.machinery.SourceFileLoader):
+    """Compiles the file as it is now. Python's cache of bytecode tells two versions of a file apart
+    by size and second alone, so that a file written twice in a second would be read as before.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 @contextlib.contextmanager

@@ -22,13 +22,27 @@ what follows the program.
 def serialize(source: Source) -> bytes:
     """The program: a batch of raw examples [b, ...] of any size, uint8 pixels or floats, to float32
     logits [b, c].
+
+    Raises:
+      InputError: the network cannot be traced for a batch of any size.
     """
     image = source.dataset.train.image
     (batch,) = jax.export.symbolic_shape("b")
     example = jax.ShapeDtypeStruct((batch, *image.shape[1:]), image.dtype)
     with lower.no_locations():
         program = jax.jit(lower.for_raw(source))
-        exported = jax.export.export(program, platforms=PLATFORMS)(example)
+        try:
+            exported = jax.export.export(program, platforms=PLATFORMS)(example)
+        except InputError:
+            raise
+        except Exception as error:  # tracing runs the network's own code
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            name = source.config["student"]["name"]
+            raise InputError(
+                f"{name}: the network cannot be written for a batch of any size: {first} Its code "
+                "may read the batch as `x.shape[0]`, not as `len(x)`, and must not decide by its "
+                "size."
+            ) from error
     program = bytes(exported.serialize())
     return program + _hash(program)
 
