@@ -15,7 +15,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from kd.convolutions import library, lowering
+from kd.data.base import Dataset, Split
+from kd.export import archive, converter, lower
+from kd.export.source import Source
 from kd.models import cost
+from kd.models.cnn import CNN
+from kd.runs.workdir import Workdir
 
 SAID = {}
 try:
@@ -238,3 +243,22 @@ def test_a_cost_and_a_jaxpr_are_those_of_xla():
     with lowering.using("onednn"):
         got = cost.macs(function, maps, kernel), str(jax.make_jaxpr(function)(maps, kernel))
     assert got == expected and got[0] > 0
+
+
+@needs_onednn
+def test_an_export_has_the_same_bytes_under_both_settings(tmp_path):
+    image = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8, 1)
+    split = Split(image, np.zeros(2, np.int32))
+    dataset = Dataset(split, split, 3, (0.5,), (0.5,))
+    model = CNN(3, (4,))
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    config = {"student": {"name": "cnn.CNN"}}
+    source = Source(Workdir(tmp_path), config, {}, model, variables, 0, "the first", dataset)
+
+    def written():
+        return archive.serialize(source), converter.convert(lower.for_floats(source))
+
+    expected = written()
+    with lowering.using("onednn"):
+        assert written() == expected
+    assert all(len(content) > 1000 for content in expected)

@@ -29,7 +29,7 @@ def serialize(source: Source) -> bytes:
     image = source.dataset.train.image
     (batch,) = jax.export.symbolic_shape("b")
     example = jax.ShapeDtypeStruct((batch, *image.shape[1:]), image.dtype)
-    with lower.no_locations():
+    with lower.portable():
         program = jax.jit(lower.for_raw(source))
         try:
             exported = jax.export.export(program, platforms=PLATFORMS)(example)

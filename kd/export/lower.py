@@ -12,6 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
+from kd.convolutions import lowering
 from kd.data.augment import make_normalize
 from kd.export import fake_quant
 from kd.export.source import Source
@@ -198,18 +199,21 @@ def _lowered(
     """
     # Batch 1: a symbolic batch makes the converter emit a dozen operations around it.
     example = jax.ShapeDtypeStruct((1, *shape), dtype)
-    with no_locations():
+    with portable():
         export = jax.export.export(jax.jit(network), platforms=["cpu"], disabled_checks=scales)
         return Lowered(export(example).mlir_module(), bool(scales))
 
 
 @contextlib.contextmanager
-def no_locations() -> Iterator[None]:
-    """Keeps paths of this machine out of exported programs, so that they are equal everywhere."""
+def portable() -> Iterator[None]:
+    """Makes exported programs equal on every machine: no paths of this one, and XLA's operations
+    for convolutions, whichever library computes them here.
+    """
     name = "jax_traceback_in_locations_limit"
     before = jax.config.values[name]
     jax.config.update(name, 0)
     try:
-        yield
+        with lowering.using("xla"):
+            yield
     finally:
         jax.config.update(name, before)
