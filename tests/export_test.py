@@ -35,6 +35,7 @@ from kd.export import (
     provenance,
     quantize,
     reading,
+    run_c,
     tflite,
 )
 from kd.export import source as sources
@@ -154,7 +155,7 @@ def test_the_files_are_the_same_when_exported_again(runs, exported, form):
 
 def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
     folder, report = exported[1]["c"]
-    sources = sorted(map(str, folder.rglob("*.c")))
+    sources = sorted(map(str, run_c.sources(folder)))
     assert report["checks"]["kernels"]["lsb"] <= 1
     program = tmp_path / "check"
     compiled = ["gcc", "-std=c11", *STRICT, *sources, "-o", str(program)]
@@ -177,7 +178,7 @@ def test_the_c_program_compiles_runs_and_can_fail(exported, tmp_path):
 
 def built(folder, program, *flags):
     """What `kd_check` returns and prints, built from a directory."""
-    sources = sorted(map(str, folder.rglob("*.c")))
+    sources = sorted(map(str, run_c.sources(folder)))
     subprocess.run(["gcc", "-std=c11", *STRICT, *flags, *sources, "-o", str(program)], check=True)
     done = subprocess.run([program], capture_output=True, text=True)
     return done.returncode, done.stdout
@@ -247,7 +248,7 @@ def test_probes_are_the_same_in_c_and_here(exported, tmp_path):
         'for (int i = 0; i < KD_INPUT_SIZE; ++i) fprintf(stderr, "%d ", in[i]);\n'
         'fprintf(stderr, "\\n"); out[0] = 0; return 0; }\n'
     )
-    sources = sorted(map(str, folder.rglob("*.c")))
+    sources = sorted(map(str, run_c.sources(folder)))
     subprocess.run(["gcc", "-std=c11", *sources, "-o", str(tmp_path / "own")], check=True)
     lines = subprocess.run([tmp_path / "own"], capture_output=True, text=True).stderr.splitlines()
     image = np.load(folder / "golden.npz")["input"]

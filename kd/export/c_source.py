@@ -1,6 +1,7 @@
 """An int8 file as C source: array, header and golden vectors."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +16,29 @@ OPERATORS = {"PADV2": "PadV2", "BATCH_MATMUL": "BatchMatMul"}
 """Methods `Add...` of TFLM's resolver whose name is not the schema's in camel case."""
 
 
+PREFIX = "kd"
+"""Of all symbols and files where no other name is asked for."""
+
+
 class Header(NamedTuple):
-    """Contents of the header that the file itself does not have."""
+    """Contents of the header that the file itself does not have; `name` is the prefix of all
+    symbols and files.
+    """
 
     pixels: bool  # whether the input is `pixel - 128`
     labels: Sequence[str]
     arena: int
     title: str
+    name: str = PREFIX
+
+
+def prefixed(text: str, name: str) -> str:
+    """A template of C source with `name` instead of the prefix `kd`: `kd_invoke`, `KD_CLASSES`,
+    "kd_model.h".
+    """
+    cases = {PREFIX: name, PREFIX.upper(): name.upper()}
+    pattern = rf"(?:(?<=-D)|\b)({'|'.join(cases)})_"
+    return re.sub(pattern, lambda match: f"{cases[match[1]]}_", text)
 
 
 def write(
@@ -31,7 +48,8 @@ def write(
     inputs: Int8[np.ndarray, "n ..."],
     outputs: Int8[np.ndarray, "n c"],
 ) -> None:
-    """Writes `kd_model.h`, `kd_model.c`, `kd_golden.h` and `kd_golden.c`.
+    """Writes `kd_model.h`, `kd_model.c`, `kd_golden.h` and `kd_golden.c`, with the header's name
+    instead of `kd`.
 
     Args:
       directory: an existing one.
@@ -40,10 +58,11 @@ def write(
       inputs: of the golden vectors.
       outputs: of LiteRT's reference kernels for these inputs.
     """
-    (directory / "kd_model.h").write_text(_header(content, header))
-    (directory / "kd_model.c").write_text(_model(content, header.labels))
-    (directory / "kd_golden.h").write_text(GOLDEN.format(count=len(inputs)))
-    (directory / "kd_golden.c").write_text(_golden(inputs, outputs))
+    name = header.name
+    (directory / f"{name}_model.h").write_text(_header(content, header))
+    (directory / f"{name}_model.c").write_text(_model(content, header))
+    (directory / f"{name}_golden.h").write_text(prefixed(GOLDEN, name).format(count=len(inputs)))
+    (directory / f"{name}_golden.c").write_text(_golden(inputs, outputs, name))
 
 
 def operators(content: bytes) -> list[str]:
@@ -60,37 +79,38 @@ def _camel(name: str) -> str:
 def _header(content: bytes, header: Header) -> str:
     source, target = graph.ends(content)
     names = operators(content)
-    return HEADER.format(
+    pixel = prefixed(PIXEL, header.name) if header.pixels else ""
+    return prefixed(HEADER, header.name).format(
         title=plain(header.title).replace("*/", "* /"),
         bytes=len(content),
         input_size=math.prod(source.shape),
         input_shape=", ".join(map(str, source.shape)),
         input_scale=_number(source.scale),
         input_zero=source.zero,
-        pixel=PIXEL if header.pixels else "",
+        pixel=pixel,
         output_size=math.prod(target.shape),
         output_scale=_number(target.scale),
         output_zero=target.zero,
         classes=target.shape[-1],
         arena=header.arena,
         count=len(names),
-        names=" ".join(f"KD_ADD({name})" for name in names),
+        names=prefixed(" ".join(f"KD_ADD({name})" for name in names), header.name),
     )
 
 
-def _model(content: bytes, labels: Sequence[str]) -> str:
+def _model(content: bytes, header: Header) -> str:
     classes = graph.ends(content)[1].shape[-1]
-    names = labels or [str(k) for k in range(classes)]
+    names = header.labels or [str(k) for k in range(classes)]
     texts = ",\n".join(f"    {_text(name)}" for name in names)
     array = _rows(np.frombuffer(content, np.uint8))
-    return MODEL.format(array=array, labels=texts)
+    return prefixed(MODEL, header.name).format(array=array, labels=texts)
 
 
-def _golden(inputs: np.ndarray, outputs: np.ndarray) -> str:
+def _golden(inputs: np.ndarray, outputs: np.ndarray, name: str) -> str:
     rows = lambda vectors: ",\n".join(
         f"    {{\n{_rows(v)}}}" for v in vectors.reshape(len(vectors), -1)
     )
-    return VECTORS.format(inputs=rows(inputs), outputs=rows(outputs))
+    return prefixed(VECTORS, name).format(inputs=rows(inputs), outputs=rows(outputs))
 
 
 def _rows(values: Iterable[np.integer]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd.export import formats
+from kd.export.target import boards
 from kd.files.escaping import code
 from kd.files.escaping import markdown as markdown_text
 from kd.teachers import kind
@@ -126,6 +127,8 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
             f"generated kernels: arena {kernels['arena_bytes']:,} bytes, constants "
             f"{kernels['constant_bytes']:,} bytes"
         )
+    if "target" in report:
+        lines.append(boards.summary(report["target"]))
     if report["calibration"]:
         lines.append(
             f"ranges of int8: least and largest values over {report['calibration']['images']:,} "
@@ -178,6 +181,7 @@ def _limits(report: Mapping[str, Any]) -> list[str]:
         "It always predicts one of its classes, whatever the picture shows. Its logits are not "
         "calibrated probabilities.",
         *formats.load(report["format"]).caveats,
+        *report.get("warnings", ()),
     ]
 
 

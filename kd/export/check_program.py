@@ -6,21 +6,27 @@ from pathlib import Path
 
 import numpy as np
 
+from kd.export.c_source import prefixed
 from kd.export.probes import AMPLITUDES
 
-NAME = "kd_check.c"
 
-
-def hashes(directory: Path) -> dict[str, str]:
-    """sha256 of each C file of an export but the program itself, by its path."""
-    files = sorted(p for p in directory.rglob("*") if p.suffix in (".c", ".h") and p.name != NAME)
+def hashes(directory: Path, name: str) -> dict[str, str]:
+    """sha256 of each C file of an export's network, with the prefix `name`, but the program itself,
+    by its path.
+    """
+    program = f"{name}_check.c"
+    files = sorted(
+        p for p in directory.rglob(f"{name}_*") if p.suffix in (".c", ".h") and p.name != program
+    )
     return {
         p.relative_to(directory).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in files
     }
 
 
-def source(numbers: list[int], outputs: np.ndarray, exact: bool, files: Mapping[str, str]) -> str:
+def source(
+    numbers: list[int], outputs: np.ndarray, exact: bool, files: Mapping[str, str], name: str
+) -> str:
     """The text of the program.
 
     Args:
@@ -29,9 +35,10 @@ def source(numbers: list[int], outputs: np.ndarray, exact: bool, files: Mapping[
       exact: whether the outputs are those of the generated kernels, which are integers and so the
         same on every machine, or those of others, within `KD_TOLERANCE`.
       files: from `hashes`.
+      name: prefix of the network's symbols and files.
     """
     rows = ",\n".join(f"    {{{', '.join(map(str, row))}}}" for row in outputs)
-    return PROGRAM.format(
+    return prefixed(PROGRAM, name).format(
         exact=int(exact),
         count=len(numbers),
         numbers=", ".join(map(str, numbers)),

@@ -13,6 +13,7 @@ from kd.devices import compilation
 from kd.errors import InputError
 from kd.export import card, directory, formats, gates, provenance, reading, requirements
 from kd.export.source import open_run
+from kd.export.target import boards
 from kd.files.escaping import plain
 from kd.names import trust
 from kd.runs import certificates
@@ -113,4 +114,6 @@ def act(options: Options) -> str:
         f"{size}; accuracy {100 * checked['accuracy']:z.2f} % on {checked['images']:,} "
         f"{report['split']} images, the network itself {100 * checked['float_accuracy']:z.2f} %"
     )
+    if "target" in report:
+        lines.append(boards.summary(report["target"]))
     return "\n".join(map(plain, [*lines, options.directory]))

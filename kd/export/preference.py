@@ -30,6 +30,8 @@ class Candidate:
       validation: accuracy on validation images; None where the run kept none.
       beyond: gates whose default limit it fails, though it passed a changed or waived one.
       peer: the exported network of a cohort; None where a student is one network.
+      stack: bytes that an inference uses on the target; None where that was not measured.
+      instructions: of an inference on the target; None where that was not measured.
     """
 
     run: str
@@ -41,6 +43,8 @@ class Candidate:
     validation: float | None = None
     beyond: Sequence[str] = ()
     peer: int | None = None
+    stack: int | None = None
+    instructions: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kd.errors import InputError, RunError
-from kd.export import check_program
+from kd.export.c_source import PREFIX, prefixed
 
 SECONDS = 600
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-O2")
@@ -42,18 +42,23 @@ int main(void) {
 """
 
 
-def outputs(directory: Path, inputs: np.ndarray, classes: int) -> np.ndarray:
-    """Outputs of the C kernels, int8 [n, c].
+def sources(directory: Path) -> list[Path]:
+    """The C files of an export's network and of its check, without those of its example."""
+    return [*sorted(directory.glob("*.c")), *sorted((directory / "kernels").glob("*.c"))]
+
+
+def outputs(directory: Path, inputs: np.ndarray, classes: int, name: str = PREFIX) -> np.ndarray:
+    """Outputs of the C kernels with the prefix `name`, int8 [n, c].
 
     Raises:
       RunError: they do not compile or do not run.
     """
-    sources = [p for p in sorted(directory.rglob("*.c")) if p.name != check_program.NAME]
+    files = [p for p in sources(directory) if p.name != f"{name}_check.c"]
     with tempfile.TemporaryDirectory() as scratch:
         driver, program = Path(scratch) / "driver.c", Path(scratch) / "driver"
-        driver.write_text(DRIVER)
+        driver.write_text(prefixed(DRIVER, name))
         include = f"-I{directory}"
-        paths = map(os.fspath, (*sources, driver))
+        paths = map(os.fspath, (*files, driver))
         _run([compiler(), *FLAGS, include, *paths, "-o", os.fspath(program)])
         try:
             done = subprocess.run(
@@ -72,10 +77,9 @@ def check(directory: Path) -> int:
     Raises:
       RunError: the program does not compile or does not run.
     """
-    sources = sorted(directory.rglob("*.c"))
     with tempfile.TemporaryDirectory() as scratch:
         program = Path(scratch) / "check"
-        _run([compiler(), *FLAGS, *map(os.fspath, sources), "-o", os.fspath(program)])
+        _run([compiler(), *FLAGS, *map(os.fspath, sources(directory)), "-o", os.fspath(program)])
         output = _run([os.fspath(program)], accepted=(0, 1, 3))
     match = re.search(r"largest difference (\d+)", output)
     if match is None:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kd import ranges
@@ -13,7 +14,11 @@ from kd.files.escaping import plain
 from kd.metrics.limits import at_least
 from kd.runs.workdir import Workdir
 
+TARGET = "cortex-m4"
+"""Where stack and instructions are measured if nothing else is said."""
+
 UNITS = {"": 1, "B": 1, "KB": 1024, "KIB": 1024, "MB": 1024**2, "MIB": 1024**2}
+COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +29,42 @@ class Budget:
       flash: bytes for the `.tflite` file; None for no limit.
       arena: bytes of RAM for TFLM's arena; None for no limit.
       min_accuracy: of the int8 student, in [0, 1].
+      stack: bytes of stack that an inference of the C program uses; None for no limit.
+      instructions: of an inference; None for no limit.
+      target: processor on which these two are measured.
     """
 
     flash: int | None = None
     arena: int | None = None
     min_accuracy: float = 0.0
+    stack: int | None = None
+    instructions: int | None = None
+    target: str = TARGET
+
+    @property
+    def on_target(self) -> bool:
+        """Whether the C program has to run on the target."""
+        return self.stack is not None or self.instructions is not None
 
 
 def size(text: str) -> int:
     """Bytes of a text such as "64KB"; a KB is 1024 bytes, as on devices. Raises InputError."""
+    return _number(text, UNITS, "a size: give bytes, or a size such as 64KB or 1.5MB")
+
+
+def count(text: str) -> int:
+    """The number of a text such as "20000", "20k" or "1.5M". Raises InputError."""
+    return _number(text, COUNTS, "a number: give one such as 20000, 20k or 1.5M")
+
+
+def _number(text: str, units: Mapping[str, int], expected: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
-    if match is None or match[2].upper() not in UNITS:
-        raise InputError(f"{text!r} is not a size: give bytes, or a size such as 64KB or 1.5MB.")
-    nbytes = float(match[1]) * UNITS[match[2].upper()]
-    if not nbytes < 2**63:
+    if match is None or match[2].upper() not in units:
+        raise InputError(f"{text!r} is not {expected}.")
+    value = float(match[1]) * units[match[2].upper()]
+    if not value < 2**63:
         raise InputError(f"{ranges.short(text)} is more than any device has.")
-    return int(nbytes)
+    return int(value)
 
 
 def act(runs: Sequence[str], budget: Budget) -> str:
@@ -52,6 +77,8 @@ def act(runs: Sequence[str], budget: Budget) -> str:
     """
     ranges.check("--min_accuracy", ranges.Fraction, budget.min_accuracy)
     requirements.require("tflite", "kd select")
+    if budget.on_target:
+        formats.settings("c", _on_target(budget))  # all that it needs is installed
     if not any((Workdir(run).path / "config.json").exists() for run in runs):
         raise InputError(f"{', '.join(runs)}: no run directory, for none has a config.json.")
     candidates = [measure(run, budget) for run in distinct(runs)]
@@ -70,7 +97,7 @@ def act(runs: Sequence[str], budget: Budget) -> str:
 def measure(run: str, budget: Budget) -> Candidate:
     """A run's int8 student compared with the budget; exports it where that was not done yet."""
     try:
-        report = _report(run)
+        report = _report(run, budget)
     except RunError as error:
         figures = " ".join(line.strip() for line in str(error).splitlines()[1:])
         return Candidate(run, f"its int8 export fails: {figures or error}")
@@ -84,6 +111,12 @@ def measure(run: str, budget: Budget) -> Candidate:
         reasons.append(f"{flash - budget.flash:,} bytes too many of flash")
     if budget.arena is not None and arena > budget.arena:
         reasons.append(f"{arena - budget.arena:,} bytes too many of arena")
+    ran = report["target"]["ran"] if budget.on_target else {}
+    for name, unit in (("stack", "bytes"), ("instructions", "")):
+        limit = getattr(budget, name)
+        if limit is not None and ran[name] > limit:
+            words = f"{ran[name] - limit:,} {unit} too many".replace("  ", " ")
+            reasons.append(f"{words} of {name}")
     if not at_least(accuracy, budget.min_accuracy):
         reasons.append(f"accuracy {100 * (budget.min_accuracy - accuracy):z.2f} points too low")
     figures = {gate["name"]: gate["value"] for gate in report["gates"]}
@@ -101,25 +134,56 @@ def measure(run: str, budget: Budget) -> Candidate:
         validation,
         [verdict.name for verdict in by_default if not verdict.passed],
         report.get("peer"),
+        ran.get("stack"),
+        ran.get("instructions"),
     )
 
 
-def _report(run: str) -> dict[str, Any]:
+def _on_target(budget: Budget) -> dict[str, Any]:
+    """Settings of the C export that measures on the target."""
+    return {"target": budget.target, "emulate": True}
+
+
+def _report(run: str, budget: Budget) -> dict[str, Any]:
     """Content of the int8 export's `report.json`; exports where it is missing or out of date.
+
+    Where the C program has to run on the target, the export is a C export for it, in a directory of
+    its own unless that of `kd export --format c` is one already.
 
     Raises:
       InputError: the export is damaged; it is not replaced.
     """
     options = command.Options(run, "litert", settings={"int8": True})
-    export, workdir = options.directory, Workdir(run)
-    directory.recover(export)
-    if (export / directory.MARK).is_file() and workdir.finished:
-        report = reading.read(export)
-        current = {"result": provenance.identity(workdir), "versions": provenance.versions()}
-        if reading.SEAL in report and {key: report.get(key) for key in current} == current:
-            reading.verify(export, report, "model.tflite")
+    places = [options.directory]
+    if budget.on_target:
+        options = command.Options(run, "c", settings=_on_target(budget))
+        place = options.directory.with_name(f"c-{budget.target}")
+        places = [place, options.directory]
+        options = dataclasses.replace(options, out=str(place))
+    for place in places:
+        report = _current(place, Workdir(run))
+        measured = (report or {}).get("target", {})
+        fits = measured.get("cpu") == budget.target and "ran" in measured
+        if report is not None and (fits or not budget.on_target):
             return report
     return command.export(options)
+
+
+def _current(export: Path, workdir: Workdir) -> dict[str, Any] | None:
+    """Content of an export's `report.json`; None where it is missing or out of date.
+
+    Raises:
+      InputError: the export is damaged.
+    """
+    directory.recover(export)
+    if not ((export / directory.MARK).is_file() and workdir.finished):
+        return None
+    report = reading.read(export)
+    current = {"result": provenance.identity(workdir), "versions": provenance.versions()}
+    if reading.SEAL not in report or {key: report.get(key) for key in current} != current:
+        return None
+    reading.verify(export, report, "model.tflite")
+    return report
 
 
 def _line(c: Candidate) -> str:
@@ -127,6 +191,8 @@ def _line(c: Candidate) -> str:
         return plain(f"  {c.run}: OUT, {c.why}")
     figures = (
         f"seed {c.seed}, {c.flash:,} bytes, arena {c.arena:,}, accuracy {100 * c.accuracy:z.2f} %"
+        + (f", stack {c.stack:,} bytes" if c.stack is not None else "")
+        + (f", {c.instructions:,} instructions" if c.instructions is not None else "")
         + (f", validation {100 * c.validation:z.2f} %" if c.validation is not None else "")
         + (f", BEYOND the usual {', '.join(c.beyond)}" if c.beyond else "")
     )

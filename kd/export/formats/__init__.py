@@ -33,6 +33,7 @@ class Option:
       default: value of an option that is not given.
       arguments: further keyword arguments of `ArgumentParser.add_argument`.
       check: raises InputError for a value that is not valid.
+      flag: the word on the command line; "" for `name`.
     """
 
     name: str
@@ -40,6 +41,12 @@ class Option:
     default: Any = None
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     check: Callable[[Any], None] = lambda value: None
+    flag: str = ""
+
+    @property
+    def word(self) -> str:
+        """The option as it is typed, such as "--int8"."""
+        return f"--{self.flag or self.name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +100,7 @@ def options() -> list[Option]:
         for option in load(name).options:
             if known.setdefault(option.name, option) != option:
                 raise ValueError(
-                    f"format {name} defines another option --{option.name} than a format before it."
+                    f"format {name} defines another option {option.word} than a format before it."
                 )
     return list(known.values())
 
@@ -117,7 +124,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for option in options():
         flag: dict[str, Any] = {"action": "store_true"} if option.default is False else {}
         parser.add_argument(
-            f"--{option.name}",
+            option.word,
+            dest=option.name,
             default=option.default,
             help=f"{option.help} ({', '.join(_takers(option))})",
             **flag,
@@ -140,7 +148,7 @@ def settings(form: str, values: Settings) -> dict[str, Any]:
         option.check(value)
         if option not in chosen.options and option.default in (None, False):
             raise InputError(
-                f"--format {form} takes no --{option.name}. Leave it out, or choose a format that "
+                f"--format {form} takes no {option.word}. Leave it out, or choose a format that "
                 f"takes it: {', '.join(_takers(option))}."
             )
     complete = {option.name: values.get(option.name, option.default) for option in chosen.options}

@@ -1,0 +1,1 @@
+"""The C program on its processor: cross-compiled, measured and run in an emulator."""
