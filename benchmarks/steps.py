@@ -126,10 +126,10 @@ def step_of(
             teachers.frozen(precision.network(big, policy)),
             quickly(big.init)(key, example["image"]),
         )
-    frozen = {
-        "teacher": weights,
-        "tables": jax.tree.map(jnp.asarray, class_tables(labels, problem.num_classes)),
-    }
+    one = np.ones(example["image"].shape[-1], np.float32)
+    of_images = {"level": one / 64, "low": -2 * one, "high": 2 * one}  # of pixels, about
+    tables = class_tables(labels, problem.num_classes) | of_images
+    frozen = {"teacher": weights, "tables": jax.tree.map(jnp.asarray, tables)}
     parts = (student, objective, teacher, tx)
     state = quickly(make_init(*parts))(key, frozen, example)
     state = dataclasses.replace(state, key=jax.random.key(0))

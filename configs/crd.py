@@ -78,8 +78,8 @@ def network(name: str) -> dict[str, str]:
     return dict(name=f"{FAMILY[name]}.{name}")
 
 
-LENGTHS = ("warmup_epochs", "hold", "epochs")
-"""Settings of objectives that are a number of epochs (integers)."""
+LENGTHS = ("warmup_epochs", "hold", "epochs", "start", "ramp", "begin")
+"""Settings of objectives that are a number of epochs."""
 
 
 def shortened(objective: dict, epochs: int, full: int = EPOCHS) -> dict:

@@ -151,6 +151,29 @@ METHODS: dict[str, dict[str, Any]] = {
     "end2": dict(end2=dict(name="end2.END2", temperature=10.0, hold=30, epochs=60)),
     # Tran et al. 2020 train without labels: each head learns from its teacher.
     "hydra": dict(hydra=dict(name="hydra.Hydra", temperature=1.0)),
+    # CROWN-IBP's config/cifar_dm-large_8_255.json: radius 8, after a tenth of the training a ramp
+    # over half of it, kappa from 1 to 0.5 and beta from 1 to 0. It trains for 3200 epochs.
+    "ibp": dict(ibp=dict(name="ibp.IBP", radius=8.0, nominal=0.5, start=24, ramp=120)),
+    "crown_ibp": dict(
+        ibp=dict(name="ibp.CROWNIBP", radius=8.0, nominal=0.5, linear=0.0, start=24, ramp=120)
+    ),
+    # In no paper: KD with IBP beside it, as in experiments/verified.py.
+    "kd_ibp": dict(
+        ce=dict(name="ce.CE", weight=0.1),
+        kd=dict(name="kd.KD", weight=0.9, temperature=4.0),
+        ibp=dict(name="ibp.IBP", radius=8.0, nominal=0.5, start=24, ramp=120),
+    ),
+    # goldblum/AdversariallyRobustDistillation main.py: alpha 1, so no cross entropy, and T = 30.
+    "ard": dict(ard=dict(name="ard.ARD", temperature=30.0, radius=8.0, step=2.0, steps=10)),
+    # zibojia/RSLAD: 5/6 under attack and 1/6 at the images, T = 1.
+    "rslad": dict(
+        kd=dict(name="kd.KD", weight=1 / 6, temperature=1.0),
+        rslad=dict(name="rslad.RSLAD", weight=5 / 6, radius=8.0, step=2.0, steps=10),
+    ),
+    # ZFancy/IAD IAD-I.py: T = 1, beta 0.1 after 60 of 200 epochs.
+    "iad": dict(
+        iad=dict(name="iad.IAD", exponent=0.1, begin=72, radius=8.0, step=2.0, steps=10),
+    ),
 }
 
 SEVERAL = {"camkd": 3, "end2": 5, "hydra": 5}
@@ -159,7 +182,7 @@ SEVERAL = {"camkd": 3, "end2": 5, "hydra": 5}
 REDUCE = {"camkd": "confidence"}
 """Methods that need one reduction of the ensemble -> `config.teacher.reduce`."""
 
-TEACHER_FREE = ("labels", "tf_kd_reg", "pskd")
+TEACHER_FREE = ("labels", "tf_kd_reg", "pskd", "ibp", "crown_ibp")
 """Methods without a teacher."""
 
 SECOND_VIEW = {"mlkd": "crop(4)|flip|rand_augment(2)"}

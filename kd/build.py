@@ -173,10 +173,12 @@ def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
 
     See `kd.features.require`.
     """
-    find = lambda spec: registry.find("kd.objectives", spec.name)
-    return {
-        term: tuple(getattr(find(spec), "needs", ())) for term, spec in config.objective.items()
-    }
+    declared = {}
+    for term, spec in config.objective.to_dict().items():
+        maker = registry.find("kd.objectives", spec["name"])
+        module = registry.make(maker, settings_of(spec, "weight"), f"objective.{term}")
+        declared[term] = tuple(getattr(module, "needs", ()))
+    return declared
 
 
 def _with_teacher_defaults(section: ConfigDict) -> ConfigDict:

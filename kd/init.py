@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
+from kd import functions
 from kd.errors import InputError
 from kd.models.adapted import adapt
 from kd.models.contract import name_of, warn_of_probabilities
@@ -108,6 +109,7 @@ def make_init(
     """
     student = adapt(student, "the student")
     check_objective(objective)
+    of_student, of_teacher = functions.of_student(student), functions.of_teacher(teacher)
 
     def init(key: PRNGKeyArray, frozen: PyTree, batch: Batch, warm: PyTree = None) -> DistillState:
         warm = warm or {}
@@ -126,6 +128,8 @@ def make_init(
             tables=frozen["tables"],
             step=jnp.zeros((), jnp.int32),
             teacher_variables=jax.lax.stop_gradient(frozen["teacher"]),
+            student_fn=of_student(variables, k_student),
+            teacher_fn=of_teacher(frozen["teacher"], mutable, batch),
         )
         check_view(view)
         warn_of_probabilities(view.student.logits, name_of(student))

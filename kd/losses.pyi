@@ -19,6 +19,9 @@ from kd.objectives.fitnet import hint as hint
 from kd.objectives.fsp import flow as flow
 from kd.objectives.fsp import flow_mse as flow_mse
 from kd.objectives.ft import factor_transfer as factor_transfer
+from kd.objectives.iad import trust as trust
+from kd.objectives.ibp import linear_ramp as linear_ramp
+from kd.objectives.ibp import worst_logits as worst_logits
 from kd.objectives.ickd import channel_correlation as channel_correlation
 from kd.objectives.kd import distill_kl as distill_kl
 from kd.objectives.kd import logit_mse as logit_mse

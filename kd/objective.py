@@ -16,6 +16,8 @@ before the run starts:
   - `tables.order`, `tables.start`, `tables.count`: the training images of each class, see
     `kd.data.base.class_tables`;
   - `teacher_variables`: the teacher's weights, so networks and not stored logits;
+  - `student_fn`, `teacher_fn`: a function of images; no teacher of stored logits is one;
+  - `tables.level`: the unit of its images, with limits, see `kd.data.base.image_tables`;
   - `init`: a run to start from (`config.init`) that trained the same term.
 - `every_label`: True if it cannot do without the label of any image.
 - `least_classes`: the number of classes that the training images must have at least, where it draws
@@ -267,7 +269,8 @@ class PerTeacher(nn.Module):
             )
 
         def of_one_teacher(module: nn.Module, teacher, variables) -> Array:
-            one = dataclasses.replace(view, teacher=teacher, teacher_variables=variables)
+            of_it = {"teacher": teacher, "teacher_variables": variables, "teacher_fn": None}
+            one = dataclasses.replace(view, **of_it)
             loss = module(one)
             return loss if view.student.peers else _of_examples(name, loss, view)
 

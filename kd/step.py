@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from kd import labels
+from kd import functions, labels
 from kd.devices import pmap
 from kd.errors import InputError
 from kd.models.adapted import adapt
@@ -78,6 +78,7 @@ def make_step(
     """
     student = adapt(student, "the student")
     check_objective(objective)
+    of_student, of_teacher = functions.of_student(student), functions.of_teacher(teacher)
 
     def step(
         state: DistillState, frozen: PyTree, batch: Batch
@@ -85,6 +86,7 @@ def make_step(
         k_student, k_objective, k_teacher = jax.random.split(
             jax.random.fold_in(state.key, state.step), 3
         )
+        k_function = k_student  # on all devices the same
         if axis_name:  # each device draws its own dropout masks
             k_student = jax.random.fold_in(k_student, jax.lax.axis_index(axis_name))
         batch = {**augment(state.key, batch), "key": k_teacher}
@@ -109,6 +111,8 @@ def make_step(
                 frozen["tables"],
                 state.step,
                 jax.lax.stop_gradient(frozen["teacher"]),
+                of_student({"params": params["student"], **state.stats["student"]}, k_function),
+                of_teacher(frozen["teacher"], state.teacher, gather(batch)),
             )
             check_view(view)
             returned, objective_stats = objective.apply(

@@ -143,10 +143,15 @@ class View:
         architecture (see `kd.objective`). None if there is no teacher.
       batch: the minibatch after augmentation, as both networks saw it.
       tables: facts about the training set: `order` int [n], `start` and `count` int [c] of its
-        classes (`kd.data.base.class_tables`).
+        classes (`kd.data.base.class_tables`), `level`, `low` and `high` of its images
+        (`kd.data.base.image_tables`), `updates` int [], those of an epoch.
       step: update counter, int [], from 0.
       teacher_variables: the teacher's weights, without gradient, for methods that reuse its
         classifier or BatchNorm.
+      student_fn: the student as a function, `student_fn(image, train=False) -> Outputs`, see
+        `kd.functions`; with a gradient, and without a trace in the student's statistics.
+      teacher_fn: the teacher as a function, `teacher_fn(image)`, without gradient; None where its
+        outputs were stored or there is none.
     """
 
     student: Outputs
@@ -155,6 +160,8 @@ class View:
     tables: dict[str, Leaf]
     step: Leaf
     teacher_variables: PyTree = None
+    student_fn: Any = None
+    teacher_fn: Any = None
 
     def target(self, temperature: float | Float[Array, ""]) -> Float[Array, "... b c"]:
         """The teacher's logits to soften at `temperature`, [b, c], or [m, b, c] of stacked members.
@@ -213,11 +220,13 @@ class Teacher(NamedTuple):
       init: `init(student) -> state`, from the student's variables.
       update: `update(state, student) -> state`, called after each update of the student. The state
         is kept in `DistillState.teacher`.
+      stored: whether outputs are looked up, and so of no other images than the batch's.
     """
 
     apply: Callable[[PyTree, PyTree, Batch], Outputs | Mixture | tuple[Outputs, ...] | None]
     init: Callable[[PyTree], PyTree] = _no_state
     update: Callable[[PyTree, PyTree], PyTree] = _unchanged
+    stored: bool = False
 
 
 @struct.dataclass

@@ -140,12 +140,12 @@ def test_documents_hold_exactly_what_the_script_prints(name):
 
 def test_a_table_is_written_between_its_markers(tmp_path):
     path = tmp_path / "some.md"
-    path.write_text("a\n<!-- table: methods -->\nold\n<!-- /table -->\nb\n")
+    path.write_text("a\n<!-- table: methods -->\nstale\n<!-- /table -->\nb\n")
     assert main(["--into", str(path)]) == 0
     head, *_, tail = path.read_text().splitlines()
     assert (head, tail) == ("a", "b")
     assert "| `kd.KD` | `kd` | [Hinton, Vinyals, Dean]" in path.read_text()
-    assert "old" not in path.read_text()
+    assert "stale" not in path.read_text()
 
 
 @pytest.mark.slow

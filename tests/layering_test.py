@@ -15,8 +15,8 @@ LAYERS = (
     "errors signals",
     "ranges files names extras",
     "types values convolutions",
-    "registry config metrics devices labels",
-    "features models objectives data teachers optim objective quantize weights",
+    "registry config metrics devices labels trace functions",
+    "features models objectives data teachers optim objective quantize robustness weights",
     "init step predict losses",
     "build",
     "runs",
@@ -30,6 +30,8 @@ WITHIN_A_LAYER = {
     ("convolutions", "values"),
     ("models", "features"),
     ("objectives", "features"),
+    ("objectives", "robustness"),
+    ("robustness", "features"),
     ("predict", "step"),
 }
 FILES = sorted((ROOT / "kd").rglob("*.py"))

@@ -195,7 +195,12 @@ def alone(run: Run) -> dict:
     return {i: run.three(run.step, run.init(i)) for i in (0, 1)}
 
 
-ELSEWHERE = {"mutual": "cohort", "pskd": "teacher_free", "tfkd": "teacher_free"}
+ELSEWHERE = {
+    **dict.fromkeys(("ard", "iad", "ibp", "rslad"), "robustness"),
+    "mutual": "cohort",
+    "pskd": "teacher_free",
+    "tfkd": "teacher_free",
+}
 """Objectives that are tested with what they belong to."""
 
 

@@ -71,6 +71,22 @@ def class_tables(label: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
     }
 
 
+def image_tables(dataset: Dataset) -> dict[str, np.ndarray]:
+    """The unit and the limits of normalised images, float32 [channels] each.
+
+    Returns:
+      `level`: one level of 8-bit pixels, or of raw floats one standard deviation of the data; `low`
+      and `high`: black and white, infinite of raw floats.
+    """
+    mean, std = (np.asarray(x, np.float64) for x in (dataset.mean, dataset.std))
+    image = dataset.train.image
+    if isinstance(image, np.ndarray) and image.dtype != np.uint8:
+        tables = {"level": np.ones_like(std), "low": std - np.inf, "high": std + np.inf}
+    else:
+        tables = {"level": 1 / 255 / std, "low": (0 - mean) / std, "high": (1 - mean) / std}
+    return {name: value.astype(np.float32) for name, value in tables.items()}
+
+
 def channel_moments(image: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of uint8 pixels [..., c] scaled to [0, 1], to
     four decimals.

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kd.quantize import grid, rewrite
-from kd.quantize.rules import Constant
 from kd.quantize.student import Quantized, ranges
+from kd.trace import Constant, constants, trace
 from kd.types import Outputs, PyTree
 
 CALLS = ("odml_torch.uniform_quantize", "odml_torch.uniform_dequantize")
@@ -56,12 +56,11 @@ def annotated(
         all_ranges = np.concatenate([np.array([input_range], np.float32), all_ranges])
     elif input_range is not None:
         all_ranges[0] = input_range
-    traced = rewrite.trace(network, weights, example)
-    constants = rewrite.constants(traced, weights)
-    constants = {v: np.asarray(value) for v, value in constants.items()}
+    traced = trace(network, weights, example)
+    known = {v: np.asarray(value) for v, value in constants(traced, weights).items()}
     grids = [grid.scale_and_zero(jnp.asarray(r)) for r in all_ranges]
     numbers = [(float(scale), int(zero)) for scale, zero in grids]
-    return lambda x: rewrite.rounded(traced, constants, x, _Annotating(numbers)).logits
+    return lambda x: rewrite.rounded(traced, known, x, _Annotating(numbers)).logits
 
 
 class _Annotating:

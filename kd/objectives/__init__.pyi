@@ -1,5 +1,6 @@
 # Written by tests/generated.py.
 from kd.objectives.ab import AB as AB
+from kd.objectives.ard import ARD as ARD
 from kd.objectives.at import AT as AT
 from kd.objectives.cc import CC as CC
 from kd.objectives.ce import CE as CE
@@ -14,6 +15,9 @@ from kd.objectives.fsp import FSP as FSP
 from kd.objectives.ft import FT as FT
 from kd.objectives.ft import Paraphraser as Paraphraser
 from kd.objectives.hydra import Hydra as Hydra
+from kd.objectives.iad import IAD as IAD
+from kd.objectives.ibp import CROWNIBP as CROWNIBP
+from kd.objectives.ibp import IBP as IBP
 from kd.objectives.ickd import ICKD as ICKD
 from kd.objectives.kd import KD as KD
 from kd.objectives.kd import HardLabel as HardLabel
@@ -29,6 +33,7 @@ from kd.objectives.pkt import PKT as PKT
 from kd.objectives.pskd import PSKD as PSKD
 from kd.objectives.reviewkd import ReviewKD as ReviewKD
 from kd.objectives.rkd import RKD as RKD
+from kd.objectives.rslad import RSLAD as RSLAD
 from kd.objectives.semckd import SemCKD as SemCKD
 from kd.objectives.simkd import SimKD as SimKD
 from kd.objectives.sp import SP as SP

@@ -4,18 +4,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend import core
 from jaxtyping import Array
 
 from kd.errors import InputError
-
-type Constant = Array | np.ndarray
-"""A value that is known without the image. In an export it is NumPy's: scales must be numbers when
-the program is traced.
-"""
+from kd.trace import Constant, bind
 
 
 @runtime_checkable
@@ -216,19 +210,6 @@ RULES: dict[str, Callable] = {
     "concatenate": Rules.join,
     "split": Rules.split,
 }
-
-
-def bind(eqn: core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
-    """The results of an equation on other operands."""
-    if is_relu(eqn):
-        return [jax.nn.relu(*operands)]
-    results = eqn.primitive.bind(*operands, **eqn.params)
-    return list(results) if eqn.primitive.multiple_results else [results]
-
-
-def is_relu(eqn: core.JaxprEqn) -> bool:
-    """Whether it is the call of ReLU, whose gradient at zero is not that of a maximum."""
-    return eqn.primitive.name == "custom_jvp_call" and eqn.params.get("name") == "relu"
 
 
 def _channels_last(eqn: core.JaxprEqn) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kd.quantize import grid, rewrite
-from kd.quantize.rules import Constant
+from kd.trace import Constant, constants, trace
 from kd.types import Outputs, PyTree
 
 COLLECTION = "quant_stats"
@@ -47,8 +47,8 @@ class Quantized(nn.Module):
         if self.is_initializing():
             self.net(image, train=False)
         variables = {k: v for k, v in self.variables.items() if k != COLLECTION}
-        traced = rewrite.trace(_evaluated(self.net), variables, image)
-        known = rewrite.constants(traced, variables)
+        traced = trace(_evaluated(self.net), variables, image)
+        known = constants(traced, variables)
         before = self.get_variable(COLLECTION, "ranges")
         updates = self.get_variable(COLLECTION, "updates", jnp.zeros((), jnp.int32))
         rounding = _ObservedRanges(self, before, updates, train)

@@ -21,4 +21,4 @@ def cached(num_classes: int) -> Teacher:
         entries = jax.tree.map(lambda x: x[epoch, batch["index"]], stored)
         return Outputs(decode(entries, num_classes))
 
-    return Teacher(apply)
+    return Teacher(apply, stored=True)

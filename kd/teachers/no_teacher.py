@@ -6,7 +6,7 @@ from kd.types import Teacher
 
 def none() -> Teacher:
     """No teacher. `frozen["teacher"]` is `()`."""
-    return Teacher(lambda *_: None)
+    return Teacher(lambda *_: None, stored=True)
 
 
 def _make(context: Context) -> Teacher:

@@ -80,7 +80,8 @@ def grouped(
         logits = jnp.concatenate([group.logits for group in outputs])
         return reducer(logits, member_weights, batch.get("label"))
 
-    return Teacher(apply)
+    stored = any(isinstance(g.member, Teacher) and g.member.stored for g in groups)
+    return Teacher(apply, stored=stored)
 
 
 def _all(
@@ -136,7 +137,7 @@ def ensemble(
         target = teacher.apply((stack,), state, batch)
         return target[0] if isinstance(target, tuple) else target
 
-    return Teacher(apply)
+    return Teacher(apply, stored=teacher.stored)
 
 
 def stack(members: list[PyTree]) -> PyTree:

@@ -33,6 +33,9 @@ from kd.train.plan import Plan
 from kd.types import DistillState, PyTree, outputs_of
 from kd.values import check_memory
 
+CLASS_TABLES = ("tables.order", "tables.start", "tables.count")
+"""Needs of an objective that draws images by their class."""
+
 
 def dry_run(config: ConfigDict, trains: bool = True) -> None:
     """Builds everything that needs no teacher, to report errors early. Raises InputError.
@@ -157,7 +160,7 @@ def check_labels(objective: nn.Module, dataset: Dataset, reduce: str) -> None:
         "out, or keep the labelled images alone: config.data.unlabelled = 'drop'."
     )
     for term, module in _terms(objective):
-        by_class = any(need.startswith("tables.") for need in getattr(module, "needs", ()))
+        by_class = any(need in CLASS_TABLES for need in getattr(module, "needs", ()))
         if by_class or getattr(module, "every_label", False):
             name = type(module).__name__
             raise InputError(

@@ -135,11 +135,15 @@ def teacher_reads(
     view = shapes.view
 
     def gradient(teacher: Any, view: View, params: PyTree, stats: PyTree) -> Any:
-        outputs, variables = teacher
+        outputs, function, variables = teacher
 
         def loss(student: Any, params: PyTree) -> Any:
             seen_by_it = view.replace(  # pyrefly: ignore
-                student=student, teacher=outputs, teacher_variables=variables
+                student=student[0],
+                student_fn=student[1],
+                teacher=outputs,
+                teacher_variables=variables,
+                teacher_fn=function,
             )
             (value, _), state = objective.apply(
                 {"params": params, **stats},
@@ -149,13 +153,14 @@ def teacher_reads(
             )
             return value, state
 
-        return jax.grad(loss, (0, 1), has_aux=True, allow_int=True)(view.student, params)
+        student = (view.student, view.student_fn)
+        return jax.grad(loss, (0, 1), has_aux=True, allow_int=True)(student, params)
 
-    teacher = (view.teacher, view.teacher_variables)
+    teacher = (view.teacher, view.teacher_fn, view.teacher_variables)
     with jax.numpy_rank_promotion("allow"):
         program = jax.make_jaxpr(gradient)(teacher, view, params, stats)
     live = live_inputs(program)
-    names = ("teacher", "teacher_variables")
+    names = ("teacher", "teacher_fn", "teacher_variables")  # in the order of a dict
     leaves = jax.tree_util.tree_leaves_with_path(dict(zip(names, teacher, strict=True)))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
     return dict(zip(paths, live[: len(paths)], strict=True))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from kd import build, teachers
 from kd.config import ConfigDict
 from kd.config.teachers import Members, groups_of, member_weights
-from kd.data.base import Dataset
+from kd.data.base import Dataset, image_tables
 from kd.devices import precision
 from kd.devices.vectorize import tree_index
 from kd.init import make_init
@@ -96,10 +96,13 @@ def _batch(dataset: Dataset, size: int) -> Batch:
 
 
 def _tables(dataset: Dataset) -> dict[str, Any]:
-    """Shapes of `kd.data.base.class_tables`."""
+    """Shapes of the tables of a run, see `kd.types.View`."""
     of_classes = jax.ShapeDtypeStruct((dataset.num_classes,), jnp.int32)
     order = jax.ShapeDtypeStruct((len(dataset.train.label),), jnp.int32)
-    return {"order": order, "start": of_classes, "count": of_classes}
+    of_images = jax.eval_shape(lambda: image_tables(dataset))
+    updates = jax.ShapeDtypeStruct((), jnp.int32)
+    of_labels = {"order": order, "start": of_classes, "count": of_classes}
+    return of_labels | of_images | {"updates": updates}
 
 
 def _teacher(config: ConfigDict, root: os.PathLike | str, dataset: Dataset) -> RunTeacher | None:

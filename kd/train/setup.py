@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from kd import optim
 from kd.config import ConfigDict
 from kd.convolutions.lowering import compiled_by
-from kd.data.base import class_tables
+from kd.data.base import class_tables, image_tables
 from kd.data.pictures import Pictures
 from kd.devices import mesh as sharding
 from kd.devices import precision
@@ -175,7 +176,8 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
     """Puts the training set on the devices, or starts the decoding of its pictures."""
     replicated = sharding.replicated(mesh)
     image, label = parts.dataset.train
-    tables = class_tables(label, parts.dataset.num_classes)
+    tables = class_tables(label, parts.dataset.num_classes) | image_tables(parts.dataset)
+    tables["updates"] = np.array(plan.steps_per_epoch, np.int32)
     keys = seed_keys(config.seed, config.seeds)
     tables, label, keys = sharding.to_devices((tables, label, keys), replicated)
     frozen = {"teacher": parts.teacher.frozen, "tables": tables}

@@ -10,8 +10,7 @@ from jax.extend import core
 from scipy import sparse
 
 from kd.errors import InputError
-from kd.quantize import rewrite
-from kd.quantize.rules import bind, is_relu
+from kd.trace import MOVES, bind, constants, is_relu, layer, needed, trace
 from kd.types import PyTree
 from kd.verify import matrices
 from kd.verify.expressions import Expression, is_selection, limits
@@ -19,19 +18,6 @@ from kd.verify.graph import Affine, Clip, Graph, Image, Maximum, Node, Weights
 
 LARGEST = 150_000_000
 """Most entries of one matrix: 2 GB."""
-
-MOVES = (
-    "broadcast_in_dim",
-    "copy",
-    "expand_dims",
-    "gather",
-    "reshape",
-    "rev",
-    "slice",
-    "split",
-    "squeeze",
-    "transpose",
-)
 
 
 def extract(
@@ -48,8 +34,8 @@ def extract(
       InputError: an operation has no rule, or a layer is too large; with its name and layer.
     """
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    traced = rewrite.trace(network, variables, image)
-    known = rewrite.constants(traced, variables)
+    traced = trace(network, variables, image)
+    known = constants(traced, variables)
     return _Extraction(traced.jaxpr, known).graph()
 
 
@@ -66,9 +52,9 @@ class _Extraction:
 
     def graph(self) -> Graph:
         output = self._jaxpr.outvars[0]
-        for eqn in _needed(self._jaxpr, output, self._values):
+        for eqn in needed(self._jaxpr, output, self._values):
             operands = [self._read(v) for v in eqn.invars]
-            self._layer = _layer(eqn)
+            self._layer = layer(eqn)
             results = self._apply(eqn, operands)
             self._values |= zip(eqn.outvars, results, strict=True)
         logits = self._values[output]
@@ -258,22 +244,6 @@ class _Extraction:
                 f"{self._layer} has {int(entries):,} products, and kd verify keeps matrices of at "
                 f"most {LARGEST:,}. Verify a smaller network, or one of smaller images."
             )
-
-
-def _layer(eqn: core.JaxprEqn) -> str:
-    """Where in the network an equation is, such as MLP/layer1."""
-    parts = str(eqn.source_info.name_stack).split("/")
-    return "/".join(part for part in parts if part) or "the network"
-
-
-def _needed(jaxpr: core.Jaxpr, output: Any, known: dict[Any, Any]) -> list[core.JaxprEqn]:
-    """The equations that `output` depends on and whose results are not known, in order."""
-    wanted, kept = {output}, []
-    for eqn in reversed(jaxpr.eqns):
-        if any(v in wanted and v not in known for v in eqn.outvars):
-            kept.append(eqn)
-            wanted |= {v for v in eqn.invars if not isinstance(v, core.Literal)}
-    return kept[::-1]
 
 
 def _pruned(nodes: list[Node], output: int) -> Graph:

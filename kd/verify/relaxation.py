@@ -1,13 +1,15 @@
 """Linear bounds of one nonlinearity, and how coefficients pass through it.
 
-ReLU and other clippings as in Zhang et al. 2018 (https://arxiv.org/abs/1811.00866) with the
-adaptive lower slope; maxima as in DeepPoly (Singh et al. 2019, https://doi.org/10.1145/3290354).
+Clippings such as ReLU as in `kd.robustness.relaxation`; maxima as in DeepPoly (Singh et al. 2019,
+https://doi.org/10.1145/3290354).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from kd.robustness import relaxation
+from kd.robustness.relaxation import Lines
 from kd.verify.graph import Clip, Maximum, gathered
 
 
@@ -16,15 +18,6 @@ class Part(NamedTuple):
 
     slope: np.ndarray
     support: np.ndarray
-
-
-class Lines(NamedTuple):
-    """Lines below and above a clipping over each interval: slopes and intercepts, [b, n]."""
-
-    low_slope: np.ndarray
-    low_offset: np.ndarray
-    high_slope: np.ndarray
-    high_offset: np.ndarray
 
 
 class Choice(NamedTuple):
@@ -38,37 +31,8 @@ class Choice(NamedTuple):
 
 
 def lines(node: Clip, low: np.ndarray, high: np.ndarray) -> Lines:
-    """Linear bounds of min(max(x, a), c) for x between `low` and `high`."""
-    a, c = node.low, node.high
-    start, end = np.clip(low, a, c), np.clip(high, a, c)
-    width = high - low
-    chord = (end - start) / np.where(width > 0, width, 1)
-    below, above = low < a, high > c  # the kinks that lie inside
-    below &= high > a
-    above &= low < c
-    # Lower line: the chord where the function is concave, else through the corner at a: with slope
-    # 1 (or, if it bends at c, up to the end), or 0, whichever leaves less area.
-    reach = np.where(above, high, np.minimum(high, c))
-    corner = np.where(below, a, 0.0)
-    rise = (end - corner) / np.where(below, reach - corner, 1)
-    rise = np.where(below & (reach - corner > corner - low), rise, 0.0)
-    low_slope = np.where(below, rise, chord)
-    low_offset = np.where(below, corner * (1 - rise), start - chord * low)
-    # Upper line, likewise about c.
-    corner = np.where(above, c, 0.0)
-    reach = np.where(below, low, np.maximum(low, a))
-    rise = (corner - start) / np.where(above, corner - reach, 1)
-    rise = np.where(above & (corner - reach > high - corner), rise, 0.0)
-    high_slope = np.where(above, rise, chord)
-    high_offset = np.where(above, corner * (1 - rise), start - chord * low)
-    linear = ~(below | above)  # exactly x, or exactly a constant
-    through = linear & (start == low) & (end == high)
-    return Lines(
-        np.where(through, 1.0, np.where(linear, 0.0, low_slope)),
-        np.where(through, 0.0, np.where(linear, start, low_offset)),
-        np.where(through, 1.0, np.where(linear, 0.0, high_slope)),
-        np.where(through, 0.0, np.where(linear, end, high_offset)),
-    )
+    """Linear bounds of a clipping for x between `low` and `high`, [b, n]."""
+    return relaxation.lines(low, high, node.low, node.high)
 
 
 def choice(node: Maximum, low: np.ndarray, high: np.ndarray) -> Choice:

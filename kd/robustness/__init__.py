@@ -1,0 +1,1 @@
+"""Networks around an image: bounds in JAX that can be differentiated, and attacks."""
