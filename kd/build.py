@@ -197,16 +197,27 @@ def _labels(maker: Callable) -> dict[str, Any]:
     return {key: default for key, default in LABELS.items() if key not in keywords}
 
 
-def make_data(config: ConfigDict) -> Dataset:
+def stored_data(config: ConfigDict) -> Dataset:
+    """The data set of a config as it is stored, before images are held out or left out."""
+    section = config.data.to_dict()
+    keys = _labels(registry.find("kd.data", section["name"], "load"))
+    return load(section["name"], **settings_of(section, *keys))
+
+
+def make_data(config: ConfigDict, stored: Dataset | None = None) -> Dataset:
     """The data set of a config. A part of train that is held out becomes its `test`.
 
     Classes are removed from train last, so that the held-out part has all of them.
+
+    Args:
+      config: spelled out.
+      stored: in place of `stored_data`.
     """
     section = config.data.to_dict()
     keys = _labels(registry.find("kd.data", section["name"], "load"))
-    labels: dict[str, Any] = {key: section.pop(key, v) for key, v in keys.items()}
+    labels: dict[str, Any] = {key: section.get(key, default) for key, default in keys.items()}
     labels = {**LABELS, **labels}
-    dataset = load(section["name"], **settings_of(section))
+    dataset = stored_data(config) if stored is None else stored
     if config.holdout:
         dataset = hold_out(dataset, config.holdout)
     if config.validation:

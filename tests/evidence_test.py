@@ -23,7 +23,7 @@ from kd.objectives.rkd import RKD
 from kd.optim import make_schedule
 from kd.train import evidence
 from kd.train.rehearsal import rehearse
-from kd.train.teacher import RunTeacher
+from kd.train.run_teacher import RunTeacher
 from kd.types import Mixture, Outputs, View
 
 B, C, M = 8, 5, 3

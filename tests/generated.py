@@ -147,6 +147,7 @@ def config() -> str:
 SECTIONS = {
     "DEVICES": "c.devices",
     "TEACHER": "c.teacher",
+    "SOURCES": "c.teacher, of no run",
     "LABELS": "c.data",
     "INIT": "c.init",
     "ACCEPTANCE": "c.acceptance",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kd import ranges
-from kd.config.defaults import OPEN, RANGES, TEACHER, ConfigDict
+from kd.config.defaults import OPEN, RANGES, SOURCES, TEACHER, ConfigDict
 from kd.errors import InputError, unknown
 from kd.values import of_type, wrong_type
 
@@ -75,7 +75,10 @@ def complete_teacher(section: ConfigDict) -> ConfigDict:
     cache = _cache(values.pop("cache", False))
     kind_settings = {k: values.pop(k) for k in list(values) if k not in TEACHER}
     if kind_settings and not values.get("name"):
-        raise unknown("key of config.teacher", next(iter(kind_settings)), TEACHER)
+        values["name"] = next((SOURCES[key] for key in kind_settings if key in SOURCES), "")
+        if not values["name"]:
+            known = {**TEACHER, **SOURCES}
+            raise unknown("key of config.teacher", next(iter(kind_settings)), known)
     teacher = over(TEACHER, ConfigDict(values), "teacher")
     with teacher.ignore_type():
         teacher.cache = cache

@@ -83,6 +83,11 @@ TEACHER = {
 }
 """Keys of `config.teacher` that every kind of teacher has; a kind may add settings."""
 
+SOURCES = {
+    "logits": "logits",  # a file of logits, see kd.teachers.stored_logits
+}
+"""Keys of `config.teacher` that say what a teacher is that is no run, and the kinds they choose."""
+
 LABELS = {
     "labelled": 0,  # training images that keep their label, by the class frequencies; 0: all
     "labelled_seed": 0,  # of the choice of these images

@@ -27,6 +27,9 @@ PLACE = ("data_dir", "workers")
 PLACE_OF_CACHE = "cache_dir"
 """Key of section `teacher`: the directory of the cache."""
 
+FILES_OF_TEACHER = ("logits",)
+"""Keys of section `teacher` that name a file. Where its `digest` is known, this identifies it."""
+
 LATER = {"arrays": {"classes": None, "channels": None}}
 """Settings of data sets that were added later, with their defaults, by the name of the data set. At
 their default they are left out, so that earlier runs keep their identity.
@@ -43,7 +46,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     if not data.get("labelled") and data.get("unlabelled", "keep") == "keep":
         at_default |= LABELS.keys()  # as before these keys existed
     data = {k: v for k, v in data.items() if k not in PLACE and k not in at_default}
-    teacher = {k: v for k, v in kept.get("teacher", {}).items() if k != PLACE_OF_CACHE}
+    teacher = kept.get("teacher", {})
+    places = (PLACE_OF_CACHE, *(FILES_OF_TEACHER if teacher.get("digest") else ()))
+    teacher = {k: v for k, v in teacher.items() if k not in places}
     init = kept.get("init", {})
     kept |= {"data": data, "teacher": shipped.as_paths(teacher)}
     kept |= {"init": shipped.as_paths(init)} if init else {}

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from ml_collections import config_dict
 
-from kd.config.defaults import ACCEPTANCE, OPEN, TEACHER, ConfigDict
+from kd.config.defaults import ACCEPTANCE, OPEN, SOURCES, TEACHER, ConfigDict
 from kd.config.loading import complete
 from kd.errors import InputError, unknown
 from kd.ranges import short
@@ -165,6 +165,10 @@ def _opened(config: ConfigDict, keys: list[str]) -> ConfigDict:
     named = {f"teacher.{key}" for key in ("run", "config", "groups")} & {*keys}
     if named and "teacher.name" not in keys and config.teacher.name == "none":
         config.teacher.name = ""  # "none" was only the default without a run
+    for key in (key for key in SOURCES if f"teacher.{key}" in keys):
+        if "teacher.name" not in keys and config.teacher.name in ("", "none", SOURCES[key]):
+            kept = {k: v for k, v in config.teacher.items() if k != "digest"}  # of another file
+            config.teacher = ConfigDict({key: "", **kept, "name": SOURCES[key]})
     if "teacher.name" in keys:
         config.teacher = ConfigDict({k: v for k, v in config.teacher.items() if k in TEACHER})
         settings = [key.partition(".")[2] for key in keys if key.startswith("teacher.")]

@@ -142,6 +142,11 @@ def _checked(group: Members) -> Members:
     return group
 
 
+def members_of_file(section: ConfigDict) -> Members:
+    """The members of a teacher that is no run. Raises InputError for wrong indices or weights."""
+    return _checked(Members("config.teacher", "", "", section.members, 1.0, section.weights))
+
+
 def complete_groups(section: ConfigDict) -> ConfigDict:
     """The section `teacher` with every default of its groups. Raises InputError."""
     groups = groups_of(section)
@@ -202,17 +207,35 @@ class Recorded(NamedTuple):
 
 
 def recorded(teacher: Mapping[str, Any] | None) -> list[Recorded]:
-    """The groups of the entry `teacher` of a `result.json`; empty if it is None."""
-    if teacher is None:
-        return []
+    """The runs of the entry `teacher` of a `result.json`, one for each group; empty if it is None
+    or the teacher is no run.
+    """
+    return [] if teacher is None or external(teacher) else _recorded(teacher)
+
+
+def external(teacher: Mapping[str, Any] | None) -> bool:
+    """Whether the entry `teacher` of a `result.json` is of a teacher that is no run."""
+    return teacher is not None and "source" in teacher
+
+
+def describe_external(teacher: Mapping[str, Any]) -> str:
+    """A teacher that is no run, in words: its file and the beginning of the file's sha256."""
+    members = ", ".join(map(str, teacher["members"]))
+    which = f"members {members} of " if len(teacher["members"]) > 1 else ""
+    digest = f" (sha256 {teacher['sha256'][:12]})" if teacher.get("sha256") else ""
+    return f"{which}{teacher['source']}{digest}"
+
+
+def _recorded(teacher: Mapping[str, Any]) -> list[Recorded]:
     groups = teacher.get("groups") or [teacher]
     equal = 1 / sum(len(group["members"]) for group in groups)
     return [
-        Recorded(g["run"], g["members"], g.get("shares") or [equal] * len(g["members"]))
+        Recorded(g.get("run", ""), g["members"], g.get("shares") or [equal] * len(g["members"]))
         for g in groups
     ]
 
 
 def recorded_weights(teacher: Mapping[str, Any] | None) -> list[float]:
-    """The weights of all members, over all groups of `recorded`."""
-    return [weight for group in recorded(teacher) for weight in group.weights]
+    """The weights of all members, of runs or not; empty if there is no teacher."""
+    groups = [] if teacher is None else _recorded(teacher)
+    return [weight for group in groups for weight in group.weights]

@@ -99,7 +99,7 @@ def _teachers(teacher: Mapping[str, Any] | None, name: str | None) -> list[str]:
     if teacher is None:
         description = kind.describe_without_runs(name or "none")
         return [markdown_text(f"teacher: {description}") if description else "no run as a teacher"]
-    lines = []
+    lines = [markdown_text(f"teacher: {teacher['file']}")] if teacher.get("file") else []
     for group in teacher["groups"]:
         line = f"teacher: {group['run']}, members {group['members']}"
         if group["accuracy"] is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kd import __version__
-from kd.config.teachers import Recorded, recorded
+from kd.config.teachers import Recorded, describe_external, external, recorded
 from kd.export.source import Source
 from kd.runs.workdir import Workdir
 
@@ -62,9 +62,11 @@ def describe(source: Source) -> dict[str, Any]:
 
 
 def teacher(result: dict[str, Any]) -> dict[str, Any] | None:
-    """The groups of the teacher, with their accuracy where their runs still exist; None without
-    one.
+    """The groups of the teacher, with their accuracy where their runs still exist, or the file that
+    it is; None without one.
     """
+    if external(result["teacher"]):
+        return {"groups": [], "file": describe_external(result["teacher"])}
     groups = [
         group.to_json() | {"accuracy": _accuracy(group)} for group in recorded(result["teacher"])
     ]

@@ -62,7 +62,7 @@ def points(runs: Sequence[Run], others: Sequence[str]) -> list[Point]:
             logits = teacher.workdir.predictions()["logits"]
             right = (logits.argmax(-1) == run.label).astype(float)
             _add_run(known, str(teacher.workdir), teacher.result, right)
-        if run.teacher_size > 1:
+        if run.teacher_size > 1 and run.teacher_costs:
             directories = " and ".join(str(teacher.workdir) for teacher in run.teachers)
             name = f"ensemble of {run.teacher_size}: {directories}"
             right = (run.target.argmax(-1) == run.label).astype(float)[None]

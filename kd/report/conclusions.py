@@ -96,7 +96,8 @@ def _sentences(content: dict[str, Any]) -> Iterator[str]:
         yield _loss(content, teacher)
         size = teacher["networks"]
         whom = f"the {size} networks of its teacher" if size > 1 else "its teacher"
-        yield compare_costs(content["costs"]["student"], teacher["costs"], whom)
+        if teacher["costs"]:
+            yield compare_costs(content["costs"]["student"], teacher["costs"], whom)
         agreement = 100 * teacher["agreement"]
         yield f"It predicts its teacher's class on {agreement:z.2f} % of the images."
         yield _worse_classes(content["classes"])

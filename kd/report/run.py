@@ -36,7 +36,8 @@ class Run(NamedTuple):
       config: content of `config.json`.
       result: content of `result.json`.
       arrays: content of `predictions.npz`.
-      teachers: the teacher's groups, one for each run; empty without a teacher.
+      teachers: the teacher's groups, one for each run; empty without a teacher, and where it is no
+        run.
       target: the teacher's logits [n, c], or those of each student's teacher [s, n, c]; None
         without a teacher.
       root: directory of the runs that `config.compare` names.
@@ -75,11 +76,15 @@ class Run(NamedTuple):
     @property
     def teacher_size(self) -> int:
         """How many members each student learned from."""
-        return 1 if self.paired else sum(len(t.members) for t in self.teachers)
+        return 1 if self.paired else len(recorded_weights(self.result["teacher"]))
 
     @property
-    def teacher_costs(self) -> dict[str, int]:
-        """Costs of all members that a student learned from, summed."""
+    def teacher_costs(self) -> dict[str, int] | None:
+        """Costs of all members that a student learned from, summed; None where they are not known,
+        of a teacher that is no run.
+        """
+        if not self.teachers:
+            return None
         costs = [cost for teacher in self.teachers for cost in teacher.costs]
         return {k: sum(cost[k] for cost in costs[: self.teacher_size]) for k in COSTS}
 
@@ -108,6 +113,9 @@ def read(workdir: Workdir, root: str = "runs") -> Run:
     predictions = workdir.predictions()
     run = Run(workdir, config, workdir.read("result.json"), predictions, root=root)
     groups = recorded(run.result["teacher"])
+    if "member_logits" in predictions:
+        target = per_student(run.reduce(predictions["member_logits"]), len(run.logits))
+        return run._replace(target=target)
     if not groups:
         return run
     teachers, logits = [], []

@@ -36,7 +36,7 @@ class Taught(NamedTuple):
 
     Attributes:
       loss: accuracy of the teacher minus that of the student, with its interval.
-      costs: of each member.
+      costs: of each member; empty where they are not known.
       paired: whether each student had a member of its own.
     """
 
@@ -73,7 +73,11 @@ def sentence(
         first = f"Distillation {' and '.join(gained)}, and"
     else:
         first = "What distillation gains over labels was not measured, and"
-    return f"{first} the student {_size(student, taught)}, {_loss(taught)}{one}."
+    if not taught.costs:
+        text = f"the student, whose teacher's size is not known, comes {_loss(taught)}"
+    else:
+        text = f"the student {_size(student, taught)}, {_loss(taught)}"
+    return f"{first} {text}{one}."
 
 
 def _gain(gain: Interval, name: str) -> str:

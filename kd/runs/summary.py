@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from kd.config import ConfigDict
-from kd.config.teachers import Recorded, recorded, recorded_weights
+from kd.config.teachers import (
+    Recorded,
+    describe_external,
+    external,
+    recorded,
+    recorded_weights,
+)
 from kd.errors import InputError
 from kd.files.escaping import plain, terminal
 from kd.metrics import scores
@@ -44,10 +50,11 @@ class Row:
 
     name: str
     logits: np.ndarray  # [s, n, c]
-    results: list[dict[str, Any]]  # costs of each network that is evaluated to predict
+    # Costs of each network that is evaluated to predict; none where they are not known.
+    results: Sequence[dict[str, Any]] = ()
 
     @property
-    def costs(self) -> list[dict[str, Any]]:
+    def costs(self) -> Sequence[dict[str, Any]]:
         """Costs of one network, or of each peer of a cohort."""
         return self.results[0].get("peers") or self.results[:1]
 
@@ -61,8 +68,14 @@ def table(config: ConfigDict, runs: Runs) -> str:
     predictions, result = runs.workdir.predictions(), runs.workdir.read("result.json")
     label = predictions["label"]
     rows, reference, member_costs = [], None, []
-    if runs.teachers:
+    if "member_logits" in predictions:
+        logits = predictions["member_logits"]
+        rows.append(
+            Row("teacher" if len(logits) == 1 else f"teacher, mean of {len(logits)}", logits)
+        )
+    elif runs.teachers:
         rows += _teacher_rows(runs.teachers, recorded(result["teacher"]), label)
+    if rows:
         members = np.concatenate([row.logits for row in rows])
         weights, section = recorded_weights(result["teacher"]), config.teacher
         paired = section.members == "paired"
@@ -75,7 +88,8 @@ def table(config: ConfigDict, runs: Runs) -> str:
         _check_examples(label, workdir)
         logits = workdir.predictions()["logits"]
         others.append(Row(name, logits, [workdir.read("result.json")]))
-    name = "distilled student" if runs.teachers else "student"
+    taught = runs.teachers or external(result["teacher"])
+    name = "distilled student" if taught else "student"
     student = Row(name, predictions["logits"], [result])
     seeds = len(result["seeds"])
     rows += [peer for row in (*others, student) for peer in _peers(row)]
@@ -114,10 +128,14 @@ def _teacher_line(config: ConfigDict, teacher: dict[str, Any] | None) -> list[st
         return []
     groups, section = recorded(teacher), config.teacher
     if section.members == "paired":
-        return [f"student i learned from member i of {plain(groups[0].run)}"]
+        source = teacher["source"] if external(teacher) else groups[0].run
+        return [f"student i learned from member i of {plain(source)}"]
     names = [f"{', '.join(map(str, g.members))} of {plain(g.run)}" for g in groups]
-    if sum(len(group.members) for group in groups) == 1:
-        return [f"every student learned from member {names[0]}"]
+    if len(recorded_weights(teacher)) == 1:
+        name = plain(describe_external(teacher)) if external(teacher) else f"member {names[0]}"
+        return [f"every student learned from {name}"]
+    if external(teacher):
+        names = [plain(describe_external(teacher)).removeprefix("members ")]
     words = reduction.find(section.reduce).words
     weights = recorded_weights(teacher)
     if len(set(weights)) > 1:
@@ -172,7 +190,7 @@ def _grid(rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None) 
     for row in rows:
         costs = [sum(r[k] for r in row.results) for k in ("parameters", "bytes", "macs")]
         line = [row.name, mean_std(100 * scores.accuracy(row.logits, label))]
-        line += [f"{cost:,}" for cost in costs]
+        line += [f"{cost:,}" if row.results else "" for cost in costs]
         if reference is not None and not _comparable(row, reference):
             line += ["", ""]
         elif reference is not None:

@@ -83,7 +83,7 @@ class Workdir:
         """The arrays of `predictions.npz`.
 
         `logits` float32 [s, n, c], `label` int32 [n]; some runs have `validation_logits`,
-        `validation_label`, `teacher_logits`, `exported_logits` and `peers`.
+        `validation_label`, `teacher_logits`, `member_logits`, `exported_logits` and `peers`.
 
         Raises:
           InputError: the file is missing or damaged; or, later, an array that it does not have is

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kd.config.teachers import recorded
+from kd.config.teachers import recorded_weights
 from kd.errors import unknown
 from kd.tables.plan import Run
 
@@ -51,7 +51,7 @@ def of_result(result: Mapping[str, Any]) -> dict[str, int]:
     """What follows from a `result.json` without being a key of it."""
     teacher = result.get("teacher") or {}
     trained = teacher.get("groups") or "members" in teacher  # others follow their students
-    return {"members": sum(len(g.members) for g in recorded(teacher)) if trained else 0}
+    return {"members": len(recorded_weights(teacher)) if trained else 0}
 
 
 def value(name: str, facts: Mapping[str, Any], run: Run) -> float | None:

@@ -29,6 +29,9 @@ from kd.types import PyTree, Teacher
 ABOUT_RUNS = ("run", "config", "groups", "members", "weights", "reduce", "cache")
 """Keys of `config.teacher` for kinds that learn from finished runs."""
 
+ABOUT_MEMBERS = ("members", "weights", "reduce")
+"""Those of them that are about several members, whatever the members are."""
+
 
 class Context(NamedTuple):
     """What a kind can build its teacher from.
@@ -61,6 +64,9 @@ class Kind:
       student_variables: picks variables of the student's network from the teacher's state. They are
         evaluated beside the student and their logits stored as `teacher_logits`.
       row: name of these variables in the closing table.
+      has_members: whether the config may choose members, their weights and their reduction though
+        they come from no run.
+      spell: completes the settings in a config by what they name, such as the digest of a file.
     """
 
     name: str
@@ -70,6 +76,8 @@ class Kind:
     ignores_runs: bool = False
     student_variables: Callable[[PyTree], PyTree] | None = None
     row: str = "teacher"
+    has_members: bool = False
+    spell: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
     def __call__(self, context: Context, **settings: Any) -> Teacher:
         """Makes the teacher."""
@@ -141,7 +149,7 @@ def complete(section: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
         )
     shared = {key: value for key, value in section.items() if key in defaults}
     settings = {k: v for k, v in section.items() if k in kind.keywords or k not in defaults}
-    return shared | registry.settings(partial(kind.make, None), settings, "teacher")
+    return kind.spell(shared | registry.settings(partial(kind.make, None), settings, "teacher"))
 
 
 def _check_runs(kind: Kind, section: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -149,7 +157,7 @@ def _check_runs(kind: Kind, section: Mapping[str, Any], defaults: Mapping[str, A
     reduce = reduction.find(section["reduce"])
     if not (kind.needs_runs or kind.ignores_runs):
         for key in ABOUT_RUNS:
-            if section[key] != defaults[key]:
+            if not (kind.has_members and key in ABOUT_MEMBERS) and section[key] != defaults[key]:
                 what = f" ({kind.description})" if kind.description else ""
                 raise InputError(
                     f"config.teacher.{key} = {section[key]!r} is about networks of finished runs, "

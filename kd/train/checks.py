@@ -26,7 +26,7 @@ from kd.models.contract import check_outputs, name_of, warn_of_probabilities
 from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.step import make_eval
 from kd.teachers import reduction
-from kd.train import placement, warm_start
+from kd.train import external, placement, warm_start
 from kd.train.dependence import equations
 from kd.train.parts import augmentation, make_plan
 from kd.train.plan import Plan
@@ -50,6 +50,7 @@ def dry_run(config: ConfigDict, trains: bool = True) -> None:
     if isinstance(dataset.train.image, Pictures):
         placement.check_streamed(config)
     check_views(config)
+    external.check(config, dataset)
     check_length(config)
     check_batches(config, plan)
     check_clipping(config)

@@ -14,7 +14,7 @@ from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.devices.vectorize import fastest_method, loops_are_slow
 from kd.train import convolving
-from kd.train.teacher import RunTeacher
+from kd.train.run_teacher import RunTeacher
 from kd.types import DistillState
 
 

@@ -22,8 +22,8 @@ from kd.step import make_eval
 from kd.teachers.reduction import reference_logits
 from kd.train import placement
 from kd.train.choices import Choices
+from kd.train.run_teacher import RunTeacher
 from kd.train.streaming import Evaluated
-from kd.train.teacher import RunTeacher
 from kd.types import DistillState, PyTree
 
 
@@ -36,12 +36,14 @@ class Evaluation:
       label: of the split, [n].
       reference: the teacher's logits, [n, c] or [m, n, c]; None without trained networks.
       student_variables: see `kd.teachers.kind.Kind`.
+      member_logits: of the teacher's members on the split, [m, n, c], where no run has stored them.
     """
 
     logits: Callable[..., np.ndarray]
     label: np.ndarray
     reference: np.ndarray | None
     student_variables: Callable[[PyTree], PyTree] | None
+    member_logits: np.ndarray | None = None
 
     def __call__(self, state: DistillState) -> dict[str, list[float]]:
         """Metrics of all students, see `scores`."""
@@ -88,11 +90,17 @@ def make_evaluation(
     images = {name: _put(split.image, place) for name, split in splits.items() if split}
     spread = placement.spread_students(config, mesh)
     logits = _logits(student, dataset, config, choices, choices.how, mesh, spread)
+    members = _members(teacher, dataset, config, images["test"], mesh, choices)
+    reference = None
+    if members is not None:
+        weights = teacher.member_weights
+        reference = reference_logits(members, weights, teacher.reduce, teacher.paired)
     return Evaluation(
         lambda variables, split="test": logits(variables, images[split]),
         dataset.test.label,
-        _reference(teacher, dataset, config, images["test"], mesh, choices),
+        reference,
         teacher.student_variables,
+        members if teacher.external else None,
     )
 
 
@@ -123,7 +131,7 @@ def _put(image: np.ndarray | Pictures, place: Sharding) -> jax.Array | Evaluated
     return to_devices(image, place)
 
 
-def _reference(
+def _members(
     teacher: RunTeacher,
     dataset: Dataset,
     config: ConfigDict,
@@ -131,13 +139,12 @@ def _reference(
     mesh: Mesh,
     choices: Choices,
 ) -> np.ndarray | None:
-    """The teacher's logits on images, see `kd.teachers.reduction.reference_logits`."""
+    """Logits of the teacher's members on images, [m, n, c]; None where it has none."""
     if not teacher.stacks:
-        return None
+        return teacher.evaluated
     members = []
     for stack in teacher.stacks:
         spread = stack.spread if mesh.size > 1 else None
         evaluate = _logits(stack.model, dataset, config, choices, stack.how, mesh, spread)
         members.append(evaluate(stack.variables, images))
-    logits, weights = np.concatenate(members), teacher.member_weights
-    return reference_logits(logits, weights, teacher.reduce, teacher.paired)
+    return np.concatenate(members)

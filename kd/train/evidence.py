@@ -20,7 +20,7 @@ from kd.errors import InputError
 from kd.init import COLLECTION
 from kd.objective import Weighted
 from kd.train.dependence import live_inputs
-from kd.train.teacher import RunTeacher
+from kd.train.run_teacher import RunTeacher
 from kd.types import PyTree, View
 
 OUTPUTS = "['teacher']"

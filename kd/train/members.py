@@ -39,7 +39,7 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
         place_members(config, groups, sizes, placement.make_mesh(config))
 
 
-def check_sizes(config: ConfigDict, workdir: Workdir, sizes: Sequence[int]) -> None:
+def check_sizes(config: ConfigDict, workdir: Workdir | str, sizes: Sequence[int]) -> None:
     """Raises InputError if the number of members fits neither the seeds nor the reduction."""
     section = config.teacher
     paired = section.members == "paired"

@@ -24,8 +24,8 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.predict import Networks
 from kd.teachers import reduction
-from kd.train import convolving, placement
-from kd.train.teacher import RunTeacher, Stack
+from kd.train import convolving, external, placement
+from kd.train.run_teacher import RunTeacher, Stack
 from kd.types import Batch, Outputs, PyTree, Teacher
 
 
@@ -250,14 +250,8 @@ def _stored(
         )
     if not np.isfinite(logits).all():
         raise InputError("the teacher's logits have NaN or infinite entries.")
-    stored = {"logits": jnp.asarray(logits, jnp.float32)[..., None, :, :]}  # one epoch of views
-    cached = teachers.cached(c)
-    if logits.ndim == 2:
-        return RunTeacher(cached, stored)
-    m = len(logits)
-    ensemble = teachers.ensemble(cached, reduce, "vmap", None, (1 / m,) * m)
-    lifted = (None,) if reduction.find(reduce).lifts else ()
-    return RunTeacher(ensemble, stored, lifted_weights=lifted, reduce=reduce)
+    members = logits if logits.ndim == 3 else logits[None]
+    return external.of_logits(np.asarray(members, np.float32), reduce)
 
 
 def make_objective(objective: Any, teacher: RunTeacher, has_teacher: bool) -> Any:

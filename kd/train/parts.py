@@ -16,7 +16,8 @@ from kd.errors import InputError
 from kd.objective import Weighted
 from kd.runs.workdir import Workdir
 from kd.train.plan import Plan
-from kd.train.teacher import RunTeacher, make_teacher
+from kd.train.run_teacher import RunTeacher
+from kd.train.teacher import make_teacher
 from kd.types import Augment
 
 

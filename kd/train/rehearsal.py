@@ -25,10 +25,10 @@ from kd.runs.networks import check_alike, workdir_of, workdirs_of_teachers
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.teachers import kind
-from kd.train import evidence
+from kd.train import evidence, external
 from kd.train.checks import last_batch_errors, shape_errors
 from kd.train.parts import augmentation, for_labels_of, make_plan
-from kd.train.teacher import RunTeacher, Stack, combined
+from kd.train.run_teacher import RunTeacher, Stack, combined
 from kd.types import Batch, PyTree
 
 
@@ -118,6 +118,8 @@ def _teacher(config: ConfigDict, root: os.PathLike | str, dataset: Dataset) -> R
         if any(stack is None for stack in stacks):
             return None
         loaded = _reduced(config, groups, [stack for stack in stacks if stack], dataset)
+    elif loaded := external.load(config, dataset):
+        loaded = external.of_one_student(loaded)
     context = kind.Context(network, dataset.num_classes, loaded.teacher if loaded else None)
     teacher = teacher_kind(context, **teacher_kind.settings(config.teacher.to_dict()))
     loaded = loaded or RunTeacher(teacher, ())

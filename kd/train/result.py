@@ -32,7 +32,9 @@ def origin(setup: Setup) -> dict[str, Any]:
 
     A resumed run must have the same. Paths are left out: a teacher may have been moved.
     """
-    without_paths = lambda entry: {k: v for k, v in entry.items() if k not in ("run", WEIGHTS)}
+    without_paths = lambda entry: {
+        k: v for k, v in entry.items() if k not in ("run", "source", WEIGHTS)
+    }
     teacher = without_paths(setup.parts.teacher.origin or {})
     if "groups" in teacher:
         teacher["groups"] = [without_paths(group) for group in teacher["groups"]]
@@ -45,13 +47,16 @@ def origin(setup: Setup) -> dict[str, Any]:
 def predictions(setup: Setup, state: DistillState) -> dict[str, np.ndarray]:
     """Content of `predictions.npz`: logits [s, n, c] and labels of the evaluated images.
 
-    `teacher_logits` are those of a teacher that follows its students, `validation_logits` those on
-    the validation split, where there is one.
+    `teacher_logits` are those of a teacher that follows its students, `member_logits` [m, n, c]
+    those of the members of a teacher that is no run, `validation_logits` those on the validation
+    split, where there is one.
     """
     evaluation = setup.evaluation
     arrays = {"logits": evaluation.logits(state.student), "label": evaluation.label}
     if (means := evaluation.teacher_logits(state)) is not None:
         arrays["teacher_logits"] = means
+    if evaluation.member_logits is not None:
+        arrays["member_logits"] = evaluation.member_logits
     if (k := len(peers(setup.parts.student))) > 1:
         arrays["peers"] = np.asarray(k)
     if validation := setup.parts.dataset.validation:

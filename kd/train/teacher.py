@@ -1,10 +1,8 @@
 """Builds a run's teacher: loads and shards members of finished runs, or their cached logits."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,71 +17,16 @@ from kd.convolutions.lowering import compiled_by
 from kd.data.base import Dataset
 from kd.devices import precision
 from kd.devices.mesh import replicated, to_devices
-from kd.devices.vectorize import loops_are_slow, map_stacked, tree_index
+from kd.devices.vectorize import map_stacked, tree_index
 from kd.runs.lineage import WEIGHTS, weights_of
 from kd.runs.networks import check_fit, load_networks, weights_hash
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
-from kd.teachers import kind, reduction
-from kd.train import cache, convolving
+from kd.teachers import kind
+from kd.train import cache, convolving, external
 from kd.train.members import check_sizes, place_members
-from kd.types import PyTree, Teacher
-
-
-class Stack(NamedTuple):
-    """Members of one architecture with stacked variables, to evaluate them."""
-
-    model: nn.Module
-    variables: PyTree  # [m, ...]
-    how: str  # over the members
-    spread: Callable | None = None  # over devices, see `kd.devices.mesh.shard_members`
-
-    def convolves(self, image: Any) -> bool:
-        """Whether the networks have convolutions; `image` [1, ...] may be a shape."""
-        return convolving.convolves(*self._member(), image)
-
-    def slow_in_loops(self, image: Any, convolutions: str) -> bool:
-        """See `kd.devices.vectorize.loops_are_slow`."""
-        return loops_are_slow(*self._member(), image, convolutions=convolutions)
-
-    def _member(self) -> tuple[Callable, PyTree]:
-        """The forward pass of a member, and the shapes of its variables."""
-        member = jax.eval_shape(lambda members: tree_index(members, 0), self.variables)
-        return lambda v, x: self.model.apply(v, x, train=False), member
-
-
-class RunTeacher(NamedTuple):
-    """A teacher for the step, its arrays, and what a run records of it.
-
-    Attributes:
-      teacher: for `kd.step.make_step`.
-      frozen: its arrays that never change, `frozen["teacher"]`: variables or cached logits.
-      stacks: networks of finished runs, one entry for each group.
-      member_weights: of all members of all groups, of sum one.
-      paired: whether student i learns from member i alone.
-      per_student: whether `frozen` has a leading axis of students.
-      lifted_weights: weights of the members by group where the objective is lifted, see
-        `kd.build.make_objective`.
-      origin: entry `teacher` of `result.json`.
-      student_variables: see `kd.teachers.kind.Kind`.
-      reduce: of the members, see `kd.teachers.reduction`.
-    """
-
-    teacher: Teacher
-    frozen: PyTree
-    stacks: tuple[Stack, ...] = ()
-    member_weights: tuple[float, ...] = ()
-    paired: bool = False
-    per_student: bool = False
-    lifted_weights: tuple[Sequence[float] | None, ...] = ()
-    origin: dict[str, Any] | None = None
-    student_variables: Callable[[PyTree], PyTree] | None = None
-    reduce: str = "probs"
-
-    @property
-    def spread(self) -> bool:
-        """Whether members are spread over the devices."""
-        return any(stack.spread for stack in self.stacks)
+from kd.train.run_teacher import RunTeacher, Stack, by_group, combined
+from kd.types import PyTree
 
 
 def make_teacher(
@@ -99,12 +42,16 @@ def make_teacher(
 
     Raises:
       InputError: members that do not exist or do not divide among devices, pairs that do not match
-        the seeds, other classes, inputs or normalisation than the data's, weights that do not fit.
+        the seeds, other classes, inputs or normalisation than the data's, weights that do not fit,
+        a file of logits that is not of the data.
     """
     teacher_kind = kind.find(config.teacher.name)
     student = make_model(config.student.to_dict(), dataset.num_classes)
     network = precision.network(student, config.precision)
-    loaded = _load(config, workdirs, dataset, mesh) if workdirs else None
+    if workdirs:
+        loaded = _load(config, workdirs, dataset, mesh)
+    else:
+        loaded = external.load(config, dataset, mesh)
     context = kind.Context(network, dataset.num_classes, loaded.teacher if loaded else None)
     teacher = teacher_kind(context, **teacher_kind.settings(config.teacher.to_dict()))
     run_teacher = loaded or RunTeacher(teacher, ())
@@ -167,37 +114,6 @@ def _load(
     return run_teacher._replace(frozen=tree_index(frozen[0], first))
 
 
-def combined(
-    run_teacher: RunTeacher, singles: Sequence[Teacher], sizes: Sequence[int]
-) -> RunTeacher:
-    """The teacher of all members of all groups, from those of single members, one for each group.
-
-    Its `frozen` is left as it is: the step takes one member's array for one member or pairs, the
-    stack of the only group, or a tuple of the groups' stacks.
-    """
-    if run_teacher.paired or sum(sizes) == 1:
-        return run_teacher._replace(teacher=singles[0])
-    reduce, weights, stacks = run_teacher.reduce, run_teacher.member_weights, run_teacher.stacks
-    if reduction.find(reduce).lifts:
-        run_teacher = run_teacher._replace(lifted_weights=_by_group(weights, sizes))
-    if len(stacks) == 1:
-        how, spread = stacks[0].how, stacks[0].spread
-        return run_teacher._replace(
-            teacher=teachers.ensemble(singles[0], reduce, how, spread, weights)
-        )
-    pairs = zip(singles, stacks, strict=True)
-    members = [teachers.Group(single, stack.how, stack.spread) for single, stack in pairs]
-    return run_teacher._replace(teacher=teachers.grouped(members, reduce, weights))
-
-
-def _by_group(weights: Sequence[float], sizes: Sequence[int]) -> tuple[Sequence[float] | None, ...]:
-    """The members' weights by group; None for equal weights in a single group."""
-    if len(sizes) == 1 and len(set(weights)) == 1:
-        return (None,)
-    ends = accumulate(sizes)
-    return tuple(tuple(weights[end - n : end]) for end, n in zip(ends, sizes, strict=True))
-
-
 def _origin(records: Sequence[dict[str, Any]], weights: Sequence[float]) -> dict[str, Any]:
     """The entry `teacher` of `result.json`, see `kd.config.teachers.recorded`.
 
@@ -205,7 +121,7 @@ def _origin(records: Sequence[dict[str, Any]], weights: Sequence[float]) -> dict
     """
     if len(set(weights)) > 1:
         sizes = [len(record["members"]) for record in records]
-        groups = zip(records, _by_group(weights, sizes), strict=True)
+        groups = zip(records, by_group(weights, sizes), strict=True)
         records = [{**record, "shares": list(w or ())} for record, w in groups]
     return records[0] if len(records) == 1 else {"groups": list(records)}
 

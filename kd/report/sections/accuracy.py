@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kd.config import default_workdir
-from kd.config.teachers import recorded
+from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
 from kd.metrics import scores
 from kd.metrics.reference import accuracy_loss
@@ -62,7 +62,7 @@ def _gain(run: Run, workdir: Workdir) -> dict[str, Any] | None:
     return {
         "run": str(workdir),
         **significance.difference(run.right, other.right),
-        "taught": bool(recorded(other.result["teacher"])),
+        "taught": bool(recorded_weights(other.result["teacher"])),
         "costs": [{key: cost[key] for key in COSTS} for cost in costs],
         "seeds": len(other.result["seeds"]),
     }

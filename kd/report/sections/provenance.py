@@ -5,7 +5,7 @@ The page shows it at its top, see `kd.report.page`.
 
 from typing import Any
 
-from kd.config.teachers import recorded
+from kd.config.teachers import describe_external, external, recorded
 from kd.report.run import Run
 from kd.runs.progress import duration
 from kd.values import counted
@@ -61,6 +61,8 @@ def _training(run: Run) -> str:
 
 
 def _teachers(result: dict[str, Any]) -> list[str]:
+    if external(result["teacher"]):
+        return [describe_external(result["teacher"])]
     groups = recorded(result["teacher"])
     return [f"{_members(group.members)} of {group.run}" for group in groups]
 

@@ -22,9 +22,11 @@ def teacher_accuracy(run: StoredRun) -> list[float]:
     logits = predictions.get("teacher_logits")
     if logits is None:
         groups = recorded(run.result["teacher"])
-        if not groups:
-            raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
         members = [Workdir(g.run).predictions()["logits"][np.asarray(g.members)] for g in groups]
+        if "member_logits" in predictions:  # of a teacher that is no run
+            members = [predictions["member_logits"]]
+        if not members:
+            raise InputError(f"{run.workdir} had no teacher that has an accuracy.")
         section, weights = run.config.teacher, recorded_weights(run.result["teacher"])
         paired, reduce = section.get("members") == "paired", section.get("reduce", "probs")
         logits = reference_logits(np.concatenate(members), weights, reduce, paired)
