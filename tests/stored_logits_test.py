@@ -274,7 +274,7 @@ def test_the_example_trains_reports_and_exports(tmp_path, monkeypatch, capsys):
     assert "ensemble of 2" in printed and "whose teacher's size is not" in printed
     workdir = Workdir("w")
     result, predictions = workdir.read("result.json"), workdir.predictions()
-    assert result["teacher"]["source"] == "logits.npz" and result["labelled"] == 128
+    assert result["teacher"]["source"] == "logits.npz" and result["labelled_examples"] == 128
     assert predictions["member_logits"].shape == (2, 360, 10)
     assert min(result["final"]["accuracy"]) > 0.85 and "kl" in result["final"]
     assert main([*run, "--config.epochs=12", "--config.seeds=2"]) == 0  # finished: read again
@@ -286,7 +286,7 @@ def test_the_example_trains_reports_and_exports(tmp_path, monkeypatch, capsys):
     assert content["teacher"]["networks"] == 2 and content["teacher"]["costs"] is None
     assert content["teacher"]["accuracy"] == 1.0
     assert main(["export", "w", "--format", "stablehlo", "--out", "out"]) == 0
-    assert "of logits.npz (sha256" in Path("out/README.md").read_text()
+    assert "of logits.npz (sha256" in Path("out/model_card.md").read_text()
 
 
 @pytest.mark.slow
