@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from configs.arguments import parse_arg, reference
 
-DEFAULTS = dict(role="student", labelled="128", seeds=5, holdout=0.0)
+DEFAULTS = dict(role="student", labelled="128", seeds=5, holdout=0.0, validation=0.0)
 IMAGES = 1437
 
 
@@ -36,6 +36,7 @@ def get_config(arg=None):
         c.data.labelled = labelled
     c.seeds = a["seeds"]
     c.holdout = a["holdout"]
+    c.validation = a["validation"]
     c.batch_size = 64
     c.optimizer = dict(name="adamw", weight_decay=1e-2)
     c.schedule = dict(name="cosine", warmup=2.0)

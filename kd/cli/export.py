@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="index of the peer in a cohort (default: chosen as the seed is)",
     )
     parser.add_argument(
+        "--coverage",
+        metavar="PERCENT,...",
+        help="coverage of prediction sets, calibrated on validation images (default: 90,95,99 "
+        "where the run kept some)",
+    )
+    parser.add_argument(
         "--gate",
         action="append",
         default=[],

@@ -2,13 +2,15 @@
 
 import math
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int8
 
-from kd.export import check_program, graph, kernels, probes, run_c
+from kd.export import c_predict, check_program, graph, kernels, probes, run_c
+from kd.export.c_source import Header
 from kd.export.checks import Written
 from kd.export.formats import Settings
 from kd.export.source import Source
@@ -26,11 +28,13 @@ class Checked(NamedTuple):
       checks: entries of `checks` in `report.json`.
       figures: for the gates.
       target: entry `target` of `report.json`; None where no target was named.
+      conformal: entry `conformal` likewise; None without validation images.
     """
 
     checks: dict[str, Any]
     figures: dict[str, float]
     target: dict[str, Any] | None = None
+    conformal: dict[str, Any] | None = None
 
 
 def ends(content: bytes) -> tuple[int, int]:
@@ -40,7 +44,12 @@ def ends(content: bytes) -> tuple[int, int]:
 
 
 def check(
-    source: Source, file: TFLite, directory: Path, settings: Settings, written: Written, name: str
+    source: Source,
+    file: TFLite,
+    directory: Path,
+    settings: Settings,
+    written: Written,
+    header: Header,
 ) -> Checked:
     """Writes the kernels and the check program beside the C sources, and measures both.
 
@@ -48,18 +57,21 @@ def check(
       InputError: there are no kernels for the network, or it does not fit the target.
       RunError: they do not compile or do not run.
     """
-    golden = written.golden
+    golden, name = written.golden, header.name
     chosen = probes.choose(file.content, golden.input)
     report: dict[str, Any] = {"probes": chosen.report()}
+    calibrate = partial(c_predict.calibrate, source, file.content, directory, settings, header)
     if settings["kernels"] == "none":
+        sets = calibrate(written.report.get("conformal"))
         _write(directory, chosen.numbers, chosen.outputs, False, name)
-        return Checked(report, {})
+        return Checked(report, {}, conformal=sets)
     memory = kernels.generate(file, directory / "kernels", name)
     inputs = np.stack([probes.make(number, golden.input) for number in chosen.numbers])
     everything = np.concatenate([golden.input.reshape(len(golden.input), *inputs[0].shape), inputs])
     computed = run_c.outputs(directory, everything, chosen.outputs.shape[1], name)
     of_probes = computed[len(golden.input) :]
     report["probes"]["lsb"] = int(np.abs(of_probes.astype(int) - chosen.outputs).max())
+    sets = calibrate()
     _write(directory, chosen.numbers, of_probes, True, name)
     worst = run_c.check(directory)
     report["kernels"] = {
@@ -71,7 +83,7 @@ def check(
     }
     figures = {"c_lsb": float(worst)}
     if settings["target"] is None:
-        return Checked(report, figures)
+        return Checked(report, figures, None, sets)
     costs = source.result if source.peer is None else source.result["peers"][source.peer]
     few = min(len(inputs), PROBE_MACS // max(1, costs["macs"]))
     vectors = len(golden.input) + few
@@ -86,7 +98,7 @@ def check(
     )
     if settings["emulate"]:
         figures["target_lsb"] = float(target["ran"]["lsb"])
-    return Checked(report, figures, target)
+    return Checked(report, figures, target, sets)
 
 
 def on_target(

@@ -7,6 +7,7 @@ from kd.export import formats
 from kd.export.target import boards
 from kd.files.escaping import code
 from kd.files.escaping import markdown as markdown_text
+from kd.runs import coverage
 from kd.teachers import kind
 from kd.values import counted
 
@@ -22,6 +23,7 @@ def markdown(report: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         "## Network\n\n" + _bullets(_network(report, config)),
         "## Data and method\n\n" + _bullets(_method(report, config)),
         "## Measured\n\n" + _bullets(_measured(report)),
+        *_sets(report),
         *_certificates(report.get("certificates")),
         "## Gates\n\n" + _gates(report["gates"]),
         "## Limits\n\n" + _bullets(_limits(report)),
@@ -154,11 +156,37 @@ def _certificates(proofs: Mapping[str, Any] | None) -> list[str]:
     """The section of certificates by `kd verify`; empty where the run has none of this network."""
     if proofs is None:
         return []
-    head, *rows = [[markdown_text(cell) for cell in row] for row in proofs["table"]]
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    grid = "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
     text = f"Of the float32 network. {proofs['conclusion']} {proofs['note']}"
-    return [f"## Certificates\n\n{markdown_text(text)}\n\n{grid}"]
+    return [f"## Certificates\n\n{markdown_text(text)}\n\n{_grid(proofs['table'])}"]
+
+
+def _sets(report: Mapping[str, Any]) -> list[str]:
+    """The section of prediction sets; of a run without validation images what they need."""
+    known, title = report.get("conformal"), "## Prediction sets and abstention"
+    if known is None:
+        return [f"{title}\n\nNone: the run kept no validation images ({coverage.KEY} is 0)."]
+    names = {"student": "the student", "file": "this int8 file"}
+    networks = {name: known[key] for key, name in names.items() if key in known}
+    parts = [
+        title,
+        markdown_text(coverage.note(known, networks)),
+        *map(
+            _grid,
+            (
+                coverage.table(networks),
+                coverage.thresholds(networks),
+                coverage.by_class(networks, known["class_names"]),
+            ),
+        ),
+    ]
+    return ["\n\n".join(parts)]
+
+
+def _grid(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first row is the head."""
+    head, *cells = [[markdown_text(cell) for cell in row] for row in rows]
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *cells])
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> str:

@@ -30,11 +30,15 @@ class Golden(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Measurements of an export: `checks` of `report.json`, figures for gates, golden vectors."""
+    """Measurements of an export: `checks` of `report.json`, figures for gates, golden vectors.
+
+    `outputs` are indices of test images and what the reference kernels make of them.
+    """
 
     checks: dict[str, Any]
     figures: dict[str, float]
     golden: Golden
+    outputs: tuple[np.ndarray, np.ndarray] | None = None
 
 
 class Written(NamedTuple):

@@ -11,7 +11,16 @@ import numpy as np
 
 from kd.devices import compilation
 from kd.errors import InputError
-from kd.export import card, directory, formats, gates, provenance, reading, requirements
+from kd.export import (
+    card,
+    conformal,
+    directory,
+    formats,
+    gates,
+    provenance,
+    reading,
+    requirements,
+)
 from kd.export.source import open_run
 from kd.export.target import boards
 from kd.files.escaping import plain
@@ -32,6 +41,8 @@ class Options:
       peer: one of a cohort's students; None chooses.
       gate: limits, each as `name=value`.
       waive: names of gates that may fail.
+      coverage: per cent of coverage of prediction sets, as "90,95,99"; None is these where the run
+        kept validation images.
       settings: options of the format by name; missing ones have their defaults.
     """
 
@@ -42,12 +53,13 @@ class Options:
     peer: int | None = None
     gate: Sequence[str] = ()
     waive: Sequence[str] = ()
+    coverage: str | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> "Options":
         """Options from the parsed arguments of `kd export`."""
-        names = ("run", "format", "out", "seed", "peer", "gate", "waive")
+        names = ("run", "format", "out", "seed", "peer", "gate", "waive", "coverage")
         return cls(**{name: arguments[name] for name in names}, settings=arguments)
 
     @property
@@ -76,6 +88,7 @@ def export(options: Options) -> dict[str, Any]:
     limits = gates.settings(formats.limits(), options.gate, options.waive)
     directory.check(options.directory)
     source = open_run(Workdir(options.run), options.seed, options.peer)
+    settings["coverage"] = conformal.levels(source, options.coverage)
     # Compiled programs are code: those in a directory that a stored config names are not read.
     cached = source.config["compilation_cache"] != "none"
     compilation.configure_cache("default" if cached else "none")
@@ -89,6 +102,10 @@ def export(options: Options) -> dict[str, Any]:
         if proofs := certificates.of_network(source.workdir, source.variables):
             report["certificates"] = proofs
         report |= {"format": options.format, "int8": written.int8, **written.report}
+        if settings["coverage"]:
+            student = {"student": conformal.of_student(source, settings["coverage"])}
+            known = conformal.of_images(source) | student
+            report["conformal"] = known | report.get("conformal", {})
         report["gates"] = [verdict._asdict() for verdict in verdicts]
         with trust.stored(source.workdir):
             (building / directory.CARD).write_text(card.markdown(report, source.config))

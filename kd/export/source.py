@@ -36,6 +36,8 @@ class Source(NamedTuple):
       chosen: why this network was chosen, in words.
       dataset: of its run; the run was evaluated on `test`.
       peer: index in a cohort of students; None where the student is one network.
+      candidates: from how many networks it was chosen on validation images; 1 where these chose
+        nothing.
     """
 
     workdir: Workdir
@@ -47,6 +49,7 @@ class Source(NamedTuple):
     chosen: str
     dataset: Dataset
     peer: int | None = None
+    candidates: int = 1
 
     @property
     def quantized(self) -> bool:
@@ -75,7 +78,7 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
         )
     cpu = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
     result = workdir.read("result.json")
-    index, why = _choose(workdir, result, seed, peer)
+    index, why, candidates = _choose(workdir, result, seed, peer)
     trained = load_networks(workdir, cpu, ALL._replace(members=str(index)))
     peers = len(result.get("peers", [1]))
     config = build.as_today(config)
@@ -90,13 +93,16 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
         why,
         dataset,
         index % peers if peers > 1 else None,
+        candidates,
     )
 
 
 def _choose(
     workdir: Workdir, result: dict[str, Any], seed: int | None, peer: int | None = None
-) -> tuple[int, str]:
-    """Index of the chosen network, in the order of `kd.runs.networks.load_networks`, and why."""
+) -> tuple[int, str, int]:
+    """Index of the chosen network, in the order of `kd.runs.networks.load_networks`, why, and
+    `Source.candidates`.
+    """
     seeds, k = result["seeds"], len(result.get("peers", [1]))
     if seed is not None and seed not in seeds:
         raise InputError(f"--seed {seed}: {workdir} has the seeds {', '.join(map(str, seeds))}.")
@@ -107,7 +113,7 @@ def _choose(
         i for i in range(len(seeds) * k) if seed in (None, seeds[i // k]) and peer in (None, i % k)
     ]
     if len(candidates) == 1:
-        return candidates[0], "the run's only one" if seed is peer is None else "asked for"
+        return candidates[0], "the run's only one" if seed is peer is None else "asked for", 1
     stored = workdir.predictions()
     if "validation_logits" in stored:
         accuracies = accuracy(stored["validation_logits"], stored["validation_label"])
@@ -117,9 +123,10 @@ def _choose(
         return (
             candidates[0],
             f"the first of {len(candidates)}, for the run kept no validation images to choose by",
+            1,
         )
     best = max(candidates, key=lambda i: accuracies[i])
-    return best, f"best of {len(candidates)} on validation images"
+    return best, f"best of {len(candidates)} on validation images", len(candidates)
 
 
 def pixels(split: Split, index: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -129,14 +136,18 @@ def pixels(split: Split, index: Sequence[int] | np.ndarray) -> np.ndarray:
     return split.image[np.asarray(index)]
 
 
-def recorded(source: Source) -> Float[np.ndarray, "n c"] | None:
-    """This network's logits on `dataset.test` as the run stored them; None where it stored none."""
+def recorded(source: Source, key: str = "logits") -> Float[np.ndarray, "n c"] | None:
+    """This network's logits on `dataset.test` as the run stored them; None where it stored none.
+    The key `validation_logits` has those on `dataset.validation`.
+    """
     if not (source.workdir.path / "predictions.npz").exists():
         return None
     stored = source.workdir.predictions()
+    if key not in stored:
+        return None
     peers = len(source.result.get("peers", [1]))
     index = source.result["seeds"].index(source.seed) * peers + (source.peer or 0)
-    return stored["logits"][index]
+    return stored[key][index]
 
 
 def logits(source: Source, image: np.ndarray) -> np.ndarray:

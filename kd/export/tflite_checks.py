@@ -64,7 +64,7 @@ def compare(source: Source, content: bytes, count: int) -> Comparison:
     golden = Golden(
         image[shown], inputs[shown], reference[of_few], target[shown], split.label[shown]
     )
-    return Comparison(checks, figures, golden)
+    return Comparison(checks, figures, golden, (few, reference))
 
 
 def _validation(source: Source, content: bytes) -> dict[str, Any]:

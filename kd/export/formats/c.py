@@ -101,10 +101,12 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
     report["operators"] = c_source.operators(file.content)
     if settings["name"]:
         report["name"] = name
-    checked = c_checks.check(source, file, directory, settings, written, name)
+    checked = c_checks.check(source, file, directory, settings, written, header)
     report["checks"] |= checked.checks
     if checked.target is not None:
         report["target"] = checked.target
+    if checked.conformal is not None:
+        report["conformal"] = checked.conformal
     project = c_project.Network(
         name,
         header.title,

@@ -47,7 +47,7 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
 
 def tflite_written(source: Any, file: Any, directory: Path, settings: Settings) -> Any:
     """Writes and measures a `kd.export.tflite.TFLite`."""
-    from kd.export import checks, graph, kernel_faults, lower, tflite_checks
+    from kd.export import checks, conformal, graph, kernel_faults, lower, tflite_checks
 
     (directory / "model.tflite").write_bytes(file.content)
     comparison = tflite_checks.compare(source, file.content, settings["images"])
@@ -64,6 +64,8 @@ def tflite_written(source: Any, file: Any, directory: Path, settings: Settings) 
     int8 = last.dtype == "INT8"
     if warnings := kernel_faults.warnings(file.content):
         report["warnings"] = warnings
+    if int8 and settings.get("kernels", "none") == "none":  # else of the kernels that are generated
+        report |= conformal.of_reference(source, settings, file.content, comparison.outputs)
     return checks.Written(report, comparison.figures, comparison.golden, int8)
 
 
