@@ -109,7 +109,7 @@ def of_reference(
     source: Source,
     settings: Mapping[str, Any],
     content: bytes,
-    outputs: tuple[np.ndarray, np.ndarray],
+    outputs: tuple[np.ndarray, np.ndarray] | None,
 ) -> dict[str, Any]:
     """Entries of `report.json` for an int8 file on LiteRT's reference kernels; see `of_file`."""
     if not settings.get("coverage"):

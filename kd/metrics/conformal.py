@@ -152,8 +152,8 @@ def calibrate(
     thresholds = []
     for level in levels:
         place = rank(len(label), level)
-        limits = (quantile(scores, level) for scores in (of_sets, of_answers))
-        thresholds.append(Threshold(level, place, *limits, assured(len(label), place, networks)))
+        limit, sure = quantile(of_sets, level), assured(len(label), place, networks)
+        thresholds.append(Threshold(level, place, limit, quantile(of_answers, level), sure))
     return thresholds
 
 
