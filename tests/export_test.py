@@ -521,8 +521,8 @@ def test_the_seed_is_chosen_by_validation_images_alone(tmp_path):
     assert sources._choose(workdir, result, None)[0] == 0
     kept = {"validation_logits": np.stack([wrong, right]), "validation_label": label}
     workdir.write("predictions.npz", stored | kept)
-    assert sources._choose(workdir, result, None) == (1, "best of 2 on validation images")
-    assert sources._choose(workdir, result, 4) == (0, "asked for")
+    assert sources._choose(workdir, result, None) == (1, "best of 2 on validation images", 2)
+    assert sources._choose(workdir, result, 4) == (0, "asked for", 1)
 
 
 def test_of_cohorts_a_peer_is_chosen_and_never_one_of_another_seed(tmp_path):

@@ -43,7 +43,7 @@ def calibrate(
         run = lambda inputs: run_c.outputs(directory, inputs, classes, header.name)
         file = conformal.of_file(source, settings["coverage"], content, settings["images"], run)
         known = {"file": file | {"kernels": "the C kernels beside it"}}
-    complete = conformal.of_images(source) | known
+    complete = {**conformal.of_images(source), **known}
     write(directory, header.title, complete, header.name)
     return complete
 
