@@ -45,7 +45,7 @@ def _make(config: str, repeats: int) -> Prepared:
             options = [
                 *("--workdir", str(home / f"{library}{count}")),
                 "--config.epochs=1",
-                "--config.schedule.warmup=0.0",
+                *([] if "cifar100" in config else ["--config.schedule.warmup=0.0"]),
                 "--config.compilation_cache=none",
                 f"--config.devices.convolutions={library}",
                 *data,

@@ -14,9 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks import libraries
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, TOY, Problem, step_of
 from benchmarks.timer import ratio
+from kd.convolutions.lowering import compiled_by
 from kd.train.program import make_update, make_updates
 
 TITLE = "KD of several students in one program (wrn_40_2 to wrn_16_2, batch 64)"
@@ -88,6 +90,7 @@ def dispatch(
     order = jnp.tile(jnp.arange(size)[None], (seeds, updates))
     data = {name: single.batch[name] for name in ("image", "label")}
     program = make_updates(make_update(single.step, size, how), size, updates, loop)
+    program = compiled_by(libraries.current(), program)
 
     def call() -> Any:
         nonlocal states

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,13 @@ import pytest
 from benchmarks import (
     convolutions,
     document,
+    libraries,
+    loops,
     methods,
     objectives,
     operations,
     record,
+    throughput,
     timer,
     tpu_aot,
 )
@@ -28,6 +32,7 @@ from benchmarks.record import NAMES
 from configs.common import METHODS
 from kd import build as parts
 from kd import registry
+from kd.convolutions import lowering
 from kd.devices import mesh as sharding
 from kd.errors import InputError
 
@@ -208,6 +213,8 @@ ENTRY %main (a: f32[2]) -> f32[2] {
   %dot.3 = f32[2]{0} dot(%a, %b), metadata={op_name="jit(step)/jvp(Net)/head/dot_general"}
   %add_fusion = f32[2]{0} fusion(%a), kind=kLoop
   %copy.7 = f32[2]{0} copy(%a)
+  %ffi.1 = f32[2] custom-call(), custom_call_target="kd_convolution", op_name="jvp(N)"
+  %ffi.2 = f32[2] custom-call(), custom_call_target="kd_convolution", op_name="transpose(jvp(N))"
   %call.1 = f32[2]{0} call(%a), to_apply=%inner
 """
 
@@ -223,12 +230,31 @@ def test_operations_are_told_apart_by_hand():
         "dot.3": "matrix products",
         "add_fusion": "elementwise and reductions",
         "copy.7": "copies and changes of layout",
+        "ffi.1": "convolutions, forward",
+        "ffi.2": "convolutions, gradients",
     }
     event = lambda name, dur: {"ph": "X", "dur": dur, "args": {"hlo_op": name}}
     events = [event("conv.1", 2.0), event("conv.1", 3.0), event("call.1", 9.0)]
     events += [{"ph": "X", "dur": 50.0, "name": "python"}, event("copy.7", 1.0)]
     spent = operations.by_kind(events, found)
     assert spent == {"convolutions, forward": 2.0, "copies and changes of layout": 1.0}
+
+
+def test_a_loop_is_timed_with_the_library_of_its_compilation(monkeypatch):
+    """Called in another context, jax would compile it again, with XLA's convolutions."""
+    seen = lambda *_: lambda states, *_: (states, lowering.current())
+    monkeypatch.setattr(loops, "make_updates", seen)
+    monkeypatch.setattr(throughput, "make_updates", seen)
+    batch = {"image": jnp.zeros((4, 2)), "label": jnp.zeros(4, int)}
+    single = SimpleNamespace(state={"x": jnp.zeros(2)}, batch=batch, step=print, frozen={})
+    monkeypatch.setattr(throughput, "step_of", lambda *_, **__: single)
+    problem = SimpleNamespace(batch_size=4)
+    monkeypatch.setattr(lowering, "_register", lambda: None)
+    with libraries.using("onednn"):
+        alone = loops.looped(single, 4, "host")
+        several = throughput.dispatch(problem, 2, 4, "float32", "vmap", "host")
+    assert alone() == "onednn" and several()[1] == "onednn"
+    assert lowering.current() == "xla"
 
 
 @pytest.mark.parametrize(
