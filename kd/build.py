@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from kd import config as configs
-from kd import optim, ranges, registry
+from kd import optim, ranges, registry, required_settings
 from kd.config import ConfigDict, override
 from kd.config.defaults import LABELS, LABELS_RANGES, TEACHER
 from kd.config.teachers import complete_groups
@@ -148,7 +148,7 @@ def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
     if not arguments:
         return spell_out(config)
     config, rest = override.rename(config, arguments)
-    return spell_out(override.override(spell_out(config), rest))
+    return spell_out(override.override(required_settings.opened(spell_out(config), rest), rest))
 
 
 def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def known(package: str) -> list[str]:
         f"{file}.{name}"
         for file in files(package)
         for name, value in _public(importlib.import_module(f"{package}.{file}")).items()
-        if not package.startswith("kd.models") or _required(value) <= {"num_classes"}
+        if not package.startswith("kd.models") or required(value) <= {"num_classes"}
     ]
 
 
@@ -77,10 +77,10 @@ def _is_network(maker: Callable) -> bool:
     if "num_classes" not in inspect.signature(maker).parameters:
         return False
     is_class = inspect.isclass(maker.func if isinstance(maker, partial) else maker)
-    return is_class or _required(maker) <= {"num_classes"}
+    return is_class or required(maker) <= {"num_classes"}
 
 
-def _required(maker: Callable) -> set[str]:
+def required(maker: Callable) -> set[str]:
     """Names of the parameters without a default."""
     parameters = inspect.signature(maker).parameters
     return {name for name, p in parameters.items() if p.default is p.empty}

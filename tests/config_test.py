@@ -6,6 +6,7 @@ import re
 import pytest
 
 from configs.common import parse_arg
+from kd import build
 from kd import config as configs
 from kd.build import spell_out
 from kd.config import identity, override
@@ -62,6 +63,30 @@ def test_keys_that_a_file_leaves_out_can_be_set(tmp_path):
     assert changed.optimizer.clip_norm == 1.0 and changed.schedule.value == 0.5
     assert changed.data.num_classes == 12 and changed.data.mean == (0.5,)
     assert changed.data.kind == "image" and changed.objective.ce.weight.over == 3.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "section", "key", "value"),
+    [
+        (["data.name=arrays", "data.path=x.npz"], "data", "path", "x.npz"),
+        (["data.path=x.npz", "data.name=arrays"], "data", "path", "x.npz"),
+        (["data.name=folder", "data.path=here", "data.size=(8,8)"], "data", "size", (8, 8)),
+        (["data.name=tfds", "data.dataset=kmnist"], "data", "dataset", "kmnist"),
+    ],
+)
+def test_what_another_thing_requires_can_be_set_with_its_name(
+    tmp_path, arguments, section, key, value
+):
+    config = configs.load(written(tmp_path, ""))
+    changed = build.overridden(config, [f"--config.{argument}" for argument in arguments])
+    assert changed[section][key] == value
+
+
+def test_what_no_thing_requires_is_refused_with_what_it_takes(tmp_path):
+    config = configs.load(written(tmp_path, ""))
+    arguments = ["--config.data.name=arrays", "--config.data.paths=x.npz"]
+    with pytest.raises(InputError, match=r"unknown key of config\.data 'paths'"):
+        build.overridden(config, arguments)
 
 
 def test_a_teacher_can_be_named_on_the_command_line(tmp_path):

@@ -201,6 +201,14 @@ def test_images_of_a_users_own_may_have_no_label(tmp_path):
     assert dataset.num_classes == 2 and (dataset.train.label == -1).sum() == 4
 
 
+def test_the_classes_of_images_without_any_label_are_those_of_the_test_images():
+    from kd.train.objects import make_dataset
+
+    image = np.zeros((4, 2, 2, 1), np.float32)
+    dataset = make_dataset((image, np.full(4, -1)), (image, np.array([0, 1, 2, 3])), None)
+    assert dataset.num_classes == 4
+
+
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [

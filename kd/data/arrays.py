@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from kd.data import labels, layout
-from kd.data.base import Dataset, Split, channel_moments
+from kd.data.base import UNKNOWN, Dataset, Split, channel_moments
 from kd.data.check import check
 from kd.data.paths import existing
 from kd.errors import InputError
@@ -161,7 +161,8 @@ def dataset_of(
     if num_classes is None and class_names:
         num_classes = len(class_names)
     if num_classes is None:
-        num_classes = labels.count(train.label, what)
+        has_labels = bool((train.label != UNKNOWN).any())
+        num_classes = labels.count((train if has_labels else test).label, what)
     channels = train.image.shape[-1]
     defaults = ((0.0,) * channels, (1.0,) * channels)
     if train.image.dtype == np.uint8 and train.image.size and None in (mean, std):
