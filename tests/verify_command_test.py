@@ -14,6 +14,7 @@ from kd.runs.workdir import Workdir
 from kd.verify import networks
 from kd.verify.agreement import agreements
 from kd.verify.certificates import Question, certify
+from kd.verify.difference import differences
 
 
 def read(directory: str = "runs/small") -> dict:
@@ -133,6 +134,7 @@ def test_the_integers_of_an_export_lie_within_their_bounds(net, small_config, ca
     """Of a dense network and of one of convolutions: for random images of bytes, the file's logits
     are within the bounds; a file of another seed, or changed, is refused.
     """
+    from kd.export.graph import ends as exported_ends
     from kd.verify import integers
     from kd.verify.bounds import intervals
     from kd.verify.crown import Crown
@@ -163,15 +165,23 @@ def test_the_integers_of_an_export_lie_within_their_bounds(net, small_config, ca
     limits = Crown(graph).bounds(file.balls(balls))
     plain = intervals(graph, file.balls(balls))
     rng = np.random.default_rng(0)
+    (gap,) = differences(subjects[0], student, question, [4.0])
+    ends = exported_ends(file.content)[1]
+    assert 0 < gap["mean"] <= gap["bound"] == max(gap["bounds"]) >= gap["at_image"] > 0
     for _ in range(10):
         drawn = rng.integers(balls.low, balls.high + 1).reshape(image.shape).astype(np.uint8)
         z = file.logits(drawn)
+        off = abs(subjects[0].logits(drawn) - ends.scale * (z - ends.zero)).max(axis=1)
+        assert (off <= gap["bounds"]).all()
         assert (limits.low[-1] <= z).all() and (z <= limits.high[-1]).all()
         assert (plain.low[-1] <= z).all() and (z <= plain.high[-1]).all()
     assert main(command) == 0
     content = read()
     assert [n["name"] for n in content["networks"]] == ["student", "int8 file"]
     assert len(content["networks"][1]["radii"][0]["statuses"]) == 8
+    (row,) = content["difference"]["radii"]
+    assert 0 < row["at_image"] < row["bound"] < gap["bound"]  # of a radius of 2
+    assert "at most in any ball" in Path("runs/small/verify.md").read_text()
     assert main([*command[:3], "--check"]) == 0
     path = Path("runs/small/export/litert-int8/model.tflite")
     path.write_bytes(path.read_bytes()[:-1] + b"x")

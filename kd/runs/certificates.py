@@ -115,6 +115,21 @@ def agreement(content: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+def difference(content: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of how far the logits of the int8 file can be from the float network's, the first row
+    the head; empty where `--int8` was not asked for.
+    """
+    measured = content.get("difference")
+    if not measured:
+        return []
+    head = ["float and int8 logits", "radius", "most at the images"]
+    rows = [[*head, "at most in a ball, mean", "at most in any ball"]]
+    for r in measured["radii"]:
+        numbers = [f"{r[key]:z.3g}" for key in ("at_image", "mean", "bound")]
+        rows.append(["student and int8 file", f"{r['radius']:zg}", *numbers])
+    return rows
+
+
 def note(content: Mapping[str, Any]) -> str:
     """What the columns of `table` are, in words."""
     n = len(content["index"])

@@ -22,6 +22,7 @@ from kd.values import counted
 from kd.verify import records
 from kd.verify.agreement import agreements
 from kd.verify.certificates import Question, certify
+from kd.verify.difference import differences
 from kd.verify.networks import Subject, exported, of_run
 
 IMAGES = 500
@@ -70,6 +71,7 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
     if not (math.isfinite(options.exact) and options.exact >= 0):
         raise InputError(f"--exact {options.exact}: expected seconds, 0 or more.")
     teacher = _teacher(subjects) if options.against else None
+    student, file = subjects[0], subjects[1 if options.int8 else 0]
     subjects = _chosen(subjects, options.only)
     index = _index(source, options.images)
     question = _question(source, index, options)
@@ -84,6 +86,8 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
     if teacher is not None:
         rows = list(agreements(subjects[0], teacher, question, radii))
         content["agreement"] = {"teacher": teacher.name, "radii": rows}
+    if options.int8:
+        content["difference"] = {"radii": list(differences(student, file, question, radii))}
     content["conclusion"] = stored.conclusion(content)
     records.write(options.directory, content, arrays)
     return text(content, options.directory)
@@ -92,7 +96,7 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
 def text(content: dict[str, Any], directory: Workdir) -> str:
     """The conclusion, the table and where the files are."""
     lines = [content["conclusion"], "", *text_table(stored.table(content)), ""]
-    if grid := stored.agreement(content):
+    for grid in filter(None, (stored.agreement(content), stored.difference(content))):
         lines += [*text_table(grid), ""]
     for network in content["networks"]:
         if network["by_intervals"]:

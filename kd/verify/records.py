@@ -60,7 +60,15 @@ def write(directory: Workdir, content: dict[str, Any], arrays: dict[str, np.ndar
     parts = [
         f"# Certificates of {markdown(content['run'])}",
         markdown(content["conclusion"]),
-        *(_grid(rows) for rows in (stored.table(content), stored.agreement(content)) if rows),
+        *(
+            _grid(rows)
+            for rows in (
+                stored.table(content),
+                stored.agreement(content),
+                stored.difference(content),
+            )
+            if rows
+        ),
         markdown(stored.note(content)),
     ]
     with replacing(directory.path / "verify.md") as temporary:

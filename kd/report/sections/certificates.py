@@ -25,7 +25,7 @@ def measure(run: Run) -> dict[str, Any]:
         }
         for network in stored["networks"]
     ]
-    kept = ("index", "examples", "norm", "unit", "conclusion", "agreement")
+    kept = ("index", "examples", "norm", "unit", "conclusion", "agreement", "difference")
     known = {key: stored[key] for key in kept if key in stored}
     return {"certificates": {**known, "networks": networks}}
 
@@ -37,8 +37,8 @@ def show(content: dict[str, Any]) -> list[Block]:
         return []
     curves = Figure(draw(measured), "certified accuracy over the radius")
     blocks: list[Block] = [curves, Table(certificates.table(measured))]
-    if rows := certificates.agreement(measured):
-        blocks.append(Table(rows))
+    grids = (certificates.agreement(measured), certificates.difference(measured))
+    blocks += [Table(rows) for rows in grids if rows]
     return [*blocks, Note(certificates.note(measured))]
 
 
