@@ -1,6 +1,10 @@
 """`kd verify`: proves or refutes that a student's classes hold around its images."""
 
 import argparse
+import dataclasses
+from pathlib import Path
+
+from kd.errors import InputError
 
 ORDER = 75
 HELP = "prove or refute that a student's classes do not change around its images"
@@ -42,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="index of the seed (default: the best on validation images, or the first)",
     )
     parser.add_argument(
+        "--every_seed",
+        action="store_true",
+        help="certificates of all seeds, in directories seed0, ... of --out",
+    )
+    parser.add_argument(
         "--exact",
         type=float,
         default=0.0,
@@ -79,7 +88,9 @@ def act(options: argparse.Namespace) -> int:
     """Verifies or checks, and prints the result. Raises InputError."""
     from kd.runs.workdir import Workdir
 
-    Workdir(options.run).read("result.json")  # a missing run is refused before the slow imports
+    result = Workdir(options.run).read(
+        "result.json"
+    )  # a missing run is refused before the slow imports
     from kd.devices import compilation
     from kd.verify import command
 
@@ -98,5 +109,13 @@ def act(options: argparse.Namespace) -> int:
         "against",
     )
     chosen = command.Options(**{name: getattr(options, name) for name in names})
-    print(command.check(chosen) if options.check else command.act(chosen))
+    act = command.check if options.check else command.act
+    if not options.every_seed:
+        print(act(chosen))
+        return 0
+    if options.seed is not None:
+        raise InputError("--every_seed is of all seeds: leave out --seed.")
+    for seed in result["seeds"]:
+        out = str(Path(options.out or options.run) / f"seed{seed}")
+        print(act(dataclasses.replace(chosen, seed=seed, out=out)))
     return 0

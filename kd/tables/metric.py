@@ -118,7 +118,13 @@ class PerNetwork(Metric):
 
 @dataclasses.dataclass(frozen=True)
 class PerRun(Metric):
-    """A metric with one number for each seed: a function of a `StoredRun`. It takes no keywords."""
+    """A metric with one number for each seed: a function of a `StoredRun`.
+
+    Attributes:
+      keywords: of `kd.tables.metric_call` that the function takes, all of which must be given.
+    """
+
+    keywords: tuple[str, ...] = ()
 
 
 def mean_of_peers(values: Sequence[float], peers: int) -> list[float]:

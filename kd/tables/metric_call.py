@@ -6,11 +6,11 @@ Examples: `errors`, `accuracy(of=3)`, `errors(bias=(7, 8), chosen_on="test")`.
 import ast
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from kd import registry
 from kd.errors import InputError, unknown
-from kd.ranges import Natural
+from kd.ranges import Natural, Range
 from kd.tables.metric import Metric, PerNetwork, PerRun
 
 
@@ -29,6 +29,7 @@ class MetricCall:
       peer: evaluate this peer of each cohort. Otherwise a seed's value is the mean of its peers'.
       together: evaluate the mean probability of each cohort.
       exported: evaluate the exported files, which a run with `config.export` has.
+      radius: of the balls of certificates; for metrics that are about these.
     """
 
     name: str
@@ -40,6 +41,7 @@ class MetricCall:
     peer: Natural | None = None
     together: bool = False
     exported: bool = False
+    radius: Annotated[float, Range(0)] = 0.0
 
     @property
     def uses_test(self) -> bool:
@@ -59,7 +61,8 @@ class MetricCall:
         return (*self.metric.needs, *validation, *export)
 
 
-KEYWORDS = [field.name for field in dataclasses.fields(MetricCall)[2:]]
+OF_NETWORKS = tuple(f.name for f in dataclasses.fields(MetricCall)[2:] if f.name != "radius")
+"""Keywords of `PerNetwork` metrics."""
 
 
 def parse(text: str) -> MetricCall:
@@ -68,11 +71,12 @@ def parse(text: str) -> MetricCall:
     metric = registry.find("kd.tables.metrics", name, "metric")
     if not isinstance(metric, Metric):  # a user's function
         metric = PerNetwork(metric)
-    if isinstance(metric, PerRun) and keywords:
+    taken = metric.keywords if isinstance(metric, PerRun) else OF_NETWORKS
+    if keywords and not taken:
         raise InputError(f"metric {text!r}: {name} takes no keywords.")
     for key in keywords:
-        if key not in KEYWORDS:
-            raise unknown(f"keyword of metric {name}", key, KEYWORDS)
+        if key not in taken:
+            raise unknown(f"keyword of metric {name}", key, taken)
     for key in ("of", "bias"):
         if key in keywords:
             keywords[key] = _classes(keywords[key])
@@ -102,7 +106,9 @@ def _check(call: MetricCall, text: str) -> None:
         raise InputError(f"metric {text!r}: exported files have no bias. Leave out one of them.")
     if call.chosen_on not in ("validation", "test"):
         raise unknown("value of chosen_on", str(call.chosen_on), ("validation", "test"))
-    for key in call.metric.required if isinstance(call.metric, PerNetwork) else ():
+    metric = call.metric
+    required = metric.required if isinstance(metric, PerNetwork) else ()
+    for key in metric.keywords if isinstance(metric, PerRun) else required:
         if not getattr(call, key):
             raise InputError(f"metric {text!r}: {key} is missing, as in '{call.name}({key}=3)'.")
 

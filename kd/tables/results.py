@@ -65,7 +65,8 @@ def _values(stored: StoredRun, cell: Cell) -> list[float]:
         accuracy = [100 * v for v in stored.result["best_test"]["accuracy"]]
         return stored.per_seed(accuracy)
     if isinstance(call.metric, PerRun):
-        return call.metric(stored)
+        keywords = {key: getattr(call, key) for key in call.metric.keywords}
+        return call.metric.compute(stored, **keywords)
     if call.exported and "exported" in stored.result:
         stored.exported()
     try:
