@@ -57,6 +57,9 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         "experiments/hinton2015_choices.py:smoke",
         "experiments/fashion_mnist.py",
         "experiments/teacher_free.py",
+        "experiments/verified.py",
+        "experiments/verified.py:smoke",
+        "experiments/verified.py:fashion_mnist",
     ],
 )
 def test_experiments_can_be_planned(reference, monkeypatch, tmp_path):

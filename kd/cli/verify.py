@@ -88,9 +88,10 @@ def act(options: argparse.Namespace) -> int:
     """Verifies or checks, and prints the result. Raises InputError."""
     from kd.runs.workdir import Workdir
 
-    result = Workdir(options.run).read(
-        "result.json"
-    )  # a missing run is refused before the slow imports
+    if options.every_seed and options.seed is not None:
+        raise InputError("--every_seed is of all seeds: leave out --seed.")
+    # A missing run is refused before the slow imports.
+    result = Workdir(options.run).read("result.json")
     from kd.devices import compilation
     from kd.verify import command
 
@@ -113,8 +114,6 @@ def act(options: argparse.Namespace) -> int:
     if not options.every_seed:
         print(act(chosen))
         return 0
-    if options.seed is not None:
-        raise InputError("--every_seed is of all seeds: leave out --seed.")
     for seed in result["seeds"]:
         out = str(Path(options.out or options.run) / f"seed{seed}")
         print(act(dataclasses.replace(chosen, seed=seed, out=out)))
