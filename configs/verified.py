@@ -27,7 +27,7 @@ DEFAULTS = dict(
     data="digits", method="kd_ibp", radius=0.0, seeds=5, epochs=0, holdout=0.0, smoke=False
 )
 METHODS = ("labels", "kd", "ibp", "kd_ibp", "kd_crown_ibp", "ard", "rslad", "iad")
-DATA = {"digits": (digits, "labelled=all", 16.0), "fashion_mnist": (fashion_mnist, "", 4.0)}
+DATA = {"digits": (digits, "labelled=all,", 16.0), "fashion_mnist": (fashion_mnist, "", 4.0)}
 
 
 def get_config(arg=None):
@@ -36,8 +36,8 @@ def get_config(arg=None):
     check_known("data", a["data"], DATA)
     file, more, radius = DATA[a["data"]]
     free = a["method"] in ("labels", "ibp")
-    words = [more, f"role={'labels' if free else 'student'}", f"holdout={a['holdout']}"]
-    c = file.get_config(",".join(filter(None, [*words, f"seeds={a['seeds']}"])))
+    role = "labels" if free else "student"
+    c = file.get_config(f"{more}role={role},holdout={a['holdout']},seeds={a['seeds']}")
     for key in ("compare", "acceptance"):
         if key in c:
             del c[key]

@@ -61,7 +61,7 @@ class MetricCall:
         return (*self.metric.needs, *validation, *export)
 
 
-OF_NETWORKS = tuple(f.name for f in dataclasses.fields(MetricCall)[2:] if f.name != "radius")
+KEYWORDS = tuple(f.name for f in dataclasses.fields(MetricCall)[2:] if f.name != "radius")
 """Keywords of `PerNetwork` metrics."""
 
 
@@ -71,7 +71,7 @@ def parse(text: str) -> MetricCall:
     metric = registry.find("kd.tables.metrics", name, "metric")
     if not isinstance(metric, Metric):  # a user's function
         metric = PerNetwork(metric)
-    taken = metric.keywords if isinstance(metric, PerRun) else OF_NETWORKS
+    taken = metric.keywords if isinstance(metric, PerRun) else KEYWORDS
     if keywords and not taken:
         raise InputError(f"metric {text!r}: {name} takes no keywords.")
     for key in keywords:
