@@ -250,7 +250,7 @@ def test_pictures_that_are_decoded_have_no_stored_logits(data):
     np.savez("logits.npz", train=logits_of())
     dataset = data._replace(train=Split(pictures, np.zeros(0, np.int32)))
     with pytest.raises(InputError, match="decoded during training"):
-        external._check_views(spelled(config_of()), dataset)
+        external._check_views(spelled(config_of()), dataset, "logits.npz")
     with pytest.raises(InputError, match="decoded from files"):
         fingerprint(pictures)
 

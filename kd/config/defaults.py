@@ -85,6 +85,9 @@ TEACHER = {
 
 SOURCES = {
     "logits": "logits",  # a file of logits, see kd.teachers.stored_logits
+    # A dotted path to a function images -> logits, or to a Flax module whose variables are in the
+    # file `variables`; see kd.teachers.own_function.
+    "apply": "function",
 }
 """Keys of `config.teacher` that say what a teacher is that is no run, and the kinds they choose."""
 

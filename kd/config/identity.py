@@ -27,7 +27,7 @@ PLACE = ("data_dir", "workers")
 PLACE_OF_CACHE = "cache_dir"
 """Key of section `teacher`: the directory of the cache."""
 
-FILES_OF_TEACHER = ("logits",)
+FILES_OF_TEACHER = ("logits", "variables")
 """Keys of section `teacher` that name a file. Where its `digest` is known, this identifies it."""
 
 LATER = {"arrays": {"classes": None, "channels": None}}

@@ -69,3 +69,17 @@ def _checked(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         call_of = inspect.signature(nn.BatchNorm.__call__).bind(module, *args, **kwargs).arguments
         check_batch_norm(module, call_of["x"], call_of.get("use_running_average"))
     return result
+
+
+class FunctionNetwork(nn.Module):
+    """A function images -> logits as a network, which has no variables that kd knows.
+
+    Attributes:
+      function: `function(image [b, ...]) -> logits [b, c]`, or `Outputs`.
+    """
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, image: Any, train: bool = False) -> Outputs:
+        del train
+        return outputs_of(self.function(image))

@@ -67,6 +67,13 @@ SORTS = {
         instances=(("kd.teachers.", "Kind"),),
         returns=("Teacher",),
     ),
+    "teacher function": Sort(
+        "a function of images [b, ...] that returns logits [b, c], or a Flax linen module",
+        classes=MODULE,
+        instances=(*MODULE, ("flax.nnx", "Module"), ("equinox", "Module")),
+        returns=("Array", "ndarray", "Float", "Outputs"),
+        parameters=("image", "images", "x", "inputs", "pixels"),
+    ),
     "reduction": Sort(
         "a kd.teachers.reduction.Reduction, or a function (logits, weights, label) that returns "
         "kd.Outputs or a kd.Mixture",

@@ -1,4 +1,4 @@
-"""Teachers that are no runs of kd: logits from a file or an array."""
+"""Teachers that are no runs of kd: logits from a file or an array, functions, modules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,9 @@ from kd.data.pictures import Pictures
 from kd.devices.mesh import replicated, to_devices
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
+from kd.runs.networks import weights_hash
 from kd.teachers import reduction, source_file
-from kd.train import logits_file
+from kd.train import functions, logits_file
 from kd.train.members import check_sizes
 from kd.train.run_teacher import RunTeacher, by_group
 from kd.types import PyTree
@@ -35,11 +36,31 @@ def load(config: ConfigDict, dataset: Dataset, mesh: Mesh | None = None) -> RunT
       InputError: a file that is missing, damaged, or of other data; or a run in which logits that
         are stored cannot be those of what the student sees.
     """
-    if config.teacher.name != "logits":
+    name = config.teacher.name
+    if name == "logits":
+        teacher = _stored_logits(config, dataset)
+    elif name == "function":
+        teacher = _function(config, dataset)
+    else:
         return None
+    if mesh is not None:
+        teacher = teacher._replace(frozen=to_devices(teacher.frozen, replicated(mesh)))
+    return teacher._replace(external=True)
+
+
+def check(config: ConfigDict, dataset: Dataset) -> None:
+    """Raises InputError as `load` does, before anything is trained."""
+    if config.teacher.name == "function":
+        _named(config, dataset)
+    else:
+        load(config, dataset)
+
+
+def _stored_logits(config: ConfigDict, dataset: Dataset) -> RunTeacher:
+    """The teacher whose logits are in a file."""
     section = config.teacher
     source_file.require(section.logits, section.digest, "logits")
-    _check_views(config, dataset)
+    _check_views(config, dataset, section.logits)
     stored = logits_file.read(config, dataset)
     group = members_of_file(section)
     chosen = group.indices(len(stored.train), section.logits)
@@ -51,15 +72,38 @@ def load(config: ConfigDict, dataset: Dataset, mesh: Mesh | None = None) -> RunT
     teacher = of_logits(
         stored.train[chosen], section.reduce, weights, paired=section.members == "paired"
     )
-    if mesh is not None:
-        teacher = teacher._replace(frozen=to_devices(teacher.frozen, replicated(mesh)))
     evaluated = None if stored.evaluated is None else stored.evaluated[chosen].astype(np.float32)
-    return teacher._replace(origin=record, evaluated=evaluated, external=True)
+    return teacher._replace(origin=record, evaluated=evaluated)
 
 
-def check(config: ConfigDict, dataset: Dataset) -> None:
-    """Raises InputError as `load` does, before anything is trained."""
-    load(config, dataset)
+def _named(config: ConfigDict, dataset: Dataset) -> Any:
+    """The checked function, or pair (module, variables), of `config.teacher.apply`."""
+    section = config.teacher
+    if section.variables:
+        source_file.require(section.variables, section.digest, "variables")
+    named, what = functions.named(config, dataset), f"the teacher {section.apply}"
+    functions.check(named, dataset, what)
+    if not functions.is_traceable(named, dataset, what):
+        _check_views(config, dataset, f"{section.apply}, which jax cannot trace,")
+    return named
+
+
+def _function(config: ConfigDict, dataset: Dataset) -> RunTeacher:
+    """The teacher that a dotted path names: in the step, or once if jax cannot trace it."""
+    section, named = config.teacher, _named(config, dataset)
+    what = f"the teacher {section.apply}"
+    record: dict[str, Any] = {"source": section.apply, "members": [0]}
+    if isinstance(named, tuple):
+        model, variables = named
+        record |= {"sha256": section.digest, "weights": weights_hash(variables)}
+        teacher = functions.of_network(model, variables, dataset, config)
+    elif functions.is_traceable(named, dataset, what):
+        teacher = functions.of_function(named, dataset, config)
+    else:
+        teacher = of_logits(functions.evaluate(named, dataset, what)[None], section.reduce)
+        evaluated = functions.evaluate(named, dataset, what, "test")[None]
+        teacher = teacher._replace(evaluated=evaluated)
+    return teacher._replace(origin=record)
 
 
 def of_one_student(teacher: RunTeacher) -> RunTeacher:
@@ -101,20 +145,21 @@ def of_logits(
     )
 
 
-def _check_views(config: ConfigDict, dataset: Dataset) -> None:
+def _check_views(config: ConfigDict, dataset: Dataset, what: str) -> None:
     """Raises InputError where the student sees other images than those that the logits are of."""
     remedies: dict[str, Any] = {"augment": config.augment, "second_view": config.second_view}
     for key, value in remedies.items():
         if value:
             raise InputError(
-                f"config.{key} = {value!r} changes the images at every step, and "
-                f"{config.teacher.logits} has the teacher's logits of the images as they are. "
-                f"Leave {key} out, or take a teacher that can be evaluated during training "
-                "(config.teacher.run)."
+                f"config.{key} = {value!r} changes the images at every step, and {what} has the "
+                f"teacher's logits of the images as they are. Leave {key} out, or take a teacher "
+                "that can be evaluated in the step: config.teacher.run, or a JAX function as "
+                "config.teacher.apply."
             )
     if isinstance(dataset.train.image, Pictures):
         raise InputError(
-            f"config.teacher.logits: images of data set {config.data.name} are decoded during "
-            "training and cropped anew in each epoch, and logits that are stored are of one view. "
-            "Take a teacher that can be evaluated during training (config.teacher.run)."
+            f"config.teacher: images of data set {config.data.name} are decoded during training "
+            f"and cropped anew in each epoch, and {what} has logits of one view. Take a teacher "
+            "that can be evaluated in the step: config.teacher.run, or a JAX function as "
+            "config.teacher.apply."
         )

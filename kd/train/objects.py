@@ -12,7 +12,6 @@ from kd import teachers
 from kd.config import ConfigDict
 from kd.data import remarks
 from kd.data.arrays import dataset_of
-from kd.data.augment import make_normalize
 from kd.data.base import UNKNOWN, Dataset, Split
 from kd.data.check import check
 from kd.devices import precision
@@ -24,9 +23,12 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.predict import Networks
 from kd.teachers import reduction
-from kd.train import convolving, external, placement
+from kd.train import convolving, external, functions, placement
 from kd.train.run_teacher import RunTeacher, Stack
-from kd.types import Batch, Outputs, PyTree, Teacher
+from kd.types import PyTree, Teacher
+
+WHAT = "the teacher function"
+"""A teacher in messages."""
 
 
 def make_dataset(data: Any, test: Any, like: Networks | None) -> Dataset:
@@ -186,50 +188,11 @@ def _module(model: Any, variables: PyTree, dataset: Dataset, config: ConfigDict)
 
 def _function(function: Callable, dataset: Dataset, config: ConfigDict) -> RunTeacher:
     """A function images -> logits: traced into the step, or evaluated once."""
-    shape = tuple(dataset.train.image.shape[1:])
-    try:
-        out = jax.eval_shape(function, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
-    except Exception:  # it is no jax function: a tracer is no NumPy array or torch tensor
-        return _stored(_evaluate(function, dataset), dataset, config, "probs", "function")
-    out = out.logits if isinstance(out, Outputs) else out
-    if getattr(out, "shape", None) != (2, dataset.num_classes):
-        raise InputError(
-            f"the teacher function returns {getattr(out, 'shape', type(out).__name__)} for 2 "
-            f"images; expected logits [2, {dataset.num_classes}]."
-        )
-
-    def apply(weights: PyTree, state: PyTree, batch: Batch) -> Outputs:
-        del weights, state
-        outputs = function(batch["image"])
-        return outputs if isinstance(outputs, Outputs) else Outputs(outputs)
-
-    return RunTeacher(Teacher(apply), ())
-
-
-def _evaluate(function: Callable, dataset: Dataset, batch_size: int = 1000) -> np.ndarray:
-    """Logits [n, c] of the training images by a function of NumPy arrays."""
-    normalize = make_normalize(dataset.mean, dataset.std)
-    image, batches = np.asarray(dataset.train.image), []
-    for first in range(0, len(image), batch_size):
-        batch = {"image": jnp.asarray(image[first : first + batch_size])}
-        seen = np.asarray(normalize(jax.random.key(0), batch)["image"])
-        try:
-            batches.append(np.asarray(function(seen), np.float32))
-        except Exception as error:  # a caller's own function may raise anything
-            first_line = next(iter(str(error).strip().splitlines()), "")
-            raise InputError(
-                f"the teacher function fails on images as a NumPy array {list(seen.shape)} "
-                f"(float32), and jax cannot trace it: {type(error).__name__}: {first_line}. "
-                "Expected a function of such an array, or of a jax array, that returns logits "
-                f"[b, {dataset.num_classes}] as an array. Convert in it what another library "
-                "needs, such as torch.from_numpy(images) and logits.detach().numpy()."
-            ) from error
-    if any(logits.ndim != 2 for logits in batches):
-        raise InputError(
-            f"the teacher function returns {list(batches[0].shape)}; expected logits "
-            f"[b, {dataset.num_classes}]."
-        )
-    return np.concatenate(batches)
+    functions.check(function, dataset, WHAT)
+    if functions.is_traceable(function, dataset, WHAT):
+        return functions.of_function(function, dataset, config)
+    logits = functions.evaluate(function, dataset, WHAT)
+    return _stored(logits, dataset, config, "probs", "function")
 
 
 def _stored(

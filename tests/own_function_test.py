@@ -1,0 +1,256 @@
+"""A teacher that is a function or a module of the user's own: its answers, or its refusal."""
+
+import re
+import sys
+from pathlib import Path
+
+import flax.serialization
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kd import build
+from kd import config as configs
+from kd.cli.main import main
+from kd.config import ConfigDict
+from kd.config.identity import config_hash
+from kd.data.base import Dataset, Split
+from kd.errors import InputError
+from kd.runs.workdir import Workdir
+from kd.train import external
+from kd.weights import variables
+
+ROOT = Path(__file__).parents[1]
+MODULE = """
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+W = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+flat = lambda images: images.reshape(len(images), -1)
+
+def logits(images):
+    return flat(images) @ jnp.asarray(W)
+
+def by_numpy(images):
+    return np.asarray(images).reshape(len(images), -1) @ W
+
+def of_four_classes(images):
+    return jnp.zeros((len(images), 4))
+
+def no_array(images):
+    return "logits"
+
+def centred(images):
+    z = logits(images)
+    return z - z.mean(0, keepdims=True)
+
+def random(images):
+    return by_numpy(images) + np.random.normal(size=(len(images), 3))
+
+def probabilities(images):
+    return jax.nn.softmax(logits(images))
+
+def not_a_number(images):
+    return logits(images) / 0
+
+def fails(images):
+    raise RuntimeError("no weights\\nat all")
+
+class Net(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, image, train=False):
+        x = nn.Dense(4, name="hidden")(flat(image))
+        return nn.Dense(self.num_classes, name="head")(nn.relu(x))
+
+net = Net(3)
+"""
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """The working directory with `my_teacher.py`; a data set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_teacher", raising=False)
+    Path("my_teacher.py").write_text(MODULE)
+    r = np.random.default_rng(0)
+    image = r.normal(size=(30, 4, 4, 1)).astype(np.float32)
+    label = (np.arange(30) % 3).astype(np.int32)
+    np.savez(
+        "own.npz", x_train=image[:20], y_train=label[:20], x_test=image[20:], y_test=label[20:]
+    )
+    return Dataset(Split(image[:20], label[:20]), Split(image[20:], label[20:]), 3, (0.0,), (1.0,))
+
+
+def config_of(**teacher):
+    c = ConfigDict()
+    c.data = dict(name="arrays", path=str(Path("own.npz").absolute()))
+    c.student = dict(name="mlp.MLP", widths=(4,))
+    c.objective = dict(kd=dict(name="kd.KD"))
+    c.optimizer = dict(name="sgd", learning_rate=0.1)
+    c.batch_size = 10
+    c.teacher = teacher
+    return build.spell_out(configs.complete(c))
+
+
+def answers(teacher, image, index):
+    batch = {"image": jnp.asarray(image[index]), "index": np.asarray(index), "epoch": 0}
+    return np.asarray(teacher.teacher.apply(teacher.frozen, (), batch).logits)
+
+
+def test_a_function_answers_in_the_step_or_once(data):
+    """That of NumPy, which jax cannot trace, is evaluated on all images."""
+    import my_teacher
+
+    image, index = data.train.image, [3, 1]
+    expected = my_teacher.by_numpy(image)
+    for name, stacks in (("logits", 1), ("by_numpy", 0)):
+        teacher = external.load(config_of(apply=f"my_teacher.{name}"), data)
+        np.testing.assert_allclose(answers(teacher, image, index), expected[index], rtol=1e-4)
+        assert len(teacher.stacks) == stacks and teacher.external
+        assert teacher.origin == {"source": f"my_teacher.{name}", "members": [0]}
+    np.testing.assert_allclose(teacher.evaluated[0], my_teacher.by_numpy(data.test.image))
+    c = config_of(apply="my_teacher.by_numpy").unlock()
+    c.augment = "noise(0.1)"
+    with pytest.raises(InputError, match=r"config.augment = .*which jax cannot trace, has the"):
+        external.check(c, data)
+
+
+@pytest.mark.parametrize("form", ["msgpack", "npz", "safetensors", "params.msgpack"])
+def test_a_module_with_its_variables(data, form):
+    import my_teacher
+    import safetensors.numpy
+
+    tree = my_teacher.net.init(jax.random.key(0), data.train.image[:1])
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    flat = {"/".join(k.key for k in path): np.asarray(x) for path, x in leaves}
+    path = f"net.{form}"
+    if form == "npz":
+        np.savez(path, **flat)
+    elif form == "safetensors":
+        dotted = {k.replace("/", "."): v for k, v in flat.items()}
+        safetensors.numpy.save_file(dotted, path)
+    else:
+        stored = tree["params"] if "params" in form else tree
+        Path(path).write_bytes(flax.serialization.to_bytes(stored))
+    expected = my_teacher.net.apply(tree, data.train.image[[3, 1]])
+    for name in ("net", "Net"):
+        c = config_of(apply=f"my_teacher.{name}", variables=path)
+        teacher = external.load(c, data)
+        np.testing.assert_allclose(answers(teacher, data.train.image, [3, 1]), expected, rtol=1e-5)
+        assert teacher.origin["sha256"] == c.teacher.digest
+    before = config_hash(c.to_dict())
+    Path("moved").write_bytes(Path(path).read_bytes())
+    assert config_hash(config_of(apply="my_teacher.Net", variables="moved").to_dict()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("of_four_classes", r"returns \(2, 4\) for 2 images; expected logits \[2, 3\]"),
+        ("no_array", r"returns str, which is no array of numbers, for 8 images"),
+        ("centred", "what it says of an image depends on its batch"),
+        ("random", "depends on its batch, or is random"),
+        ("probabilities", "are probabilities"),
+        ("not_a_number", "NaN, infinite"),
+        ("fails", "jax cannot trace it: RuntimeError: no weights. Expected"),
+        ("net", "without variables. Name their file"),
+        ("W", "name in my_teacher"),
+        ("logit", "Did you mean 'logits'"),
+        ("np.zeros", "importing my_teacher.np fails"),
+    ],
+)
+def test_a_function_that_cannot_teach_is_refused(data, name, words):
+    with pytest.raises(InputError, match=words) as error:
+        external.check(config_of(apply=f"my_teacher.{name}"), data)
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_are_no_teachers(data):
+    for name, words in (
+        ("logits", "expected the dotted path"),
+        ("os.system", "no teacher function"),
+        ("no_such.logits", "no module 'no_such'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            external.check(config_of(apply=name), data)
+    np.savez("x.npz", a=np.zeros(1))
+    with pytest.raises(InputError, match="is for a Flax linen module"):
+        external.check(config_of(apply="my_teacher.logits", variables="x.npz"), data)
+    for key in ("reduce", "cache", "members"):
+        value = {"reduce": "logits", "cache": True, "members": 1}[key]
+        with pytest.raises(InputError, match=f"config.teacher.{key}"):
+            config_of(apply="my_teacher.logits", **{key: value})
+
+
+def test_files_that_hold_no_variables(data):
+    import pickle
+
+    for content, words in (
+        (pickle.dumps({"params": 1}), "is a pickle, which is not read because it could run code"),
+        (pickle.dumps({"params": 1}, 0), "is a pickle"),
+        (b"", "holds no variables"),
+        (b"PK\x03\x04 cut short", "holds no variables that can be read"),
+        (b"\xff" * 40, "holds no variables"),
+        (
+            flax.serialization.to_bytes({"params": {"head": {"kernel": np.zeros(3)}}}),
+            "lacks params",
+        ),
+        (flax.serialization.to_bytes([1, 2]), "holds no variables|lacks"),
+    ):
+        Path("net.file").write_bytes(content)
+        c = config_of(apply="my_teacher.Net", variables="net.file")
+        with pytest.raises(InputError, match=words) as error:
+            external.check(c, data)
+        assert "\n" not in str(error.value)
+    zeros = lambda *shape: np.zeros(shape, np.float32)
+    whole = {
+        "hidden": {"kernel": zeros(16, 4), "bias": zeros(4)},
+        "head": {"kernel": zeros(4, 3), "bias": zeros(3)},
+    }
+    wider = {**whole, "head": {"kernel": zeros(4, 5), "bias": zeros(3)}}
+    for tree, words in (
+        (wider, r"params/head/kernel is \[4, 5\] in net.file and \[4, 3\]"),
+        ({**whole, "tail": zeros(1)}, "has and the module does not params/tail"),
+    ):
+        Path("net.file").write_bytes(flax.serialization.to_bytes(tree))
+        c = config_of(apply="my_teacher.Net", variables="net.file")
+        with pytest.raises(InputError, match=words):
+            external.check(c, data)
+
+
+def test_paths_of_variables():
+    x, y = np.zeros(1), np.zeros(2)
+    assert variables.nested({"a/b": x, "a/c.d": y}) == {"a": {"b": x, "c.d": y}}
+    assert variables.nested({"a.b": x}) == {"a": {"b": x}}
+    for names in ({"a": x, "a/b": y}, {"a/b": y, "a": x}):
+        with pytest.raises(ValueError, match="array"):
+            variables.nested(names)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
+def test_the_example_trains_and_reports(data, capsys):
+    """`configs/examples/own_function.py` on the real digits: the class whose mean is nearest."""
+    Path("my_teacher.py").write_text(
+        "import jax.numpy as jnp\nfrom kd.data import digits\n"
+        "TRAIN = digits.load()\n"
+        "MEANS = jnp.stack([jnp.asarray(TRAIN.train.image[TRAIN.train.label == k] / 255.0).mean(0) "
+        "for k in range(10)])\n"
+        "MEANS = (MEANS - TRAIN.mean[0]) / TRAIN.std[0]\n"
+        "def logits(images):\n"
+        "    return -((images[:, None] - MEANS) ** 2).sum((2, 3, 4)) / 8\n"
+    )
+    run = ["run", "--config", str(ROOT / "configs/examples/own_function.py"), "--workdir", "w"]
+    assert main([*run, "--config.epochs=10"]) == 0
+    printed = capsys.readouterr().out
+    assert "every student learned from my_teacher.logits" in printed
+    assert re.search(r"^teacher +[89]\d\.", printed, re.M)
+    assert Workdir("w").predictions()["member_logits"].shape == (1, 360, 10)
+    assert Workdir("w").read("result.json")["final"]["agreement"][0] > 0.8
+    assert main(["report", "w", "--out", "page"]) == 0
