@@ -1,5 +1,6 @@
 """A teacher that is a function or a module of the user's own: its answers, or its refusal."""
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from kd.config.identity import config_hash
 from kd.data.base import Dataset, Split
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
+from kd.teachers import input_view
 from kd.train import external
 from kd.weights import variables
 
@@ -36,6 +38,13 @@ def logits(images):
 
 def by_numpy(images):
     return np.asarray(images).reshape(len(images), -1) @ W
+
+def means(images):
+    return jnp.stack([images.mean((1, 2, 3)), images[:, 0, 1, 0], images[:, -1, -1, 0]], -1)
+
+def means_by_numpy(images):
+    assert isinstance(images, np.ndarray)
+    return np.stack([images.mean((1, 2, 3)), images[:, 0, 1, 0], images[:, -1, -1, 0]], -1)
 
 def of_four_classes(images):
     return jnp.zeros((len(images), 4))
@@ -233,6 +242,79 @@ def test_paths_of_variables():
             variables.nested(names)
 
 
+def test_a_teacher_has_an_input_of_its_own(data):
+    """Pixels, resized, coloured, normalised as the teacher was trained."""
+    shape, mean, std = (4, 4, 1), (0.5,), (0.25,)
+    pixels = np.repeat(np.linspace(0, 1, 4, dtype=np.float32), 4).reshape(1, *shape)
+    image = (pixels - 0.5) / np.float32(0.25)
+    same = input_view.make({}, shape, mean, std)
+    np.testing.assert_allclose(same(image), image, atol=1e-6)
+    raw = input_view.make(dict(mean=0.0, std=1.0), shape, mean, std)
+    np.testing.assert_allclose(raw(image), pixels, atol=1e-6)
+    section = dict(size=(8, 4), mean=(0.0, 0.5, 1.0), std=(1.0, 2.0, 4.0))
+    seen = np.asarray(input_view.make(section, shape, mean, std)(image))
+    assert seen.shape == (1, 8, 4, 3)
+    rows = jax.image.resize(pixels[0, :, 0, 0], (8,), "linear")
+    for channel in range(3):
+        expected = (rows - section["mean"][channel]) / section["std"][channel]
+        np.testing.assert_allclose(seen[0, :, 1, channel], expected, atol=1e-6)
+    grey = input_view.make(dict(mean=0.0, std=1.0), (2, 2, 3), (0.0,) * 3, (1.0,) * 3)
+    grey = dataclasses.replace(grey, channels=1, mean=(0.0,), std=(1.0,))
+    np.testing.assert_allclose(grey(np.ones((1, 2, 2, 3), np.float32)), np.ones((1, 2, 2, 1)))
+
+
+def test_functions_and_modules_see_it(data):
+    import my_teacher
+
+    seen = jax.image.resize(data.train.image, (20, 8, 8, 1), "linear")
+    section = dict(size=8)
+    for name in ("means", "means_by_numpy"):
+        c = config_of(apply=f"my_teacher.{name}", input=section)
+        teacher = external.load(c, data)
+        expected = my_teacher.means_by_numpy(np.asarray(seen))
+        got = answers(teacher, data.train.image, [3, 1])
+        np.testing.assert_allclose(got, expected[[3, 1]], atol=1e-5)
+    tree = my_teacher.net.init(jax.random.key(0), seen[:1])
+    Path("net.msgpack").write_bytes(flax.serialization.to_bytes(tree))
+    c = config_of(apply="my_teacher.Net", variables="net.msgpack", input=section)
+    got = answers(external.load(c, data), data.train.image, [3, 1])
+    np.testing.assert_allclose(got, my_teacher.net.apply(tree, seen[jnp.array([3, 1])]), rtol=1e-4)
+    c = config_of(apply="my_teacher.Net", variables="net.msgpack")
+    with pytest.raises(
+        InputError, match=r"hidden/kernel is \[64, 4\] in net.msgpack and \[16, 4\]"
+    ):
+        external.check(c, data)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        (dict(sise=8), "unknown key of config.teacher.input 'sise'.*'size'"),
+        (dict(size=0), "input.size: expected a number of pixels"),
+        (dict(size=(8,)), "input.size: expected"),
+        (dict(size=10**6), "1 to 4096, got 1000000"),
+        (dict(size="8"), "input.size: expected"),
+        (dict(std=(0.0,)), "input.std: expected finite numbers above 0"),
+        (dict(mean=("a",)), "input.mean: expected finite numbers"),
+        (dict(mean=(0.0, 0.0)), "has 2 channels and the data have 1"),
+        (dict(mean=(0.0,) * 3, std=(1.0,) * 2), "input.std: expected 3 numbers"),
+    ],
+)
+def test_a_section_of_input_that_cannot_be_is_refused(section, words):
+    with pytest.raises(InputError, match=words):
+        input_view.make(section, (4, 4, 1), (0.0,), (1.0,))
+
+
+def test_an_input_is_a_section(data):
+    with pytest.raises(InputError, match=r"config.teacher.input: expected a dict .* got 224"):
+        external.check(config_of(apply="my_teacher.logits", input=224), data)
+
+
+def test_series_have_no_size():
+    with pytest.raises(InputError, match=r"examples \[9, 2\], and only images"):
+        input_view.make(dict(size=8), (9, 2), (0.0,), (1.0,))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
 def test_the_example_trains_and_reports(data, capsys):
@@ -244,7 +326,7 @@ def test_the_example_trains_and_reports(data, capsys):
         "for k in range(10)])\n"
         "MEANS = (MEANS - TRAIN.mean[0]) / TRAIN.std[0]\n"
         "def logits(images):\n"
-        "    return -((images[:, None] - MEANS) ** 2).sum((2, 3, 4)) / 8\n"
+        "    return -((images[:, None] - MEANS[None]) ** 2).sum((2, 3, 4)) / 8\n"
     )
     run = ["run", "--config", str(ROOT / "configs/examples/own_function.py"), "--workdir", "w"]
     assert main([*run, "--config.epochs=10"]) == 0
@@ -254,3 +336,19 @@ def test_the_example_trains_and_reports(data, capsys):
     assert Workdir("w").predictions()["member_logits"].shape == (1, 360, 10)
     assert Workdir("w").read("result.json")["final"]["agreement"][0] > 0.8
     assert main(["report", "w", "--out", "page"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
+def test_the_example_of_an_input_trains(data, capsys):
+    """`configs/examples/teacher_input.py`: a small module that sees 32 x 32 coloured pixels."""
+    import my_teacher
+
+    tree = my_teacher.Net(10).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    Path("net.msgpack").write_bytes(flax.serialization.to_bytes(tree))
+    run = ["run", "--config", str(ROOT / "configs/examples/teacher_input.py"), "--workdir", "w"]
+    assert main([*run, "--config.epochs=2"]) == 0
+    assert "every student learned from my_teacher.Net (sha256" in capsys.readouterr().out
+    assert Workdir("w").read("config.json")["teacher"]["input"]["size"] == 32
+    assert main([*run, "--config.epochs=2", "--config.teacher.input.size=64"]) == 2
+    assert "belongs to another config" in capsys.readouterr().err

@@ -71,6 +71,24 @@ def _checked(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
     return result
 
 
+class ViewedNetwork(nn.Module):
+    """A network on other images than it is given. Its variables keep their paths.
+
+    Attributes:
+      adapted: the network.
+      view: `view(image) -> image` of the network.
+    """
+
+    adapted: nn.Module
+    view: Callable[[Any], Any]
+
+    def setup(self) -> None:
+        nn.share_scope(self, self.adapted)
+
+    def __call__(self, image: Any, train: bool = False) -> Outputs:
+        return self.adapted(self.view(image), train=train)
+
+
 class FunctionNetwork(nn.Module):
     """A function images -> logits as a network, which has no variables that kd knows.
 

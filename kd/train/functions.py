@@ -17,7 +17,8 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.models.adapted import FunctionNetwork, adapt
+from kd.models.adapted import FunctionNetwork, ViewedNetwork, adapt
+from kd.teachers import input_view
 from kd.train import convolving, logits_file, placement
 from kd.train.run_teacher import RunTeacher, Stack
 from kd.types import Outputs, PyTree
@@ -47,6 +48,15 @@ def named(config: ConfigDict, dataset: Dataset) -> tuple[nn.Module, PyTree] | Ca
         sizes = {"num_classes": dataset.num_classes}
         taken = {k: v for k, v in sizes.items() if k in (registry.keywords_of(value) or ())}
         value = registry.make(value, taken, f"teacher {section.apply}")
+    shape = tuple(dataset.train.image.shape[1:])
+    view = None
+    if section.input is not None:
+        if not isinstance(section.input, ConfigDict):
+            raise InputError(
+                "config.teacher.input: expected a dict such as dict(size=224), got "
+                f"{section.input!r}."
+            )
+        view = input_view.make(section.input.to_dict(), shape, dataset.mean, dataset.std)
     if not isinstance(value, nn.Module):
         if section.variables:
             raise InputError(
@@ -54,7 +64,7 @@ def named(config: ConfigDict, dataset: Dataset) -> tuple[nn.Module, PyTree] | Ca
                 f"{section.apply} is a {type(value).__name__}. Load them in your function, and "
                 "leave variables out."
             )
-        return value
+        return value if view is None else _viewed(value, view)
     if not section.variables:
         raise InputError(
             f"config.teacher.apply: {section.apply} is a Flax module without variables. Name their "
@@ -62,13 +72,24 @@ def named(config: ConfigDict, dataset: Dataset) -> tuple[nn.Module, PyTree] | Ca
         )
     path = Path(section.variables)
     tree, model = weights_file.read(path), adapt(value, f"the teacher {section.apply}")
-    image = jax.ShapeDtypeStruct((1, *dataset.train.image.shape[1:]), jnp.float32)
+    model = model if view is None else ViewedNetwork(model, view)
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     try:
         shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
     except Exception as error:  # a user's own module may raise anything
         raise _failure(section.apply, list(image.shape), error) from error
     weights_file.check(tree, shapes, path)
     return model, jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), tree, shapes)
+
+
+def _viewed(function: Callable, view: input_view.InputView) -> Callable:
+    """A function of the teacher's images as one of the student's, arrays of NumPy for NumPy's."""
+
+    def viewed(image: Any) -> Any:
+        seen = view(image)
+        return function(np.asarray(seen) if isinstance(image, np.ndarray) else seen)
+
+    return viewed
 
 
 def check(teacher: Any, dataset: Dataset, what: str) -> None:
@@ -98,7 +119,7 @@ def check(teacher: Any, dataset: Dataset, what: str) -> None:
     if difference > 1e-2 * max(1.0, np.abs(at_once).max()):
         raise InputError(
             f"{place} gives other logits than on {middle} and {len(seen) - middle} of them (by up "
-            f"to {difference:.3g}): what it says of an image depends on its batch, or is random. "
+            f"to {difference:z.3g}): what it says of an image depends on its batch, or is random. "
             "Evaluate it as in prediction: no dropout, BatchNorm by its running averages."
         )
 
