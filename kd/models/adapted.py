@@ -48,15 +48,18 @@ class Adapted(nn.Module):
     Attributes:
       adapted: any linen module, `adapted(image) -> logits or Outputs`.
       flag: name of its training flag, one of `FLAGS`; "" if it has none.
+      view: `view(image) -> image` where the network takes other images than it is given.
     """
 
     adapted: nn.Module
     flag: str = ""
+    view: Callable[[Any], Any] | None = None
 
     def setup(self) -> None:
         nn.share_scope(self, self.adapted)
 
     def __call__(self, image: Any, train: bool = False) -> Outputs:
+        image = image if self.view is None else self.view(image)
         flags = {self.flag: train != FLAGS[self.flag]} if self.flag else {}
         with nn.intercept_methods(_checked):
             return outputs_of(self.adapted(image, **flags), self.adapted)
@@ -69,24 +72,6 @@ def _checked(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         call_of = inspect.signature(nn.BatchNorm.__call__).bind(module, *args, **kwargs).arguments
         check_batch_norm(module, call_of["x"], call_of.get("use_running_average"))
     return result
-
-
-class ViewedNetwork(nn.Module):
-    """A network on other images than it is given. Its variables keep their paths.
-
-    Attributes:
-      adapted: the network.
-      view: `view(image) -> image` of the network.
-    """
-
-    adapted: nn.Module
-    view: Callable[[Any], Any]
-
-    def setup(self) -> None:
-        nn.share_scope(self, self.adapted)
-
-    def __call__(self, image: Any, train: bool = False) -> Outputs:
-        return self.adapted(self.view(image), train=train)
 
 
 class FunctionNetwork(nn.Module):

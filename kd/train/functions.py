@@ -17,7 +17,7 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.models.adapted import FunctionNetwork, ViewedNetwork, adapt
+from kd.models.adapted import Adapted, FunctionNetwork, adapt
 from kd.teachers import input_view
 from kd.train import convolving, logits_file, placement
 from kd.train.run_teacher import RunTeacher, Stack
@@ -72,7 +72,9 @@ def named(config: ConfigDict, dataset: Dataset) -> tuple[nn.Module, PyTree] | Ca
         )
     path = Path(section.variables)
     tree, model = weights_file.read(path), adapt(value, f"the teacher {section.apply}")
-    model = model if view is None else ViewedNetwork(model, view)
+    if view is not None:
+        adapted = model if isinstance(model, Adapted) else Adapted(model, "train")
+        model = adapted.clone(view=view)
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     try:
         shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
