@@ -17,7 +17,7 @@ from kd import teachers
 from kd.cli.main import main
 from kd.export import fake_quant, graph, interpreter
 from kd.export.converter import convert
-from kd.export.lower import Lowered, no_locations
+from kd.export.lower import Lowered, portable
 from kd.init import make_init
 from kd.metrics import scores
 from kd.models.cnn import CNN
@@ -124,7 +124,7 @@ def lowered(student, variables, example):
     export = jax.export.export(
         jax.jit(network), platforms=["cpu"], disabled_checks=fake_quant.CHECKS
     )
-    with no_locations():
+    with portable():
         return convert(Lowered(export(example).mlir_module(), scales=True))
 
 

@@ -479,12 +479,13 @@ def test_each_batch_shape_is_compiled_once(small_config):
     from kd.build import spell_out
     from kd.train import run as train
     from kd.train import setup as setups
+    from kd.train.places import Place
 
     config = spell_out(configs.load("small.py:teacher"))
     setup = setups.prepare(config)
     run = Workdir("run")
     with run.lock():
-        train._train(setup, run)
+        train._train(setup, run, Place())
     assert sorted(setup.updates) == [4, 32]
     assert [u._cache_size() for u in setup.updates.values()] == [1, 1]
 
@@ -497,6 +498,7 @@ def test_the_result_names_the_commit_at_the_start_of_the_run(small_config):
     from kd.build import spell_out
     from kd.train import run as train
     from kd.train import setup as setups
+    from kd.train.places import Place
 
     def commit():
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
@@ -511,7 +513,7 @@ def test_the_result_names_the_commit_at_the_start_of_the_run(small_config):
     assert commit() != trained
     run = Workdir("run")
     with run.lock():
-        train._train(setup, run)
+        train._train(setup, run, Place())
     assert run.read("result.json")["git_commit"] == trained
 
 

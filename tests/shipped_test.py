@@ -116,7 +116,8 @@ def test_the_lists_name_each_file_and_import_no_jax(elsewhere):
     for number, name in enumerate((*CONFIGS, *EXPERIMENTS)):
         reference, _, sentence = lines[number].partition(" ")
         assert reference == f"kd:{name}" and sentence.strip()[-1] in ".!?"
-    assert "    kd run --config kd:digits" in lines and "  labelled  '128'" in lines
+    assert "    kd run --config kd:digits" in lines
+    assert ["labelled", "'128'"] in [line.split()[:2] for line in lines]
 
 
 def test_a_stored_config_may_name_what_ships_and_no_file(elsewhere):
@@ -136,7 +137,8 @@ def test_the_path_is_that_of_the_file(capsys):
 @pytest.mark.slow
 def test_a_missing_teacher_is_trained_from_a_name(elsewhere):
     command = ["run", "--config", "kd:digits", "--config.epochs=1", "--config.seeds=1"]
-    assert main(command) == 0
-    stored = parse_json(Path("runs/digits--epochs=1 --config.seeds=1/config.json").read_bytes())
+    assert main([*command, "--config.schedule.warmup=0"]) == 0
+    (student,) = (path for path in Path("runs").iterdir() if "role" not in path.name)
+    stored = parse_json((student / "config.json").read_bytes())
     assert stored["teacher"]["config"] == "kd:digits:role=teacher"
     assert Path("runs/digits-role=teacher/result.json").exists()

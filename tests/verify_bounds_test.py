@@ -132,10 +132,11 @@ def test_exact_lies_between_linear_bounds_and_attacks(unoptimized):
     assert linear[k] < answer.bound[k] <= attacked[k] + 1e-6
     reached = margins(graph.logits(answer.image[None]), target)[0]
     assert answer.bound[k] == pytest.approx(reached[k], abs=5e-3)
-    # Where no margin can be as small as asked, there is no image, and that is the bound.
+    # Where no margin can be as small as asked, there is no image, and the bound is at least that.
     low = np.full(len(linear), answer.bound[k] - 0.1)
     nothing = exact.least_margins(graph, part, limits, int(target[0]), linear, low, 60.0)
-    assert nothing.image is None and nothing.bound[k] == pytest.approx(low[k])
+    assert nothing.image is None
+    assert low[k] - 1e-6 <= nothing.bound[k] <= answer.bound[k] + 1e-6
 
 
 def test_exact_equals_the_enumeration_of_activation_patterns():

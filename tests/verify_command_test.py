@@ -113,16 +113,19 @@ def test_an_ensemble_report_and_card(finished, capsys):
     assert read()["networks"][2]["name"] == "ensemble of 2"
     source, subjects = networks.of_run(Workdir("runs/small"), None, "runs")
     ensemble = subjects[2]
-    question = Question(
-        source.dataset.test.image[:12], source.dataset.test.label[:12], "l2", np.ones(1)
-    )
-    (together,) = certify(ensemble, question, [20.0])
-    each = [
-        next(certify(networks.Subject("", "", "", [m]), question, [20.0])) for m in ensemble.members
-    ]
-    proved = np.all([r.status == "proved" for r in each], axis=0)
-    np.testing.assert_array_equal(together.status == "proved", proved)
-    assert 0 < proved.sum() < 12
+    image = source.dataset.train.image
+    first, second = (member.logits(image).argmax(-1) for member in ensemble.members)
+    (alike,) = np.nonzero(first == second)  # no other image can be proved at any radius
+    question = Question(image[alike], first[alike], "l2", np.ones(1))
+    radii = [0.01, 0.1, 1.0, 10.0, 40.0]
+    together = certify(ensemble, question, radii)
+    each = [certify(networks.Subject("", "", "", [m]), question, radii) for m in ensemble.members]
+    shares = []
+    for whole, *parts in zip(together, *each, strict=True):
+        proved = np.all([part.status == "proved" for part in parts], axis=0)
+        np.testing.assert_array_equal(whole.status == "proved", proved)
+        shares.append(proved.mean())
+    assert max(shares) > min(shares)
     assert main(["report", "runs/small", "--stored"]) == 0
     page = Path("runs/small/report/report.md").read_text()
     assert "certified %" in page and "questions are decided" in page
