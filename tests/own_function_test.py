@@ -242,6 +242,7 @@ def test_paths_of_variables():
             variables.nested(names)
 
 
+@pytest.mark.slow
 def test_a_teacher_has_an_input_of_its_own(data):
     """Pixels, resized, coloured, normalised as the teacher was trained."""
     shape, mean, std = (4, 4, 1), (0.5,), (0.25,)

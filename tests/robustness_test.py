@@ -152,6 +152,7 @@ def test_bounds_have_the_gradient_of_their_formula():
     np.testing.assert_allclose(gradient["kernel1"], [[0.5, 0.0], [0.0, 0.0]], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "shape"), verified.NETWORKS)
 def test_intervals_are_those_that_prove(net, shape):
     """One rule, two implementations: those of `kd.verify` on every kind of layer, and lines of

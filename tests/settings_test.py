@@ -24,14 +24,16 @@ ZERO = {
     "none of it": "AB.margin CE.smoothing MGD.masked CNN.dropout MLP.dropout MLP.input_dropout "
     "sgd.momentum sgd.weight_decay adamw.weight_decay cosine.warmup crop.padding flip.probability "
     "rand_augment.count rand_augment.covered noise.std scale.std CTKD.span DKD.warmup_epochs "
-    "ReviewKD.warmup_epochs END2.hold",
-    "at once": "linear.over END2.epochs CTKD.epochs",
+    "ReviewKD.warmup_epochs END2.hold IBP.start CROWNIBP.start CROWNIBP.linear IAD.begin",
+    "at once": "linear.over END2.epochs CTKD.epochs IBP.ramp CROWNIBP.ramp",
     "a part of a sum that is left out": "DIST.beta DIST.gamma DKD.alpha DKD.beta NKD.gamma "
-    "RKD.distance RKD.angle SRRL.regression MLKD.instance MLKD.relation",
+    "RKD.distance RKD.angle SRRL.regression MLKD.instance MLKD.relation IBP.nominal "
+    "CROWNIBP.nominal",
     "a schedule begins or ends with it": "linear.start linear.end by_epoch.start by_epoch.end "
     "cosine.end",
     "no memory of the past": "CRD.momentum adam.b1 adam.b2 adamw.b1 adamw.b2 ema._make.decay",
     "all probabilities count alike": "OFA.exponent",
+    "the weight of the teacher's answer is one": "IAD.exponent",
     "the first": "folder.load.seed",
     "no processes of their own": "imagenet.load.workers streamed.load.workers",
     "an offset or a value of pixels": "arrays.load.mean folder.load.mean streamed.load.mean "
