@@ -9,7 +9,7 @@ from typing import NamedTuple
 import bakenn
 
 from kd.errors import InputError
-from kd.export import graph
+from kd.export import graph, kernel_loops
 from kd.export.c_source import PREFIX, prefixed
 from kd.export.rearrange import for_kernels
 from kd.export.tflite import TFLite
@@ -57,9 +57,17 @@ class Memory(NamedTuple):
     constants: int
 
 
-def generate(file: TFLite, directory: Path, name: str = PREFIX) -> Memory:
+def generate(
+    file: TFLite, directory: Path, name: str = PREFIX, generated_loops: bool = False
+) -> Memory:
     """Writes the C sources of an int8 file to a directory, all symbols and files with the prefix
     `name`.
+
+    Args:
+      file: of which they are.
+      directory: where they are written; it is made where there is none.
+      name: prefix.
+      generated_loops: keeps the loops of bakenn; see `kernel_loops`.
 
     Raises:
       InputError: bakenn lacks an operation of the network.
@@ -76,7 +84,10 @@ def generate(file: TFLite, directory: Path, name: str = PREFIX) -> Memory:
         directory.mkdir(exist_ok=True)
         for path in sorted(generated.iterdir()):
             if path.suffix in (".c", ".h") or "_memory." in path.name:
-                (directory / _renamed(path.name, name)).write_text(_renamed(path.read_text(), name))
+                text = _renamed(path.read_text(), name)
+                if path.name == f"bknn_{NAME}_kernels.c" and not generated_loops:
+                    text = kernel_loops.replaced(text, f"{name}_net")
+                (directory / _renamed(path.name, name)).write_text(text)
         memory = json.loads((generated / f"bknn_{NAME}_memory.json").read_text())["compile_time"]
     (directory / f"{name}_invoke.c").write_text(prefixed(INVOKE, name))
     return Memory(memory["arena_bytes"], memory["emitted_constant_payload_bytes"])
