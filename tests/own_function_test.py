@@ -242,7 +242,6 @@ def test_paths_of_variables():
             variables.nested(names)
 
 
-@pytest.mark.slow
 def test_a_teacher_has_an_input_of_its_own(data):
     """Pixels, resized, coloured, normalised as the teacher was trained."""
     shape, mean, std = (4, 4, 1), (0.5,), (0.25,)
@@ -264,6 +263,7 @@ def test_a_teacher_has_an_input_of_its_own(data):
     np.testing.assert_allclose(grey(np.ones((1, 2, 2, 3), np.float32)), np.ones((1, 2, 2, 1)))
 
 
+@pytest.mark.slow
 def test_functions_and_modules_see_it(data):
     import my_teacher
 

@@ -14,6 +14,7 @@ from kd.errors import InputError, RunError
 from kd.export import c_source, selection
 from kd.export.target import boards, build, emulator, stack, tools
 
+pytestmark = pytest.mark.slow
 LOOSE = ["--gate", "agreement=0.9", "--gate", "accuracy_drop=0.1"]
 M4 = boards.board("cortex-m4")
 COMPILES = not tools.missing(emulator=False)
