@@ -201,6 +201,20 @@ def test_images_of_a_users_own_may_have_no_label(tmp_path):
     assert dataset.num_classes == 2 and (dataset.train.label == -1).sum() == 4
 
 
+def test_images_without_any_label_train_a_student():
+    image = np.zeros((8, 2, 2, 1), np.float32)
+    student = kd.distill(
+        teacher=np.eye(4, dtype=np.float32)[np.arange(8) % 4],
+        student=kd.models.MLP(4, (2,)),
+        data=(image, np.full(8, -1)),
+        test=(image[:4], np.arange(4)),
+        objective={"kd": (1.0, kd.objectives.KD(2.0))},
+        batch_size=4,
+        epochs=1,
+    )
+    assert student.scores["accuracy"] == [0.25]
+
+
 def test_the_classes_of_images_without_any_label_are_those_of_the_test_images():
     from kd.train.objects import make_dataset
 

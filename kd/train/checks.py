@@ -182,7 +182,7 @@ def check_classes(objective: nn.Module, dataset: Dataset) -> None:
     known = dataset.train.label[dataset.train.label != UNKNOWN]
     present = len(np.unique(known))
     for term, module in _terms(objective):
-        least = getattr(module, "least_classes", 1)
+        least = getattr(module, "least_classes", 0)
         if present < least:
             raise InputError(
                 f"config.objective.{term}: {type(module).__name__} draws images by their class and "
