@@ -16,7 +16,7 @@ from benchmarks import libraries
 from benchmarks.pytorch import PAIRS, Form
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import TOY, Problem, Stepper, step_of
-from kd.convolutions.library import TARGET
+from kd.convolutions import library as onednn
 
 TITLE = "milliseconds of the operations in a step of KD, by kind"
 REPEATS = 5
@@ -122,7 +122,7 @@ def _kind(name: str, opcode: str, rest: str) -> str:
     path = source[1] if source else ""
     if opcode in ("copy", "transpose") or re.match(r"(transpose_)?copy", name):
         return "copies and changes of layout"
-    if f'custom_call_target="{TARGET}"' in rest:
+    if f'custom_call_target="{onednn.TARGET}"' in rest:
         return "convolutions, gradients" if "transpose(" in path else "convolutions, forward"
     if opcode == "convolution" or path.endswith("conv_general_dilated"):
         # XLA drops the origin of kernels' gradients.

@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from kd import config as configs
-from kd import optim, ranges, registry, required_settings
+from kd import optim, ranges, registry
 from kd.config import ConfigDict, override
 from kd.config.defaults import LABELS, LABELS_RANGES, TEACHER
 from kd.config.teachers import complete_groups
@@ -60,7 +60,7 @@ def spell_out(config: ConfigDict) -> ConfigDict:
     maker = registry.find_in(
         "kd.optim", "optimizer", config.optimizer.name, optax.GradientTransformation
     )
-    config.teacher = _with_teacher_defaults(config.teacher)
+    config.teacher = ConfigDict(kind.complete(complete_groups(config.teacher).to_dict(), TEACHER))
     extra = dict.fromkeys(optim.EXTRA, 0.0)
     limits = optim.CUSTOMARY | optim.EXTRA
     config.optimizer = _with_defaults(maker, config.optimizer, "optimizer", extra, limits)
@@ -148,7 +148,22 @@ def overridden(config: ConfigDict, arguments: list[str]) -> ConfigDict:
     if not arguments:
         return spell_out(config)
     config, rest = override.rename(config, arguments)
-    return spell_out(override.override(required_settings.opened(spell_out(config), rest), rest))
+    config = spell_out(config)
+    return spell_out(override.override(config, rest, _required(config)))
+
+
+def _required(config: ConfigDict) -> set[str]:
+    """Dotted keys of the settings without a default, of all that a config names."""
+    named = {
+        "data": ("kd.data", config.data, "load"),
+        "student": ("kd.models", config.student, None),
+    }
+    named |= {f"objective.{t}": ("kd.objectives", s, None) for t, s in config.objective.items()}
+    return {
+        f"{path}.{key}"
+        for path, (package, section, attribute) in named.items()
+        for key in registry.required(registry.find(package, section.name, attribute))
+    }
 
 
 def as_today(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,11 +194,6 @@ def needs(config: ConfigDict) -> dict[str, tuple[str, ...]]:
         module = registry.make(maker, settings_of(spec, "weight"), f"objective.{term}")
         declared[term] = tuple(getattr(module, "needs", ()))
     return declared
-
-
-def _with_teacher_defaults(section: ConfigDict) -> ConfigDict:
-    """The section `teacher` with the defaults of its groups and its kind."""
-    return ConfigDict(kind.complete(complete_groups(section).to_dict(), TEACHER))
 
 
 def settings_of(section: Mapping[str, Any], *extra: str) -> dict[str, Any]:
@@ -272,15 +282,11 @@ def make_objective(
             registry.make, maker, settings_of(spec, "weight"), f"objective {spec['name']}"
         )
         lifted = [PerTeacher(make(), counts) for counts in each]
-        several = len(lifted) > 1
-        terms[term] = PerGroup(lifted) if several else lifted[0] if lifted else make()
-        weight = spec["weight"]
-        scheduled = isinstance(weight, Mapping)
+        terms[term] = PerGroup(lifted) if len(lifted) > 1 else lifted[0] if lifted else make()
+        weight, key = spec["weight"], f"config.objective.{term}.weight"
         weights[term] = (
-            optim.make_schedule(
-                weight, steps_per_epoch, epochs, key=f"config.objective.{term}.weight"
-            )
-            if scheduled
+            optim.make_schedule(weight, steps_per_epoch, epochs, key=key)
+            if isinstance(weight, Mapping)
             else float(weight)
         )
     return Weighted(terms, weights)

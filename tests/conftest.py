@@ -196,6 +196,27 @@ def finished(small_run: tuple[Path, str], small_config: Path) -> str:
 
 
 @pytest.fixture
+def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A context in which a run in this process gets a signal once it has recorded a step."""
+    from kd.runs.record import Record
+
+    @contextlib.contextmanager
+    def context(step: int, kind: str = "train", number: int = signal.SIGTERM) -> Iterator[None]:
+        row = Record.row
+
+        def row_and_signal(self, of: str, at: int, *rest: Any) -> None:
+            row(self, of, at, *rest)
+            if (of, at) == (kind, step):
+                os.kill(os.getpid(), number)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Record, "row", row_and_signal)
+            yield
+
+    return context
+
+
+@pytest.fixture
 def by_hand(tmp_path: Path) -> Callable[..., Any]:
     """Writes a finished run of two classes, all images of class 0, of which each network gets those
     marked 1 in its row right.

@@ -17,7 +17,7 @@ LAYERS = (
     "types values convolutions",
     "registry config metrics devices labels trace functions",
     "features models objectives data teachers optim objective quantize robustness weights",
-    "init step predict losses required_settings",
+    "init step predict losses",
     "build",
     "runs",
     "export report tables project",

@@ -3,8 +3,6 @@ files say.
 """
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import jax
@@ -26,7 +24,6 @@ from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.quantize.student import Quantized
 from kd.runs.networks import load_networks
-from kd.runs.record import Record
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 
@@ -55,16 +52,8 @@ def refused(capsys, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, monkeypatch):
-    row = Record.row
-
-    def row_and_signal(self, kind, step, *rest):
-        row(self, kind, step, *rest)
-        if step == 6 and kind == "train":
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Record, "row", row_and_signal)
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, stopped_at):
+    with stopped_at(step=6):
         assert main([*COMMAND, "--workdir", "cut"]) == 0
     cut, whole = Workdir("cut"), Workdir("whole")
     assert not cut.finished

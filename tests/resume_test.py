@@ -17,7 +17,7 @@ from conftest import SMALL_CONFIG
 import kd
 from kd.cli.main import main
 from kd.runs.networks import load_networks
-from kd.runs.record import Record, read_rows
+from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 from kd.train.result import VARYING
 
@@ -39,20 +39,12 @@ def assert_same(a, b):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_resumes(finished, small_config, capsys, monkeypatch):
+def test_sigterm_saves_and_the_same_command_resumes(finished, small_config, capsys, stopped_at):
     """A real signal, sent in the middle of the run; the run is the student of `small.py`, done
     before without a stop.
     """
-    row = Record.row
-
-    def row_and_signal(self, kind, step, *rest):
-        row(self, kind, step, *rest)
-        if step == 6 and kind == "train":
-            os.kill(os.getpid(), signal.SIGTERM)
-
     command = ["run", "--config", "small.py", "--workdir", "cut"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Record, "row", row_and_signal)
+    with stopped_at(step=6):
         assert main(command) == 0
     stopped = capsys.readouterr().out
     assert "stopped at step" in stopped and "same command resumes" in stopped
@@ -65,19 +57,11 @@ def test_sigterm_saves_and_the_same_command_resumes(finished, small_config, caps
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_python_saves_and_raises(finished, small_config, monkeypatch):
+def test_ctrl_c_in_python_saves_and_raises(finished, small_config, stopped_at):
     """As in a notebook; the same call then resumes."""
-    row = Record.row
-
-    def row_and_signal(self, kind, step, *rest):
-        row(self, kind, step, *rest)
-        if step == 6 and kind == "train":
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Record, "row", row_and_signal)
-        with pytest.raises(KeyboardInterrupt, match=r"stopped at step .* saved"):
-            kd.run("small.py", workdir="cut")
+    stops = pytest.raises(KeyboardInterrupt, match=r"stopped at step .* saved")
+    with stopped_at(step=6, number=signal.SIGINT), stops:
+        kd.run("small.py", workdir="cut")
     assert not Workdir("cut").finished
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     kd.run("small.py", workdir="cut")
@@ -110,22 +94,14 @@ def test_sigterm_outside_of_training_stops_the_run(finished, small_config, capsy
 
 @pytest.mark.slow
 def test_sigterm_during_the_teachers_last_dispatch_stops_before_the_student(
-    small_config, capsys, monkeypatch
+    small_config, capsys, stopped_at
 ):
     """The same command then writes the results of the teacher.
 
     With --stopped_status a launcher can distinguish a stopped run from a finished one.
     """
-    row = Record.row
-
-    def row_and_signal(self, kind, step, *rest):
-        row(self, kind, step, *rest)
-        if step == 12 and kind == "test":
-            os.kill(os.getpid(), signal.SIGTERM)
-
     teacher = Workdir("runs/small-teacher")
-    with monkeypatch.context() as patch:
-        patch.setattr(Record, "row", row_and_signal)
+    with stopped_at(step=12, kind="test"):
         command = ["run", "--config", "small.py", "--stopped_status", "75"]
         assert main(command) == 75
     assert "stopped at step 12 of 12" in capsys.readouterr().out

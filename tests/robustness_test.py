@@ -3,8 +3,6 @@ them.
 """
 
 import functools
-import os
-import signal
 
 import flax.linen as nn
 import jax
@@ -35,7 +33,6 @@ from kd.robustness import attack
 from kd.robustness.bounds import Bounds, Interval, between
 from kd.robustness.relaxation import lines
 from kd.runs.networks import load_networks
-from kd.runs.record import Record
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.types import Outputs, View
@@ -570,7 +567,7 @@ LEARNS = "if arg == 'teacher': return c\n    "
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(finished, small_config, monkeypatch):
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(finished, small_config, stopped_at):
     """And with the loop on the host as on the device."""
     terms = "ibp=dict(name='ibp.IBP', ramp=2.0), ard=dict(name='ard.ARD', steps=2)"
     change = f"    {LEARNS}c.objective = dict({terms})\n    return c\n"
@@ -578,15 +575,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(finished, small_config,
     run = ["run", "--config", "small.py", "--workdir"]
     assert main([*run, "whole"]) == 0
     assert main([*run, "host", "--config.loop=host"]) == 0
-    row = Record.row
-
-    def row_and_signal(self, kind, step, *rest):
-        row(self, kind, step, *rest)
-        if step == 6 and kind == "train":
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Record, "row", row_and_signal)
+    with stopped_at(step=6):
         assert main([*run, "cut"]) == 0
     assert not Workdir("cut").finished
     assert main([*run, "cut"]) == 0

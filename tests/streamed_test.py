@@ -23,7 +23,7 @@ from kd.data import crop
 from kd.devices import mesh as sharding
 from kd.errors import InputError
 from kd.predict import make_logits
-from kd.runs.record import Record, read_rows
+from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 from kd.train import streaming
 from kd.train.placement import check_streamed
@@ -236,7 +236,7 @@ def test_workers_that_end_by_a_signal_are_a_stop_and_no_failure():
 
 
 @pytest.mark.slow
-def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, monkeypatch, capsys):
+def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, stopped_at, capsys):
     """Teacher and student by the command, on mocked ImageNet; SIGTERM in the middle of an epoch of
     the student.
     """
@@ -250,16 +250,8 @@ def test_a_cut_run_ends_as_an_uninterrupted_one(mocked, monkeypatch, capsys):
     accuracy = np.array(result["final"]["accuracy"])
     np.testing.assert_allclose(accuracy * 13, np.round(accuracy * 13))
 
-    row = Record.row
-
-    def row_and_signal(self, kind, step, *rest):
-        row(self, kind, step, *rest)
-        if step == 4 and kind == "train":
-            os.kill(os.getpid(), 15)
-
     cut = ["run", "--config", "stream.py", "--workdir", "cut"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Record, "row", row_and_signal)
+    with stopped_at(step=4):
         assert main(cut) == 0
     assert "stopped at step" in capsys.readouterr().out
     assert not Workdir("cut").finished

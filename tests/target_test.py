@@ -134,8 +134,8 @@ def test_sizes_are_those_of_the_objects_and_their_library(network):
     sizes = network(ADDS).sizes
     assert (sizes.constants, sizes.ram, sizes.initial) == (100, 100, 0)
     assert 40 < sizes.code < 200
-    assert 100 < sizes.library < 2000  # the division of 64 bits
-    assert sizes.flash == sizes.code + sizes.constants + sizes.library
+    assert 100 < sizes.runtime < 2000  # the division of 64 bits
+    assert sizes.flash == sizes.code + sizes.constants + sizes.runtime
 
 
 @compiles

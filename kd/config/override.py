@@ -1,7 +1,9 @@
 """Overrides of a config from the command line, `--config.key=value`."""
 
 import ast
-from collections.abc import Mapping
+import functools
+from collections.abc import Collection, Mapping
+from operator import getitem
 from typing import Any, cast
 
 from ml_collections import config_dict
@@ -18,8 +20,15 @@ KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value", "quantize")
 """Settings that a section keeps when it names another thing."""
 
 
-def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
+def override(
+    config: ConfigDict, arguments: list[str], required: Collection[str] = ()
+) -> ConfigDict:
     """The config after `--config.key=value` arguments, parsed by ml_collections.
+
+    Args:
+      config: spelled out.
+      arguments: of the command line.
+      required: dotted keys that the config may lack, since they have no default.
 
     Raises:
       InputError: an unknown key, a value that cannot be parsed, or another argument.
@@ -28,7 +37,7 @@ def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
     from ml_collections import config_flags
 
     keys = [a[len("--config.") :].partition("=")[0] for a in arguments if a.startswith("--config.")]
-    config = _opened(config, keys)
+    config = _opened(config, keys, required)
     for key in keys:
         _require_key(config, key)
     values = flags.FlagValues()
@@ -149,21 +158,25 @@ def _dict(key: str, text: str) -> dict[str, Any]:
         ) from None
 
 
-def _opened(config: ConfigDict, keys: list[str]) -> ConfigDict:
+def _opened(config: ConfigDict, keys: list[str], required: Collection[str]) -> ConfigDict:
     """The config with the entries that these keys need and that it lacks.
 
-    Adds the defaults of sections that are empty, lets a teacher's run decide its kind again, and
-    lets a kind that is named here have settings.
+    Adds the defaults of sections that are empty and None for what has no default, lets a teacher's
+    run decide its kind again, and lets a kind that is named here have settings.
     """
     config = ConfigDict(config.to_dict())
     for key in keys:
+        if key in required:
+            *path, setting = key.split(".")
+            named: Any = functools.reduce(getitem, path, config)
+            named[setting] = named.get(setting)
         section, _, rest = key.partition(".")
         if section == "acceptance" and not config.acceptance:
             config.acceptance = ConfigDict(ACCEPTANCE)
         if section == "compare" and rest and rest not in config.compare:
             config.compare[rest] = ""
-    named = {f"teacher.{key}" for key in ("run", "config", "groups")} & {*keys}
-    if named and "teacher.name" not in keys and config.teacher.name == "none":
+    runs = {f"teacher.{key}" for key in ("run", "config", "groups")} & {*keys}
+    if runs and "teacher.name" not in keys and config.teacher.name == "none":
         config.teacher.name = ""  # "none" was only the default without a run
     for key in (key for key in SOURCES if f"teacher.{key}" in keys):
         if "teacher.name" not in keys and config.teacher.name in ("", "none", SOURCES[key]):

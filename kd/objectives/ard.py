@@ -6,7 +6,6 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from kd.features import require
-from kd.objectives.ce import cross_entropy
 from kd.objectives.kd import distill_kl
 from kd.ranges import Count, Temperature
 from kd.robustness import attack, ball
@@ -46,14 +45,8 @@ class ARD(nn.Module):
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
         require(view, *self.needs)
-        label, target = view.batch["label"], view.target(self.temperature)
-        image = attack.perturbed(
-            view,
-            lambda logits: cross_entropy(logits, label),
-            self.make_rng("objective"),
-            self.radius,
-            self.step,
-            self.steps,
-        )
+        target = view.target(self.temperature)
+        key = self.make_rng("objective")
+        image = attack.against_labels(view, key, self.radius, self.step, self.steps)
         student = view.student_fn(image, train=True).logits
         return distill_kl(student, target, self.temperature)

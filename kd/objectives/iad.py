@@ -76,14 +76,8 @@ class IAD(nn.Module):
                 "and config.teacher.reduce = 'each'."
             )
         label = view.batch["label"]
-        image = attack.perturbed(
-            view,
-            lambda logits: cross_entropy(logits, label),
-            self.make_rng("objective"),
-            self.radius,
-            self.step,
-            self.steps,
-        )
+        key = self.make_rng("objective")
+        image = attack.against_labels(view, key, self.radius, self.step, self.steps)
         student = view.student_fn(image, train=True).logits
         alpha = trust(view.teacher_fn(image).at(1.0), label, self.exponent)
         alpha = jnp.where(view.epoch < self.begin, 1.0, jax.lax.stop_gradient(alpha))

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from kd.robustness import ball
@@ -79,3 +80,12 @@ def perturbed(
     along = ball.size(view, step)
     ascended = ascend(lambda x: loss(student(x).logits), first, box, along, steps)
     return jax.lax.stop_gradient(ascended)
+
+
+def against_labels(
+    view: View, key: PRNGKeyArray, radius: float, step: float, steps: int
+) -> Float[Array, "b ..."]:
+    """`perturbed` images that raise the student's cross entropy with the labels."""
+    label = view.batch["label"]
+    loss = lambda logits: optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    return perturbed(view, loss, key, radius, step, steps)

@@ -4,7 +4,7 @@
     config.teacher = dict(apply="my_teacher.Net", variables="net.msgpack")
     config.teacher.input = dict(size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
-`kd.train.functions` evaluates it, `kd.teachers.input_view` makes its input.
+`kd.train.own_function` evaluates it, `kd.teachers.input_view` makes its input.
 """
 
 from typing import Any

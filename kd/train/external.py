@@ -18,7 +18,7 @@ from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.runs.networks import weights_hash
 from kd.teachers import reduction, source_file
-from kd.train import functions, logits_file
+from kd.train import logits_file, own_function
 from kd.train.members import check_sizes
 from kd.train.run_teacher import RunTeacher, by_group
 from kd.types import PyTree
@@ -81,9 +81,9 @@ def _named(config: ConfigDict, dataset: Dataset) -> Any:
     section = config.teacher
     if section.variables:
         source_file.require(section.variables, section.digest, "variables")
-    named, what = functions.named(config, dataset), f"the teacher {section.apply}"
-    functions.check(named, dataset, what)
-    if not functions.is_traceable(named, dataset, what):
+    named, what = own_function.named(config, dataset), f"the teacher {section.apply}"
+    own_function.check(named, dataset, what)
+    if not own_function.is_traceable(named, dataset, what):
         _check_views(config, dataset, f"{section.apply}, which jax cannot trace,")
     return named
 
@@ -96,12 +96,12 @@ def _function(config: ConfigDict, dataset: Dataset) -> RunTeacher:
     if isinstance(named, tuple):
         model, variables = named
         record |= {"sha256": section.digest, "weights": weights_hash(variables)}
-        teacher = functions.of_network(model, variables, dataset, config)
-    elif functions.is_traceable(named, dataset, what):
-        teacher = functions.of_function(named, dataset, config)
+        teacher = own_function.of_network(model, variables, dataset, config)
+    elif own_function.is_traceable(named, dataset, what):
+        teacher = own_function.of_function(named, dataset, config)
     else:
-        teacher = of_logits(functions.evaluate(named, dataset, what)[None], section.reduce)
-        evaluated = functions.evaluate(named, dataset, what, "test")[None]
+        teacher = of_logits(own_function.evaluate(named, dataset, what)[None], section.reduce)
+        evaluated = own_function.evaluate(named, dataset, what, "test")[None]
         teacher = teacher._replace(evaluated=evaluated)
     return teacher._replace(origin=record)
 

@@ -23,7 +23,7 @@ from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.predict import Networks
 from kd.teachers import reduction
-from kd.train import convolving, external, functions, placement
+from kd.train import convolving, external, own_function, placement
 from kd.train.run_teacher import RunTeacher, Stack
 from kd.types import PyTree, Teacher
 
@@ -188,10 +188,10 @@ def _module(model: Any, variables: PyTree, dataset: Dataset, config: ConfigDict)
 
 def _function(function: Callable, dataset: Dataset, config: ConfigDict) -> RunTeacher:
     """A function images -> logits: traced into the step, or evaluated once."""
-    functions.check(function, dataset, WHAT)
-    if functions.is_traceable(function, dataset, WHAT):
-        return functions.of_function(function, dataset, config)
-    logits = functions.evaluate(function, dataset, WHAT)
+    own_function.check(function, dataset, WHAT)
+    if own_function.is_traceable(function, dataset, WHAT):
+        return own_function.of_function(function, dataset, config)
+    logits = own_function.evaluate(function, dataset, WHAT)
     return _stored(logits, dataset, config, "probs", "function")
 
 

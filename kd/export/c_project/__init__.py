@@ -91,7 +91,7 @@ def _memory(network: Network) -> str:
             ("instructions of the kernels", "flash", flash["code"]),
             ("weights and other constants", "flash", flash["constants"]),
             ("first values of variables", "flash", flash["initial"]),
-            ("the compiler's library", "flash", flash["library"]),
+            ("the compiler's runtime library", "flash", flash["runtime"]),
             ("arena and other variables", "RAM", target["ram"]),
         ]
         if "ran" in target:

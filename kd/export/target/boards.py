@@ -59,7 +59,7 @@ def summary(measured: Mapping[str, Any]) -> str:
     flash, ram = measured["flash"], measured["ram"]
     text = (
         f"{measured['cpu']}: flash {flash['total']:,} bytes ({flash['code']:,} of code, "
-        f"{flash['constants']:,} of constants, {flash['library']:,} of the compiler's library), "
+        f"{flash['constants']:,} of constants, {flash['runtime']:,} of the compiler's library), "
         f"RAM {ram:,} bytes and stack of {_stack(measured)}"
     )
     if "ran" not in measured:

@@ -30,20 +30,20 @@ class Sizes(NamedTuple):
       code: instructions of its kernels.
       constants: weights and other read-only data.
       initial: first values of variables, copied to RAM at the start.
-      library: instructions and constants of the compiler's libraries that the kernels call.
+      runtime: instructions and constants of the compiler's runtime libraries that the kernels call.
       ram: variables, most of them the arena.
     """
 
     code: int
     constants: int
     initial: int
-    library: int
+    runtime: int
     ram: int
 
     @property
     def flash(self) -> int:
         """Bytes of flash."""
-        return self.code + self.constants + self.initial + self.library
+        return self.code + self.constants + self.initial + self.runtime
 
 
 class Program(NamedTuple):
@@ -153,11 +153,11 @@ def _sizes(text: str, into: Path) -> Sizes:
         harness = file.startswith(str(into)) and not Path(file).name.startswith("network")
         if int(size, 16) == 0 or harness:
             continue
-        library = not file.startswith(str(into))
+        runtime = not file.startswith(str(into))
         kind = name.removeprefix(".").partition(".")[0]
         key = {"text": "code", "rodata": "constants", "data": "initial"}.get(kind)
-        if key in ("code", "constants") and library:
-            key = "library"
+        if key in ("code", "constants") and runtime:
+            key = "runtime"
         if key:
             counts[key] += int(size, 16)
         if kind in ("data", "bss", "COMMON"):
