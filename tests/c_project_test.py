@@ -3,6 +3,7 @@
 Tests with CMake, the cross-compiler or QEMU skip where these are not installed.
 """
 
+import json
 import re
 import shutil
 import subprocess

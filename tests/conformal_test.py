@@ -5,6 +5,7 @@ says of them, in Python and in C.
 import contextlib
 import json
 import math
+import re
 import shutil
 import subprocess
 from fractions import Fraction
@@ -325,3 +326,22 @@ def test_the_header_of_an_export_has_the_thresholds_of_its_integers(
         subprocess.run(["gcc", *flags, *map(str, sources), "-o", str(program)], check=True)
         printed = subprocess.run([str(program)], capture_output=True, text=True)
         assert printed.returncode == 0 and ", 0 changed" in printed.stdout
+        said = example(folder, sources, tmp_path)
+        header = (folder / "kd_predict.h").read_text()
+        of_none = re.sub(r"(#define KD_ANSWER_95) .*", r"\1 255", header)  # nothing is so sure
+        (folder / "kd_predict.h").write_text(of_none)
+        assert example(folder, sources, tmp_path) == ["I do not know"] * len(said)
+        (folder / "kd_predict.h").write_text(header.replace("KD_ANSWER_95", "KD_ANSWER_94"))
+        always = example(folder, sources, tmp_path)
+        assert all(a in (b, "I do not know") for a, b in zip(said, always, strict=True))
+        assert "I do not know" not in always
+
+
+def example(folder, sources, tmp_path):
+    """What the example of an export prints for its golden vectors."""
+    program, check = tmp_path / "example", folder / "kd_check.c"
+    files = [folder / "example" / "main.c", *(file for file in sources if file != check)]
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{folder}"]
+    subprocess.run(["gcc", *flags, *map(str, files), "-o", str(program)], check=True)
+    printed = subprocess.run([str(program)], capture_output=True, text=True, check=True)
+    return printed.stdout.splitlines()
