@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_refused(annotation, value, expected):
 
 
 def test_an_annotation_that_is_text_counts():
-    def load(size: "Count", other: "NoSuchName" = 3):
+    def load(size: "Count", other: "NoSuchName" = 3):  # noqa: F821
         return size
 
     assert registry.make(load, {"size": 3}, "data set x") == 3

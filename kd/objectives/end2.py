@@ -21,7 +21,7 @@ float32.
 def dirichlet_nll(
     student: Float[Array, "b c"],
     members: Float[Array, "m b c"],
-    weights: Float[Array, "m *b"],
+    weights: Float[Array, "m *b"],  # noqa: F821  (a shape)
     temperature: float | Float[Array, ""] = 1.0,
     smoothing: float = 1e-7,
 ) -> Float[Array, " b"]:
