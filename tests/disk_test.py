@@ -16,6 +16,7 @@ from conftest import SMALL_CONFIG
 
 from kd.errors import RunError
 from kd.files import writing
+from kd.runs import checkpoint
 from kd.runs.checkpoint import Checkpoints
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
@@ -95,6 +96,14 @@ def test_whatever_a_checkpoint_raises_is_one_line(tmp_path, monkeypatch, method)
     monkeypatch.setattr("kd.runs.checkpoint._parts", lambda state: {}, raising=True)
     with pytest.raises(RunError, match="could not be saved: INTERNAL: it broke"):
         getattr(checkpoints, method)(*([object.__new__(DistillState), 1] * (method == "save")))
+
+
+def test_threads_that_write_on_after_a_failed_save_print_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    checkpoint._silence_late_writers.__wrapped__()
+    for error in (RuntimeError("Event loop is closed"), RuntimeError("another"), OSError("x")):
+        sys.excepthook(type(error), error, None)
+    assert capsys.readouterr().err.splitlines() == ["RuntimeError: another", "OSError: x"]
 
 
 @contextlib.contextmanager

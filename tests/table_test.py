@@ -33,7 +33,9 @@ def get_config(arg=None):
     c.batch_size = 32
     c.epochs = int(a.get("epochs", 2))
     c.student = dict(name="mlp.MLP", widths=(16 if role == "teacher" else 8,))
-    c.optimizer = dict(name="sgd", learning_rate=1e12 if role == "bad" else 0.1)
+    c.optimizer = ConfigDict(dict(name="sgd", learning_rate=0.1))
+    if role == "bad":  # each update multiplies the weights by -1e12
+        c.optimizer.update(learning_rate=1e12, weight_decay=1.0)
     c.objective = dict(ce=dict(name="ce.CE"))
     c.checkpoint = dict(seconds=0.0)
     if role in ("student", "orphan"):

@@ -8,6 +8,7 @@ orbax, whose v1 API still changes.
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import sys
 from collections.abc import Generator, Mapping
@@ -53,9 +54,24 @@ def _join(parts: dict[str, PyTree], like: DistillState) -> DistillState:
     )
 
 
+@functools.cache
+def _silence_late_writers() -> None:
+    """Keeps a failed save to one line: threads that go on writing its other arrays each print a
+    traceback, since the event loop that they report to is closed by then.
+    """
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+            before(kind, error, trace)
+
+    sys.excepthook = hook
+
+
 def _orbax(directory: epath.Path, **options: Any) -> Any:
     from orbax.checkpoint import v1 as ocp
 
+    _silence_late_writers()
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # it logs every file
     return ocp.training.Checkpointer(directory, **options)
 
