@@ -70,6 +70,7 @@ def test_a_state_comes_back_bit_for_bit_onto_another_number_of_devices(saved):
         assert len(leaf.sharding.device_set) == shape[0] * shape[1]
 
 
+@pytest.mark.slow
 def test_a_save_that_was_cut_short_is_not_loaded(saved):
     """What a kill leaves behind: a temporary directory, and a directory without its mark of
     completion.

@@ -87,6 +87,7 @@ def restored(directory: Path, like):
         checkpoints.close()
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, unfinished, capfd):
     base, old, new = unfinished
     run = shutil.copytree(base / "run", tmp_path / "run")

@@ -88,6 +88,7 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize("network", ["Linear", "Plain"])
 def test_a_run_of_ones_own_data_network_and_augmentation(project, network):

@@ -110,6 +110,7 @@ def selected(finished, capsys) -> Path:
     return Path("runs/small/export/litert-int8")
 
 
+@pytest.mark.slow
 def test_select_chooses_nothing_that_was_damaged_or_edited(selected, capsys):
     shutil.copytree(selected, "kept")
     cases = [("model.tflite", damage) for damage in DAMAGES.values()]

@@ -132,6 +132,7 @@ def test_a_truncated_file_is_refused(tmp_path, checkpoint, capsys):
     assert not (tmp_path / "teacher").exists()
 
 
+@pytest.mark.slow
 def test_without_its_data_a_network_is_imported_and_evaluated_later(
     tmp_path, weights, capsys, monkeypatch
 ):

@@ -201,6 +201,7 @@ def test_images_of_a_users_own_may_have_no_label(tmp_path):
     assert dataset.num_classes == 2 and (dataset.train.label == -1).sum() == 4
 
 
+@pytest.mark.slow
 def test_images_without_any_label_train_a_student():
     image = np.zeros((8, 2, 2, 1), np.float32)
     student = kd.distill(

@@ -142,6 +142,7 @@ def test_an_unknown_name_cannot_be_imported():
         from kd.models import errors_of_nothing  # noqa: F401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bare", [pytest.param(n, marks=pytest.mark.slow if n == "ShuffleV1" else ()) for n in WHOLE]
 )
@@ -184,6 +185,7 @@ def test_outputs_of_the_other_peers(name):
         )
 
 
+@pytest.mark.slow
 def test_training_step_updates_every_statistic():
     net = ResNet(BasicBlock, (1, 1), (4, 8), 4, imagenet=False, num_classes=5)
     image = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))

@@ -151,6 +151,7 @@ def test_hard_maps_give_finite_values_and_gradients(case: str, map_pair: jax.Arr
         assert np.all(np.isfinite(value)) and np.all(np.isfinite(grad)), name
 
 
+@pytest.mark.slow
 def test_examples_that_coincide_have_finite_gradients(map_pair: jax.Array):
     s, t = map_pair
     for name, (value, grad) in maps(s.at[1].set(s[0]), t).items():

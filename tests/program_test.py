@@ -118,6 +118,7 @@ def test_seeds_differ(whole):
     assert np.abs(kernels[0] - kernels[1]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cuts",
     [((0, 1), (8, 1), (16, 1), (24, 1), (32, 1), (40, 1)), ((0, 2), (16, 1), (24, 1), (32, 2))],
@@ -138,6 +139,7 @@ def test_vmap_map_and_unroll_over_seeds_agree(whole, how):
     assert_close(state, whole[0], 1e-6)
 
 
+@pytest.mark.slow
 def test_the_loop_on_the_host_equals_the_loop_on_the_device(whole):
     machine = Machine(loop="host")
     state, logs = machine.run(seed_keys(5, SEEDS))

@@ -113,6 +113,7 @@ def test_a_network_computes_what_integer_arithmetic_does(seen):
     assert len(np.unique(logits)) > 10
 
 
+@pytest.mark.slow
 def test_its_variables_are_the_network_s_and_its_statistics_stand_still(seen):
     net, variables, image = seen
     plain = Net().init(jax.random.key(0), image)

@@ -143,6 +143,7 @@ def view_of(teacher, variables, image):
     return View(student, teacher, batch, {}, jnp.int32(0), variables)
 
 
+@pytest.mark.slow
 def test_each_teacher_counts_what_its_weight_says(several):
     stacks, batch, logits = several
     teacher = target(several, "each")

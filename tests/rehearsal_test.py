@@ -163,6 +163,7 @@ def test_crd_on_one_class_is_refused_by_command_and_in_a_notebook(small_config, 
 # ------------------------------------------------------------------ CTKD
 
 
+@pytest.mark.slow
 def test_ctkd_averages_an_ensemble_at_the_learned_temperature():
     """The mean of softened probabilities, written out: at T = 1 it would be another."""
     random = np.random.default_rng(0)

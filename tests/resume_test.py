@@ -110,6 +110,7 @@ def test_sigterm_during_the_teachers_last_dispatch_stops_before_the_student(
     assert teacher.finished
 
 
+@pytest.mark.slow
 def test_a_torn_last_line_of_the_record_is_repaired(finished, small_config):
     """What a kill in the middle of a write leaves behind."""
     run = Workdir("runs/small")

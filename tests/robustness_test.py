@@ -209,6 +209,7 @@ def test_an_operation_without_a_rule_is_named_with_its_layer(act, words):
 # ------------------------------------------------------------------ IBP
 
 
+@pytest.mark.slow
 def test_ibp_of_a_linear_student_is_the_cross_entropy_at_the_worst_corner():
     seen = view(Linear())
     label, image = np.asarray(seen.batch["label"]), np.asarray(seen.batch["image"])
@@ -536,6 +537,7 @@ def test_what_a_view_lacks_is_named(change, words):
         IAD().apply({}, seen.replace(**change), rngs=rngs())
 
 
+@pytest.mark.slow
 def test_a_cohort_and_members_apart_are_refused():
     with pytest.raises(InputError, match="cohort"):
         training(terms("ibp"), Cohort({"name": "mlp.MLP", "widths": (4,)}, CLASSES))

@@ -280,6 +280,7 @@ def test_a_teacher_with_other_classes_is_refused(finished, small_config, capsys)
     assert not Workdir("runs/four").path.exists()
 
 
+@pytest.mark.slow
 def test_resuming_with_a_changed_teacher_is_refused(finished, small_config, capsys):
     (STUDENT.path / "result.json").unlink()
     origin = STUDENT.read("origin.json")

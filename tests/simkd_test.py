@@ -86,6 +86,7 @@ def test_a_student_that_starts_from_another_run_has_its_own_teachers_classifier(
     np.testing.assert_array_equal(inherited["kernel"], head["kernel"])
 
 
+@pytest.mark.slow
 def test_the_projector_is_that_of_the_paper():
     """1 x 1, 3 x 3 with zeros around, 1 x 1, each with BatchNorm (fresh statistics: a factor) and
     ReLU, in NumPy.

@@ -50,6 +50,7 @@ def network():
     return model, weights, batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reduce",
     ["probs", *(pytest.param(r, marks=pytest.mark.slow) for r in REDUCTIONS if r != "probs")],

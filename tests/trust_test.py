@@ -183,6 +183,7 @@ def test_no_name_of_a_stored_config_brings_in_code(evil, change):
     assert not evil.exists()
 
 
+@pytest.mark.slow
 def test_a_stored_network_of_ones_own_is_refused_until_its_package_is_trusted(evil, capsys):
     Path("project").mkdir()
     Path("project/nets.py").write_text("from kd.models.mlp import MLP as Net\n")

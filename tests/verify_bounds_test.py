@@ -80,6 +80,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "shape"), NETWORKS, ids=lambda x: type(x).__name__)
 def test_no_sample_and_no_attack_is_beyond_a_bound(net, shape, unoptimized):
     """In both norms, of every node of the graph, whose logits are those of the network."""

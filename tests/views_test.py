@@ -37,6 +37,7 @@ jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 BOTH = make_augment(WEAK, *UNIT, second=STRONG)
 
 
+@pytest.mark.slow
 def test_the_two_views_of_an_image_are_neighbours_in_the_batch(key):
     chains = BOTH, make_augment(WEAK, *UNIT), make_augment(WEAK, *UNIT, second=WEAK)
     shown = jit(lambda key, batch: [chain(key, batch) for chain in chains])
