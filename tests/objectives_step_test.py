@@ -212,6 +212,7 @@ def test_every_objective_is_here_or_has_a_test_of_its_own():
         assert name in TERMS or tests & own, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 def test_every_objective_gives_a_number_an_example_or_one(dtype):
     """Shapes alone, so that all of them are at least traced when the slow tests are left out.

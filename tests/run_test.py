@@ -385,6 +385,7 @@ def test_invalid_options_are_refused_before_anything_is_written(
     assert snapshot(tmp_path / "runs") == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     small_config, capsys

@@ -141,6 +141,7 @@ def config_of(student: str, **sections) -> ConfigDict:
     )
 
 
+@pytest.mark.slow
 def test_no_network_of_a_stored_config_brings_in_code(evil):
     for name in ("evil.Net", "runs.small.evil.Net"):
         rewrite("runs/small", student={"name": name})

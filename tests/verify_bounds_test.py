@@ -204,6 +204,7 @@ def test_lines_enclose_every_clipping():
         assert exactly.all(axis=1)[linear[:, 0]].all()
 
 
+@pytest.mark.slow
 def test_wide_layers_fall_back_to_intervals_and_say_so():
     _, graph = network(MLP(4, (6, 5)), (3, 3, 1))
     part = balls((3, 3, 1), 6.0)
