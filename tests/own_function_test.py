@@ -29,12 +29,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 W = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
 flat = lambda images: images.reshape(len(images), -1)
 
 def logits(images):
     return flat(images) @ jnp.asarray(W)
+
+linear = nnx.Linear(16, 3, use_bias=False, rngs=nnx.Rngs(0))
+linear.kernel[...] = jnp.asarray(W)
+
+def of_nnx(images):
+    return linear(flat(images))
 
 def by_numpy(images):
     return np.asarray(images).reshape(len(images), -1) @ W
@@ -118,7 +125,7 @@ def test_a_function_answers_in_the_step_or_once(data):
 
     image, index = data.train.image, [3, 1]
     expected = my_teacher.by_numpy(image)
-    for name, stacks in (("logits", 1), ("by_numpy", 0)):
+    for name, stacks in (("logits", 1), ("of_nnx", 1), ("by_numpy", 0)):
         teacher = external.load(config_of(apply=f"my_teacher.{name}"), data)
         np.testing.assert_allclose(answers(teacher, image, index), expected[index], rtol=1e-4)
         assert len(teacher.stacks) == stacks and teacher.external

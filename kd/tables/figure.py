@@ -54,7 +54,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
             (line,) = axis.plot(epoch, error.mean(axis=1), label=row)
             low, high = error.min(axis=1), error.max(axis=1)
             axis.fill_between(epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color())
-        axis.set(title=_wrap(title), xlabel="epoch", ylabel="error %", yscale="log")
+        axis.set(title=_wrap(title), xlabel="epoch", ylabel="test error %", yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
