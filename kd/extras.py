@@ -15,12 +15,15 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+_TFLITE = ("ai_edge_litert", "ai_edge_quantizer", "litert_converter", "tflite_micro")
+
 EXTRAS = {
     "cpu": (),  # files only; see kd.convolutions.library
     "gcs": ("gcsfs",),
     "mcu": ("bakenn", "tflite"),
+    "onnx": ("onnx", "onnxruntime", *_TFLITE),
     "tensorboard": ("tensorboardX",),
-    "tflite": ("ai_edge_litert", "ai_edge_quantizer", "litert_converter", "tflite_micro"),
+    "tflite": _TFLITE,
 }
 """Modules of each extra."""
 

@@ -131,6 +131,8 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
         )
     if "target" in report:
         lines.append(boards.summary(report["target"]))
+    if "onnx" in checks:
+        lines += _onnx(checks["onnx"])
     if report["calibration"]:
         lines.append(
             f"ranges of int8: least and largest values over {report['calibration']['images']:,} "
@@ -150,6 +152,23 @@ def _accuracy(name: str, compared: Mapping[str, Any]) -> str:
         f"{compared['error_mean']:z.3g} on average and {compared['error_max']:z.3g} at most, of up "
         f"to {compared['largest_logit']:z.3g}"
     )
+
+
+def _onnx(measured: Mapping[str, Any]) -> list[str]:
+    """How far ONNX Runtime is from LiteRT's reference kernels, with exact sums and by default."""
+    far = lambda prefix: (
+        f"at most {measured[prefix + 'lsb']:z.0f} units of the output, equal on "
+        f"{100 * measured[prefix + 'equal']:z.1f} %"
+    )
+    host = markdown_text(measured["processor"])
+    vnni = {True: ", which has VNNI", False: ", which has no VNNI", None: ""}[measured["vnni"]]
+    return [
+        f"ONNX Runtime with `session.x64quantprecision=1` against LiteRT's reference kernels, "
+        f"{measured['images']:,} images: {far('')}",
+        f"ONNX Runtime with its defaults on {host}{vnni}: {far('default_')}. On x86-64 without "
+        "VNNI its sums of 8-bit products saturate at 16 bits: set "
+        "`session.x64quantprecision=1` there",
+    ]
 
 
 def _certificates(proofs: Mapping[str, Any] | None) -> list[str]:

@@ -20,6 +20,8 @@ PACKAGES = (
     "ai-edge-litert",
     "tflite-micro",
     "bakenn",
+    "onnx",
+    "onnxruntime",
 )
 
 
