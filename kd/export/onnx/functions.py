@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -124,7 +125,8 @@ def _reduction(op: Operation, operator: str) -> Value:
         axes = [CHANNELS_FIRST.index(axis) for axis in axes]
     else:
         value = op.last(0)
-    inputs, settings = [op.builder.real(value, op.layer)], {"keepdims": int(keep)}
+    inputs = [op.builder.real(value, op.layer)]
+    settings: dict[str, Any] = {"keepdims": int(keep)}
     if operator == "ReduceSum":  # the first of them whose axes are an input
         inputs.append(op.numbers(np.array(sorted(axes), np.int64), "axes"))
     else:

@@ -36,7 +36,7 @@ class Session:
 
     def __call__(self, image: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """Logits of a batch of raw examples, in the type that the model takes."""
-        return self._session.run([OUTPUT], {INPUT: image})[0]
+        return np.asarray(self._session.run([OUTPUT], {INPUT: image})[0])
 
 
 def version() -> str:
