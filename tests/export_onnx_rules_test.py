@@ -112,6 +112,13 @@ PROGRAMS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def broadcasting():
+    """Users' networks broadcast as NumPy does, which the tests' setting of jax refuses."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 def translated(program, shape=MAP):
     """The operations of LiteRT's file of a program, and its ONNX model."""
     export = jax.export.export(jax.jit(program), platforms=["cpu"])
