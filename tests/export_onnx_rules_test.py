@@ -125,7 +125,7 @@ def translated(program, shape=MAP):
     content = converter.convert(
         lower.Lowered(export(jax.ShapeDtypeStruct(shape, jnp.float32)).mlir_module())
     )
-    model = translation.translate(content, content, translation.Entry(False), "net", {})
+    model = translation.translate(content, content, translation.Entry(False), "net", {}).content
     return [op.name for op in graph.operations(content)], model
 
 

@@ -1,6 +1,6 @@
 """Comparison of an export's logits with those of the network that it came from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -32,13 +32,15 @@ class Golden(NamedTuple):
 class Comparison(NamedTuple):
     """Measurements of an export: `checks` of `report.json`, figures for gates, golden vectors.
 
-    `outputs` are indices of test images and what the reference kernels make of them.
+    `outputs` are indices of test images and what the reference kernels make of them; `notes` say
+    where a figure was measured, by its name.
     """
 
     checks: dict[str, Any]
     figures: dict[str, float]
     golden: Golden
     outputs: tuple[np.ndarray, np.ndarray] | None = None
+    notes: Mapping[str, str] = {}
 
 
 class Written(NamedTuple):
@@ -50,12 +52,14 @@ class Written(NamedTuple):
       figures: measurements by the names of their gates.
       golden: vectors that others can check an implementation against.
       int8: whether the arithmetic is int8.
+      notes: where a figure was measured, by its name: for the message if its gate fails.
     """
 
     report: dict[str, Any]
     figures: dict[str, float]
     golden: Golden
     int8: bool = False
+    notes: Mapping[str, str] = {}
 
 
 def compare(

@@ -96,7 +96,7 @@ def export(options: Options) -> dict[str, Any]:
         written = chosen.write(source, building, settings)
         gates.check(options.gate, written.figures, f"--format {options.format}")
         verdicts = gates.judge(written.figures, limits, options.waive)
-        gates.enforce(verdicts)
+        gates.enforce(verdicts, written.notes)
         np.savez(building / "golden.npz", **written.golden._asdict())
         report = provenance.describe(source)
         if proofs := certificates.of_network(source.workdir, source.variables):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from kd.errors import InputError, RunError, unknown
@@ -113,11 +114,14 @@ def judge(
     return verdicts
 
 
-def enforce(verdicts: Sequence[Verdict]) -> None:
-    """Raises RunError, with all figures, where one failed and is not waived."""
+def enforce(verdicts: Sequence[Verdict], notes: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raises RunError, with all figures, where one failed and is not waived; `notes` say where a
+    figure was measured, by its name.
+    """
     failed = [v.name for v in verdicts if not (v.passed or v.waived)]
     if failed:
-        lines = [f"  {verdict}" for verdict in verdicts]
+        where = lambda v: f" ({notes[v.name]})" if v.name in notes and not v.passed else ""
+        lines = [f"  {verdict}{where(verdict)}" for verdict in verdicts]
         raise RunError(
             "\n".join(
                 [

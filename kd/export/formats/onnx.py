@@ -7,6 +7,7 @@ from kd import __version__
 from kd.errors import InputError
 from kd.export.formats import Format, Option, Settings, litert
 from kd.export.gates import Limit
+from kd.ranges import Range
 
 FILE = "model.onnx"
 
@@ -50,9 +51,10 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
         "tflite_sha256": digest,
     }
     name = source.config["student"]["name"]
-    content = translation.translate(file.content, file.named, entry, name, metadata)
+    translated = translation.translate(file.content, file.named, entry, name, metadata)
+    content = translated.content
     (directory / FILE).write_bytes(content)
-    compared = comparison.compare(source, content, file.content, entry.dtype, settings["images"])
+    compared = comparison.compare(source, translated, file, entry.dtype, settings["images"])
     described = model.facts(content)
     shape = list(source.dataset.train.image.shape[1:])
     classes = graph.ends(file.content)[1].shape[-1]
@@ -67,7 +69,7 @@ def write(source: Any, directory: Path, settings: Settings) -> Any:
         "onnx": {"opset": described["opset"], "tflite_sha256": digest},
     }
     int8 = graph.ends(file.content)[1].dtype == "INT8"
-    return checks.Written(report, compared.figures, compared.golden, int8)
+    return checks.Written(report, compared.figures, compared.golden, int8, compared.notes)
 
 
 FORMAT = Format(
@@ -79,11 +81,31 @@ FORMAT = Format(
     check=check,
     suffix=suffix,
     limits={
+        "onnx_constants": Limit(
+            0.0,
+            False,
+            "weights, biases and their scales of the LiteRT file that the ONNX file does not have "
+            "bit for bit",
+            slack=0.0,
+        ),
         "onnx_lsb": Limit(
             1.0,
             False,
-            "ONNX Runtime with exact sums against LiteRT's reference kernels, in output units",
-        )
+            "each layer by itself, given LiteRT's integers: ONNX Runtime with exact sums against "
+            "LiteRT's reference kernels, in units of the layer's output",
+        ),
+        "onnx_rounding": Limit(
+            0.01,
+            False,
+            "LiteRT's integers against the real results of each layer of the ONNX file, beyond "
+            "what LiteRT's rounding explains, in units of the layer's output",
+        ),
+        "onnx_agreement": Limit(
+            0.985,
+            True,
+            "fraction of images with the class of LiteRT's reference kernels",
+            range=Range(0, 1),
+        ),
     },
     caveats=(
         "Other engines than ONNX Runtime, and other processors, were not tried: run the golden "

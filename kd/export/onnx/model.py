@@ -53,6 +53,20 @@ class Value(NamedTuple):
     channels_first: bool = False
 
 
+class Cut(NamedTuple):
+    """A model whose activations are inputs; see `cut`.
+
+    Attributes:
+      content: the model.
+      outputs: names of its outputs, by the activation that they are or that is rounded from them.
+      grids: of the activations that are rounded from the outputs.
+    """
+
+    content: bytes
+    outputs: dict[str, str]
+    grids: dict[str, Grid]
+
+
 class Builder:
     """A model in the making. Names are unique, and begin with that of a layer."""
 
@@ -176,6 +190,51 @@ class Builder:
         for node in self._nodes:
             if name in node.output:
                 node.output[:] = [OUTPUT]
+
+
+def cut(content: bytes, values: Mapping[str, Sequence[int]], rounded: bool) -> Cut:
+    """A model in which every operation reads what it is fed, not what the one before it computes.
+
+    Args:
+      content: the model.
+      values: shapes of its int8 activations, by name. Each becomes an input, `fed(name)`.
+      rounded: whether the outputs are these integers. Otherwise they are the real numbers that
+        QuantizeLinear makes integers of, and the logits.
+    """
+    model = onnx.load_model_from_string(content)
+    graph = model.graph
+    constants = {c.name: c for c in graph.initializer}
+    writers = {output: node for node in graph.node for output in node.output}
+    outputs, grids = {}, {}
+    for name, shape in values.items():
+        if name not in writers:
+            continue
+        outputs[name] = name
+        if not rounded and writers[name].op_type == "QuantizeLinear":
+            outputs[name], *ends = writers[name].input
+            scale, zero = (numpy_helper.to_array(constants[end]) for end in ends)
+            grids[name] = Grid(np.float32(scale), np.int8(zero))
+        entry = helper.make_tensor_value_info(fed(name), TensorProto.INT8, [BATCH, *shape[1:]])
+        graph.input.append(entry)
+    for node in graph.node:
+        node.input[:] = [fed(name) if name in outputs else name for name in node.input]
+    if not rounded:
+        outputs[OUTPUT] = OUTPUT
+    ends = [helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(outputs.values())]
+    del graph.output[:]
+    graph.output.extend(ends)
+    return Cut(model.SerializeToString(deterministic=True), outputs, grids)
+
+
+def fed(name: str) -> str:
+    """The name of the input of `cut` that stands for an activation."""
+    return f"fed/{name}"
+
+
+def constants(content: bytes) -> list[np.ndarray]:
+    """The constants of a model."""
+    model = onnx.load_model_from_string(content)
+    return [numpy_helper.to_array(constant) for constant in model.graph.initializer]
 
 
 def facts(content: bytes) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """ONNX Runtime on this machine's processor; the only user of the package `onnxruntime`."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnxruntime
 from jaxtyping import Float, Shaped
@@ -37,6 +39,15 @@ class Session:
     def __call__(self, image: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """Logits of a batch of raw examples, in the type that the model takes."""
         return np.asarray(self._session.run([OUTPUT], {INPUT: image})[0])
+
+    def outputs(
+        self, names: Sequence[str], inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Outputs of these names, where the model takes any inputs; others are left out."""
+        known = {entry.name for entry in self._session.get_inputs()}
+        read = {name: array for name, array in inputs.items() if name in known}
+        results = self._session.run(list(names), read)
+        return {name: np.asarray(array) for name, array in zip(names, results, strict=True)}
 
 
 def version() -> str:

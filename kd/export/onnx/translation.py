@@ -35,9 +35,21 @@ class Entry(NamedTuple):
         return np.dtype(np.uint8 if self.pixels and not self.floats else np.float32)
 
 
+class Translation(NamedTuple):
+    """An ONNX model, and which of its activations is which tensor of the LiteRT file.
+
+    Attributes:
+      content: the model.
+      values: activations by the index of the tensor.
+    """
+
+    content: bytes
+    values: dict[int, Value]
+
+
 def translate(
     content: bytes, named: bytes, entry: Entry, name: str, metadata: Mapping[str, str]
-) -> bytes:
+) -> Translation:
     """The ONNX model of a LiteRT file.
 
     Args:
@@ -66,7 +78,8 @@ def translate(
         grid = grid_of(network.tensors[index])
         values[index] = value if grid is None else builder.rounded(value, grid, step.layer)
     image, logits = (network.tensors[i].shape[1:] for i in (start, end))
-    return builder.finish(name, (image, entry.dtype), values[end], logits, metadata)
+    written = builder.finish(name, (image, entry.dtype), values[end], logits, metadata)
+    return Translation(written, values)
 
 
 def _result(op: Operation) -> Value:
