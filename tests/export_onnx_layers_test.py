@@ -14,7 +14,7 @@ from export_onnx_test import drawn  # noqa: E402
 
 from kd.export import tflite  # noqa: E402
 from kd.export.onnx import layer_comparison, translation  # noqa: E402
-from kd.models import cnn, mobilenet, resnet_tiny, shufflenet  # noqa: E402
+from kd.models import cnn, mobilenet, shufflenet  # noqa: E402
 
 
 def changed(content, end, change):
@@ -105,7 +105,6 @@ def test_a_changed_file_is_refused_with_the_layer_and_leaves_nothing(finished, c
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
-        (resnet_tiny.ResNet8(10), (32, 32, 3)),
         (mobilenet.MobileNetV2(10), (32, 32, 3)),
         (shufflenet.ShuffleV2(10), (32, 32, 3)),
         (cnn.CNN(10, (8, 16)), (28, 28, 1)),  # a mean of 49 values, no power of two

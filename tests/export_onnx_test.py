@@ -19,7 +19,7 @@ from kd.errors import InputError  # noqa: E402
 from kd.export import lower, tflite  # noqa: E402
 from kd.export import source as sources  # noqa: E402
 from kd.export.onnx import comparison, translation  # noqa: E402
-from kd.models import cnn, mobilenet, resnet_cifar, resnet_tiny, shufflenet, vgg, wrn  # noqa: E402
+from kd.models import cnn, mobilenet, resnet_tiny, shufflenet, wrn  # noqa: E402
 from kd.runs.workdir import Workdir  # noqa: E402
 
 # Forty test images are too few for the default of 98.5 %: one image is 2.5 points.
@@ -121,9 +121,7 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(finished, capsys, 
 NETWORKS = {
     "CNN": (cnn.CNN(10, (8, 16, 32)), (28, 28, 1)),
     "ResNet8": (resnet_tiny.ResNet8(10), (32, 32, 3)),
-    "resnet20": (resnet_cifar.resnet20(num_classes=10), (32, 32, 3)),
     "wrn_16_2": (wrn.wrn_16_2(num_classes=10), (32, 32, 3)),
-    "vgg8": (vgg.vgg8(num_classes=10), (32, 32, 3)),
     "MobileNetV2": (mobilenet.MobileNetV2(10), (32, 32, 3)),
     "ShuffleV2": (shufflenet.ShuffleV2(10), (32, 32, 3)),
 }
