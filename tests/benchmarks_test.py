@@ -188,7 +188,7 @@ def test_without_pytorch_the_way_to_it_is_told(capsys, monkeypatch):
     assert "uv sync --group bench" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_measures(name, tmp_path):
     if name == "pytorch":
