@@ -39,6 +39,7 @@ def get_experiment(arg=None):
                 rows={
                     "from labels": dict(args=dict(role="labels")),
                     "distilled": dict(args=dict(role="student")),
+                    "gain": dict(args=dict(role="student"), contrast="from labels"),
                 },
             ),
         ],

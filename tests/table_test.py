@@ -690,6 +690,80 @@ def test_wrong_commands_teach(home, capsys):
     assert "--jobs" in refused(capsys, "--jobs", "0")
 
 
+CONTRASTS = """
+def get_experiment(arg=None):
+    role = lambda name, **more: dict(args=dict(role=name), **more)
+    return dict(title="C", config="mini.py", source="x", tables=[dict(
+        title="Against labels", metric="errors",
+        columns={"errors": {}, "minus labels": dict(contrast="labels")},
+        rows={"labels": role("labels"), "student": role("student"),
+              "teacher": role("teacher", paper=None)},
+    ), dict(
+        title="One difference", metric="accuracy",
+        rows={"labels": role("labels", paper=80), "gain": role("student", contrast="labels",
+              at_least=6, paper=90), "student": role("student")},
+    ), dict(
+        title="By seeds", metric="errors(ensemble=True)",
+        rows={"labels": role("labels"), "gain": role("student", contrast="labels")},
+    )])
+"""
+
+
+def test_contrasts_have_an_interval_and_a_verdict(done, capsys):
+    """Wrong are the first examples: 6 and 6 with labels, 3 and 4 of the student, so that both are
+    wrong on 3 or 4 of 40 and labels alone on 2 or 3.
+    """
+    Path("contrasts.py").write_text(CONTRASTS)
+    assert kd("--print", "--csv", file="contrasts.py") == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    by_row = {(line["table"], line["row"], line["column"]): line for line in lines}
+    student = by_row["Against labels", "student", "minus labels"]
+    assert float(student["mean"]) == -2.5 and student["metric"] == "errors - labels"
+    assert float(student["low"]) < -2.5 < float(student["high"]) <= 0
+    assert ("Against labels", "labels", "minus labels") not in by_row
+    gain = by_row["One difference", "gain", ""]
+    assert float(gain["mean"]) == 6.25 and gain["met"] == "1" and float(gain["paper"]) == 10
+    assert float(gain["low"]) == pytest.approx(-float(student["high"]) / 0.4)
+    alone = by_row["By seeds", "gain", ""]
+    assert alone["verdict"] and float(alone["mean"]) == -2
+
+    assert kd("--print", "--out", "drawn", file="contrasts.py") == 0
+    printed = capsys.readouterr().out
+    low, high = (f"{float(student[end]):.1f}".replace("-", "−") for end in ("low", "high"))
+    assert f"| −2.5 [{low}, {high.replace('0.0', '+0.0')}]" in printed.replace("−0.0", "+0.0")
+    assert "Holm" in printed and "minus labels" in printed
+    names = {"contrasts-differences.png", "contrasts-differences1.png"}
+    assert names <= {path.name for path in Path("drawn").iterdir()}
+
+
+def test_published_contrasts_print_the_same_without_the_runs(done, capsys):
+    Path("contrasts.py").write_text(CONTRASTS)
+    assert kd("--publish", file="contrasts.py") == 0
+    printed = capsys.readouterr().out
+    shutil.rmtree("runs")
+    assert kd("--print", file="contrasts.py") == 0
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('contrast="labels"', 'contrast="lables"', "Did you mean 'labels'"),
+        ('contrast="labels"', "contrast=3", "contrast = 3, expected str"),
+        ('"student": role("student"),', '"g": dict(gap=("labels", "x", "x")),', "row in the gap"),
+        (
+            'rows={"labels": role("labels", paper=80)',
+            'rows={"labels": role("labels", contrast="student")',
+            "has no number of a run there",
+        ),
+    ],
+)
+def test_wrong_contrasts_teach(home, capsys, old, new, words):
+    assert old in CONTRASTS
+    Path("contrasts.py").write_text(CONTRASTS.replace(old, new, 1))
+    assert words in refused(capsys, file="contrasts.py")
+
+
 def test_a_grid_has_the_paper_below_each_number(done, capsys):
     """Columns add their arguments to the row's; a cell may be left out, and one may be selected as
     its paper did.

@@ -2,7 +2,7 @@
 
 from kd.tables.measure import Entry
 from kd.tables.metric_call import parse
-from kd.tables.table import Cell, Gap
+from kd.tables.table import Cell, Contrast, Gap
 
 MARK = "✱"
 """Mark of a difference of more than two standard errors."""
@@ -12,14 +12,27 @@ HELD_OUT = "held out"
 
 
 def mean(e: Entry) -> str:
-    """Mean and standard deviation; of a gap the share and its standard error."""
+    """Mean and standard deviation; of a gap the share and its standard error; of a contrast the
+    difference, its interval and the verdict.
+    """
     if not e.values:
         return "missing"
     digits = e.cell.digits
     text = number(e.mean, digits)
     if isinstance(e.cell, Gap):
         return text + (f" (s.e. {e.error:z.{digits}f})" if e.error is not None else "")
+    if isinstance(e.cell, Contrast):
+        return _contrast(e)
     return text if e.std is None else f"{text} ± {e.std:z.{digits}f}"
+
+
+def _contrast(e: Entry) -> str:
+    digits = e.cell.digits
+    text = number(e.mean, digits, sign=True)
+    if e.comparison is None or e.comparison.difference is None:
+        return text
+    ends = (number(end, digits, sign=True) for end in e.comparison.difference[1:3])
+    return f"{text} [{', '.join(ends)}] {e.verdict}".rstrip()
 
 
 def paper(e: Entry) -> str:

@@ -118,7 +118,9 @@ def _todo(cells: Iterable[Cell], runs: Mapping[str, Run]) -> list[Run]:
 
 def _publish(experiment: Experiment, runs: Mapping[str, Run]) -> dict:
     """Publishes the finished cells and returns the content of the file."""
-    publication = published.publish(experiment.published, runs, experiment.cells())
+    publication = published.publish(
+        experiment.published, runs, experiment.cells(), experiment.contrasts()
+    )
     tell(f"{experiment.published}: {publication.cells} of {publication.total} cells")
     for reference in publication.removed:
         tell(f"removed, because it is no longer part of the experiment: {reference}")
@@ -152,9 +154,10 @@ def _write(
         if complete:  # otherwise there would be fewer curves than before
             _draw(folder, experiment, entries, runs)
         else:  # these are drawn from the published numbers
-            from kd.tables import figure
+            from kd.tables import figure, forest
 
             figure.against(experiment, entries, runs, folder, tell)
+            forest.draw(experiment, entries, folder)
     if options.into:
         text = _fill(options.into, experiment, markdown, single_tables(experiment, entries))
         file = Path(options.into)
@@ -176,7 +179,8 @@ def _draw(
     out: Path, experiment: Experiment, entries: Sequence[list[Entry]], runs: Mapping[str, Run]
 ) -> list[Path]:
     """Draws NAME.png and the figures that tables request, in the directory `out`."""
-    from kd.tables import figure
+    from kd.tables import figure, forest
 
+    files = forest.draw(experiment, entries, out)
     curves = figure.curves(experiment, runs, out / f"{experiment.name}.png")
-    return curves + figure.against(experiment, entries, runs, out, tell)
+    return curves + figure.against(experiment, entries, runs, out, tell) + files

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 
 from kd.errors import InputError
 from kd.metrics.scores import mean_probs
-from kd.tables.metric import Network, mean_of_peers
+from kd.tables.contrast import Scores
+from kd.tables.metric import Network, PerNetwork, mean_of_peers
 from kd.tables.metric_call import MetricCall
 
 type Predictions = Mapping[str, np.ndarray]
@@ -31,6 +32,24 @@ def evaluate(call: MetricCall, predictions: Predictions) -> list[float]:
     if call.peer >= peers:
         raise InputError(f"no peer {call.peer}: the run has {peers} network(s) per seed.")
     return values[call.peer :: peers]
+
+
+def evaluate_scores(call: MetricCall, predictions: Predictions) -> Scores | None:
+    """The metric of each seed on each example; None if it is no mean over examples.
+
+    Args and errors are those of `evaluate`.
+    """
+    per_example = call.metric.scores if isinstance(call.metric, PerNetwork) else None
+    if per_example is None:
+        return None
+    networks = _networks(call, predictions)
+    peers = 1 if call.ensemble or call.together else int(predictions.get("peers", 1))
+    values = np.stack([per_example(network) for network in networks])  # [s * peers, n]
+    if call.peer is None:
+        values = values.reshape(-1, peers, values.shape[1]).mean(axis=1)
+    else:
+        values = values[call.peer :: peers]
+    return Scores(values, networks[0].label)
 
 
 def _value(call: MetricCall, network: Network) -> float:

@@ -20,7 +20,8 @@ An experiment file defines `get_experiment(arg=None)`, which returns a dict:
 Each of `kd.tables.settings.SETTINGS` may be set in the experiment, a table, a column, a row, or in
 a row's `cells={column: dict(...)}`. The innermost value holds; `args`, the arguments of the config
 file, are merged. A row with `gap=(a, b, c)`, names of three rows above it, is the share of the gap
-from a to c that b closes. Imports no jax.
+from a to c that b closes. A row or column with `contrast=a`, the name of a row, has differences
+from that row, with 95 % intervals and a verdict: better, worse, no difference. Imports no jax.
 """
 
 import math
@@ -32,7 +33,7 @@ from kd.errors import InputError, unknown
 from kd.tables import facts
 from kd.tables.metric_call import parse
 from kd.tables.settings import EXPERIMENT, ROW, SETTINGS, TABLE, check_names, check_titles, merge
-from kd.tables.table import Cell, Experiment, Gap, Paper, Table
+from kd.tables.table import AnyCell, Cell, Contrast, Experiment, Gap, Paper, Table
 
 
 def load(reference: str, seeds: int | None = None) -> Experiment:
@@ -77,23 +78,23 @@ def _table(content: Mapping[str, Any], outer: dict[str, Any]) -> Table:
     columns = content.get("columns") or {"": {}}
     rows = content.get("rows", {})
     check_names((*rows, *columns), where)
-    cells: dict[tuple[str, str], Cell | Gap] = {}
     for row, row_keys in rows.items():
         merge({}, row_keys, ROW, f"row {row!r}")  # to check them without a column
-        for index, (column, column_keys) in enumerate(columns.items()):
-            cell_keys = row_keys.get("cells", {}).get(column, {})
-            if cell_keys is None:  # this pair has no cell
+    cells: dict[tuple[str, str], AnyCell] = {}
+    for row, row_keys in rows.items():
+        for column in columns:
+            where = _where(row, column)
+            settings = _settings(row, column, rows, columns, outer)
+            if settings is None:
                 continue
-            where = f"row {row!r}" + (f", column {column!r}" if column else "")
-            settings = merge(outer, column_keys, {}, f"column {column!r}")
-            settings = merge(settings, row_keys, ROW, where)
-            settings = merge(settings, cell_keys, {}, where)
-            if "paper" not in cell_keys:
-                settings["paper"] = _at(settings.get("paper"), index, len(columns), where)
             if row_keys.get("gap"):
-                cells[row, column] = _gap(row, column, row_keys, cells, where)
-            else:
-                cells[row, column] = _cell(row, column, {**SETTINGS, **settings}, where)
+                if not settings["contrast"]:
+                    cells[row, column] = _gap(row, column, row_keys, cells, where)
+            elif not settings["contrast"]:
+                cells[row, column] = _cell(row, column, settings, where)
+            elif settings["contrast"] != row:  # a baseline is not compared with itself
+                other = _baseline(settings["contrast"], column, rows, columns, outer, where)
+                cells[row, column] = _contrast(row, column, settings, other, where)
     for row, row_keys in rows.items():
         for column in row_keys.get("cells", {}):
             if column not in columns:
@@ -107,6 +108,60 @@ def _table(content: Mapping[str, Any], outer: dict[str, Any]) -> Table:
         cells,
         content.get("against", ""),
     )
+
+
+def _where(row: str, column: str) -> str:
+    """What a cell is called in messages."""
+    return f"row {row!r}" + (f", column {column!r}" if column else "")
+
+
+def _settings(
+    row: str,
+    column: str,
+    rows: Mapping[str, Any],
+    columns: Mapping[str, Any],
+    outer: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """All settings of a cell, None if this pair of row and column has none."""
+    cell_keys = rows[row].get("cells", {}).get(column, {})
+    if cell_keys is None:
+        return None
+    where = _where(row, column)
+    settings = merge(outer, columns[column], {}, f"column {column!r}")
+    settings = merge(settings, rows[row], ROW, where)
+    settings = merge(settings, cell_keys, {}, where)
+    if "paper" not in cell_keys:
+        index = [*columns].index(column)
+        settings["paper"] = _at(settings.get("paper"), index, len(columns), where)
+    return {**SETTINGS, **settings}
+
+
+def _baseline(
+    name: str,
+    column: str,
+    rows: Mapping[str, Any],
+    columns: Mapping[str, Any],
+    outer: Mapping[str, Any],
+    where: str,
+) -> Cell:
+    """The cell that a contrast is the difference from."""
+    if name not in rows:
+        raise unknown(f"row in the contrast of {where}", name, rows)
+    settings = _settings(name, column, rows, columns, outer)
+    if settings is None or rows[name].get("gap") or rows[name].get("contrast"):
+        raise InputError(
+            f"{where}: contrast = {name!r}, but this row has no number of a run there. Name a row "
+            "that has one."
+        )
+    return _cell(name, column, settings, _where(name, column))
+
+
+def _contrast(
+    row: str, column: str, settings: Mapping[str, Any], baseline: Cell, where: str
+) -> Contrast:
+    limits = settings["at_least"], settings["at_most"]
+    cell = _cell(row, column, {**settings, "at_least": None, "at_most": None}, where)
+    return Contrast(row, column, (cell, baseline), *limits, cell.digits, cell.unit)
 
 
 def _at(paper: Any, index: int, columns: int, where: str) -> Any:
@@ -134,7 +189,7 @@ def _gap(row: str, column: str, row_keys: Any, cells: Mapping, where: str) -> Ga
     return Gap(row, column, (a, b, c), row_keys.get("at_least"), row_keys.get("at_most"))
 
 
-def _cell(row: str, column: str, settings: dict[str, Any], where: str) -> Cell:
+def _cell(row: str, column: str, settings: Mapping[str, Any], where: str) -> Cell:
     try:
         metric = parse(settings["metric"]).metric
     except InputError as error:

@@ -16,7 +16,7 @@ from kd.runs.record import read_rows
 from kd.tables import facts
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
-from kd.tables.table import Cell, Experiment, Gap, Table
+from kd.tables.table import AnyCell, Cell, Experiment, Table
 
 DPI = 100
 
@@ -44,7 +44,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
     from matplotlib import colormaps
     from matplotlib.ticker import LogFormatter, MaxNLocator
 
-    figure, axes = _canvas(len(panels))
+    figure, axes = canvas(len(panels))
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
         many = len(lines) > 6  # a legend inside the axes would hide the lines
         palette = colormaps["tab10" if len(lines) <= 10 else "tab20"]
@@ -54,13 +54,13 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[
             (line,) = axis.plot(epoch, error.mean(axis=1), label=row)
             low, high = error.min(axis=1), error.max(axis=1)
             axis.fill_between(epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color())
-        axis.set(title=_wrap(title), xlabel="epoch", ylabel="test error %", yscale="log")
+        axis.set(title=wrap(title), xlabel="epoch", ylabel="test error %", yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "ncols": 2}
         axis.legend(fontsize="x-small", **(below if many else {}))
-    _save(figure, path)
+    save(figure, path)
     return [path]
 
 
@@ -73,7 +73,7 @@ def _panels(experiment: Experiment, runs: Mapping[str, Run]) -> dict[str, dict[s
     panels: dict[str, dict[str, Run]] = {}
     for table in experiment.tables:
         for cell in table.entries():
-            run = None if isinstance(cell, Gap) else runs[cell.reference]
+            run = runs[cell.reference] if isinstance(cell, Cell) else None
             if run is not None and run.workdir.metrics.exists():
                 lines = panels.setdefault(_title(table, cell), {})
                 if run.identity not in {r.identity for r in lines.values()}:
@@ -89,7 +89,7 @@ def _panels(experiment: Experiment, runs: Mapping[str, Run]) -> dict[str, dict[s
     return new_panels
 
 
-def _title(table: Table, cell: Cell | Gap) -> str:
+def _title(table: Table, cell: AnyCell) -> str:
     """The table's title; with the column's name if columns are different runs."""
     row = [c for c in table.entries() if c.row == cell.row and isinstance(c, Cell)]
     different_runs = len({c.reference for c in row}) == len(row)
@@ -132,7 +132,7 @@ def against(
         lines = _lines(table, its_entries, runs, tell) if table.against else {}
         if not lines:
             continue
-        figure, (axis,) = _canvas(1)
+        figure, (axis,) = canvas(1)
         for row, points in lines.items():
             x, points = zip(*sorted(points, key=lambda point: point[0]), strict=True)
             spread = [e.std or 0.0 for e in points]
@@ -140,10 +140,10 @@ def against(
         cells = [e.cell for points in lines.values() for _, e in points]
         axis.set(xlabel=facts.FACTS[table.against].title, ylabel=_y_title(cells))
         _set_scale(axis, {x for points in lines.values() for x, _ in points})
-        axis.set_title(_wrap(table.title))
+        axis.set_title(wrap(table.title))
         axis.legend(fontsize="small")
         path = out / f"{experiment.name}-{table.against}{index or ''}.png"
-        _save(figure, path)
+        save(figure, path)
         files.append(path)
     return files
 
@@ -157,7 +157,7 @@ def _lines(
     """The points (fact, entry) of each row that has any."""
     lines: dict[str, list[tuple[float, Entry]]] = {}
     for e in entries:
-        if isinstance(e.cell, Gap) or not e.values:
+        if not isinstance(e.cell, Cell) or not e.values:
             continue
         x = facts.value(table.against, e.facts, runs[e.cell.reference])
         if x is None:
@@ -168,7 +168,7 @@ def _lines(
     return lines
 
 
-def _y_title(cells: Sequence[Cell | Gap]) -> str:
+def _y_title(cells: Sequence[AnyCell]) -> str:
     """The metric that the cells share, with its unit; its name alone if they differ in keywords."""
     metrics = {cell.metric for cell in cells if isinstance(cell, Cell)}
     names = sorted({metric.partition("(")[0] for metric in metrics})
@@ -190,24 +190,30 @@ def _set_scale(axis: Any, numbers: set[float]) -> None:
         axis.xaxis.set_minor_locator(NullLocator())
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Writes a figure as a PNG file, completely or not at all."""
     with replacing(path) as part:
         figure.savefig(part, dpi=DPI, format="png")
 
 
-def _wrap(title: str) -> str:
+def wrap(title: str) -> str:
     """The title in lines that fit above the axes."""
     return textwrap.fill(title, 48)
 
 
-def _canvas(panels: int):
-    """A figure that needs no display, and its axes, at most three in a line."""
+def canvas(panels: int, height: float = 4):
+    """A figure that needs no display, and its axes, at most three in a line.
+
+    Args:
+      panels: number of axes.
+      height: of each, in inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(panels, 3)
     lines = -(-panels // columns)
-    figure = Figure(figsize=(5 * columns, 4 * lines), layout="constrained")
+    figure = Figure(figsize=(5 * columns, height * lines), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in axes[panels:]:

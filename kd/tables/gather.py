@@ -53,7 +53,7 @@ def gather(
         try:
             if result := results.of_run(run):
                 values = result.values(cell)
-                return results.Result(result.facts, lambda _: values)
+                return dataclasses.replace(result, values=lambda _: values)
         except InputError as error:
             unread[run.reference] = str(error)
             return None

@@ -10,7 +10,7 @@ from kd.tables.legend import examples, legend, sample_sizes
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.run_facts import commit, hardware, time
-from kd.tables.table import Cell, Experiment, Gap, Table
+from kd.tables.table import Cell, Experiment, Table
 
 
 def markdown(
@@ -120,7 +120,7 @@ def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
     """A line for each run: its cells, time, budget, hardware and commit."""
     lines, seen = [], set()
     for e in entries:
-        if isinstance(e.cell, Gap):
+        if not isinstance(e.cell, Cell):
             continue
         run = plan[e.cell.reference]
         if run.identity in seen:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from kd.files.escaping import markdown
 from kd.tables.cell_text import HELD_OUT, MARK
+from kd.tables.contrast import EXAMPLES, SEEDS, SIGNIFICANT
 from kd.tables.measure import Entry
 from kd.tables.table import Cell
 
@@ -24,6 +25,7 @@ def legend(entries: Sequence[Entry]) -> str:
             f"{MARK}: the difference exceeds two standard errors of our mean. Paper: "
             f"{'; '.join(sources)}."
         )
+    sentences += _contrasts(entries)
     images = examples(entries)
     if True in images:
         which = f"{HELD_OUT}: on" if len(images) > 1 else "On"
@@ -37,6 +39,22 @@ def legend(entries: Sequence[Entry]) -> str:
     if any(e.unsure for e in entries):
         sentences.append("[ ]: a number of the paper that we could not verify.")
     return " ".join(sentences)
+
+
+def _contrasts(entries: Iterable[Entry]) -> list[str]:
+    """How differences were tested."""
+    ways = {e.comparison.over for e in entries if e.comparison and e.comparison.difference}
+    if not ways:
+        return []
+    tests = {
+        EXAMPLES: "a bootstrap over test images (the same for both) and seeds",
+        SEEDS: "Welch's t-test over seeds",
+    }
+    by = ", or by ".join(text for way, text in tests.items() if way in ways)
+    return [
+        f"[a, b] behind a difference: its 95 % interval, by {by}. Better, worse: p < "
+        f"{SIGNIFICANT} after Holm's correction over the differences of a column."
+    ]
 
 
 def sample_sizes(entries: Iterable[Entry]) -> set[int]:

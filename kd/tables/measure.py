@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from kd.metrics.limits import at_least, at_most
-from kd.tables.results import Result
-from kd.tables.table import Cell, Gap, Table
+from kd.tables.contrast import Comparison, better, corrected
+from kd.tables.results import Result, compare
+from kd.tables.table import AnyCell, Cell, Contrast, Gap, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +26,10 @@ class Entry:
       paper: the paper's number.
       unsure: True if the paper's number could not be verified.
       facts: of the run, such as `seconds`.
+      comparison: of a contrast, whose `mean` is the difference.
     """
 
-    cell: Cell | Gap
+    cell: AnyCell
     values: Sequence[float]
     mean: float = math.nan
     std: float | None = None
@@ -35,6 +37,14 @@ class Entry:
     paper: float | None = None
     unsure: bool = False
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    comparison: Comparison | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Of a contrast with an interval: better, worse, no difference; otherwise ""."""
+        if self.comparison is None or not isinstance(self.cell, Contrast):
+            return ""
+        return self.comparison.verdict(better(self.cell))
 
     @property
     def held_out(self) -> bool:
@@ -76,11 +86,25 @@ def measure(table: Table, find: Callable[[Cell], Result | None]) -> list[Entry]:
     entries: dict[tuple[str, str], Entry] = {}
     for cell in table.entries():
         if isinstance(cell, Cell):
-            entries[cell.row, cell.column] = _entry(cell, find(cell))
+            entry = _entry(cell, find(cell))
+        elif isinstance(cell, Gap):
+            entry = _gap_entry(cell, [entries[c.row, c.column] for c in cell.of])
         else:
-            parts = [entries[c.row, c.column] for c in cell.of]
-            entries[cell.row, cell.column] = _gap_entry(cell, parts)
-    return list(entries.values())
+            entry = _contrast_entry(cell, [(_entry(c, find(c)), find(c)) for c in cell.of])
+        entries[cell.row, cell.column] = entry
+    comparisons = corrected(
+        {
+            e.cell: e.comparison
+            for e in entries.values()
+            if isinstance(e.cell, Contrast) and e.comparison
+        }
+    )
+    return [
+        dataclasses.replace(e, comparison=comparisons.get(e.cell, e.comparison))
+        if isinstance(e.cell, Contrast)
+        else e
+        for e in entries.values()
+    ]
 
 
 def _entry(cell: Cell, result: Result | None) -> Entry:
@@ -122,6 +146,21 @@ def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
         u = ((1 - share) * a - b + share * c) / (parts[0].mean - parts[2].mean)
         error = float(np.std(u, ddof=1)) / math.sqrt(n)
     return Entry(cell, [share], share, None, error, paper, unsure)
+
+
+def _contrast_entry(cell: Contrast, parts: Sequence[tuple[Entry, Result | None]]) -> Entry:
+    """The difference of two means, and of the paper's numbers."""
+    (a, one), (b, other) = parts
+    papers = [a.paper, b.paper]
+    paper = None if None in papers else a.paper - b.paper  # pyrefly: ignore
+    unsure = a.unsure or b.unsure
+    if not (a.values and b.values and one and other):
+        return Entry(cell, [], paper=paper, unsure=unsure)
+    value = a.mean - b.mean
+    comparison = one.compared(cell, value) or compare(cell, one, other)
+    return Entry(
+        cell, [value], value, paper=paper, unsure=unsure, facts=a.facts, comparison=comparison
+    )
 
 
 def _share(a: float, b: float, c: float) -> float:

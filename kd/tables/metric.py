@@ -92,12 +92,14 @@ class Metric:
       unit: printed after the number, unless the experiment sets `unit`.
       digits: after the decimal point, unless the experiment sets `digits`.
       needs: config keys that the run must set, such as `export`.
+      better: "higher" or "lower", which a contrast calls better; "" if neither is.
     """
 
     compute: Callable[[Any], Any]
     unit: str = ""
     digits: int = 2
     needs: tuple[str, ...] = ()
+    better: str = ""
 
     def __call__(self, argument: Any) -> Any:
         return self.compute(argument)
@@ -111,9 +113,12 @@ class PerNetwork(Metric):
 
     Attributes:
       required: keywords that must be given.
+      scores: of a metric that is a mean over examples, its value on each example, [n]; a contrast
+        then resamples the examples too.
     """
 
     required: tuple[str, ...] = ()
+    scores: Callable[[Network], Float[np.ndarray, " n"]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,9 +17,10 @@ from kd.files.parsers import parse_json
 from kd.files.writing import refusals, replacing
 from kd.runs import lineage
 from kd.runs.workdir import Workdir
+from kd.tables.contrast import from_json, to_json
 from kd.tables.plan import Run
-from kd.tables.results import Result, of_run
-from kd.tables.table import Cell
+from kd.tables.results import Result, compare, of_run
+from kd.tables.table import Cell, Contrast
 
 FACTS = (
     "config_hash",
@@ -111,13 +112,21 @@ def find(content: Mapping[str, Any], run: Run, path: Path) -> Result | None:
             f"{path}: the published {run.reference} was trained from other weights than those that "
             f"are now in {changed}. Run it again and publish, or restore the earlier run."
         )
-    return Result(entry, lambda cell: entry["values"].get(_key(cell)))
+    contrasts = entry.get("contrasts", {})  # earlier files lack them
+    return Result(
+        entry,
+        lambda cell: entry["values"].get(_key(cell)),
+        compared=lambda contrast, value: from_json(contrasts.get(_contrast_key(contrast)), value),
+    )
 
 
-def publish(path: Path, plan: Mapping[str, Run], cells: Sequence[Cell]) -> Publication:
+def publish(
+    path: Path, plan: Mapping[str, Run], cells: Sequence[Cell], contrasts: Sequence[Contrast] = ()
+) -> Publication:
     """Writes the numbers of all cells whose runs are finished.
 
-    Numbers that were published before are kept if their run is not in the run directory.
+    Numbers that were published before are kept if their run is not in the run directory. A contrast
+    is published if both of its runs are there, or both are kept.
 
     Raises:
       InputError: and nothing is written. The existing file was edited; no run is finished; results
@@ -144,6 +153,7 @@ def publish(path: Path, plan: Mapping[str, Run], cells: Sequence[Cell]) -> Publi
                 f"which is now in {changed}, and {reference} is not finished in the run directory: "
                 "the table would mix the two. Finish it first, or restore the earlier run."
             )
+    _add_contrasts(entries, plan, contrasts)
     _write(path, entries)
     keys = [(plan[cell.reference].reference, _key(cell)) for cell in cells]
     count = sum(key in entries.get(ref, {}).get("values", {}) for ref, key in keys)
@@ -154,6 +164,17 @@ def publish(path: Path, plan: Mapping[str, Run], cells: Sequence[Cell]) -> Publi
         if reference not in entries and entry["identity"] not in identities
     ]
     return Publication(count, len(keys), removed)
+
+
+def _add_contrasts(
+    entries: Mapping[str, dict[str, Any]], plan: Mapping[str, Run], contrasts: Sequence[Contrast]
+) -> None:
+    """Adds to each entry what its contrasts say beyond the numbers of the seeds."""
+    for contrast in contrasts:
+        one, other = (of_run(plan[cell.reference]) for cell in contrast.of)
+        if one and other and (content := to_json(compare(contrast, one, other))):
+            entry = entries[plan[contrast.of[0].reference].reference]
+            entry.setdefault("contrasts", {})[_contrast_key(contrast)] = content
 
 
 def checksum_of(content: Mapping[str, Any]) -> str:
@@ -235,6 +256,12 @@ def _changed_teacher(
         if any(old["values"][key] != new["values"][key] for key in shared):
             return teacher.workdir
     return None
+
+
+def _contrast_key(contrast: Contrast) -> str:
+    """The name of a contrast in the entry of its first cell's run."""
+    cell, baseline = contrast.of
+    return f"{_key(cell)}, minus {_key(baseline)} of {baseline.reference}"
 
 
 def _key(cell: Cell) -> str:

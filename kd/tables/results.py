@@ -7,11 +7,13 @@ from typing import Any
 from kd.errors import InputError
 from kd.runs import costs, lineage
 from kd.tables import facts
-from kd.tables.evaluate import evaluate
-from kd.tables.metric import PerRun, StoredRun
+from kd.tables.contrast import Comparison, Scores
+from kd.tables.contrast import compare as comparison_of
+from kd.tables.evaluate import evaluate, evaluate_scores
+from kd.tables.metric import PerNetwork, PerRun, StoredRun
 from kd.tables.metric_call import parse
 from kd.tables.plan import Run
-from kd.tables.table import Cell
+from kd.tables.table import Cell, Contrast
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +23,21 @@ class Result:
     Attributes:
       facts: what is known of the run, such as `seconds` and `hardware`.
       values: returns a cell's number for each seed, or None if it is not known.
+      scores: returns a cell's scores on each example, or None.
+      compared: returns the published comparison of a contrast whose difference is given, or None.
     """
 
     facts: Mapping[str, Any]
     values: Callable[[Cell], list[float] | None]
+    scores: Callable[[Cell], Scores | None] = lambda cell: None
+    compared: Callable[[Contrast, float], Comparison | None] = lambda contrast, value: None
+
+
+def compare(contrast: Contrast, one: Result, other: Result) -> Comparison:
+    """The comparison of a contrast's cell with its baseline, whose results are given."""
+    (cell, baseline), results = contrast.of, (one, other)
+    a, b = (result.values(c) or [] for result, c in zip(results, contrast.of, strict=True))
+    return comparison_of(a, b, one.scores(cell), other.scores(baseline))
 
 
 def of_run(run: Run) -> Result | None:
@@ -48,7 +61,14 @@ def of_run(run: Run) -> Result | None:
                 "it again from its last checkpoint."
             ) from error
 
-    return Result({**stored.result, **_costs(stored), **facts.of_result(stored.result)}, values)
+    def scores(cell: Cell) -> Scores | None:
+        call = parse(cell.metric)
+        if cell.select == "best_test" or not isinstance(call.metric, PerNetwork):
+            return None
+        return evaluate_scores(call, stored.workdir.predictions())
+
+    known = {**stored.result, **_costs(stored), **facts.of_result(stored.result)}
+    return Result(known, values, scores)
 
 
 def _costs(stored: StoredRun) -> dict[str, int]:

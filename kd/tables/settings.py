@@ -23,6 +23,8 @@ SETTINGS: dict[str, Any] = {
     "at_least": None,  # required minimum of the mean: whether it is met is printed
     "at_most": None,  # required maximum
     "budget": None,  # minutes that a run may take
+    # name of a row: the cell is the difference of its number from that row's in the same column
+    "contrast": "",
 }
 """Settings of a cell, with their defaults."""
 
@@ -33,7 +35,7 @@ EXPERIMENT = {"title": "", "note": "", "tables": []}
 
 TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("args", "cells", "columns", "rows"), (Mapping,)),
-    **dict.fromkeys(("config", "metric", "unit", "select", "why", "source"), (str,)),
+    **dict.fromkeys(("config", "metric", "unit", "select", "why", "source", "contrast"), (str,)),
     **dict.fromkeys(("title", "note", "against"), (str,)),
     **dict.fromkeys(("at_least", "at_most", "budget"), (int, float)),
     **dict.fromkeys(("seeds", "digits"), (int,)),

@@ -13,7 +13,7 @@ from kd.files.escaping import csv as csv_cell
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.run_facts import hardware
-from kd.tables.table import Cell, Experiment
+from kd.tables.table import Cell, Contrast, Experiment
 
 COLUMNS = (
     "table",
@@ -38,6 +38,10 @@ COLUMNS = (
     "seconds",
     "hardware",
     "commit",
+    "low",
+    "high",
+    "p",
+    "verdict",
 )
 
 
@@ -71,6 +75,8 @@ def _line(entry: Entry, plan: Mapping[str, Run]) -> dict[str, Any]:
         "met": None if entry.met is None else int(entry.met),
         "values": " ".join(f"{v:z.10g}" for v in entry.values),
     }
+    if isinstance(cell, Contrast):
+        return line | _contrast(entry)
     if not isinstance(cell, Cell):
         return line
     facts = entry.facts
@@ -85,3 +91,15 @@ def _line(entry: Entry, plan: Mapping[str, Run]) -> dict[str, Any]:
         "hardware": hardware(facts),
         "commit": facts.get("git_commit"),
     }
+
+
+def _contrast(entry: Entry) -> dict[str, Any]:
+    """What a contrast has: its metric, its interval, the corrected p-value and the verdict."""
+    line: dict[str, Any] = {"verdict": entry.verdict}
+    if isinstance(entry.cell, Contrast):
+        cell, baseline = entry.cell.of
+        line["metric"] = f"{cell.metric} - {baseline.row}"
+    if entry.comparison and entry.comparison.difference:
+        difference = entry.comparison.difference
+        line |= {"low": difference.low, "high": difference.high, "p": entry.comparison.corrected}
+    return line

@@ -67,6 +67,37 @@ class Gap:
 
 
 @dataclasses.dataclass(frozen=True)
+class Contrast:
+    """The difference of two cells' means, one minus its baseline.
+
+    Attributes:
+      row: its name.
+      column: its name.
+      of: the cell and the baseline.
+      at_least: required minimum.
+      at_most: required maximum.
+      digits: after the decimal point.
+      unit: of both cells.
+    """
+
+    row: str
+    column: str
+    of: tuple[Cell, Cell]
+    at_least: float | None = None
+    at_most: float | None = None
+    digits: int = 2
+    unit: str = ""
+
+    @property
+    def name(self) -> str:
+        """Row and column."""
+        return f"{self.row}, {self.column}" if self.column else self.row
+
+
+type AnyCell = Cell | Gap | Contrast
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """Rows and columns in their order; not every pair of them has a cell.
 
@@ -84,10 +115,10 @@ class Table:
     note: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    cells: dict[tuple[str, str], Cell | Gap]
+    cells: dict[tuple[str, str], AnyCell]
     against: str = ""
 
-    def entries(self) -> Iterator[Cell | Gap]:
+    def entries(self) -> Iterator[AnyCell]:
         """Its cells, row by row."""
         for row in self.rows:
             for column in self.columns:
@@ -114,5 +145,13 @@ class Experiment:
     published: Path
 
     def cells(self) -> list[Cell]:
-        """All cells that are a metric of a run."""
-        return [c for t in self.tables for c in t.entries() if isinstance(c, Cell)]
+        """All cells that are a metric of a run, then those that only a contrast shows."""
+        number = lambda cell: (cell.reference, cell.metric, cell.select)
+        shown = [c for t in self.tables for c in t.entries() if isinstance(c, Cell)]
+        compared = {number(cell): cell for contrast in self.contrasts() for cell in contrast.of}
+        numbers = {number(cell) for cell in shown}
+        return [*shown, *(cell for key, cell in compared.items() if key not in numbers)]
+
+    def contrasts(self) -> list[Contrast]:
+        """All contrasts."""
+        return [e for table in self.tables for e in table.entries() if isinstance(e, Contrast)]

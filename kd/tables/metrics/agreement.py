@@ -2,4 +2,4 @@
 
 from kd.tables.metric import PerRun
 
-metric = PerRun(lambda run: run.final("agreement", 100), unit="%", digits=2)
+metric = PerRun(lambda run: run.final("agreement", 100), unit="%", digits=2, better="higher")

@@ -6,5 +6,9 @@ from kd.tables import certificates
 from kd.tables.metric import PerRun
 
 metric = PerRun(
-    partial(certificates.shares, without="refuted"), unit="%", digits=1, keywords=("radius",)
+    partial(certificates.shares, without="refuted"),
+    unit="%",
+    digits=1,
+    keywords=("radius",),
+    better="higher",
 )

@@ -4,4 +4,10 @@ import numpy as np
 
 from kd.tables.metric import PerNetwork
 
-metric = PerNetwork(lambda network: np.sum(network.wrong), unit="errors", digits=1)
+metric = PerNetwork(
+    lambda network: np.sum(network.wrong),
+    unit="errors",
+    digits=1,
+    better="lower",
+    scores=lambda network: network.wrong * float(network.wrong.size),
+)

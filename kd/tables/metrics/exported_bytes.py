@@ -8,4 +8,4 @@ def exported_bytes(run: StoredRun) -> list[float]:
     return [float(size) for size in run.exported()["bytes"]]
 
 
-metric = PerRun(exported_bytes, unit="bytes", digits=0, needs=("export",))
+metric = PerRun(exported_bytes, unit="bytes", digits=0, better="lower", needs=("export",))

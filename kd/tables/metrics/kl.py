@@ -2,4 +2,4 @@
 
 from kd.tables.metric import PerRun
 
-metric = PerRun(lambda run: run.final("kl"), unit="nats", digits=4)
+metric = PerRun(lambda run: run.final("kl"), unit="nats", digits=4, better="lower")

@@ -34,4 +34,4 @@ def teacher_accuracy(run: StoredRun) -> list[float]:
     return [100 * float(v) for v in scores.accuracy(logits, predictions["label"])]
 
 
-metric = PerRun(teacher_accuracy, unit="%", digits=2)
+metric = PerRun(teacher_accuracy, unit="%", digits=2, better="higher")

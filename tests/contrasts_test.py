@@ -1,0 +1,73 @@
+"""Differences between two networks: intervals, p-values, Holm's correction."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kd.metrics import contrasts
+from kd.metrics.intervals import paired_difference
+from kd.tables.contrast import Comparison, from_json, to_json
+
+
+def drawn(seed, mean, shape=(5, 400)):
+    return (np.random.default_rng(seed).random(shape) < mean).astype(float)
+
+
+def test_the_bootstrap_agrees_with_that_of_reports():
+    """The same resampling by other draws: ends within a tenth of the interval's width."""
+    a, b = drawn(0, 0.9), drawn(1, 0.85)
+    one, other = contrasts.over_examples(a, b), paired_difference(a, b)
+    width = other.high - other.low
+    assert one.value == pytest.approx(other.value)
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=width / 10)
+
+
+def test_equal_networks_have_no_difference_and_unequal_ones_the_smallest_p():
+    a = drawn(0, 0.9)
+    same = contrasts.over_examples(a, a)
+    assert same.value == 0 and same.p > 0.5
+    better = contrasts.over_examples(a, a * (np.arange(400) % 2))
+    assert better.p == 2 / (contrasts.DRAWS + 1) and better.low > 0
+
+
+def test_examples_that_both_get_wrong_do_not_widen_the_interval():
+    """Paired: what is common to both sides cancels."""
+    hard = np.arange(400) < 200
+    a = np.tile(np.where(hard, 0.0, 1.0), (3, 1))
+    b = a.copy()
+    b[:, :4] = 1.0
+    difference = contrasts.over_examples(b, a)
+    assert difference.value == pytest.approx(0.01)
+    assert difference.high - difference.low < 0.025  # about 4 * sqrt(0.01 * 0.99 / 400)
+
+
+def test_seeds_alone_are_compared_by_welch_s_test():
+    a, b = [1.0, 2.0, 4.0], [3.0, 5.0, 9.0, 4.0]
+    expected = stats.ttest_ind(a, b, equal_var=False)
+    found = contrasts.over_seeds(a, b)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95))
+    assert contrasts.over_seeds(b, a).p == pytest.approx(expected.pvalue)
+    assert contrasts.over_seeds([1.0], b) is None and contrasts.over_seeds([2, 2], [1, 1]) is None
+
+
+def test_holm_by_hand():
+    """Sorted 0.01, 0.02, 0.03, 0.5 times 4, 3, 2, 1, none below one before it."""
+    assert contrasts.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert contrasts.holm([]) == [] and contrasts.holm([0.7, 0.8]) == [1.0, 1.0]
+
+
+def test_verdicts():
+    gain = contrasts.Difference(1.0, 0.5, 1.5, 0.01)
+    assert Comparison(gain, "seeds", 0.04).verdict("higher") == "better"
+    assert Comparison(gain, "seeds", 0.04).verdict("lower") == "worse"
+    assert Comparison(gain, "seeds", 0.04).verdict("") == "higher"
+    assert Comparison(gain, "seeds", 0.05).verdict("higher") == "no difference"
+    assert Comparison(None, "seeds").verdict("higher") == ""
+
+
+def test_a_published_comparison_of_other_numbers_is_not_shown():
+    stored = to_json(Comparison(contrasts.Difference(1.0, 0.5, 1.5, 0.01), "examples"))
+    assert from_json(stored, 1.0).difference.high == 1.5
+    assert from_json(stored, 1.01) is None and from_json(None, 1.0) is None
+    assert to_json(Comparison(contrasts.Difference(1.0, 0.5, 1.5, 0.01), "seeds")) is None
