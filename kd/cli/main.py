@@ -69,7 +69,7 @@ class _Command:
         except InputError as error:
             status, message = 2, str(error)
         except (RunError, OSError) as error:  # OSError: such as a full disk, a closed pipe
-            status, message = 1, str(error)
+            status, message = self._status_of(error), str(error)
         except signals.Stopped as stopped:
             self._was_stopped = True
             status = self._status_after(listener.number or signal.SIGTERM)
@@ -89,17 +89,29 @@ class _Command:
         with trust.allow(getattr(options, "trust", ()), _root(options)):
             return options.module.act(options)
 
+    def _status_of(self, error: Exception) -> int:
+        """Exit status after a failure; where another process goes on with the run, not 1."""
+        lease = sys.modules.get("kd.runs.lease")
+        if self._verb == "run" and lease is not None and isinstance(error, lease.TakenOver):
+            return self._stopped_status() or 1
+        return 1
+
     def _status_after(self, number: int) -> int:
         """Exit status after a signal."""
         if self._verb != "run":
             return INTERRUPTED
+        status = self._stopped_status()
+        if status is not None:
+            return status
+        return INTERRUPTED if number == signal.SIGINT else 0
+
+    def _stopped_status(self) -> int | None:
+        """The value of `--stopped_status`."""
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         parser.add_argument("--stopped_status", type=int)
         with contextlib.suppress(argparse.ArgumentError):
-            status = parser.parse_known_args(self._arguments)[0].stopped_status
-            if status is not None:
-                return status
-        return INTERRUPTED if number == signal.SIGINT else 0
+            return parser.parse_known_args(self._arguments)[0].stopped_status
+        return None
 
     def end(self, number: int, reason: str) -> None:
         """Ends the process at once, from a thread: no lock is taken, nothing is waited for."""

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 from kd.errors import InputError
 
@@ -115,6 +114,6 @@ def act(options: argparse.Namespace) -> int:
         print(act(chosen))
         return 0
     for seed in result["seeds"]:
-        out = str(Path(options.out or options.run) / f"seed{seed}")
+        out = f"{(options.out or options.run).rstrip('/')}/seed{seed}"
         print(act(dataclasses.replace(chosen, seed=seed, out=out)))
     return 0

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import logging
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from kd.devices import processes
 from kd.errors import InputError, RunError
 from kd.files.escaping import message
 from kd.files.writing import refusals
-from kd.runs import digests
+from kd.runs import buckets, digests
 from kd.runs.verified import DIGESTS, Damaged, load
 from kd.types import DistillState, PyTree
 
@@ -82,16 +82,23 @@ class Checkpoints:
     A save that a kill interrupts leaves a temporary directory, which is never read. Two or more are
     kept, so that a run whose newest is damaged goes on from the one before; `prune` removes all but
     `keep` once the run has ended.
+
+    Args:
+      directory: of the checkpoints.
+      keep: how many `prune` leaves.
+      check: called before anything is written; it raises if another process has taken over.
     """
 
-    def __init__(self, directory: epath.PathLike, keep: int = 1):
+    def __init__(
+        self, directory: epath.PathLike, keep: int = 1, check: Callable[[], None] = lambda: None
+    ):
         from orbax.checkpoint import v1 as ocp
 
         training = ocp.training
         self._directory = directory
-        self._keep = keep
+        self._keep, self._check = keep, check
         self._orbax = _orbax(
-            epath.Path(directory).absolute(),
+            buckets.absolute(directory),
             save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=training.preservation_policies.LatestN(max(keep, 2)),
             cleanup_tmp_directories=True,
@@ -107,6 +114,7 @@ class Checkpoints:
 
         Waits first for an earlier save that is still in progress.
         """
+        self._check()
         parts = _parts(state)
         metadata = {"step": step, DIGESTS: digests.of(parts)}
         with self._one_line():
@@ -149,6 +157,7 @@ class Checkpoints:
             aside = directory / f"damaged-{number}"
 
             def rename(number: int = number, aside: epath.Path = aside) -> None:
+                self._check()
                 if aside.exists():
                     aside.rmtree()
                 (directory / str(number)).rename(aside)
@@ -163,6 +172,7 @@ class Checkpoints:
     def prune(self) -> None:
         """Waits, then removes all but the newest checkpoints, as many as are to be kept."""
         self.wait()
+        self._check()
         with self._one_line():
             for checkpoint in self._orbax.checkpoints[: -self._keep]:
                 self._orbax.delete(checkpoint.step)
@@ -210,7 +220,7 @@ def load_student(directory: epath.PathLike, like: PyTree) -> PyTree:
 
 
 def _load_newest(directory: epath.PathLike, abstract: dict[str, PyTree]) -> dict[str, PyTree]:
-    reader = _orbax(epath.Path(directory).absolute())
+    reader = _orbax(buckets.absolute(directory))
     try:
         return load(reader, _newest(reader, directory), abstract)
     finally:
@@ -225,7 +235,7 @@ def _newest(reader: Any, directory: epath.PathLike) -> int:
 
 def stored(directory: epath.PathLike) -> dict[str, PyTree]:
     """Metadata, with shapes, of the newest checkpoint's variables: `student` and `objective`."""
-    reader = _orbax(epath.Path(directory).absolute())
+    reader = _orbax(buckets.absolute(directory))
     try:
         step = _newest(reader, directory)
         metadata = reader.checkpointables_metadata(step).metadata

@@ -28,7 +28,7 @@ class Record:
         self._sync: Callable[[], Any]
         self._start, self._before = time.monotonic(), 0.0
         self._file, self._sync, self._board = io.StringIO(), lambda: None, None
-        self._path = workdir.metrics
+        self._path, self._check = workdir.metrics, workdir.check_lock
         if not writes:  # another process writes
             return
         rows = [row for row in read_rows(workdir) if row["step"] <= step]
@@ -67,6 +67,7 @@ class Record:
 
         Called before each checkpoint, so that no row is missing after a resume.
         """
+        self._check()
         with refusals(self._path):
             self._file.flush()
             self._sync()

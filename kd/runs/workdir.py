@@ -13,11 +13,10 @@ result.json        written last: a run that has it is finished
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -27,20 +26,20 @@ from kd.config.identity import differences
 from kd.errors import InputError
 from kd.files.parsers import Content, checked, parse_json, parse_npz, with_digests
 from kd.files.writing import replacing
+from kd.runs import buckets, locks
+from kd.runs.locks import IN_USE, InUse
 
-IN_USE = "is in use by another process"
-"""Words of the message of `InUse`, by which a table recognises it in the output of a run."""
-
-
-class InUse(InputError):
-    """Another process holds the run directory."""
+__all__ = ["IN_USE", "InUse", "Workdir"]
 
 
 class Workdir:
     """A run directory at `path`, local or in a bucket. Creating the object writes nothing."""
 
     def __init__(self, path: epath.PathLike):
+        if buckets.is_bucket(path):
+            buckets.require(os.fspath(path).partition("://")[0])
         self.path = epath.Path(path)
+        self._check: Callable[[], None] | None = None  # while it is locked
 
     def __str__(self) -> str:
         return str(self.path)
@@ -109,6 +108,7 @@ class Workdir:
         Raises RunError where the system refuses it.
         """
         signals.poll()
+        self.check_lock()
         content = with_digests(content) if name == "result.json" else content
         with replacing(self.path / name) as temporary:
             if name.endswith(".npz"):
@@ -127,20 +127,24 @@ class Workdir:
           InUse: another process has locked it.
           InputError: the directory cannot be made.
         """
-        if "://" in str(self.path):  # no locks in a bucket
-            _make(self.path)
-            yield
-            return
-        created = [path for path in (self.path, *self.path.parents) if not path.exists()]
-        with _locked(self.path / ".lock") as file:
+        with locks.locked(self.path) as check:
+            self._check = check
             try:
                 yield
             finally:
-                if created and [path.name for path in self.path.iterdir()] == [".lock"]:
-                    with contextlib.suppress(OSError):  # another process may be about to lock it
-                        os.unlink(file.name)  # noqa: PTH108
-                        for path in created:
-                            path.rmdir()
+                self._check = None
+
+    def check_lock(self) -> None:
+        """Raises `kd.runs.lease.TakenOver` if another process has taken over the locked directory.
+
+        To be called before anything is written that another process may read.
+        """
+        if self._check is not None:
+            self._check()
+
+    def holder(self) -> dict[str, Any] | None:
+        """The process that has locked the directory, see `kd.runs.locks.holder`."""
+        return locks.holder(self.path)
 
     def check_owner(
         self,
@@ -191,41 +195,3 @@ class Workdir:
                     )
         self.write("config.json", config)
         self.write("origin.json", origin)
-
-
-def _make(directory: epath.Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{directory} cannot be made: {error.strerror}. Give another --workdir."
-        ) from None
-
-
-@contextlib.contextmanager
-def _locked(path: epath.Path) -> Iterator[IO[str]]:
-    """The open file of a lock that this process holds; errors are those of `Workdir.lock`."""
-    while True:
-        _make(path.parent)
-        with contextlib.ExitStack() as stack:
-            try:
-                file = stack.enter_context(open(os.fspath(path), "w"))  # noqa: PTH123
-            except FileNotFoundError:  # removed with its directory by the process that held it
-                continue
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                raise InUse(
-                    f"{path.parent} {IN_USE}. Wait for it, or give another --workdir."
-                ) from None
-            if _is_open_file(file, path):
-                yield file
-                return
-
-
-def _is_open_file(file: IO[str], path: epath.Path) -> bool:
-    """Whether the open file is still the one at `path`."""
-    try:
-        return os.fstat(file.fileno()).st_ino == os.stat(os.fspath(path)).st_ino  # noqa: PTH116
-    except FileNotFoundError:
-        return False

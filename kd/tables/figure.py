@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from kd.files.writing import replacing
 from kd.runs.record import read_rows
@@ -18,13 +19,15 @@ from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.table import AnyCell, Cell, Experiment, Table
 
+type Directory = Path | epath.Path  # the latter also in a bucket
+
 DPI = 100
 
 MOST_TICKS = 8
 """Numbers on a horizontal axis that are written out."""
 
 
-def curves(experiment: Experiment, runs: Mapping[str, Run], path: Path) -> list[Path]:
+def curves(experiment: Experiment, runs: Mapping[str, Run], path: Directory) -> list[Directory]:
     """Draws the error on the evaluated split over epochs.
 
     There is a panel for each column, a line for the run of each row, and a band from the lowest to
@@ -110,9 +113,9 @@ def against(
     experiment: Experiment,
     entries: Sequence[list[Entry]],
     runs: Mapping[str, Run],
-    out: Path,
+    out: Directory,
     tell: Callable[[str], None] = lambda line: None,
-) -> list[Path]:
+) -> list[Directory]:
     """Draws the metric against a fact of the runs, such as bytes, for tables with `against`.
 
     Points are means over seeds; bars are standard deviations.
@@ -190,10 +193,10 @@ def _set_scale(axis: Any, numbers: set[float]) -> None:
         axis.xaxis.set_minor_locator(NullLocator())
 
 
-def save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Directory) -> None:
     """Writes a figure as a PNG file, completely or not at all."""
-    with replacing(path) as part:
-        figure.savefig(part, dpi=DPI, format="png")
+    with replacing(path) as part, part.open("wb") as file:
+        figure.savefig(file, dpi=DPI, format="png")
 
 
 def wrap(title: str) -> str:

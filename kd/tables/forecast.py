@@ -7,8 +7,9 @@ from the budget.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
@@ -73,7 +74,7 @@ def _estimate(
 
 
 def _directories(root: os.PathLike | str) -> list[Workdir]:
-    path = Path(root)
+    path = epath.Path(root)
     return [Workdir(child) for child in sorted(path.iterdir())] if path.is_dir() else []
 
 

@@ -39,8 +39,8 @@ from kd.train.session import train_run
 from kd.train.setup import Setup, prepare
 from kd.train.sources import Source, Sources, require, sources_of
 
-LOOK_SECONDS = 0.2
-"""How often a process that waits looks whether a directory is still in use."""
+POLL_SECONDS = 0.2
+"""How often a process that waits looks whether it is to stop."""
 
 
 def run_all(
@@ -137,14 +137,16 @@ def _lock(workdir: Workdir, wait: bool, stack: ExitStack) -> None:
         try:
             stack.enter_context(workdir.lock())
             return
-        except InUse:
+        except InUse as error:
             if not wait:
                 raise
+            again, text = error.again, str(error).partition(". Wait")[0]
         if not is_waiting:
-            print(f"{workdir} is in use by another process: waiting", file=sys.stderr, flush=True)
+            print(f"{text}: waiting", file=sys.stderr, flush=True)
             is_waiting = True
-        signals.poll(f"stopped while waiting for {workdir}")
-        time.sleep(LOOK_SECONDS)
+        for _ in range(round(again / POLL_SECONDS)):
+            signals.poll(f"stopped while waiting for {workdir}")
+            time.sleep(POLL_SECONDS)
 
 
 def finished(

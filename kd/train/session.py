@@ -40,7 +40,8 @@ def train_run(setup: Setup, workdir: Workdir, place: str = "") -> Session:
     config, plan = setup.config, setup.plan
     profile = Profile(workdir.path / "profile", config.profile)
     with Spent() as spent, profile:
-        checkpoints = Checkpoints(workdir.checkpoints, config.checkpoint.keep)
+        keep, check = config.checkpoint.keep, workdir.check_lock
+        checkpoints = Checkpoints(workdir.checkpoints, keep, check)
         if checkpoints.latest() is None:
             state = setup.init()
         else:
