@@ -35,6 +35,7 @@ NAMES = (
     "loops",
     "runs",
     "throughput",
+    "engines",
 )
 """Benchmarks of this package, in the order in which they run."""
 

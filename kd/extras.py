@@ -22,8 +22,10 @@ EXTRAS = {
     "gcs": ("gcsfs",),
     "mcu": ("bakenn", "tflite"),
     "onnx": ("onnx", "onnxruntime", *_TFLITE),
+    "ray": ("ray",),
     "tensorboard": ("tensorboardX",),
     "tflite": _TFLITE,
+    "tune": ("optuna",),
 }
 """Modules of each extra."""
 

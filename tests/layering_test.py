@@ -20,8 +20,8 @@ LAYERS = (
     "init step predict losses",
     "build",
     "runs",
-    "export report tables project",
-    "train verify",
+    "export report tables project engines",
+    "train tune verify",
     "api cli",
     "__init__ __main__ template",
 )
@@ -33,6 +33,7 @@ WITHIN_A_LAYER = {
     ("objectives", "robustness"),
     ("robustness", "features"),
     ("predict", "step"),
+    ("tables", "engines"),
 }
 FILES = sorted((ROOT / "kd").rglob("*.py"))
 
@@ -88,7 +89,7 @@ def test_config_tables_and_metrics_do_not_import_jax():
     """Neither directly nor by what they import, tried in a separate process."""
     code = (
         "import importlib, pkgutil, sys\n"
-        "for name in ('config', 'tables', 'metrics'):\n"
+        "for name in ('config', 'tables', 'engines', 'metrics'):\n"
         "    package = importlib.import_module(f'kd.{name}')\n"
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        importlib.import_module(module.name)\n"
@@ -99,7 +100,8 @@ def test_config_tables_and_metrics_do_not_import_jax():
 
 
 NEEDED_LATER = (
-    "ai_edge_litert bakenn gcsfs grain litert_converter matplotlib orbax pandas PIL sklearn "
+    "ai_edge_litert bakenn gcsfs grain litert_converter matplotlib optuna orbax pandas PIL ray "
+    "sklearn "
     "tensorboardX tensorflow tensorflow_datasets tensorstore tflite_micro torch"
 )
 """Packages that take long to import. Only what needs them imports them, such as a run when it

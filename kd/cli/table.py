@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", default="", metavar="PATTERN", help="run only cells whose row or config matches"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="processes at a time (default: 1)"
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at a time (default: 1 on this machine, no limit on a cluster)",
     )
     parser.add_argument(
         "--dry_run", action="store_true", help="list what would run, with an estimate of the time"
@@ -41,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=int, metavar="N", help="number of seeds, instead of the experiment's"
     )
     parser.add_argument("--runs", default="runs", help="directory of the runs (default: runs)")
+    add_engine(parser)
     parser.add_argument("--csv", action="store_true", help="print CSV instead of Markdown")
     parser.add_argument(
         "--out",
@@ -58,6 +62,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.md",
         help="also write the tables into this file: all of them between <!-- table: NAME --> and "
         "<!-- /table -->, or one between <!-- table: NAME: TITLE --> and <!-- /table -->",
+    )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say where the runs are computed."""
+    group = parser.add_argument_group("where the runs are computed")
+    group.add_argument(
+        "--on",
+        default="local",
+        metavar="ENGINE",
+        help="local, the processes of this machine; slurm, which submits all runs and returns; or "
+        "ray, which waits (default: local)",
+    )
+    group.add_argument(
+        "--each",
+        default="",
+        metavar="KEY=VALUE,...",
+        help="resources of each run on a cluster: gpus, cpus, memory, time, and what else the "
+        "engine knows, such as partition=gpu for slurm",
+    )
+    group.add_argument(
+        "--retries",
+        type=int,
+        default=20,
+        metavar="N",
+        help="how often a run is started again that was stopped, killed or lost with its node "
+        "(default: 20); one that fails never is",
+    )
+    group.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="of a Ray cluster (default: this node's)",
+    )
+    group.add_argument(
+        "--header",
+        metavar="FILE",
+        help="lines for the head of each Slurm script: #SBATCH options, modules, a container",
+    )
+    group.add_argument(
+        "--shared",
+        action="store_true",
+        help="all nodes see the directory of the runs, though it does not look so",
     )
 
 

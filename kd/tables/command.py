@@ -7,7 +7,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from etils import epath
+
+from kd import engines
 from kd.config import find
+from kd.engines import each
 from kd.errors import InputError
 from kd.files.escaping import message
 from kd.files.writing import refusals, replacing
@@ -27,7 +31,7 @@ class Options:
     file: str
     print_only: bool = False
     only: str = ""
-    jobs: int = 1
+    jobs: int | None = None
     dry_run: bool = False
     seeds: int | None = None
     runs: str = "runs"
@@ -36,33 +40,74 @@ class Options:
     publish: bool = False
     into: str | None = None
     trust: Sequence[str] = ()
+    on: str = "local"
+    each: str = ""
+    address: str | None = None
+    header: str | None = None
+    retries: int = engines.RETRIES
+    shared: bool = False
+
+    @property
+    def settings(self) -> engines.Settings:
+        """The options for an engine. Raises InputError for a malformed `--each`."""
+        limit = 1 if self.on == "local" else None
+        return engines.Settings(
+            root=self.runs,
+            each=each.parse(self.each),
+            jobs=self.jobs or limit,
+            retries=self.retries,
+            address=self.address,
+            header=self.header,
+            shared=self.shared,
+        )
 
 
 def act(options: Options) -> int:
     """Runs the command and returns its exit status: 1 if a run failed. Raises InputError."""
     _check(options)
+    engine = engines.load(options.on, options.settings)
     experiment = load(options.file, options.seeds)
     content = published.read(experiment.published)
     if options.into:  # to report missing markers before anything runs
         _fill(options.into, experiment, "", {table.title: "" for table in experiment.tables})
     runs = plan.make(experiment, options.runs)
-    todo = _todo(_select(experiment, options.only), runs)
+    todo = _todo(select(experiment, options.only), runs)
     if options.dry_run:
         print("\n".join(forecast.lines(todo, runs, options.runs, content)))
+        works = jobs.works(todo, runs, options.runs, options.trust)
+        if works and (lines := engine.shown(works)):
+            print("\n".join(["", f"{options.on} would be asked for:", *lines]))
         return 0
     failed: dict[str, str] = {}
     if options.publish:
         content = _publish(experiment, runs)
     elif not options.print_only:
-        if todo:
-            tell(f"{counted(len(todo), 'run')} to do; see --dry_run for an estimate")
-        failed = jobs.run_all(todo, runs, options.jobs, options.runs, tell, options.trust)
+        failed = _compute(options, engine, todo, runs)
     numbers = gather(experiment, runs, content, tell, strict=options.print_only)
     _write(options, experiment, numbers.entries, runs)
     failed = numbers.unread | failed
     for reference, reason in failed.items():
         tell(f"FAILED {reference}: {reason}")
     return 1 if failed else 0
+
+
+def _compute(
+    options: Options,
+    engine: engines.Starts | engines.Submits,
+    todo: Sequence[Run],
+    runs: Mapping[str, Run],
+) -> dict[str, str]:
+    """Computes or submits the runs; returns why runs failed, by reference."""
+    if not todo:
+        tell("nothing to do: every run is finished")
+        return {}
+    works = jobs.works(todo, runs, options.runs, options.trust)
+    engine.check(works)
+    if isinstance(engine, engines.Submits):
+        engine.submit(works, tell)
+        return {}
+    tell(f"{counted(len(todo), 'run')} to do; see --dry_run for an estimate")
+    return jobs.run_all(works, engine, options.settings, tell, options.on)
 
 
 def tell(line: str) -> None:
@@ -75,6 +120,8 @@ def _check(options: Options) -> None:
     for name, number in (("jobs", options.jobs), ("seeds", options.seeds)):
         if number is not None and number < 1:
             raise InputError(f"--{name}: expected 1 or more, got {number}.")
+    if options.retries < 0:
+        raise InputError(f"--retries: expected 0 or more, got {options.retries}.")
     if options.publish and options.seeds is not None:
         raise InputError(
             "--publish: published results have the experiment's number of seeds. Leave --seeds out."
@@ -84,11 +131,11 @@ def _check(options: Options) -> None:
             f"--publish: {options.file} is part of kd, and its published results are, too. Copy "
             "the file (kd experiments NAME --path says where it is), and publish your copy."
         )
-    if Path(options.runs).is_file():
+    if epath.Path(options.runs).is_file():
         raise InputError(f"--runs {options.runs} is a file, expected a directory.")
 
 
-def _select(experiment: Experiment, pattern: str) -> list[Cell]:
+def select(experiment: Experiment, pattern: str) -> list[Cell]:
     """Cells whose row, column or config matches the pattern.
 
     A pattern with `*` or `?` must match the complete text, another one any part of it.
@@ -139,10 +186,12 @@ def _write(
     print(csv if options.csv else markdown, end="")
     folder = options.out or (None if options.print_only else options.runs)
     if folder:
-        out = Path(folder)
+        out = epath.Path(folder)
         with refusals(out):
             out.mkdir(parents=True, exist_ok=True)
-        files = [out / f"{experiment.name}{suffix}" for suffix in (".md", ".csv")]
+        files: list[Path | epath.Path] = [
+            out / f"{experiment.name}{suffix}" for suffix in (".md", ".csv")
+        ]
         for file, text in zip(files, (markdown, csv), strict=True):
             with replacing(file) as part:
                 part.write_text(text)
@@ -176,8 +225,11 @@ def _fill(file: str, experiment: Experiment, markdown: str, tables: Mapping[str,
 
 
 def _draw(
-    out: Path, experiment: Experiment, entries: Sequence[list[Entry]], runs: Mapping[str, Run]
-) -> list[Path]:
+    out: Path | epath.Path,
+    experiment: Experiment,
+    entries: Sequence[list[Entry]],
+    runs: Mapping[str, Run],
+) -> list[Path | epath.Path]:
     """Draws NAME.png and the figures that tables request, in the directory `out`."""
     from kd.tables import figure, forest
 
