@@ -1,0 +1,158 @@
+"""`kd tune`: what it refuses, and a search whose trials are played by a quick program."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from kd.cli.main import main
+from kd.errors import InputError
+from kd.runs.workdir import Workdir
+from kd.tables import jobs
+from kd.tune import space
+
+installed = pytest.mark.skipif(
+    importlib.util.find_spec("optuna") is None, reason="Optuna is not installed (extra kd[tune])"
+)
+
+FAKE = '''
+"""Stands in for `kd run`: its score is best at a learning rate of 0.03 and widths of (16,)."""
+import json, math, sys
+from pathlib import Path
+value = lambda name: sys.argv[sys.argv.index(name) + 1]
+setting = lambda key: next(w for w in sys.argv if w.startswith(f"--config.{key}=")).split("=")[1]
+rate, smooth = float(setting("optimizer.learning_rate")), setting("objective.ce.smoothing")
+assert setting("holdout") == "0.2"
+run = Path(value("--workdir"))
+run.mkdir(parents=True)
+with Path("tried.txt").open("a") as file:
+    file.write(f"{rate} {smooth}\\n")
+if Path("fails").exists():
+    Path("fails").unlink()
+    print("kd run: the loss is not finite", file=sys.stderr)
+    sys.exit(1)
+score = 90 - 10 * abs(math.log10(rate / 0.03)) - (smooth != "0.1")
+row = dict(kind="validation", step=1, epoch=0, seconds=1.0, accuracy=[score - 1, score + 1])
+(run / "metrics.jsonl").write_text(json.dumps(row) + "\\n")
+split = "test" if Path("leaks").exists() else "validation"
+result = dict(split=split, final=dict(accuracy=[score - 1, score + 1]))
+(run / "result.json").write_text(json.dumps(result))
+'''
+
+OVER = [
+    "--over",
+    "optimizer.learning_rate=1e-3..1e-1:log",
+    "--over",
+    "objective.ce.smoothing=0,0.1",
+]
+
+
+@pytest.fixture
+def home(small_config, monkeypatch):
+    Path("fake.py").write_text(FAKE)
+    monkeypatch.setattr(jobs, "COMMAND", (sys.executable, "fake.py"))
+
+
+def tune(*arguments):
+    return main(["tune", "small.py:teacher", "--config.epochs=1", *arguments])
+
+
+def tried():
+    return Path("tried.txt").read_text().splitlines() if Path("tried.txt").exists() else []
+
+
+@installed
+def test_trials_are_ordinary_runs_and_the_best_is_a_command(home, capsys):
+    assert tune(*OVER, "--trials", "8", "--holdout", "0.2", "--jobs", "2") == 0
+    printed = capsys.readouterr().out
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == 8 == len(tried()) and all("± 1.41" in row[3] for row in rows)
+    scores = [float(row[3].split()[0]) for row in rows]
+    assert scores == sorted(scores, reverse=True) and scores[0] > 80
+    best = Workdir(f"runs/small-teacher-tune/trial{int(rows[0][0][2:]):03d}")
+    assert best.finished
+    command = printed.splitlines()[-1].split()
+    assert command[:4] == ["kd", "run", "--config", "small.py:teacher"]
+    assert f"--config.optimizer.learning_rate={rows[0][1]}" in command
+    assert "--config.epochs=1" in command and "holdout" not in printed.splitlines()[-1]
+    assert Path("runs/small-teacher-tune/trials.md").read_text() in printed
+
+
+@installed
+def test_the_same_command_goes_on(home, capsys):
+    assert tune(*OVER, "--trials", "2", "--holdout", "0.2") == 0
+    Path("fails").touch()
+    assert tune(*OVER, "--trials", "4", "--holdout", "0.2") == 0
+    assert len(tried()) == 4
+    printed = capsys.readouterr().out
+    assert "failed: the loss is not finite" in printed
+    assert tune(*OVER, "--trials", "4", "--holdout", "0.2") == 0 and len(tried()) == 4
+    other = ["--over", "batch_size=16,32", "--trials", "4", "--holdout", "0.2"]
+    assert tune(*other) == 2 and "has trials over" in capsys.readouterr().err
+
+
+@installed
+def test_a_trial_that_saw_the_test_set_is_refused(home, capsys):
+    Path("leaks").touch()
+    assert tune(*OVER, "--trials", "1", "--holdout", "0.2") == 2
+    assert "evaluated on the test set: nothing is chosen by it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--holdout", "0.2"), "--over is missing"),
+        (("--over", "optimizer.learning_rate=1..1", "--holdout", "0.2"), "the range is empty"),
+        (("--over", "optimizer.learning_rate=2..1", "--holdout", "0.2"), "the range is empty"),
+        (("--over", "optimizer.learning_rate=0..1:log", "--holdout", "0.2"), "begins above 0"),
+        (("--over", "optimizer.learning_rate=a..b", "--holdout", "0.2"), "both numbers"),
+        (("--over", "optimizer.learning_rate=1..2:cubic", "--holdout", "0.2"), "unknown scale"),
+        (("--over", "optimizer.learning_rate=", "--holdout", "0.2"), "two or more values"),
+        (("--over", "optimizer.learning_rate=1,1", "--holdout", "0.2"), "each once"),
+        (("--over", "optimizer.learning_rate", "--holdout", "0.2"), "expected KEY=RANGE"),
+        (("--over", "optimizer.lerning_rate=1,2", "--holdout", "0.2"), "learning_rate"),
+        (("--over", "batch_size=one,two", "--holdout", "0.2"), "batch_size"),
+        (("--over", "seed=1,2", "--holdout", "0.2"), "not to be chosen"),
+        (("--over", "holdout=0.1,0.2", "--holdout", "0.2"), "not to be chosen"),
+        (("--over", "epochs=1,2", "--holdout", "0.2"), "--config.epochs fixes it"),
+        (("--over", "batch_size=1,2", "--holdout", "0"), "Nothing is chosen by the test set"),
+        (("--over", "batch_size=1,2"), "Nothing is chosen by the test set"),
+        (("--over", "batch_size=1,2", "--holdout", "0.2", "--trials", "0"), "--trials: expected 1"),
+        (("--over", "batch_size=1,2", "--holdout", "0.2", "--on", "rya"), "Did you mean 'ray'"),
+        (("--over", "batch_size=1,2", "--holdout", "0.2", "--runs", "gs://b/r"), "--runs gs://b/r"),
+    ],
+)
+def test_bad_input_tries_nothing(home, capsys, monkeypatch, arguments, words):
+    monkeypatch.setattr("kd.extras.missing", lambda extra: [])
+    assert tune(*arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not tried() and not Path("runs").exists()
+
+
+def test_without_optuna_it_says_how_to_install_it(home, capsys, monkeypatch):
+    monkeypatch.setattr("kd.extras.missing", lambda extra: [extra])
+    assert tune(*OVER, "--holdout", "0.2") == 2
+    assert "Install the extra 'tune'" in capsys.readouterr().err
+
+
+def test_numbers_are_whole_where_both_ends_are():
+    (axis,) = space.parse(["--config.student.width=8..64:log"])
+    assert axis.key == "student.width" and axis.whole_numbers and axis.ends == ("8", "64")
+    (axis,) = space.parse(["a=-1e-3..2"])
+    assert axis.ends == ("-0.001", "2.0") and not axis.whole_numbers
+    with pytest.raises(InputError, match="occurs twice"):
+        space.parse(["a=1,2", "a=3,4"])
+
+
+@installed
+@pytest.mark.campaign
+def test_real_trials_choose_between_two_rates(small_config, capsys):
+    """The second is far too high."""
+    over = ["--over", "optimizer.learning_rate=0.1,1e9", "--holdout", "0.2", "--trials", "3"]
+    assert tune(*over) == 0
+    printed = capsys.readouterr().out
+    assert "--config.optimizer.learning_rate=0.1" in printed.splitlines()[-1]
+    run = next(Path("runs/small-teacher-tune").glob("trial*/result.json"))
+    assert json.loads(run.read_text())["split"] == "validation"
