@@ -2,7 +2,10 @@
 gloo.
 """
 
+import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -95,6 +98,42 @@ def test_when_one_process_is_stopped_the_other_ends_within_seconds(small_config,
     else:
         assert statuses[1 - victim] == 75, told
         assert f"process {victim} of this run is gone" in told[1 - victim][1]
+
+
+@pytest.mark.campaign
+def test_processes_of_which_one_was_killed_go_on_to_the_same_bits(small_config):
+    """And one process alone, with as many devices or half of them, to the same up to rounding."""
+    command = f"{sys.executable} -m kd run --config small.py:teacher --workdir".split()
+    options = ["--config.epochs=60", "--stopped_status", "75"]
+    both, run = two_processes.start([*command, "two"], options), Workdir("two")
+    complete = lambda: (
+        run.checkpoints.exists() and any(path.name.isdigit() for path in run.checkpoints.iterdir())
+    )
+    while not complete():
+        assert all(process.poll() is None for process in both), two_processes.ends(both)
+        time.sleep(0.05)
+    both[1].kill()
+    statuses, told = two_processes.ends(both)
+    assert statuses[0] == 75 and not run.finished, told
+    for name in ("again", "alone", "half"):
+        shutil.copytree("two", name)
+    statuses, told = two_processes.run([*command, "again"], options)
+    assert statuses == [0, 0], told
+    statuses, told = two_processes.run([*command, "undisturbed"], options)
+    assert statuses == [0, 0], told
+    undisturbed = Workdir("undisturbed").predictions()["logits"]
+    np.testing.assert_array_equal(Workdir("again").predictions()["logits"], undisturbed)
+    for name, devices in (("alone", "4"), ("half", "2")):
+        data = f"--config.devices.data={devices}"
+        done = subprocess.run(
+            [*command, name, *options, data],
+            env=os.environ | {"JAX_NUM_CPU_DEVICES": devices},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        logits = Workdir(name).predictions()["logits"]
+        np.testing.assert_allclose(logits, undisturbed, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -1,6 +1,9 @@
 """The launchers of Cloud TPU VMs and GPUs, in dry runs and with commands that only keep a log."""
 
+import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -147,6 +150,52 @@ def test_a_failed_request_ends_the_command(tmp_path):
 def test_attempts_are_limited(tmp_path):
     done = launch(*GIVEN, "--attempts", "2", *RUN, **fake(tmp_path, 9))
     assert done.returncode == 1 and "2 times" in done.stderr
+
+
+FLAGS = json.loads((Path(__file__).parent / "fixtures" / "gcloud_flags.json").read_text())
+"""Flags of each command, from the help of the version of gcloud that it names."""
+
+
+def unknown_flags(words):
+    """Flags of a command of gcloud's that its help does not have."""
+    command = " ".join(words[3:5])
+    rest = words[5 : words.index("--command") + 1] if "--command" in words else words[5:]
+    flags = {word.partition("=")[0] for word in rest if word.startswith("--")}
+    return flags - {*FLAGS["wide"], *FLAGS["commands"][command]}
+
+
+@pytest.mark.parametrize("options", [[], ["--spot"], ["--queue"], ["--queue", "--spot"]])
+def test_gcloud_has_every_flag_of_every_command(options):
+    done = launch(*GIVEN, "--project", "p", *options, "--dry_run", *RUN)
+    lines = [shlex.split(line[2:]) for line in done.stdout.splitlines()]
+    commands = [words for words in lines if words[:3] == ["gcloud", "compute", "tpus"]]
+    assert len(commands) >= 8
+    for words in commands:
+        assert not unknown_flags(words), words
+
+
+def test_gcloud_has_every_flag_of_the_commands_that_only_ask():
+    text = SCRIPT.read_text().replace('"${where[@]}"', "--zone z --project p")
+    asked = re.findall(r"gcloud compute tpus [\w-]+ describe .*?2>", text)
+    assert len(asked) == 2
+    for line in asked:
+        assert not unknown_flags(shlex.split(line.removesuffix("2>"))), line
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("command", FLAGS["commands"])
+def test_the_flags_are_those_of_the_gcloud_that_is_installed(command):
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed")
+    words = ["gcloud", "compute", "tpus", *command.split(), "--help"]
+    environment = os.environ | {"PAGER": "cat", "TERM": "dumb"}
+    text = subprocess.run(words, capture_output=True, text=True, env=environment).stdout
+    text = re.sub(r"\x1b\[[0-9;]*m|.\x08", "", text)
+    used = "--zone --project --accelerator-type --version --runtime-version --node-id --worker"
+    used += " --preemptible --spot --force --quiet --command --format"
+    known = {*FLAGS["wide"], *FLAGS["commands"][command]}
+    for flag in known & set(used.split()):
+        assert re.search(rf"(?<![\w-]){flag}(?![\w-])", text), flag
 
 
 @pytest.mark.parametrize("script", ["tpu.sh", "gpu.sh"])
