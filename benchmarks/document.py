@@ -9,7 +9,7 @@ from benchmarks import methods, record
 from benchmarks.record import NAMES
 from kd.tables.document import embed
 
-DOCUMENTS = ("docs/methods.md", "docs/performance.md")
+DOCUMENTS = ("docs/cluster.md", "docs/methods.md", "docs/performance.md")
 """Files of this repository that may have such tables."""
 
 

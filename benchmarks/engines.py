@@ -1,22 +1,28 @@
-"""Processor seconds to plan, submit and show a table of 500 runs; and of an engine besides a run.
+"""What a cluster adds to a run, and what kd's commands take for a table of 500 runs.
 
-A program that only prints numbers stands in for `sbatch`, so that kd's part is what is measured;
-where a Slurm is, its own commands take 0.02 to 0.07 s a job besides.
+For the commands, in processor seconds, a program that only prints numbers stands in for `sbatch`.
+For the engines, runs do nothing but write their result; what is timed, in seconds, is from the
+start of one to its end. Slurm is measured where one answers, Ray where it is installed.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.record import Case, Prepared, Row
+from kd import engines, extras
+from kd.runs.workdir import Workdir
 
-TITLE = "processor seconds of kd's part in a table on a cluster"
+TITLE = "tables on a cluster: processor seconds of commands, and seconds that engines add to a run"
 REPEATS = 3
 
 CONFIG = """
@@ -45,8 +51,8 @@ def get_experiment(arg=None):
         f"small.py:teacher={{i % len(teachers)}},rate={{0.001 * (i + 1)}}"
         for i in range(runs - len(teachers))
     ]
-    cells = [dict(row=config, config=config) for config in teachers + students]
-    return dict(tables=[dict(title="Many", cells=cells)])
+    rows = {{config: dict(config=config) for config in teachers + students}}
+    return dict(title="Many", metric="errors", tables=[dict(title="Many", rows=rows)])
 """
 
 SBATCH = """#!/bin/sh
@@ -63,9 +69,52 @@ i=1; while [ $i -lt $number ]; do echo "$i|PENDING|Priority|"; i=$((i + 1)); don
 
 
 def cases(toy: bool) -> Sequence[Case]:
-    """One: the three commands of a table."""
+    """The three commands of a table, and the engines that answer here."""
     runs = 20 if toy else 500
-    return [Case(f"{runs} runs", partial(_make, runs))]
+    return [
+        Case(f"{runs} runs", partial(_make, runs)),
+        Case("a run that does nothing", partial(_engines, toy)),
+    ]
+
+
+def _engines(toy: bool) -> Prepared:
+    """Each engine that answers, with one run at a time; a toy is this machine alone."""
+    root = Path(tempfile.mkdtemp(prefix="kd-benchmark-"))
+    names = ["local"]
+    if (
+        not toy
+        and shutil.which("sinfo")
+        and not subprocess.run(["sinfo"], capture_output=True).returncode
+    ):
+        names.append("slurm")
+    if not toy and not extras.missing("ray"):
+        names.append("ray")
+    parts: dict[str, Callable] = {}
+    for name in names:
+        address = "local" if name == "ray" else None
+        engine = engines.load(name, engines.Settings(str(root), address=address, shared=True))
+        engine.check([_work(root / "first")])
+        parts[name] = partial(_run, engine, root, name)
+    return Prepared(parts, {"engines": names}, warmup=1, repeats=10)
+
+
+def _work(path: Path) -> engines.Work:
+    """A run that only writes its result."""
+    code = f"import os; os.makedirs({str(path)!r}); open({str(path / 'result.json')!r}, 'w')"
+    return engines.Work(path.name, Workdir(path), (), (sys.executable, "-S", "-c", code))
+
+
+def _run(engine: Any, root: Path, name: str) -> float:
+    """Seconds from the start of a run to its result."""
+    work = _work(root / f"{name}{time.monotonic_ns()}")
+    start = time.perf_counter()
+    task = engine.start(work)
+    while not work.workdir.finished:
+        time.sleep(0.005)
+    seconds = time.perf_counter() - start
+    while task.poll() is None:
+        time.sleep(0.05)
+    return seconds
 
 
 def _make(runs: int) -> Prepared:
@@ -106,10 +155,10 @@ def _command(home: Path, environment: Mapping[str, str], *arguments: str) -> flo
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """The median of each command's rounds."""
-    head = ["", "plan (--dry_run)", "submit (--on slurm)", "show (kd status)"]
-    lines = [head]
+    """Median, smallest and largest of the rounds."""
+    lines = [["", "", "seconds"]]
     for row in rows:
-        times = [np.median(row["seconds"][part]) for part in ("plan", "submit", "show")]
-        lines.append([row["case"], *(f"{seconds:z.1f} s" for seconds in times)])
+        for part, seconds in row["seconds"].items():
+            low, middle, high = min(seconds), float(np.median(seconds)), max(seconds)
+            lines.append([row["case"], part, f"{middle:z.2f} [{low:z.2f}, {high:z.2f}]"])
     return lines

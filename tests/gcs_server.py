@@ -76,6 +76,8 @@ def running() -> Iterator[dict[str, str]]:
     finally:
         server.kill()
         server.wait()
+        if server.stdout is not None:
+            server.stdout.close()
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ pytestmark = [
 EXPERIMENT = """
 def get_experiment(arg=None):
     configs = ["small.py:teacher", "small.py"]
-    cells = [dict(row=config, config=config) for config in configs]
-    return dict(tables=[dict(title="Small", cells=cells)])
+    rows = {config: dict(config=config) for config in configs}
+    return dict(title="Small", metric="errors", tables=[dict(title="Small", rows=rows)])
 """
 
 NODES = """

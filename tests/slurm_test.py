@@ -22,8 +22,8 @@ def get_experiment(arg=None):
         configs = ["small.py:bad", "small.py:orphan"]
     if arg == "long":
         configs = ["small.py:long", "small.py:pupil"]
-    cells = [dict(row=config, config=config) for config in configs]
-    return dict(tables=[dict(title="Small", cells=cells)])
+    rows = {config: dict(config=config) for config in configs}
+    return dict(title="Small", metric="errors", tables=[dict(title="Small", rows=rows)])
 """
 
 MORE = """

@@ -62,9 +62,7 @@ def _axis(text: str) -> Axis:
     if not key or not equals:
         raise InputError(f"--over {text}: expected KEY=RANGE, such as {EXAMPLES}.")
     if key in NEVER:
-        raise InputError(
-            f"--over {key}: is no setting to be chosen; it decides on what one chooses."
-        )
+        raise InputError(f"--over {key}: it decides on what one chooses, and is not to be chosen.")
     if ".." not in values:
         choices = tuple(value.strip() for value in values.split(","))
         if len(set(choices)) < 2 or not all(choices) or len(set(choices)) < len(choices):

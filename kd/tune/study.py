@@ -5,6 +5,7 @@ Optuna is asked for settings and told what came of them; runs are computed by an
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -58,12 +59,17 @@ def open_study(file: str, axes: Sequence[Axis], seed: int, startup: int = STARTU
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():  # trials side by side are told apart by what may still change
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, constant_liar=True, n_startup_trials=startup
+        )
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(file)),
         study_name="kd",
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=startup),
+        sampler=sampler,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=1),
     )
     keys = {axis.key for axis in axes}
