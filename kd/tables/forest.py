@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from kd.tables.contrast import SAME
-from kd.tables.figure import canvas, save, wrap
+from kd.tables.figure import Directory, canvas, save, wrap
 from kd.tables.measure import Entry
 from kd.tables.table import Contrast, Experiment
 
 COLORS = {"better": "tab:blue", "worse": "tab:red", SAME: "tab:gray", "": "tab:gray"}
 
 
-def draw(experiment: Experiment, entries: Sequence[list[Entry]], out: Path) -> list[Path]:
+def draw(experiment: Experiment, entries: Sequence[list[Entry]], out: Directory) -> list[Directory]:
     """Draws the contrasts of each table that has any, a panel for each column.
 
     Args:
