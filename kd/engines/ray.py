@@ -17,7 +17,7 @@ from kd.engines import Ended, Settings, Work, each, places
 from kd.errors import InputError, RunError
 from kd.runs import buckets, logs
 
-CONNECT_SECONDS = 60
+CONNECT_SECONDS, REACH_SECONDS = 60, 10
 NAMES = {"cpus": "CPU", "gpus": "GPU"}
 """What Ray calls the resources that all engines know."""
 
@@ -85,6 +85,7 @@ class Engine:
 
         address = self._settings.address or os.environ.get("RAY_ADDRESS") or "auto"
         try:
+            _reach(address)
             ray.init(address, log_to_driver=False, logging_level="CRITICAL")
         except Exception as error:  # of many kinds, each with many lines
             first = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -159,6 +160,13 @@ class Task:
     def kill(self) -> None:
         """Ends the worker, and with it the run."""
         self._ray.cancel(self._answer, force=True)
+
+
+def _reach(address: str) -> None:
+    """Raises OSError if nothing answers at `HOST:PORT`, for which Ray itself waits for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
 
 
 def _environment() -> dict[str, str]:
