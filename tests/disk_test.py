@@ -74,7 +74,7 @@ def test_every_writer_of_a_run_directory_says_it_in_one_line(tmp_path, monkeypat
         lambda: run.write("result.json", {}),
         lambda: run.write("predictions.npz", {}),
         lambda: _claim(run.path, {"a": 1}),
-        lambda: figure._save(type("Figure", (), {"savefig": full})(), tmp_path / "a.png"),
+        lambda: figure.save(type("Figure", (), {"savefig": full})(), tmp_path / "a.png"),
     ):
         with pytest.raises(RunError, match=WORDS):
             write()
