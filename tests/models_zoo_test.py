@@ -107,6 +107,7 @@ def test_the_list_of_models_is_the_zoo():
         "contract",
         "cost",
         "initializers",
+        "keras",
         "layers",
         "norm",
         "peers",
