@@ -28,6 +28,7 @@ NAMES = (
     "allocators",
     "pipeline",
     "growth",
+    "accumulation",
     "devices",
     "compilation",
     "objectives",

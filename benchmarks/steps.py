@@ -91,6 +91,8 @@ def step_of(
     weights: PyTree = None,
     policy: str = "default",
     compiles: bool = True,
+    accumulate: int = 1,
+    unroll: bool = False,
 ) -> Stepper:
     """The step of a method of METHODS in a run of the CIFAR-100 recipe, without augmentation.
 
@@ -101,6 +103,7 @@ def step_of(
       weights: its `frozen["teacher"]`.
       policy: precision, see `kd.devices.precision`.
       compiles: whether the step is compiled; where not, it cannot be called.
+      accumulate, unroll: see `kd.step.make_step`.
     """
     names = (s["name"].rpartition(".")[2] for s in (problem.teacher, problem.student))
     section = deployed(name, dict(problem.teacher), dict(problem.student))
@@ -133,7 +136,8 @@ def step_of(
     parts = (student, objective, teacher, tx)
     state = quickly(make_init(*parts))(key, frozen, example)
     state = dataclasses.replace(state, key=jax.random.key(0))
-    step = precision.training(make_step(*parts), policy)
+    step = make_step(*parts, accumulate=accumulate, unroll=unroll)
+    step = precision.training(step, policy)
     if not compiles:
         return Stepper(None, state, frozen, example, step)
     with libraries.using():

@@ -38,6 +38,7 @@ OPTIONS = (
     "precision",
     "steps_per_call",
     "drop_last",
+    "accumulate",
     "eval_batch_size",
     "seeds_how",
     "loop",
@@ -238,8 +239,8 @@ def distill(
       reduce: how several members become one target: probs, logits, each, random or confidence.
       eval_every: epochs between evaluations; default: only after the last.
       progress: whether progress is printed to standard error.
-      options: further keys of a config: precision, steps_per_call, drop_last, compilation_cache,
-        ...
+      options: further keys of a config: accumulate (parts that a batch is computed in, to save
+        memory), precision, steps_per_call, drop_last, compilation_cache, ...
 
     Returns:
       The students' networks, stacked over seeds, with `history` and `scores`.

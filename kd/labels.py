@@ -30,6 +30,7 @@ def mean_over_known(
     label: Int[Array, " b"],
     without: float = 0.0,
     axis_name: str | None = None,
+    every: Int[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     """The mean of `values` over the labelled examples; `without` where the batch has none.
 
@@ -41,16 +42,16 @@ def mean_over_known(
       label: of the examples.
       without: the result without a label.
       axis_name: under `jax.pmap`, the axis over which the examples are split.
+      every: labels of all examples of the batch that `values` are a part of. The mean over the
+        parts, weighted by their sizes, is then that of the batch, wherever its labels are.
 
         >>> mean_over_known(jnp.array([1.0, 5.0, 3.0]), jnp.array([0, -1, 2]))
         Array(2., dtype=float32)
     """
     is_known = known(label)
-    mean, count, examples = (
-        jnp.mean(jnp.where(is_known, values, 0.0)),
-        jnp.sum(is_known),
-        len(label),
-    )
+    mean = jnp.mean(jnp.where(is_known, values, 0.0))
+    counted = label if every is None else every
+    count, examples = jnp.sum(known(counted)), len(counted)
     if axis_name:
         mean = jax.lax.pmean(mean, axis_name)
         count, examples = jax.lax.psum((count, examples), axis_name)
@@ -121,7 +122,7 @@ def mean_of_term(
         return jnp.mean(evaluate(name, term, see(batch)).astype(jnp.float32))
     loss = evaluate(name, term, see(with_any_label(view.batch))).astype(jnp.float32)
     if loss.ndim:
-        return mean_over_known(loss, view.batch["label"])
+        return mean_over_known(loss, view.batch["label"], every=view.labels)
     if unlabelled:
         raise InputError(
             f"config.objective.{name} reads labels and compares examples, and some training images "

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from kd import functions, labels
+from kd import accumulation, functions, labels
 from kd.devices import pmap
 from kd.errors import InputError
 from kd.models.adapted import adapt
@@ -50,6 +50,8 @@ def make_step(
     augment: Augment = no_augmentation,
     split: Callable[[Batch], Batch] = lambda batch: batch,
     axis_name: str | None = None,
+    accumulate: int = 1,
+    unroll: bool = False,
 ) -> Step:
     """`step(state, frozen, batch) -> (state, metrics)`: one update of the student, to be jitted.
 
@@ -67,6 +69,12 @@ def make_step(
         BatchNorm then takes its moments over the axis, the objective gets the full batch, gathered
         over the axis (methods that compare or remember examples depend on it), and the gradient is
         averaged over the axis.
+      accumulate: number of parts of the batch that are computed one after the other, to save
+        memory; their gradients make one update. Augmentation, networks and objective get a part:
+        BatchNorm's moments are of a part, its running statistics move once for each, and a method
+        that compares or remembers examples sees those of the part. Means over examples, and over
+        labelled ones, are of the batch.
+      unroll: whether the parts are written out, where loops are slow; see `kd.accumulation`.
 
     `frozen = {"teacher": weights, "tables": tables}` is an argument: closed over, weights would
     become constants of the program. Metrics are scalars: `loss`, each term by its name, `accuracy`
@@ -80,28 +88,36 @@ def make_step(
     check_objective(objective)
     of_student, of_teacher = functions.of_student(student), functions.of_teacher(teacher)
 
-    def step(
-        state: DistillState, frozen: PyTree, batch: Batch
-    ) -> tuple[DistillState, dict[str, Array]]:
-        k_student, k_objective, k_teacher = jax.random.split(
-            jax.random.fold_in(state.key, state.step), 3
-        )
+    gather = partial(_gather, axis_name)
+
+    def one_part(
+        state: DistillState,
+        frozen: PyTree,
+        keys: tuple[Any, Any, Any],
+        every: Array | None,
+        stats: PyTree,
+        batch: Batch,
+        number: Any = None,
+    ) -> tuple[PyTree, tuple[PyTree, dict[str, Array]]]:
+        """The gradient and metrics of a batch, or of a part of the one whose labels are `every`."""
+        k_student, k_objective, k_teacher = keys
+        if number is not None:  # each part draws its own dropout masks
+            k_student, k_objective = (jax.random.fold_in(k, number) for k in keys[:2])
         k_function = k_student  # on all devices the same
         if axis_name:  # each device draws its own dropout masks
             k_student = jax.random.fold_in(k_student, jax.lax.axis_index(axis_name))
         batch = {**augment(state.key, batch), "key": k_teacher}
         target = target_of(teacher.apply(frozen["teacher"], state.teacher, batch))
         batch = split(batch)
-        gather = partial(_gather, axis_name)
 
         def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple]:
             with pmap.shared_moments(axis_name):
                 outputs, student_stats = student.apply(
-                    {"params": params["student"], **state.stats["student"]},
+                    {"params": params["student"], **stats["student"]},
                     batch["image"],
                     train=True,
                     rngs={"dropout": k_student},
-                    mutable=list(state.stats["student"]),
+                    mutable=list(stats["student"]),
                 )
             outputs = outputs_of(outputs, student)
             view = View(
@@ -111,15 +127,16 @@ def make_step(
                 frozen["tables"],
                 state.step,
                 jax.lax.stop_gradient(frozen["teacher"]),
-                of_student({"params": params["student"], **state.stats["student"]}, k_function),
+                of_student({"params": params["student"], **stats["student"]}, k_function),
                 of_teacher(frozen["teacher"], state.teacher, gather(batch)),
+                gather({"label": every})["label"] if every is not None else None,
             )
             check_view(view)
             returned, objective_stats = objective.apply(
-                {"params": params["objective"], **state.stats["objective"]},
+                {"params": params["objective"], **stats["objective"]},
                 view,
                 rngs={"objective": k_objective},
-                mutable=list(state.stats["objective"]),
+                mutable=list(stats["objective"]),
             )
             loss, terms = check_loss(returned)
             return loss, (
@@ -130,16 +147,29 @@ def make_step(
 
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (stats, terms, logits)), grads = gradient(state.params)
+        right = correct(logits, batch["label"])
+        right = labels.mean_over_known(right, batch["label"], jnp.nan, axis_name, every)
+        metrics = {"loss": loss, **terms, "accuracy": right}
+        return flax.core.unfreeze(stats), (grads, metrics)
+
+    def step(
+        state: DistillState, frozen: PyTree, batch: Batch
+    ) -> tuple[DistillState, dict[str, Array]]:
+        keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+        part = partial(one_part, state, frozen, tuple(keys))
+        if accumulate == 1:
+            stats, (grads, metrics) = part(None, state.stats, batch)
+        else:
+            stats, (grads, metrics) = accumulation.over_parts(
+                partial(part, batch["label"]), state.stats, batch, accumulate, unroll
+            )
         if axis_name:
             grads = jax.lax.pmean(grads, axis_name)
-        label = batch["label"]
-        right = labels.mean_over_known(correct(logits, label), label, jnp.nan, axis_name)
         updates, opt = tx.update(grads, state.opt, state.params)
         params: PyTree = optax.apply_updates(state.params, updates)
-        stats = flax.core.unfreeze(stats)
         state = dataclasses.replace(state, step=state.step + 1, params=params, stats=stats, opt=opt)
         state = dataclasses.replace(state, teacher=teacher.update(state.teacher, state.student))
-        metrics = {"loss": loss, **terms, "accuracy": right, "grad_norm": optax.tree.norm(grads)}
+        metrics["grad_norm"] = optax.tree.norm(grads)
         return state, metrics
 
     return step

@@ -152,6 +152,8 @@ class View:
         `kd.functions`; with a gradient, and without a trace in the student's statistics.
       teacher_fn: the teacher as a function, `teacher_fn(image)`, without gradient; None where its
         outputs were stored or there is none.
+      labels: of all examples of the update, int [n], where the batch is a part of it
+        (`config.accumulate`), as a mean over labelled examples has to know; None where it is all.
     """
 
     student: Outputs
@@ -162,6 +164,7 @@ class View:
     teacher_variables: PyTree = None
     student_fn: Any = None
     teacher_fn: Any = None
+    labels: Leaf = None
 
     def target(self, temperature: float | Float[Array, ""]) -> Float[Array, "... b c"]:
         """The teacher's logits to soften at `temperature`, [b, c], or [m, b, c] of stacked members.

@@ -58,10 +58,13 @@ def frozen(members: int):
     }
 
 
-def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1, how="unroll"):
+def machine(
+    members, term, devices=None, reduce="probs", size=BATCH, seeds=1, how="unroll", in_parts=1
+):
     """The compiled updates on some devices, or on one, and what they start from."""
     section = default().devices.to_dict() | (devices or {})
-    config = ConfigDict({"devices": section, "seeds": seeds, "batch_size": BATCH})
+    sizes = {"seeds": seeds, "batch_size": BATCH, "accumulate": in_parts}
+    config = ConfigDict({"devices": section, **sizes})
     mesh = placement.make_mesh(config)
     several = members > 1 and placement.spreads(config)
     spread = sharding.shard_members(mesh) if several else None
@@ -75,10 +78,11 @@ def machine(members, term, devices=None, reduce="probs", size=BATCH, seeds=1, ho
     state = jax.device_put(state, placement.place_of_states(config, mesh))
     apart = sharding.member_sharding(mesh, members) if several else place
     given = {"teacher": jax.device_put(given["teacher"], apart), "tables": tables}
-    placed = placement.choose(config, mesh, size, several, False)
+    placed = placement.choose(config, mesh, size, several, False, in_parts)
     seen = lambda key, batch: placed.augmented(AUGMENT(key, batch))
     made = (*parts(members, term, spread, reduce, how)[:-1], seen)
-    step = make_step(*made, split=placed.student, axis_name=placed.axis_name)
+    settings = dict(split=placed.student, axis_name=placed.axis_name, accumulate=in_parts)
+    step = make_step(*made, **settings)
     update = make_update(step, size, "unroll", False, placed.read)
     return placed.compile, update, (state, given, data), place
 
@@ -190,6 +194,20 @@ def test_an_ensemble_under_pmap_equals_one_device(eight):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("devices", "members"),
+    [(mesh(2, 4), 4), ({"data": 8, "transform": "pmap"}, 1)],
+    ids=str,
+)
+def test_parts_of_a_batch_on_several_devices_equal_those_on_one(devices, members):
+    """The same examples make each part: BatchNorm's moments are equal, and CRD's banks."""
+    term = KD(2.0) if members > 1 else CONTRAST
+    found, one = (three(members, term, on, in_parts=2) for on in (devices, None))
+    assert_equal(found[0], one[0])
+    assert_equal(found[1], one[1], 1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 12])
 @pytest.mark.parametrize("reduce", ["logits", "each"])
 @pytest.mark.parametrize("devices", [mesh(4, 2), {"data": 8, "transform": "pmap"}], ids=str)
@@ -233,11 +251,14 @@ def test_seeds_on_devices_of_their_own_tell_one_another_nothing():
         ({"seeds": 4}, "config.seeds = 6"),
         ({"seeds": 2, "data": 2}, "share nothing else"),
         ({"teacher": 2, "transform": "pmap"}, "under pmap each device"),
+        (mesh(1, 8), "batch_size = 16 in config.accumulate = 4 parts.* a multiple of 32"),
     ],
 )
 def test_what_does_not_divide_is_refused(devices, words):
     section = default().devices.to_dict() | devices
-    config = ConfigDict({"devices": section, "seeds": 6, "batch_size": 16})
+    parts = 4 if "accumulate" in words else 1
+    sizes = {"seeds": 6, "batch_size": 16, "accumulate": parts}
+    config = ConfigDict({"devices": section, **sizes})
     with pytest.raises(InputError, match=words):
         placement.make_mesh(config)
 

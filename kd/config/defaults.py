@@ -26,7 +26,10 @@ def default() -> ConfigDict:
     c.holdout = 0.0  # fraction of train held out and evaluated in place of test
     c.validation = 0.0  # fraction of train held out beside test: its predictions are stored
     c.train_classes = ()  # classes whose training images are used (a transfer set); (): all
-    c.batch_size = 64
+    c.batch_size = 64  # examples of an update
+    # Parts of a batch that are computed one after the other, to save memory: one update of their
+    # gradients, equal to that of the batch at once; see docs/runs.md. It divides batch_size.
+    c.accumulate = 1
     c.drop_last = False  # whether to skip the short last batch of an epoch
     c.epochs = 1
     c.student = ConfigDict({"name": ""})  # a class in kd/models, or a dotted path
@@ -120,6 +123,7 @@ RANGES: dict[str, Any] = {
     "validation": Probability,
     "train_classes": Sequence[Natural],
     "batch_size": Count,
+    "accumulate": Count,
     "epochs": Count,
     "steps_per_call": Count,
     "eval_every": Count,

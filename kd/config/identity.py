@@ -30,6 +30,9 @@ PLACE_OF_CACHE = "cache_dir"
 FILES_OF_TEACHER = ("logits", "variables")
 """Keys of section `teacher` that name a file. Where its `digest` is known, this identifies it."""
 
+LATER_KEYS = {"accumulate": 1}
+"""Keys of a config that were added later, with their defaults, as `LATER`."""
+
 LATER = {"arrays": {"classes": None, "channels": None}}
 """Settings of data sets that were added later, with their defaults, by the name of the data set. At
 their default they are left out, so that earlier runs keep their identity.
@@ -40,6 +43,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a config that decide what is learned, as JSON data with sorted keys."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
     kept = {k: v for k, v in config.items() if k not in REPORTING}
+    kept = {k: v for k, v in kept.items() if k not in LATER_KEYS or v != LATER_KEYS[k]}
     data = kept.get("data", {})
     later = LATER.get(data.get("name"), {})
     at_default = {k for k, default in later.items() if data.get(k) == default}

@@ -120,14 +120,15 @@ def member_sharding(mesh: Mesh, count: int, whose: str = "the teacher") -> Named
     return NamedSharding(mesh, P("teacher"))
 
 
-def check_batch(mesh: Mesh, batch_size: int) -> None:
-    """Raises InputError if a batch cannot be split evenly over the devices."""
-    if batch_size % mesh.size:
+def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
+    """Raises InputError if a batch, or a part of it, cannot be split evenly over the devices."""
+    if mesh.size > 1 and batch_size % (accumulate * mesh.size):
         teacher, data = mesh.shape["teacher"], mesh.shape["data"]
+        parts = f" in config.accumulate = {accumulate} parts" if accumulate > 1 else ""
         raise InputError(
-            f"config.batch_size = {batch_size} cannot be split evenly over the {mesh.size} devices "
-            f"of config.devices (teacher={teacher} x data={data}). Expected a multiple of "
-            f"{mesh.size}."
+            f"config.batch_size = {batch_size}{parts} cannot be split evenly over the {mesh.size} "
+            f"devices of config.devices (teacher={teacher} x data={data}). Expected a multiple of "
+            f"{accumulate * mesh.size}."
         )
 
 

@@ -1,7 +1,6 @@
 """Checks of a run before it begins: everything that can be refused without a trained teacher."""
 
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -27,9 +26,9 @@ from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.step import make_eval
 from kd.teachers import reduction
 from kd.train import external, placement, warm_start
+from kd.train.batches import check_batches, shape_errors
 from kd.train.dependence import equations
 from kd.train.parts import augmentation, make_plan
-from kd.train.plan import Plan
 from kd.types import DistillState, PyTree, outputs_of
 from kd.values import check_memory
 
@@ -95,30 +94,6 @@ def check_size(config: ConfigDict, variables: PyTree, state: PyTree) -> None:
         f"{cost.parameters(variables):,} parameters, and their optimizers,",
         config.seeds * (cost.nbytes(variables) + cost.nbytes(state)),
         "Take a smaller network or fewer seeds.",
-    )
-
-
-@contextmanager
-def shape_errors(what: str) -> Generator[None]:
-    """Turns what jax or a module raises on shapes that do not fit into an InputError.
-
-    The message is `what` and the first line of the original error.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"{what}: {first}") from error
-
-
-def last_batch_errors(plan: Plan, size: int) -> AbstractContextManager[None]:
-    """`shape_errors` of an update with a short last batch of `size` examples."""
-    return shape_errors(
-        f"the last batch of an epoch has {size} examples in place of {plan.batch_size} and cannot "
-        "be trained on. Leave it out, config.drop_last = True, or take another config.batch_size. "
-        "What it fails with"
     )
 
 
@@ -227,26 +202,6 @@ def check_length(config: ConfigDict) -> None:
                 f"config.objective.{term}: {section['name']} changes over the epochs and is done "
                 f"after {least}, and config.epochs is {config.epochs}. Train longer, or shorten "
                 f"it: {build.settings_of(section, 'weight')}."
-            )
-
-
-def check_batches(config: ConfigDict, plan: Plan) -> None:
-    """Raises InputError if an objective cannot take the short last batch of an epoch.
-
-    It says so by its attributes `one_size` and `least_batch`.
-    """
-    last = plan.batch_sizes[-1]
-    rows = 2 * last if config.second_view else last
-    for term, section in config.objective.items():
-        maker = registry.find("kd.objectives", section.name)
-        least = getattr(maker, "least_batch", 1)
-        other = getattr(maker, "one_size", False) and len(plan.batch_sizes) > 1
-        if other or rows < least:
-            wanted = "batches of one size" if other else f"{least} examples or more"
-            raise InputError(
-                f"config.objective.{term}: {section.name} takes {wanted}, and the last batch of an "
-                f"epoch ({plan.examples} examples in batches of {plan.batch_size}) has {last}. "
-                "Leave it out, config.drop_last = True, or take another config.batch_size."
             )
 
 

@@ -24,6 +24,7 @@ class Choices(NamedTuple):
     how: str  # over seeds: vmap, map or unroll
     loop: str  # over updates: device or host
     convolutions: str  # xla or onednn
+    unroll: bool  # whether the parts of a batch are written out, see `kd.accumulation`
 
 
 def choose(
@@ -48,12 +49,15 @@ def choose(
     how, loop = config.seeds_how, config.loop
     if how == "auto":
         how = fastest_method(forward, variables, image, convolutions=convolutions)
-    if loop == "auto":
-        slow = loops_are_slow(forward, variables, image, convolutions=convolutions) or (
+    slow = (loop == "auto" or config.accumulate > 1) and (
+        loops_are_slow(forward, variables, image, convolutions=convolutions)
+        or (
             not config.teacher.cache
             and any(stack.slow_in_loops(image, convolutions) for stack in teacher.stacks)
         )
+    )
+    if loop == "auto":
         loop = "host" if slow else "device"
     if isinstance(dataset.train.image, Pictures):
         loop = "host"
-    return Choices(how, loop, convolutions)
+    return Choices(how, loop, convolutions, slow and loop == "host")

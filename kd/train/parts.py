@@ -87,6 +87,7 @@ def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
         config.epochs,
         config.steps_per_call,
         config.drop_last,
+        config.accumulate,
     )
 
 

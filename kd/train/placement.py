@@ -66,7 +66,7 @@ def make_mesh(config: ConfigDict) -> Mesh:
     if seeds > 1:
         return sharding.make_mesh(1, seeds)
     mesh = sharding.make_mesh(teacher, data)
-    sharding.check_batch(mesh, config.batch_size)
+    sharding.check_batch(mesh, config.batch_size, config.get("accumulate", 1))
     return mesh
 
 
@@ -86,7 +86,12 @@ def spreads(config: ConfigDict) -> bool:
 
 
 def choose(
-    config: ConfigDict, mesh: Mesh, batch_size: int, spread: bool, per_student: bool
+    config: ConfigDict,
+    mesh: Mesh,
+    batch_size: int,
+    spread: bool,
+    per_student: bool,
+    parts: int = 1,
 ) -> Placement:
     """The placement of batches of `batch_size`.
 
@@ -96,6 +101,7 @@ def choose(
       batch_size: of the full batches, or of the short one.
       spread: whether an ensemble is spread over the devices.
       per_student: whether each student has its own teacher weights or logits.
+      parts: that a batch is computed in, see `kd.accumulation`.
     """
     if config.devices.seeds > 1:
         return Placement(_over_seeds(mesh, per_student))
@@ -105,9 +111,12 @@ def choose(
         return Placement(pmap.compiler(mesh), local, axis_name=pmap.AXIS)
     # An ensemble's batch is split over "data" alone; without an ensemble, as the student's.
     axes = ("data",) if spread else sharding.ALL
-    teacher = sharding.split_batch(mesh, batch_size, axes)
-    student = sharding.split_batch(mesh, batch_size)
-    return Placement(sharding.compiler(mesh), teacher, teacher, student)
+    # Parts of unequal sizes, of a short last batch, are replicated.
+    part = batch_size // parts if batch_size % parts == 0 else 1
+    teacher = sharding.split_batch(mesh, part, axes)
+    student = sharding.split_batch(mesh, part)
+    read = sharding.split_batch(mesh, batch_size, axes)
+    return Placement(sharding.compiler(mesh), read, teacher, student)
 
 
 def _seed_axis(mesh: Mesh) -> Mesh:

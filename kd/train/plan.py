@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+from kd.accumulation import sizes
 from kd.errors import InputError
 from kd.ranges import LARGEST_INT
 
@@ -28,8 +29,17 @@ class Plan:
     epochs: int
     steps_per_call: int
     drop_last: bool = False
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise InputError(
+                f"config.accumulate = {self.accumulate} does not divide config.batch_size = "
+                f"{self.batch_size}, the examples of an update. Expected a divisor: for "
+                f"{self.accumulate} parts of {-(-self.batch_size // self.accumulate)} examples, "
+                f"config.batch_size = "
+                f"{-(-self.batch_size // self.accumulate) * self.accumulate}."
+            )
         if not self.steps_per_epoch:
             raise InputError(
                 f"a batch of {self.batch_size} with drop_last leaves nothing of {self.examples} "
@@ -70,12 +80,28 @@ class Plan:
         return [size for size in (self.batch_size * bool(self.full), self.tail) if size]
 
     @property
+    def part_size(self) -> int:
+        """The most examples that are computed at once, see `kd.accumulation`."""
+        return self.batch_size // self.accumulate
+
+    def parts(self, size: int) -> int:
+        """The parts that a batch of `size` examples is computed in: of a short one fewer."""
+        return -(-size // self.part_size)
+
+    @property
+    def part_sizes(self) -> list[int]:
+        """The numbers of examples that are computed at once, largest first."""
+        parts = (sizes(size, self.parts(size)) for size in self.batch_sizes)
+        return sorted({size for of_batch in parts for size in of_batch}, reverse=True)
+
+    @property
     def traced_sizes(self) -> list[int]:
         """Batch sizes whose update is traced before a run begins: short ones may not be trained on.
 
-        Of the usual size a run finds out in its first step, unless it is 1.
+        Of the usual size a run finds out in its first step, unless a single example is computed.
         """
-        return [size for size in self.batch_sizes if size == 1 or size != self.batch_sizes[0]]
+        alone = lambda size: 1 in sizes(size, self.parts(size))
+        return [size for size in self.batch_sizes if alone(size) or size != self.batch_sizes[0]]
 
     def calls(self, step: int) -> Iterator[Call]:
         """The dispatches that remain after `step` steps."""

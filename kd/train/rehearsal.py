@@ -26,7 +26,7 @@ from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.teachers import kind
 from kd.train import evidence, external
-from kd.train.checks import last_batch_errors, shape_errors
+from kd.train.batches import last_batch_errors, shape_errors
 from kd.train.parts import augmentation, for_labels_of, make_plan
 from kd.train.run_teacher import RunTeacher, Stack, combined
 from kd.types import Batch, PyTree
@@ -67,9 +67,10 @@ def rehearse(config: ConfigDict, root: os.PathLike | str) -> None:
     frozen = {"teacher": teacher.frozen, "tables": _tables(dataset)}
     key = jax.eval_shape(lambda: jax.random.key(0))
     with shape_errors("the student, its objective and its teacher do not fit together"):
-        state = jax.eval_shape(init, key, frozen, _batch(dataset, plan.batch_sizes[0]))
-    step = precision.training(make_step(*parts), config.precision)
+        state = jax.eval_shape(init, key, frozen, _batch(dataset, plan.part_size))
     for size in plan.traced_sizes:
+        step = make_step(*parts, accumulate=plan.parts(size))
+        step = precision.training(step, config.precision)
         with last_batch_errors(plan, size):
             jax.eval_shape(step, state, frozen, _batch(dataset, size))
     start = _start(config, root)

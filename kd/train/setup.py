@@ -24,7 +24,8 @@ from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.train import evidence, placement
 from kd.train.alternating import alternate
-from kd.train.checks import check_classes, check_labels, last_batch_errors, warned
+from kd.train.batches import last_batch_errors
+from kd.train.checks import check_classes, check_labels, warned
 from kd.train.choices import Choices, choose
 from kd.train.evaluation import Evaluation, make_evaluation
 from kd.train.parts import Parts, for_labels_of, make_parts, make_plan
@@ -115,7 +116,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
         parts.augment,
         watch=lambda view, variables: seen.append(evidence.seen(view, variables)),
     )
-    init_all = make_init_all(init, plan.batch_sizes[0], teacher.per_student)
+    init_all = make_init_all(init, plan.part_size, teacher.per_student)
     init_all = jax.jit(init_all, out_shardings=state_sharding)
     shapes = jax.eval_shape(init_all, inputs.keys, inputs.frozen, inputs.first_examples, {})
     optim.check_decay(config.optimizer.to_dict(), shapes.params)
@@ -148,7 +149,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
             parts.student,
             dataset,
             inputs.first_examples["image"],
-            plan.batch_sizes[0],
+            plan.part_size,
             replicated,
         ),
         shapes=shapes,
@@ -220,7 +221,10 @@ def _make_updates(
 ) -> Callable:
     """The compiled updates for batches of `size` examples."""
     teacher = parts.teacher
-    place = placement.choose(config, mesh, size, teacher.spread, teacher.per_student)
+    parts_of_batch = plan.parts(size)
+    place = placement.choose(
+        config, mesh, size, teacher.spread, teacher.per_student, parts_of_batch
+    )
     step = make_step(
         precision.network(parts.student, config.precision),
         parts.objective,
@@ -229,6 +233,8 @@ def _make_updates(
         _then(parts.augment, place.augmented),
         split=place.student,
         axis_name=place.axis_name,
+        accumulate=parts_of_batch,
+        unroll=choices.unroll,
     )
     step = precision.training(step, config.precision)
     step = alternate(step, parts.student, teacher.teacher)
