@@ -237,4 +237,10 @@ def test_distill_in_parts():
     ]
     assert_close(ends[1].variables, ends[0].variables)
     with pytest.raises(InputError, match="accumulate = 5 does not divide"):
-        kd.distill(teacher=None, student=MLP(2, (4,)), data=(image, label), accumulate=5)
+        kd.distill(
+            teacher=None,
+            student=MLP(2, (4,)),
+            data=(image, label),
+            batch_size=12,
+            accumulate=5,
+        )

@@ -9,16 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from export_test import held_to, made_source
+from verify_bounds_test import balls
+from verify_bounds_test import network as extracted
 
 from configs import mlperf_tiny
 from kd import build, config
 from kd.errors import InputError
+from kd.export import graph, kernels
 from kd.models import cost
 from kd.models.ds_cnn import DSCNN
 from kd.models.initializers import he_normal
 from kd.models.keras import glorot_uniform
 from kd.models.mobilenet_tiny import MobileNetTiny
 from kd.models.resnet_tiny import ResNet8
+from kd.verify.crown import Crown
 
 IMAGE = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
 
@@ -211,3 +216,40 @@ def test_tasks_whose_data_a_user_brings(task, epochs, name, wide, path):
 def test_arguments_that_do_not_go_together(argument, message):
     with pytest.raises(InputError, match=message):
         config.load(f"configs/mlperf_tiny.py:{argument}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "shape", "kinds"),
+    [
+        (DSCNN(10, width=4), (49, 10), {"DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"}),
+        (DSCNN(10, width=4), (49, 10, 1), {"DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"}),
+        (MobileNetTiny(10, width=2), (96, 96, 3), {"DEPTHWISE_CONV_2D", "MEAN"}),
+        (ResNet8(width=5), (32, 32, 3), {"ADD", "MEAN"}),
+    ],
+)
+def test_the_exported_files_are_the_network_and_have_kernels(network, shape, kinds, tmp_path):
+    """Of few channels with random statistics: floats and integers against jax, and C sources."""
+    draw, channels = np.random.default_rng(0), shape[-1]
+    if channels == 3:
+        image, moments = draw.integers(0, 256, (60, *shape), np.uint8), (0.5, 0.25)
+    else:
+        image, moments = draw.normal(size=(60, *shape)).astype(np.float32), (0.0, 1.0)
+    made = held_to(made_source(network, image, *((m,) * channels for m in moments)), image)
+    names = {op.name for op in graph.operations(made.content)}
+    assert names - {"RESHAPE"} == {"CONV_2D", "FULLY_CONNECTED", *kinds}
+    assert kernels.generate(made, tmp_path).arena > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "shape"), [(DSCNN(3, width=2), (9, 6)), (ResNet8(3, width=1), (6, 6, 1))]
+)
+def test_bounds_of_balls_have_rules_for_each_operation(network, shape, unoptimized):
+    function, found = extracted(network, shape)
+    part = balls(shape, 2.0)
+    limits = Crown(found).bounds(part)
+    logits = np.asarray(function(jnp.asarray(part.image.reshape(-1, *shape), jnp.float32)))
+    np.testing.assert_allclose(found.logits(part.image), logits, atol=0.01)
+    assert (limits.low[-1] <= logits).all() and (logits <= limits.high[-1]).all()
+    assert np.isfinite(limits.high[-1] - limits.low[-1]).all()

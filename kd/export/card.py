@@ -85,12 +85,14 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         pattern = config["init"]["take"]
         part = f", of which {code(pattern)} was taken over" if pattern else ""
         lines.append(f"started from the weights of {markdown_text(report['init']['run'])}{part}")
+    in_parts = config.get("accumulate", 1)
+    each = f" in {in_parts} parts" if in_parts > 1 else ""
     return [
         *lines,
         *_teachers(report["teacher"], config["teacher"].get("name")),
         f"objective: {' + '.join(terms)}",
         markdown_text(
-            f"{counted(report['epochs'], 'epoch')}, batches of {config['batch_size']}, "
+            f"{counted(report['epochs'], 'epoch')}, batches of {config['batch_size']}{each}, "
             f"augmentation: {config['augment'] or 'none'}"
         ),
     ]

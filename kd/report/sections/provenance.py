@@ -52,7 +52,9 @@ def _training(run: Run) -> str:
     if "epochs" in result:
         parts.append(counted(result["epochs"], "epoch"))
     if "batch_size" in run.config:
-        parts.append(f"batches of {run.config['batch_size']}")
+        in_parts = run.config.get("accumulate", 1)
+        each = f" in {in_parts} parts" if in_parts > 1 else ""
+        parts.append(f"batches of {run.config['batch_size']}{each}")
     if result.get("seconds") is not None:
         parts.append(f"took {duration(result['seconds'])}")
     if result.get("finished"):
