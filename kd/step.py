@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from kd import accumulation, functions, labels
 from kd.devices import pmap
@@ -93,7 +93,7 @@ def make_step(
     def one_part(
         state: DistillState,
         frozen: PyTree,
-        keys: tuple[Any, Any, Any],
+        keys: Key[Array, "3"],
         every: Array | None,
         stats: PyTree,
         batch: Batch,
@@ -156,7 +156,7 @@ def make_step(
         state: DistillState, frozen: PyTree, batch: Batch
     ) -> tuple[DistillState, dict[str, Array]]:
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
-        part = partial(one_part, state, frozen, tuple(keys))
+        part = partial(one_part, state, frozen, keys)
         if accumulate == 1:
             stats, (grads, metrics) = part(None, state.stats, batch)
         else:

@@ -218,23 +218,26 @@ def test_arguments_that_do_not_go_together(argument, message):
         config.load(f"configs/mlperf_tiny.py:{argument}")
 
 
-@pytest.mark.slow
+KEYWORDS = {"DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"}
+PERSONS = {"DEPTHWISE_CONV_2D", "MEAN"}
+
+
 @pytest.mark.parametrize(
     ("network", "shape", "kinds"),
     [
-        (DSCNN(10, width=4), (49, 10), {"DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"}),
-        (DSCNN(10, width=4), (49, 10, 1), {"DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"}),
-        (MobileNetTiny(10, width=2), (96, 96, 3), {"DEPTHWISE_CONV_2D", "MEAN"}),
-        (ResNet8(width=5), (32, 32, 3), {"ADD", "MEAN"}),
+        pytest.param(DSCNN(10, width=4), (49, 10), KEYWORDS, marks=pytest.mark.slow),
+        pytest.param(DSCNN(10, width=4), (49, 10, 1), KEYWORDS, marks=pytest.mark.campaign),
+        pytest.param(MobileNetTiny(10, width=2), (96, 96, 3), PERSONS, marks=pytest.mark.campaign),
+        pytest.param(ResNet8(width=5), (32, 32, 3), {"ADD", "MEAN"}, marks=pytest.mark.campaign),
     ],
 )
 def test_the_exported_files_are_the_network_and_have_kernels(network, shape, kinds, tmp_path):
     """Of few channels with random statistics: floats and integers against jax, and C sources."""
     draw, channels = np.random.default_rng(0), shape[-1]
     if channels == 3:
-        image, moments = draw.integers(0, 256, (60, *shape), np.uint8), (0.5, 0.25)
+        image, moments = draw.integers(0, 256, (100, *shape), np.uint8), (0.5, 0.25)
     else:
-        image, moments = draw.normal(size=(60, *shape)).astype(np.float32), (0.0, 1.0)
+        image, moments = draw.normal(size=(100, *shape)).astype(np.float32), (0.0, 1.0)
     made = held_to(made_source(network, image, *((m,) * channels for m in moments)), image)
     names = {op.name for op in graph.operations(made.content)}
     assert names - {"RESHAPE"} == {"CONV_2D", "FULLY_CONNECTED", *kinds}
@@ -242,11 +245,9 @@ def test_the_exported_files_are_the_network_and_have_kernels(network, shape, kin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("network", "shape"), [(DSCNN(3, width=2), (9, 6)), (ResNet8(3, width=1), (6, 6, 1))]
-)
-def test_bounds_of_balls_have_rules_for_each_operation(network, shape, unoptimized):
-    function, found = extracted(network, shape)
+def test_bounds_of_balls_have_rules_for_the_keyword_spotter(unoptimized):
+    shape = (9, 6)
+    function, found = extracted(DSCNN(3, width=2), shape)
     part = balls(shape, 2.0)
     limits = Crown(found).bounds(part)
     logits = np.asarray(function(jnp.asarray(part.image.reshape(-1, *shape), jnp.float32)))

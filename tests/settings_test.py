@@ -22,6 +22,7 @@ from kd.teachers import kind
 
 ZERO = {
     "none of it": "AB.margin CE.smoothing MGD.masked CNN.dropout MLP.dropout MLP.input_dropout "
+    "DSCNN.dropout DSCNN.pool_dropout "
     "sgd.momentum sgd.weight_decay adamw.weight_decay cosine.warmup crop.padding flip.probability "
     "rand_augment.count rand_augment.covered noise.std scale.std CTKD.span DKD.warmup_epochs "
     "ReviewKD.warmup_epochs END2.hold IBP.start CROWNIBP.start CROWNIBP.linear IAD.begin",

@@ -66,7 +66,7 @@ def make_mesh(config: ConfigDict) -> Mesh:
     if seeds > 1:
         return sharding.make_mesh(1, seeds)
     mesh = sharding.make_mesh(teacher, data)
-    sharding.check_batch(mesh, config.batch_size, config.get("accumulate", 1))
+    sharding.check_batch(mesh, config.batch_size, config.accumulate)
     return mesh
 
 
