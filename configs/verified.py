@@ -3,7 +3,9 @@
     uv run kd run --config configs/verified.py:method=kd_ibp
 
 `data=digits` (the default) has the student, the teachers and the settings of
-`configs/digits.py:labelled=all`, and `data=fashion_mnist` those of `configs/fashion_mnist.py`.
+`configs/digits.py:labelled=all`, and `data=fashion_mnist` those of
+`configs/fashion_mnist_labels.py:labelled=all`, a layer of 32 units and multilayer perceptrons.
+`data=fashion_mnist_cnn` has the convolutional ones of `configs/fashion_mnist.py`, which take hours.
 `method` is one of
 
 - `labels`, `kd`: cross entropy; distillation;
@@ -19,7 +21,7 @@ papers and of the two configs. `smoke` trains for two epochs, with a student fro
 `holdout=0.25` evaluates on a part of the training images, for choices.
 """
 
-from configs import digits, fashion_mnist
+from configs import digits, fashion_mnist, fashion_mnist_labels
 from configs.arguments import check_known, parse_arg, reference
 from configs.methods import method
 
@@ -27,14 +29,19 @@ DEFAULTS = dict(
     data="digits", method="kd_ibp", radius=0.0, seeds=5, epochs=0, holdout=0.0, smoke=False
 )
 METHODS = ("labels", "kd", "ibp", "kd_ibp", "kd_crown_ibp", "ard", "rslad", "iad")
-DATA = {"digits": (digits, "labelled=all,", 16.0), "fashion_mnist": (fashion_mnist, "", 4.0)}
+DATA = {
+    "digits": (digits, "labelled=all,", 16.0, 4.0),
+    "fashion_mnist": (fashion_mnist_labels, "labelled=all,", 4.0, 1.0),
+    "fashion_mnist_cnn": (fashion_mnist, "", 4.0, 2.0),
+}
+"""Config file and arguments, radius, and temperature of distillation in that file."""
 
 
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     check_known("method", a["method"], METHODS)
     check_known("data", a["data"], DATA)
-    file, more, radius = DATA[a["data"]]
+    file, more, radius, temperature = DATA[a["data"]]
     free = a["method"] in ("labels", "ibp")
     role = "labels" if free else "student"
     c = file.get_config(f"{more}role={role},holdout={a['holdout']},seeds={a['seeds']}")
@@ -48,16 +55,16 @@ def get_config(arg=None):
         if not free:
             plain = dict(method="labels", radius=0.0)
             c.teacher = dict(config=reference("configs/verified.py", a, DEFAULTS, **plain))
-    c.objective = objective(a["method"], a["radius"] or radius, c.epochs)
+    c.objective = objective(a["method"], a["radius"] or radius, temperature, c.epochs)
     if a["method"] == "iad" and not a["smoke"]:
         c.teacher.cache = False  # the teachers are asked about attacked images, too
     return c
 
 
-def objective(name, radius, epochs):
+def objective(name, radius, temperature, epochs):
     """The section `objective` of a method."""
     ce = dict(name="ce.CE", weight=0.1)
-    kd = dict(name="kd.KD", weight=0.9, temperature=4.0)
+    kd = dict(name="kd.KD", weight=0.9, temperature=temperature)
     ibp = dict(name="ibp.IBP", radius=radius, ramp=epochs / 2)
     terms = {
         "labels": dict(ce=dict(name="ce.CE")),

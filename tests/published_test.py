@@ -60,6 +60,7 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         "experiments/verified.py",
         "experiments/verified.py:smoke",
         "experiments/verified.py:fashion_mnist",
+        "experiments/verified.py:fashion_mnist_cnn",
     ],
 )
 def test_experiments_can_be_planned(reference, monkeypatch, tmp_path):
