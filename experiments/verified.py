@@ -61,12 +61,17 @@ def get_experiment(arg=None):
         seeds=2 if smoke else 5,
         tables=[
             dict(
-                title="Certified accuracy",
+                title="Accuracy on the test images, and under attack",
                 columns={
                     "accuracy": {},
                     f"under attack at {attack}": dict(metric=f"attacked(radius={attack})"),
-                    **{f"certified at {r}": dict(metric=f"certified(radius={r})") for r in radii},
                 },
+                rows=rows,
+            ),
+            dict(
+                title="Certified accuracy by the radius",
+                against="radius",
+                columns={f"at {r}": dict(metric=f"certified(radius={r})") for r in radii},
                 rows=rows,
             ),
         ],

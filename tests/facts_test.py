@@ -47,7 +47,7 @@ def test_the_learning_curve_of_the_digits_is_drawn_against_labels(monkeypatch, t
     """From results that were published before they had the number of labels."""
     monkeypatch.chdir(ROOT)
     drawn = []
-    monkeypatch.setattr(figure, "_save", lambda figure, path: drawn.append((figure, path)))
+    monkeypatch.setattr(figure, "save", lambda figure, path: drawn.append((figure, path)))
     curve = experiment.load("experiments/labels.py")
     runs = plan.make(curve, tmp_path)
     content = published.read(curve.published)
@@ -67,6 +67,25 @@ def test_the_learning_curve_of_the_digits_is_drawn_against_labels(monkeypatch, t
     told = []
     figure.against(curve, numbers.entries, runs, tmp_path, told.append)
     assert not drawn[1:] and len(told) == 18 and "how many training images with a label" in told[0]
+
+
+def test_certified_accuracy_is_drawn_against_the_radius(monkeypatch, tmp_path):
+    """A fact of each cell's metric; a cell whose metric has no radius is named, and left out."""
+    monkeypatch.chdir(ROOT)
+    drawn = []
+    monkeypatch.setattr(figure, "save", lambda figure, path: drawn.append((figure, path)))
+    found = experiment.load("experiments/verified.py")
+    runs = plan.make(found, tmp_path)
+    numbers = gather.gather(found, runs, published.read(found.published), tell=print)
+    figure.against(found, numbers.entries, runs, tmp_path)
+    ((picture, path),) = drawn
+    (axis,) = picture.axes
+    assert path.name == "verified-radius1.png" and axis.get_ylabel() == "certified (%)"
+    for container in axis.containers:
+        x, y = container.lines[0].get_data()
+        assert x.tolist() == [4, 8, 16] and (y[:-1] > y[1:]).all()
+    accuracy = facts.value("radius", {}, next(iter(runs.values())), "accuracy")
+    assert accuracy is None and len(axis.containers) == len(found.tables[1].rows)
 
 
 def test_a_fact_that_no_run_has_is_refused(tmp_path):

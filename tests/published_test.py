@@ -40,9 +40,10 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         if name in document.DOCUMENTS:
             continue  # has tables of benchmarks, some of the same name
         if re.search(f"^<!-- table: {path.stem}(: .*)? -->$", text, re.MULTILINE):
-            assert gather.as_published(text, f"experiments/{path.stem}.py") == text, (
-                f"write it anew: kd table experiments/{path.stem}.py --print --runs none --into "
-                f"{name}"
+            stem, dash, argument = path.stem.partition("-")
+            reference = f"experiments/{stem}.py" + (f":{argument}" if dash else "")
+            assert gather.as_published(text, reference) == text, (
+                f"write it anew: kd table {reference} --print --runs none --into {name}"
             )
 
 

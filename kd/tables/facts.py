@@ -1,4 +1,6 @@
-"""Facts of runs that a figure may have on its horizontal axis. Imports no jax by itself."""
+"""Facts of runs and of metrics that a figure may have on its horizontal axis. Imports no jax by
+itself.
+"""
 
 import dataclasses
 import math
@@ -7,6 +9,7 @@ from typing import Any
 
 from kd.config.teachers import recorded_weights
 from kd.errors import unknown
+from kd.tables import metric_call
 from kd.tables.plan import Run
 
 DATA = ("training_examples", "labelled_examples")
@@ -18,7 +21,8 @@ class Fact:
     """A number of a run.
 
     Attributes:
-      key: of the run's `result.json`, or of what `of_result` adds.
+      key: of the run's `result.json`, or of what `of_result` adds; a keyword of the metric where
+        the fact is one of `OF_METRICS`.
       title: of the axis.
     """
 
@@ -37,8 +41,12 @@ FACTS = {
     "parameters": Fact("parameters", "parameters"),
     "bytes": Fact("bytes", "bytes"),
     "macs": Fact("macs", "multiply-accumulates (MACs)"),
+    "radius": Fact("radius", "radius of the ball"),
 }
 """What a table's `against` may be."""
+
+OF_METRICS = ("radius",)
+"""Facts of a cell's metric, such as `certified(radius=8)`."""
 
 
 def check(name: str, where: str) -> None:
@@ -54,15 +62,18 @@ def of_result(result: Mapping[str, Any]) -> dict[str, int]:
     return {"members": len(recorded_weights(teacher)) if trained else 0}
 
 
-def value(name: str, facts: Mapping[str, Any], run: Run) -> float | None:
-    """A fact of a run; None if it is not known.
+def value(name: str, facts: Mapping[str, Any], run: Run, metric: str) -> float | None:
+    """A fact of a run or of a metric; None if it is not known.
 
     Args:
       name: a key of `FACTS`.
       facts: of the run, as stored or published.
       run: of the plan. Where the facts lack the number of images, they are counted in its data.
+      metric: of the cell.
     """
     key = FACTS[name].key
+    if name in OF_METRICS:
+        return getattr(metric_call.parse(metric), key) or None
     number = facts.get(key)
     if number is None and key in DATA:
         from kd.runs import data_counts  # jax, for results of earlier versions only

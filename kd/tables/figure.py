@@ -162,10 +162,13 @@ def _lines(
     for e in entries:
         if not isinstance(e.cell, Cell) or not e.values:
             continue
-        x = facts.value(table.against, e.facts, runs[e.cell.reference])
+        x = facts.value(table.against, e.facts, runs[e.cell.reference], e.cell.metric)
         if x is None:
             title = facts.FACTS[table.against].title
-            tell(f"not drawn: {e.cell.name}, for its run does not say how many {title} it has")
+            why = f"for its run does not say how many {title} it has"
+            if table.against in facts.OF_METRICS:
+                why = f"for its metric has no {title}"
+            tell(f"not drawn: {e.cell.name}, {why}")
         else:
             lines.setdefault(e.cell.row, []).append((x, e))
     return lines
