@@ -98,17 +98,27 @@ class Crown:
         return balls.least(slope, support) + constant
 
     def pulled(
-        self, bounds: Bounds, rows: Float[np.ndarray, "b r c"]
+        self,
+        bounds: Bounds,
+        rows: Float[np.ndarray, "b r c"],
+        relaxed: Mapping[int, Lines | Choice] | None = None,
+        seen: dict[int, np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Linear functions of the image below combinations of the logits.
+
+        Args:
+          bounds: of all nodes.
+          rows: the combinations.
+          relaxed: bounds of the nonlinearities; None for `relaxed_by` the bounds.
+          seen: gets the coefficients [b, size] of the first combination on each nonlinearity.
 
         Returns:
           their coefficients [b, r, s], the entries of the image that these are of [s], and
           constants [b, r].
         """
-        relaxed = _relaxed(self.graph, bounds)
+        relaxed = relaxed_by(self.graph, bounds) if relaxed is None else relaxed
         first = Part(rows, np.arange(self.graph.classes))
-        return self._pull(len(self.graph.nodes) - 1, first, relaxed)
+        return self._pull(len(self.graph.nodes) - 1, first, relaxed, seen)
 
     def _feeds(self, i: int) -> bool:
         return any(i == node.inputs[0] for _, node in self.graph.cut())
@@ -136,7 +146,11 @@ class Crown:
         limits.low[i], limits.high[i] = low, np.maximum(low, high)
 
     def _pull(
-        self, node: int, first: Part, relaxed: Mapping[int, Lines | Choice]
+        self,
+        node: int,
+        first: Part,
+        relaxed: Mapping[int, Lines | Choice],
+        seen: dict[int, np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pulls coefficients on a node back to the image; returns those, support, constants."""
         pending = {node: first}
@@ -145,6 +159,9 @@ class Crown:
             if i not in pending:
                 continue
             part, below = pending.pop(i), self.graph.nodes[i]
+            if seen is not None and not isinstance(below, Affine):
+                seen[i] = np.zeros((len(part.slope), below.size))
+                seen[i][:, part.support] = part.slope[:, 0]
             if isinstance(below, Affine):
                 constant = constant + part.slope @ below.bias[part.support]
                 for term, source in enumerate(below.inputs):
@@ -219,7 +236,7 @@ class Crown:
         return int(np.clip(MOST_BYTES // (8 * most * widest), 1, 256))
 
 
-def _relaxed(graph: Graph, bounds: Bounds) -> dict[int, Lines | Choice]:
+def relaxed_by(graph: Graph, bounds: Bounds) -> dict[int, Lines | Choice]:
     """The linear bounds of all nonlinearities within the bounds of their inputs."""
     relaxed: dict[int, Lines | Choice] = {}
     for i, node in graph.cut():

@@ -50,12 +50,10 @@ def choice(node: Maximum, low: np.ndarray, high: np.ndarray) -> Choice:
 def through_lines(part: Part, relaxed: Lines) -> tuple[Part, np.ndarray]:
     """Coefficients on a clipping as coefficients on its input, and constants [b, r]."""
     low_slope, low_offset, high_slope, high_offset = (x[:, part.support] for x in relaxed)
-    positive = np.maximum(part.slope, 0)
-    negative = part.slope - positive
-    slope = positive * low_slope[:, None] + negative * high_slope[:, None]
-    constant = (negative @ high_offset[:, :, None])[..., 0]
+    slope = part.slope * np.where(part.slope > 0, low_slope[:, None], high_slope[:, None])
+    constant = (np.minimum(part.slope, 0) @ high_offset[:, :, None])[..., 0]
     if low_offset.any():
-        constant = constant + (positive @ low_offset[:, :, None])[..., 0]
+        constant = constant + (np.maximum(part.slope, 0) @ low_offset[:, :, None])[..., 0]
     return Part(slope, part.support), constant
 
 
