@@ -178,6 +178,14 @@ def test_the_integers_of_an_export_lie_within_their_bounds(net, small_config, ca
         assert (off <= gap["bounds"]).all()
         assert (limits.low[-1] <= z).all() and (z <= limits.high[-1]).all()
         assert (plain.low[-1] <= z).all() and (z <= plain.high[-1]).all()
+    # TFLM rounds otherwise than the reference kernels, by one unit, and lies in the bounds, too.
+    drawn = rng.integers(0, 256, (1000, *image.shape[1:])).astype(np.uint8)
+    drawn[::2] = np.where(drawn[::2] < 128, 0, 255)
+    whole = Question(drawn, np.zeros(1000, int), "linf", np.ones(1))
+    limits = intervals(graph, file.balls(whole.balls(0.0)))
+    outputs = np.stack([file.on_device(drawn), file.logits(drawn)])
+    assert (limits.low[-1] <= outputs).all() and (outputs <= limits.high[-1]).all()
+    assert abs(outputs[0] - outputs[1]).max() <= 1
     assert main(command) == 0
     content = read()
     assert [n["name"] for n in content["networks"]] == ["student", "int8 file"]
@@ -186,7 +194,17 @@ def test_the_integers_of_an_export_lie_within_their_bounds(net, small_config, ca
     assert 0 < row["at_image"] < row["bound"] < gap["bound"]  # of a radius of 2
     assert "at most in any ball" in Path("runs/small/verify.md").read_text()
     assert main([*command[:3], "--check"]) == 0
+    # The card has the difference where it is of the file's own bytes.
     path = Path("runs/small/export/litert-int8/model.tflite")
+    proofs = lambda files: certificates.of_network(
+        Workdir("runs/small"), subjects[0].members[0].variables, files
+    )
+    (sha,) = content["networks"][1]["sha256"]
+    assert not proofs(["another"])["difference"] and len(proofs(["another"])["table"]) == 2
+    assert proofs([sha])["difference"][1][1] == "2" and len(proofs([sha])["table"]) == 3
+    assert main([*export, "--waive", "agreement"]) == 0  # again, with the certificates
+    card = path.with_name("model_card.md").read_text()
+    assert "| int8 file | 2 |" in card and "at most in any ball" in card
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert main([*command[:3], "--check"]) == 2
 

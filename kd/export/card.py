@@ -7,7 +7,7 @@ from kd.export import formats
 from kd.export.target import boards
 from kd.files.escaping import code
 from kd.files.escaping import markdown as markdown_text
-from kd.runs import coverage
+from kd.runs import certificates, coverage
 from kd.teachers import kind
 from kd.values import counted
 
@@ -184,8 +184,18 @@ def _certificates(proofs: Mapping[str, Any] | None) -> list[str]:
     """The section of certificates by `kd verify`; empty where the run has none of this network."""
     if proofs is None:
         return []
-    text = f"Of the float32 network. {proofs['conclusion']} {proofs['note']}"
-    return [f"## Certificates\n\n{markdown_text(text)}\n\n{_grid(proofs['table'])}"]
+    subject = "the float32 network"
+    if any(row[0] == certificates.INT8 for row in proofs["table"]):
+        subject += ", and of the integers of this file"
+    text = f"Of {subject}. {proofs['conclusion']} {proofs['note']}"
+    parts = [f"## Certificates\n\n{markdown_text(text)}", _grid(proofs["table"])]
+    if rows := proofs.get("difference"):
+        parts.append("How far the logits of this file can be from those of the float32 network:")
+        parts.append(_grid(rows))
+    if rows := proofs.get("agreement"):
+        parts.append("Student and teacher in the whole ball:")
+        parts.append(_grid(rows))
+    return parts
 
 
 def _sets(report: Mapping[str, Any]) -> list[str]:

@@ -99,7 +99,8 @@ def export(options: Options) -> dict[str, Any]:
         gates.enforce(verdicts, written.notes)
         np.savez(building / "golden.npz", **written.golden._asdict())
         report = provenance.describe(source)
-        if proofs := certificates.of_network(source.workdir, source.variables):
+        digests = [entry["sha256"] for entry in provenance.files(building).values()]
+        if proofs := certificates.of_network(source.workdir, source.variables, digests):
             report["certificates"] = proofs
         report |= {"format": options.format, "int8": written.int8, **written.report}
         if settings["coverage"]:

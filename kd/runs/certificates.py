@@ -5,7 +5,7 @@
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,9 @@ from kd.values import counted
 
 FILE = "verify.json"
 WITNESSES = "verify.npz"
+
+INT8 = "int8 file"
+"""Name of the exported network among those that are verified."""
 
 
 def read(workdir: Workdir) -> Content | None:
@@ -53,19 +56,32 @@ def sha256(variables: PyTree) -> str:
     return digest.hexdigest()
 
 
-def of_network(workdir: Workdir, variables: PyTree) -> dict[str, Any] | None:
-    """The conclusion, note and table of `verify.json` where its student is this network, else None.
+def of_network(
+    workdir: Workdir, variables: PyTree, files: Collection[str] = ()
+) -> dict[str, Any] | None:
+    """The conclusion, note and tables of `verify.json` where its student is this network, else
+    None.
+
+    Args:
+      workdir: of the run.
+      variables: of the network.
+      files: sha256 of exported files. What is known of another file of integers is left out.
 
     Raises:
-      InputError: the file is damaged.
+      InputError: `verify.json` is damaged.
     """
     content = read(workdir)
     if content is None or content["networks"][0]["sha256"] != [sha256(variables)]:
         return None
+    is_other = lambda network: network["name"] == INT8 and network["sha256"][0] not in files
+    networks = [network for network in content["networks"] if not is_other(network)]
+    known = {**content, "networks": networks}
     return {
         "conclusion": content["conclusion"],
         "note": note(content),
-        "table": table(content),
+        "table": table(known),
+        "agreement": agreement(content),
+        "difference": difference(content) if INT8 in [n["name"] for n in networks] else [],
     }
 
 
@@ -143,7 +159,9 @@ def note(content: Mapping[str, Any]) -> str:
 
 
 def conclusion(content: Mapping[str, Any]) -> str:
-    """Whether the student is easier to validate than its teacher or ensemble, in a sentence."""
+    """How much easier the student is to validate than its teacher or ensemble, or that it is not,
+    in a few words: the share of decided questions, and seconds.
+    """
     networks = {network["name"]: network for network in content["networks"]}
     student = content["networks"][0]
     text = f"Of the student, {_decided(student)}"
@@ -154,12 +172,20 @@ def conclusion(content: Mapping[str, Any]) -> str:
     teacher = networks[name]
     text += f"; of the {name}, {_decided(teacher)}."
     ours, theirs = (_share(network["radii"]) for network in (student, teacher))
-    quick = _seconds(student) < _seconds(teacher)
-    if ours >= theirs and quick:
-        return f"{text} The student is easier to validate than the {name}."
-    if ours > theirs or (ours == theirs and quick):
-        return f"{text} More is known about the student, but not in less time."
-    return f"{text} The student is not easier to validate than the {name}."
+    seconds, longer = _seconds(student), _seconds(teacher)
+    decided = f"{100 * ours:z.1f} % are decided instead of {100 * theirs:z.1f} %"
+    if ours == theirs:
+        decided = "as many are decided"
+    if ours >= theirs and seconds < longer:
+        times = longer / max(seconds, 1e-4)
+        quicker = f"{times:z,.0f}" if times >= 10 else f"{times:z.2g}"
+        return (
+            f"{text} The student is easier to validate than the {name}: {decided}, in {quicker} "
+            "times less processor time."
+        )
+    if ours > theirs:
+        return f"{text} More is known about the student ({decided}), but not in less time."
+    return f"{text} The student is not easier to validate than the {name}: {decided}."
 
 
 def _decided(network: Mapping[str, Any]) -> str:

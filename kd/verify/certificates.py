@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from kd import signals
-from kd.verify import bounds, exact
+from kd.verify import bounds, exact, slopes
 from kd.verify.attack import Attack
 from kd.verify.bounds import Balls, Bounds
 from kd.verify.graph import Clip
@@ -86,8 +86,8 @@ def certify(subject: Subject, question: Question, radii: Sequence[float]) -> Ite
     """Yields the certificates at each radius, from the smallest: a witness stays one."""
     shape = question.image.shape[1:]
     attack = Attack(subject.attacked(), shape)
-    predicted = subject.logits(question.image).argmax(-1)
-    witness = {int(i): question.image[i] for i in np.flatnonzero(predicted != question.label)}
+    wrong = subject.misses(question.image, question.label)
+    witness = {int(i): question.image[i] for i in np.flatnonzero(wrong)}
     method = {i: "the image itself" for i in witness}
     for radius in sorted(radii):
         result = _blank(radius, len(question.label))
@@ -103,12 +103,11 @@ def certify(subject: Subject, question: Question, radii: Sequence[float]) -> Ite
             witness[i], method[i] = image, "gradient descent"
             result.status[i], result.method[i] = REFUTED, method[i]
         result.attack_seconds = time.process_time() - start
-        if question.exact and question.norm == "linf":
-            start = time.process_time()
-            for i, image in _exactly(subject, question, balls, result, left):
-                witness[i], method[i] = image, "exact"
-                result.status[i], result.method[i] = REFUTED, "exact"
-            result.seconds += time.process_time() - start
+        start = time.process_time()
+        for i, image in _closely(subject, question, balls, result, left):
+            witness[i], method[i] = image, "exact"
+            result.status[i], result.method[i] = REFUTED, "exact"
+        result.seconds += time.process_time() - start
         result.witness = dict(witness)
         yield result
 
@@ -209,7 +208,7 @@ def _reproduced(
             return
         shaped = candidate[left].reshape(-1, *shape)
         inside = _inside(balls[index[left]], candidate[left].astype(np.float64))
-        wrong = (subject.logits(shaped).argmax(-1) != question.label[index[left]]) & inside
+        wrong = subject.misses(shaped, question.label[index[left]]) & inside
         yield from zip(index[left[wrong]].tolist(), shaped[wrong], strict=True)
         left = left[~wrong]
 
@@ -224,29 +223,61 @@ def _inside(balls: Balls, image: np.ndarray) -> np.ndarray:
     return inside & (length <= 1 + 1e-6)
 
 
-def _exactly(
+def _closely(
     subject: Subject,
     question: Question,
     balls: Balls,
     result: Result,
     known: dict[int, list[np.ndarray]],
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Decides open images by mixed-integer programs; yields those that are refuted."""
-    if len(subject.members) > 1:
-        return
-    crown = subject.members[0].crown
-    for i in np.flatnonzero(result.status == OPEN):
-        target = int(question.label[i])
-        ball = subject.members[0].balls(balls[i : i + 1])
-        limits = crown.bounds(ball)
-        slack = bounds.slack(limits, np.array([target]))[0]
-        answer = exact.least_margins(
-            crown.graph, ball, limits, target, known[int(i)][0], 2 * slack, question.exact
-        )
-        signals.poll()
-        if answer.image is not None:
-            image = answer.image[None, : balls.image.shape[1]]
-            yield from _reproduced(subject, question, balls, np.array([i]), image)
-        elif (answer.bound > slack).all():
-            result.status[i], result.method[i] = PROVED, "exact"
-            result.margin[i] = answer.bound.min()
+    """Decides open images by linear bounds whose slopes are chosen for each margin, and then by
+    mixed-integer programs; yields those that are refuted.
+    """
+    index = np.flatnonzero(result.status == OPEN)
+    size = min(member.crown.batch() for member in subject.members)
+    for first in range(0, len(index), size):
+        part = index[first : first + size]
+        target = question.label[part].astype(int)
+        least, above = np.full(len(part), np.inf), np.ones(len(part), bool)
+        for k, member in enumerate(subject.members):
+            ball = member.balls(balls[part])
+            limits = member.crown.bounds(ball)
+            slack = bounds.slack(limits, target)
+            before = np.stack([known[int(i)][k] for i in part])
+            margin = slopes.margins(member.crown, ball, limits, target, before, slack)
+            above &= (margin > slack).all(axis=1)
+            least = np.minimum(least, margin.min(axis=1))
+            for i, row in zip(part, margin, strict=True):
+                known[int(i)][k] = row
+            signals.poll()
+        result.margin[part] = least
+        result.status[part[above]], result.method[part[above]] = PROVED, "optimised slopes"
+        if question.exact and question.norm == "linf" and len(subject.members) == 1:
+            for place in np.flatnonzero(~above):
+                yield from _exactly(subject, question, balls, result, known, part[place])
+
+
+def _exactly(
+    subject: Subject,
+    question: Question,
+    balls: Balls,
+    result: Result,
+    known: dict[int, list[np.ndarray]],
+    i: int,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Decides image i by mixed-integer programs; yields it with its witness where refuted."""
+    (member,) = subject.members
+    target = int(question.label[i])
+    ball = member.balls(balls[i : i + 1])
+    limits = member.crown.bounds(ball)
+    slack = bounds.slack(limits, np.array([target]))[0]
+    answer = exact.least_margins(
+        member.crown.graph, ball, limits, target, known[int(i)][0], 2 * slack, question.exact
+    )
+    signals.poll()
+    if answer.image is not None:
+        image = answer.image[None, : balls.image.shape[1]]
+        yield from _reproduced(subject, question, balls, np.array([i]), image)
+    elif (answer.bound > slack).all():
+        result.status[i], result.method[i] = PROVED, "exact"
+        result.margin[i] = answer.bound.min()

@@ -14,6 +14,7 @@ from kd.errors import InputError
 from kd.export.source import Source
 from kd.files.escaping import plain
 from kd.files.parsers import parse_npz
+from kd.files.writing import refusals
 from kd.runs import certificates as stored
 from kd.runs.networks import weights_hash
 from kd.runs.text_table import text_table
@@ -75,7 +76,10 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
     subjects = _chosen(subjects, options.only)
     index = _index(source, options.images)
     question = _question(source, index, options)
-    tell(_cost(subjects, len(index), len(radii), options))
+    cost = _cost(subjects, len(index), len(radii), options)
+    with refusals(options.directory.path):
+        options.directory.path.mkdir(parents=True, exist_ok=True)
+    tell(cost)
     content = _head(source, options, index, radii)
     arrays: dict[str, np.ndarray] = {}
     for k, subject in enumerate(subjects):
@@ -152,7 +156,7 @@ def _chosen(subjects: list[Subject], only: str) -> list[Subject]:
         if name not in [subject.name for subject in subjects]:
             known = ", ".join(subject.name for subject in subjects)
             raise InputError(f"--only {name}: this run has {known}.")
-    return [s for i, s in enumerate(subjects) if i == 0 or s.name in (*names, "int8 file")]
+    return [s for i, s in enumerate(subjects) if i == 0 or s.name in (*names, stored.INT8)]
 
 
 def _index(source: Source, images: int | None) -> np.ndarray:
@@ -261,7 +265,7 @@ def check(options: Options) -> str:
             if f"{k}_{i}_index" not in arrays:
                 continue
             index, image = arrays[f"{k}_{i}_index"], arrays[f"{k}_{i}_image"]
-            if (subject.logits(image).argmax(-1) == question.label[index]).any():
+            if not subject.misses(image, question.label[index]).all():
                 raise refuse(f"a {network['name']} that got its witnesses wrong, another network")
             count += len(index)
     return (

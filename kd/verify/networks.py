@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from kd.config import default_workdir
 from kd.config.teachers import ALL, recorded, recorded_weights
@@ -130,8 +130,13 @@ class File(Member):
         """Integers of raw images by the reference kernels; only bytes are inputs of the file."""
         from kd.export import interpreter
 
-        rounded = np.rint(image).astype(np.uint8)
-        return interpreter.run(self.content, (rounded ^ 0x80).view(np.int8)).astype(np.float32)
+        return interpreter.run(self.content, _bytes(image)).astype(np.float32)
+
+    def on_device(self, image: np.ndarray) -> Float[np.ndarray, "n c"]:
+        """Integers of raw images by the kernels of TFLM."""
+        from kd.export import micro
+
+        return micro.run(self.content, _bytes(image))[0].astype(np.float32)
 
 
 @dataclasses.dataclass(eq=False)
@@ -159,6 +164,16 @@ class Subject:
         each = np.stack([member.logits(image) for member in self.members])
         return each[0] if len(each) == 1 else reference_logits(each, self.weights, self.reduce)
 
+    def misses(self, image: np.ndarray, label: np.ndarray) -> Bool[np.ndarray, " n"]:
+        """Whether it gives raw images another class than their label: an exported file by the
+        reference kernels and, because a rounding may decide, by those of TFLM, too.
+        """
+        wrong = self.logits(image).argmax(-1) != label
+        (member, *_) = self.members
+        if isinstance(member, File) and wrong.any():
+            wrong[wrong] = member.on_device(image[wrong]).argmax(-1) != label[wrong]
+        return wrong
+
     def attacked(self) -> Callable[[Any], Any]:
         """Logits of raw images as float32, to be differentiated: of an ensemble the logarithm of
         the mean probability, or the mean of the logits.
@@ -175,6 +190,11 @@ class Subject:
             return jax.nn.logsumexp(jax.nn.log_softmax(each), axis=0, b=weights)
 
         return together
+
+
+def _bytes(image: np.ndarray) -> np.ndarray:
+    """Raw images as inputs of an int8 file."""
+    return (np.rint(image).astype(np.uint8) ^ 0x80).view(np.int8)
 
 
 def of_run(workdir: Workdir, seed: int | None, root: str) -> tuple[Source, list[Subject]]:
@@ -237,7 +257,8 @@ def exported(source: Source, subject: Subject) -> Subject:
         )
     content = (known[0] / "model.tflite").read_bytes()
     fields = {f.name: getattr(subject.members[0], f.name) for f in dataclasses.fields(Member)}
-    return Subject("int8 file", str(known[0]), subject.which, [File(**fields, content=content)])
+    members: list[Member] = [File(**fields, content=content)]
+    return Subject(certificates.INT8, str(known[0]), subject.which, members)
 
 
 def _teachers(source: Source, member: Callable[..., Member]) -> list[Subject]:
