@@ -3,13 +3,14 @@
 import importlib
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from benchmarks import methods, record
+from benchmarks import certificates, methods, record
 from benchmarks.record import NAMES
 from kd.tables.document import embed
 
-DOCUMENTS = ("docs/cluster.md", "docs/methods.md", "docs/performance.md")
+DOCUMENTS = ("docs/cluster.md", "docs/methods.md", "docs/performance.md", "docs/verify.md")
 """Files of this repository that may have such tables."""
 
 
@@ -22,6 +23,14 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "methods": methods.full,
     "machines": record.machines,
     **{name: _table_of(name) for name in NAMES},
+    **{
+        f"{kind}-{name}": partial(make, name)
+        for name in ("digits", "fashion_mnist")
+        for kind, make in (
+            ("certificates", certificates.table),
+            ("agreement", certificates.agreement),
+        )
+    },
 }
 """Makes the lines of cells, by the name in `<!-- table: NAME -->`."""
 
