@@ -58,6 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "experiment, and figures if all cells are finished",
     )
     parser.add_argument(
+        "--merge",
+        nargs="+",
+        default=(),
+        metavar="FILE.json",
+        help="run nothing: join published results of other machines with those here; refused for "
+        "other teachers, configs or commits",
+    )
+    parser.add_argument(
+        "--mixed_commits", action="store_true", help="with --merge: allow runs of other commits"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="run one published cell, drawn at random, again in RUNS/check-N; exits with 1 if it "
+        "is more than two standard errors from the published number",
+    )
+    parser.add_argument(
         "--into",
         metavar="FILE.md",
         help="also write the tables into this file: all of them between <!-- table: NAME --> and "

@@ -2,6 +2,8 @@
 
 import dataclasses
 import fnmatch
+import itertools
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +17,7 @@ from kd.engines import each
 from kd.errors import InputError
 from kd.files.escaping import message
 from kd.files.writing import refusals, replacing
-from kd.tables import document, forecast, jobs, layout, plan, published, sheet
+from kd.tables import document, forecast, jobs, layout, merge, plan, published, recheck, sheet
 from kd.tables.experiment import load
 from kd.tables.gather import gather, single_tables
 from kd.tables.measure import Entry
@@ -46,6 +48,9 @@ class Options:
     header: str | None = None
     retries: int = engines.RETRIES
     shared: bool = False
+    check: bool = False
+    merge: Sequence[str] = ()
+    mixed_commits: bool = False
 
     @property
     def settings(self) -> engines.Settings:
@@ -70,6 +75,8 @@ def act(options: Options) -> int:
     content = published.read(experiment.published)
     if options.into:  # to report missing markers before anything runs
         _fill(options.into, experiment, "", {table.title: "" for table in experiment.tables})
+    if options.check:
+        return _check_published(options, experiment, content)
     runs = plan.make(experiment, options.runs)
     todo = _todo(select(experiment, options.only), runs)
     if options.dry_run:
@@ -81,6 +88,8 @@ def act(options: Options) -> int:
     failed: dict[str, str] = {}
     if options.publish:
         content = _publish(experiment, runs)
+    elif options.merge:
+        content = _merge(options, experiment, runs)
     elif not options.print_only:
         failed = _compute(options, engine, todo, runs)
     numbers = gather(experiment, runs, content, tell, strict=options.print_only)
@@ -110,6 +119,29 @@ def _compute(
     return jobs.run_all(works, engine, options.settings, tell, options.on)
 
 
+def _check_published(options: Options, experiment: Experiment, content: Mapping) -> int:
+    """Runs a published cell again in a new directory; returns 1 if it comes out differently."""
+    planned = plan.make(experiment, os.devnull)
+    cell = recheck.choose(experiment, planned, content, select(experiment, options.only))
+    numbers = itertools.count(1)
+    root = next(p for n in numbers if not (p := Path(options.runs) / f"check-{n}").exists())
+    options = dataclasses.replace(options, runs=str(root))
+    runs = plan.make(experiment, options.runs)
+    todo = _todo([cell], runs)
+    if options.dry_run:
+        print("\n".join(forecast.lines(todo, runs, options.runs, content)))
+        return 0
+    tell(f"running {cell.name} again in {root}: {runs[cell.reference].reference}")
+    failed = _compute(options, engines.load("local", options.settings), todo, runs)
+    for reference, reason in failed.items():
+        tell(f"FAILED {reference}: {reason}")
+    if failed:
+        return 1
+    verdict = recheck.compare(experiment, cell, runs, planned, content)
+    print(verdict.line)
+    return 0 if verdict.same else 1
+
+
 def tell(line: str) -> None:
     """Prints a line about the progress, to stderr."""
     print(message(line), file=sys.stderr, flush=True)
@@ -122,13 +154,18 @@ def _check(options: Options) -> None:
             raise InputError(f"--{name}: expected 1 or more, got {number}.")
     if options.retries < 0:
         raise InputError(f"--retries: expected 0 or more, got {options.retries}.")
-    if options.publish and options.seeds is not None:
+    actions = {"--publish": options.publish, "--check": options.check, "--merge": options.merge}
+    if len(chosen := [name for name, value in actions.items() if value]) > 1:
+        raise InputError(f"{' and '.join(chosen)} are different commands. Leave out one.")
+    if options.check and options.on != "local":
+        raise InputError("--check: runs one cell on this machine. Leave --on out.")
+    if (options.publish or options.merge) and options.seeds is not None:
         raise InputError(
-            "--publish: published results have the experiment's number of seeds. Leave --seeds out."
+            "published results have the experiment's number of seeds. Leave --seeds out."
         )
-    if options.publish and find(options.file, "experiment")[1]:
+    if (options.publish or options.merge) and find(options.file, "experiment")[1]:
         raise InputError(
-            f"--publish: {options.file} is part of kd, and its published results are, too. Copy "
+            f"{options.file} is part of kd, and its published results are, too. Copy "
             "the file (kd experiments NAME --path says where it is), and publish your copy."
         )
     if epath.Path(options.runs).is_file():
@@ -171,6 +208,13 @@ def _publish(experiment: Experiment, runs: Mapping[str, Run]) -> dict:
     tell(f"{experiment.published}: {publication.cells} of {publication.total} cells")
     for reference in publication.removed:
         tell(f"removed, because it is no longer part of the experiment: {reference}")
+    return published.read(experiment.published)
+
+
+def _merge(options: Options, experiment: Experiment, runs: Mapping[str, Run]) -> dict:
+    """Merges published files into the experiment's and returns its content."""
+    result = merge.merge(experiment.published, runs, options.merge, options.mixed_commits)
+    tell(f"{experiment.published}: {result.cells} of {result.total} cells")
     return published.read(experiment.published)
 
 

@@ -115,7 +115,7 @@ def find(content: Mapping[str, Any], run: Run, path: Path) -> Result | None:
     contrasts = entry.get("contrasts", {})  # earlier files lack them
     return Result(
         entry,
-        lambda cell: entry["values"].get(_key(cell)),
+        lambda cell: entry["values"].get(key(cell)),
         compared=lambda contrast, value: from_json(contrasts.get(_contrast_key(contrast)), value),
     )
 
@@ -139,7 +139,7 @@ def publish(
         run = plan[cell.reference]
         if result := of_run(run):
             entry = entries.setdefault(run.reference, _new_entry(run, result))
-            entry["values"][_key(cell)] = result.values(cell)
+            entry["values"][key(cell)] = result.values(cell)
         elif entry := _kept_entry(before, run, path):
             entries[run.reference] = entry
             kept[run.reference] = run
@@ -154,9 +154,9 @@ def publish(
                 "the table would mix the two. Finish it first, or restore the earlier run."
             )
     _add_contrasts(entries, plan, contrasts)
-    _write(path, entries)
-    keys = [(plan[cell.reference].reference, _key(cell)) for cell in cells]
-    count = sum(key in entries.get(ref, {}).get("values", {}) for ref, key in keys)
+    write(path, entries)
+    keys = [(plan[cell.reference].reference, key(cell)) for cell in cells]
+    count = sum(name in entries.get(ref, {}).get("values", {}) for ref, name in keys)
     identities = {entry["identity"] for entry in entries.values()}
     removed = [
         reference
@@ -183,7 +183,7 @@ def checksum_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+def write(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes the file completely or not at all."""
     content = {
         "written_by": f"kd table --publish, version {__version__}",
@@ -261,9 +261,9 @@ def _changed_teacher(
 def _contrast_key(contrast: Contrast) -> str:
     """The name of a contrast in the entry of its first cell's run."""
     cell, baseline = contrast.of
-    return f"{_key(cell)}, minus {_key(baseline)} of {baseline.reference}"
+    return f"{key(cell)}, minus {key(baseline)} of {baseline.reference}"
 
 
-def _key(cell: Cell) -> str:
+def key(cell: Cell) -> str:
     """The name of a cell's values in an entry."""
     return cell.metric if cell.select == "last" else f"{cell.metric}, {cell.select}"

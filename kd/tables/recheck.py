@@ -1,0 +1,105 @@
+"""Runs one published cell again and compares. Imports no jax."""
+
+import dataclasses
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kd.errors import InputError
+from kd.tables import cell_text, published, results
+from kd.tables.plan import Run
+from kd.tables.table import Cell, Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """How a cell came out again.
+
+    Attributes:
+      line: the numbers, in words.
+      same: True if the means are within two standard errors of each other.
+    """
+
+    line: str
+    same: bool
+
+
+def choose(
+    experiment: Experiment,
+    runs: Mapping[str, Run],
+    content: Mapping[str, Any],
+    cells: Sequence[Cell],
+    seed: int | None = None,
+) -> Cell:
+    """A published cell, drawn among those that are given.
+
+    Args:
+      experiment: which one.
+      runs: its runs by reference.
+      content: of its published results.
+      cells: to draw from.
+      seed: of the draw; None for another one each time.
+
+    Raises:
+      InputError: no cell is published with two seeds or more, which a spread needs.
+    """
+    known = [c for c in cells if len(_published(c, runs, content, experiment) or []) > 1]
+    if not known:
+        raise InputError(
+            f"--check: {experiment.published} has no such cell with two seeds or more, and one "
+            "seed has no standard error."
+        )
+    return random.Random(seed).choice(known)
+
+
+def compare(
+    experiment: Experiment,
+    cell: Cell,
+    runs: Mapping[str, Run],
+    planned: Mapping[str, Run],
+    content: Mapping[str, Any],
+) -> Verdict:
+    """Compares a finished run's numbers with the published ones.
+
+    Args:
+      experiment: which one.
+      cell: which one.
+      runs: the runs that were run again, by reference.
+      planned: the experiment's runs without a directory, to look up the published numbers.
+      content: of the published results.
+
+    Raises:
+      InputError: the run is not finished, or cannot be read.
+    """
+    run = runs[cell.reference]
+    result = results.of_run(run)
+    if result is None:
+        raise InputError(f"--check: {run.reference} is not finished in {run.workdir}.")
+    now, then = result.values(cell) or [], _published(cell, planned, content, experiment) or []
+    error = math.sqrt(sum(float(np.var(v, ddof=1)) / len(v) for v in (now, then) if len(v) > 1))
+    difference = float(np.mean(now) - np.mean(then))
+    same = abs(difference) <= 2 * error + 1e-9
+    digits = cell.digits
+    texts = [
+        f"{cell_text.number(float(np.mean(v)), digits)} ± {float(np.std(v, ddof=1)):z.{digits}f}"
+        if len(v) > 1
+        else cell_text.number(float(np.mean(v)), digits)
+        for v in (then, now)
+    ]
+    word = "within" if same else "NOT within"
+    return Verdict(
+        f"{cell.name}, {cell.metric}: published {texts[0]} (n = {len(then)}), again {texts[1]} "
+        f"(n = {len(now)}); the difference {cell_text.number(difference, digits, sign=True)} is "
+        f"{word} two standard errors, {cell_text.number(2 * error, digits)}",
+        same,
+    )
+
+
+def _published(
+    cell: Cell, runs: Mapping[str, Run], content: Mapping[str, Any], experiment: Experiment
+) -> list[float] | None:
+    result = published.find(content, runs[cell.reference], experiment.published)
+    return result.values(cell) if result else None

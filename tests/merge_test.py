@@ -1,0 +1,98 @@
+"""Published results of several machines in one file, and a published cell that is run again."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kd.cli.main import main
+from kd.errors import InputError
+from kd.tables import experiment, merge, plan, published
+from tests.table_test import at_home
+
+ROLES = ("teacher", "labels", "student", "student,T=9")
+
+
+@pytest.fixture
+def home(tmp_path, small_data, monkeypatch):
+    at_home(tmp_path, small_data, monkeypatch)
+    return plan.make(experiment.load("mini_table.py"), os.devnull)
+
+
+def entry(runs, role, values, commit="a" * 40, weights=None, teacher=None):
+    run = runs[f"mini.py:role={role}"]
+    trained_from = {"trained_from": {"teacher 0": teacher}} if teacher else {}
+    facts = {"identity": run.identity, "git_commit": commit, "weights": weights, **trained_from}
+    return {run.reference: {**facts, "values": {"errors": values}}}
+
+
+def write(name, *entries):
+    published.write(Path(name), {key: value for part in entries for key, value in part.items()})
+
+
+def kd(*arguments):
+    return main(["table", "mini_table.py", *arguments])
+
+
+def test_files_of_two_machines_are_one_table(home, capsys):
+    write("a.json", entry(home, "teacher", [1, 3], weights="t"), entry(home, "labels", [6, 6]))
+    write("b.json", entry(home, "student", [3, 4], teacher="t"), entry(home, "labels", [6, 6]))
+    assert kd("--merge", "a.json", "b.json") == 0
+    captured = capsys.readouterr()
+    assert "3 of 4 cells" in captured.err and "3.5 ± 0.7" in captured.out
+    assert kd("--merge", "b.json") == 0  # what is there is kept
+    assert sorted(json.loads(Path("results/mini_table.json").read_text())["runs"]) == [
+        f"mini.py:role={role}" for role in ("labels", "student", "teacher")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (dict(role="labels", values=[6, 7]), "different numbers of errors"),
+        (dict(role="student", values=[3, 4], teacher="u"), "trained from another mini.py:role=t"),
+        (dict(role="student", values=[3, 4], commit="b" * 40), "--mixed_commits"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(home, capsys, other, words):
+    write("a.json", entry(home, "teacher", [1, 3], weights="t"), entry(home, "labels", [6, 6]))
+    write("b.json", entry(home, **other))
+    assert kd("--merge", "a.json", "b.json") == 2
+    assert words in capsys.readouterr().err and not Path("results").exists()
+
+
+def test_commits_are_mixed_when_asked_for(home):
+    write("a.json", entry(home, "labels", [6, 6]))
+    write("b.json", entry(home, "student", [3, 4], commit="b" * 40))
+    assert kd("--merge", "a.json", "b.json", "--mixed_commits") == 0
+
+
+def test_files_of_another_experiment_are_refused(home, capsys):
+    other = entry(home, "labels", [6, 6])
+    other["mini.py:role=labels"]["identity"] = "f" * 12
+    write("a.json", other)
+    assert kd("--merge", "a.json") == 2
+    assert "by a config (hash ffffffffffff)" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"no file none\.json"):
+        merge.merge(Path("results/x.json"), home, ["none.json"])
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "word"), [([6, 7], 0, "is within"), ([9, 9], 1, "NOT within")]
+)
+def test_a_published_cell_is_run_again(home, capsys, values, status, word):
+    """Again the two seeds have 6 and 6 errors: 0.5 from 6.5 ± 0.7, whose standard error is 0.5."""
+    Path("results").mkdir()
+    write("results/mini_table.json", entry(home, "labels", values))
+    assert kd("--check", "--runs", "again") == status
+    line = capsys.readouterr().out
+    assert f"{word} two standard errors" in line and "again 6.0 ± 0.0 (n = 2)" in line
+    assert Path("again/check-1/mini-role=labels/result.json").exists()
+
+
+def test_what_cannot_be_checked_is_refused(home, capsys):
+    assert kd("--check") == 2
+    assert "no such cell with two seeds or more" in capsys.readouterr().err
+    assert kd("--check", "--publish") == 2
+    assert kd("--check", "--on", "slurm") == 2
