@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 
 from kd.errors import InputError
 
@@ -71,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="directory to write (default: RUN)")
     parser.add_argument(
+        "--vnnlib",
+        metavar="DIR",
+        help="also write the student as ONNX, a property for each image and radius, and "
+        "instances.csv, for other verifiers",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         help="compare certificates with the weights and images that they are of, and run every "
@@ -107,6 +114,7 @@ def act(options: argparse.Namespace) -> int:
         "only",
         "int8",
         "against",
+        "vnnlib",
     )
     chosen = command.Options(**{name: getattr(options, name) for name in names})
     act = command.check if options.check else command.act
@@ -115,5 +123,6 @@ def act(options: argparse.Namespace) -> int:
         return 0
     for seed in result["seeds"]:
         out = f"{(options.out or options.run).rstrip('/')}/seed{seed}"
-        print(act(dataclasses.replace(chosen, seed=seed, out=out)))
+        vnnlib = options.vnnlib and str(Path(options.vnnlib) / f"seed{seed}")
+        print(act(dataclasses.replace(chosen, seed=seed, out=out, vnnlib=vnnlib)))
     return 0

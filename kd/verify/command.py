@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from kd.runs.networks import weights_hash
 from kd.runs.text_table import text_table
 from kd.runs.workdir import Workdir
 from kd.values import counted
-from kd.verify import records
+from kd.verify import properties, records
 from kd.verify.agreement import agreements
 from kd.verify.certificates import Question, certify
 from kd.verify.difference import differences
@@ -48,6 +49,7 @@ class Options:
     only: str = ""
     int8: bool = False
     against: str | None = None
+    vnnlib: str | None = None
 
     @property
     def directory(self) -> Workdir:
@@ -71,6 +73,8 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
         raise InputError("--exact is of L-infinity balls. Leave it out, or take --norm linf.")
     if not (math.isfinite(options.exact) and options.exact >= 0):
         raise InputError(f"--exact {options.exact}: expected seconds, 0 or more.")
+    if options.vnnlib is not None:
+        properties.check(Path(options.vnnlib), options.norm)
     teacher = _teacher(subjects) if options.against else None
     student, file = subjects[0], subjects[1 if options.int8 else 0]
     subjects = _chosen(subjects, options.only)
@@ -80,6 +84,8 @@ def act(options: Options, tell: Callable[[str], Any] = print) -> str:
     with refusals(options.directory.path):
         options.directory.path.mkdir(parents=True, exist_ok=True)
     tell(cost)
+    if options.vnnlib is not None:
+        tell(properties.write(Path(options.vnnlib), source, question, index, radii))
     content = _head(source, options, index, radii)
     arrays: dict[str, np.ndarray] = {}
     for k, subject in enumerate(subjects):
