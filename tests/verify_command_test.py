@@ -97,6 +97,31 @@ def test_bad_input_is_refused_in_one_line(arguments, message, finished, capsys):
     assert not Path("runs/small/verify.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("student", "ensemble", "words"),
+    [
+        ((10, 0, 1.0), (8, 2, 150.0), "easier to validate than the ensemble of 5: 100.0 % are "
+         "decided instead of 80.0 %, in 150 times less processor time."),
+        ((9, 1, 1.0), (9, 1, 2.5), "easier to validate than the ensemble of 5: as many are "
+         "decided, in 2.5 times less processor time."),
+        ((9, 1, 3.0), (8, 2, 2.0), "known about the student (90.0 % are decided instead of 80.0 %"),
+        ((7, 3, 1.0), (8, 2, 9.0), "not easier to validate than the ensemble of 5: 70.0 % are "),
+        ((9, 1, 3.0), (9, 1, 2.0), "not easier to validate than the ensemble of 5: as many are"),
+    ],
+)  # fmt: skip
+def test_the_conclusion_says_how_much_easier_it_is(student, ensemble, words):
+    """Of (decided, open, seconds) of ten questions."""
+    network = lambda name, decided, rest, seconds: {
+        "name": name,
+        "radii": [
+            {"proved": decided - 2, "refuted": 2, "open": rest, "seconds": seconds - 0.5}
+            | {"attack_seconds": 0.5}
+        ],
+    }
+    networks = [network("student", *student), network("ensemble of 5", *ensemble)]
+    assert words in certificates.conclusion({"networks": networks})
+
+
 def test_runs_that_are_not_finished_are_refused(small_config, by_hand, capsys):
     assert main(["verify", "nowhere"]) == 2
     (by_hand("half", ["1"]).path / "result.json").unlink()
