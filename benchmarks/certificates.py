@@ -1,8 +1,8 @@
 """Counts of `kd verify` from runs, as a table of docs/verify.md.
 
-    python -m benchmarks.certificates RUN NAME ...
+    python -m benchmarks.certificates DIR RUN NAME ...
 
-keeps the counts of RUN's `verify.json`, with hardware and versions, in
+keeps the counts of `verify.json` in DIR, of the run in RUN, with hardware and versions, in
 `benchmarks/results/certificates/NAME.json`.
 """
 
@@ -18,16 +18,18 @@ from kd.runs import certificates
 from kd.runs.workdir import Workdir
 
 FOLDER = "certificates"
-LISTS = ("statuses", "methods", "margins", "proved", "gaps", "bounds")
+PARTS = {"digits": ("digits", "digits-teachers"), "fashion_mnist": ("fashion_mnist",)}
+"""Stored counts of each table, by its name."""
+
 KEPT = ("kd", "seed", "data", "examples", "norm", "unit", "exact", "agreement", "difference")
 
 
-def kept(run: str) -> dict[str, Any]:
+def kept(directory: str, run: str) -> dict[str, Any]:
     """The counts of `verify.json` in a directory, without what is of single images."""
-    content = certificates.read(Workdir(run))
+    content = certificates.read(Workdir(directory))
     if content is None:
-        raise InputError(f"{run} has no {certificates.FILE}: run kd verify first.")
-    short = lambda rows: [{k: v for k, v in r.items() if k not in LISTS} for r in rows]
+        raise InputError(f"{directory} has no {certificates.FILE}: run kd verify first.")
+    short = lambda rows: [{k: v for k, v in r.items() if not isinstance(v, list)} for r in rows]
     result = json.loads((Path(run) / "result.json").read_text())
     facts: dict[str, Any] = {key: content.get(key) for key in KEPT}
     for key in ("agreement", "difference"):
@@ -53,42 +55,70 @@ def stored(name: str, folder: Path = record.RESULTS) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def table(name: str) -> list[list[str]]:
-    """Lines of cells: each network and radius."""
-    content = stored(name)
-    lines = [["network", "radius", "certified", "refuted", "open", "decided %", "s an image"]]
-    for network in content.get("networks", []):
-        for r in network["radii"]:
-            counts = [r[key] for key in ("proved", "refuted", "open")]
-            n = sum(counts)
-            seconds = (r["seconds"] + r["attack_seconds"]) / n
-            shares = [f"{100 * (n - counts[2]) / n:.1f}", f"{seconds:.2g}"]
-            lines.append([network["name"], f"{r['radius']:g}", *map(str, counts), *shares])
+def table(names: Sequence[str]) -> list[list[str]]:
+    """Lines of cells: each network and radius. A network counts where it is first."""
+    lines = [["network", "radius", "images", "certified", "refuted", "open", "decided %"]]
+    lines[0].append("ms an image")
+    known: set[str] = set()
+    for content in map(stored, names):
+        for network in content.get("networks", []):
+            if network["name"] in known:
+                continue
+            known.add(network["name"])
+            for r in network["radii"]:
+                counts = [r[key] for key in ("proved", "refuted", "open")]
+                n = sum(counts)
+                seconds = (r["seconds"] + r["attack_seconds"]) / n
+                shares = [f"{100 * (n - counts[2]) / n:.1f}", f"{1e3 * seconds:.2g}"]
+                cells = [network["name"], f"{r['radius']:g}", str(n), *map(str, counts), *shares]
+                lines.append(cells)
     return lines
 
 
-def agreement(name: str) -> list[list[str]]:
-    """Lines of cells: student against teacher, and float against int8."""
-    content = stored(name)
-    n = content.get("images", 0)
-    lines = [["radius", "one class, proved %", "logits apart, at most", "at the images"]]
-    lines[0].append("int8 off, at most")
-    agreed = (content.get("agreement") or {}).get("radii", [])
-    off = {r["radius"]: r for r in (content.get("difference") or {}).get("radii", [])}
-    for r in agreed:
-        bound = f"{off[r['radius']]['bound']:.2f}" if r["radius"] in off else ""
-        gaps = [f"{r['gap']:.2f}", f"{r['gap_at_image']:.2f}"]
-        lines.append([f"{r['radius']:g}", f"{100 * r['same'] / n:.1f}", *gaps, bound])
+def agreement(names: Sequence[str]) -> list[list[str]]:
+    """Lines of cells: student against teacher."""
+    lines = [["teacher", "radius", "images", "one class, proved %", "logits apart, at most"]]
+    lines[0].append("at the images")
+    for content in map(stored, names):
+        compared = content.get("agreement") or {"radii": []}
+        n = content.get("images", 0)
+        for r in compared["radii"]:
+            numbers = [f"{100 * r['same'] / n:.1f}", f"{r['gap']:.2f}", f"{r['gap_at_image']:.2f}"]
+            lines.append([compared["teacher"], f"{r['radius']:g}", str(n), *numbers])
+    return lines
+
+
+def difference(names: Sequence[str]) -> list[list[str]]:
+    """Lines of cells: logits of the float network against those of its int8 file."""
+    lines = [["radius", "images", "at most in any ball", "mean over the balls", "at the images"]]
+    for content in map(stored, names):
+        for r in (content.get("difference") or {"radii": []})["radii"]:
+            numbers = [f"{r[key]:.2f}" for key in ("bound", "mean", "at_image")]
+            lines.append([f"{r['radius']:g}", str(content["images"]), *numbers])
+    return lines
+
+
+def setting(names: Sequence[str]) -> list[list[str]]:
+    """Lines of cells: what was run, where."""
+    lines = [["run", "networks", "seconds for exact bounds", "processor", "cores", "jax"]]
+    for content in map(stored, names):
+        if content:
+            cores = str(content["hardware"]["cores"])
+            networks = ", ".join(network["name"] for network in content["networks"])
+            facts = [f"{content['exact']:g}", content["processor"]["model"], cores, content["jax"]]
+            lines.append([f"`{content['config']}`", networks, *facts])
     return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Stores the counts of RUN under NAME: `RUN NAME`, in pairs."""
+    """Stores the counts in DIR, of RUN, under NAME: `DIR RUN NAME`, one after another."""
     arguments = sys.argv[1:] if arguments is None else arguments
     folder = record.RESULTS / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for run, name in zip(arguments[::2], arguments[1::2], strict=True):
-        (folder / f"{name}.json").write_text(json.dumps(kept(run), indent=1) + "\n")
+    for place in range(0, len(arguments), 3):
+        directory, run, name = arguments[place : place + 3]
+        text = json.dumps(kept(directory, run), indent=1)
+        (folder / f"{name}.json").write_text(text + "\n")
     return 0
 
 

@@ -24,11 +24,13 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "machines": record.machines,
     **{name: _table_of(name) for name in NAMES},
     **{
-        f"{kind}-{name}": partial(make, name)
-        for name in ("digits", "fashion_mnist")
-        for kind, make in (
-            ("certificates", certificates.table),
-            ("agreement", certificates.agreement),
+        f"certificates-{make.__name__}-{name}": partial(make, parts)
+        for name, parts in certificates.PARTS.items()
+        for make in (
+            certificates.table,
+            certificates.agreement,
+            certificates.difference,
+            certificates.setting,
         )
     },
 }
