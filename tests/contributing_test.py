@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,6 +130,21 @@ def test_a_metric(plug_in):
     metric = importlib.import_module(f"kd.tables.metrics.{name}").metric
     logits = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]))
     assert metric(Network(logits, np.array([0, 1]))) == pytest.approx(65.0)
+
+
+def test_an_engine(plug_in, tmp_path):
+    from kd import engines
+    from kd.runs.workdir import Workdir
+
+    engine = engines.load(plug_in("kd/engines/polite.py"), engines.Settings(str(tmp_path)))
+    assert isinstance(engine, engines.Starts)
+    command = (sys.executable, "-S", "-c", "import os; assert os.nice(0) > 0")
+    work = engines.Work("a.py", Workdir(tmp_path / "a"), (), command)
+    assert engine.shown([work]) == ["nice kd run --config a.py"]
+    task = engine.start(work)
+    while (ended := task.poll()) is None:
+        time.sleep(0.01)
+    assert ended.status == 0, Path(f"{work.workdir}.log").read_text()
 
 
 def test_a_verb(plug_in, tmp_path, capsys):

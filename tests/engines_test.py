@@ -85,6 +85,7 @@ def test_slurm_gets_each_run_once_after_those_that_it_needs(home, capsys):
     assert "4 jobs submitted" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_same_command_submits_what_is_missing(home, capsys):
     assert kd("--on", "slurm", "--only", "student") == 0
     Path("queue").write_text("100|RUNNING|None|node7\n101|PENDING|Dependency|\n102|PENDING|x|\n")
@@ -108,6 +109,7 @@ def test_the_same_command_submits_what_is_missing(home, capsys):
     assert "--dependency=afterok:104" in asked()["mini.py:role=student"]["options"]
 
 
+@pytest.mark.slow
 def test_slurm_runs_so_many_at_a_time_by_the_names_of_jobs(home):
     assert kd("--on", "slurm", "--jobs", "2") == 0
     options = [row["options"] for row in asked().values()]
@@ -124,6 +126,7 @@ def test_a_dry_run_says_what_would_be_submitted(home, capsys):
     assert not Path("asked.jsonl").exists() and not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_header_of_the_users_is_at_the_head_of_the_script(home):
     Path("head.sh").write_text("#!/bin/bash\n#SBATCH --account=me\nKD_PREFIX=(apptainer exec a)\n")
     assert kd("--on", "slurm", "--header", "head.sh") == 0
@@ -167,7 +170,6 @@ def test_a_directory_that_other_nodes_cannot_see_is_refused(home, capsys, monkey
     monkeypatch.setattr(places, "OF_ONE_MACHINE", (str(home),))
     error = refused(capsys, "--on", "slurm")
     assert "other nodes, such as node1, cannot see it" in error and "gs://BUCKET" in error
-    assert kd("--on", "slurm", "--shared") == 0
 
 
 def test_a_directory_that_is_mounted_or_exported_is_seen(tmp_path, monkeypatch):
@@ -216,6 +218,7 @@ def test_status_names_who_waits_for_whom_and_why_a_run_failed(home, capsys):
     assert "stopped  mini.py:role=labels" in status()[1]
 
 
+@pytest.mark.slow
 def test_a_status_imports_no_jax(home):
     code = (
         "import sys; from kd.cli.main import main; status = main(sys.argv[1:])\n"

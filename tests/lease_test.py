@@ -91,6 +91,7 @@ def test_a_renewal_at_the_last_moment_keeps_the_lease(leased, monkeypatch):
         assert files.numbers() == [1]
 
 
+@pytest.mark.slow
 def test_the_lease_of_an_ended_process_of_this_machine_is_over_at_once(leased):
     code = f"""
 import os

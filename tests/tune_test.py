@@ -64,6 +64,7 @@ def tried():
 
 
 @installed
+@pytest.mark.slow
 def test_trials_are_ordinary_runs_and_the_best_is_a_command(home, capsys):
     assert tune(*OVER, "--trials", "8", "--holdout", "0.2", "--jobs", "2") == 0
     printed = capsys.readouterr().out
@@ -81,6 +82,7 @@ def test_trials_are_ordinary_runs_and_the_best_is_a_command(home, capsys):
 
 
 @installed
+@pytest.mark.slow
 def test_the_same_command_goes_on(home, capsys):
     assert tune(*OVER, "--trials", "2", "--holdout", "0.2") == 0
     Path("fails").touch()
@@ -94,6 +96,7 @@ def test_the_same_command_goes_on(home, capsys):
 
 
 @installed
+@pytest.mark.slow
 def test_a_trial_that_saw_the_test_set_is_refused(home, capsys):
     Path("leaks").touch()
     assert tune(*OVER, "--trials", "1", "--holdout", "0.2") == 2

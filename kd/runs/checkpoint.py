@@ -118,7 +118,10 @@ class Checkpoints:
         parts = _parts(state)
         metadata = {"step": step, DIGESTS: digests.of(parts)}
         with self._one_line():
-            self._orbax.save_checkpointables_async(step, parts, custom_metadata=metadata)
+            # A process that took over may meet a checkpoint that the earlier one finished late.
+            self._orbax.save_checkpointables_async(
+                step, parts, overwrite=True, custom_metadata=metadata
+            )
 
     def restore(self, like: DistillState) -> DistillState:
         """The newest state that is not damaged, with the shapes, types and shardings of `like`.
@@ -183,7 +186,8 @@ class Checkpoints:
             self._orbax.wait()
 
     def close(self) -> None:
-        """Waits, then releases the directory."""
+        """Waits, then releases the directory; not if another process has taken it over."""
+        self._check()
         with self._one_line():
             self._orbax.close()
 
