@@ -4,10 +4,11 @@ These are the runs of its cells and, before them, the runs that they need.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import kd.config
@@ -56,10 +57,13 @@ def make(experiment: Experiment, root: os.PathLike | str) -> dict[str, Run]:
         something that the config does not store; or a run on held-out images has a paper's number.
     """
     runs: dict[str, Run] = {}
+    needs: dict[str, Sequence[str]] = {}  # keys of a config that a metric needs
     for cell in experiment.cells():
         try:
             _add(cell.reference, root, runs, ())
-            _check_cell(cell, runs[cell.reference].config)
+            if cell.metric not in needs:
+                needs[cell.metric] = parse(cell.metric).needs
+            _check_cell(cell, runs[cell.reference].config, needs[cell.metric])
         except InputError as error:
             raise InputError(f"row {cell.row!r}: {error}") from error
     return _merge(runs, experiment.cells())
@@ -73,14 +77,14 @@ def order_of(run: Run, plan: Mapping[str, Run]) -> list[Run]:
     return [*order.values(), plan[run.reference]]
 
 
-def _check_cell(cell: Cell, config: ConfigDict) -> None:
+def _check_cell(cell: Cell, config: ConfigDict, needs: Sequence[str]) -> None:
     """Raises InputError if the cell cannot be computed from a run of this config."""
     if cell.paper and config.holdout:
         raise InputError(
             f"the paper's number {cell.paper.value:zg} is from its test set, and {cell.reference} "
             "is evaluated on held-out training images (config.holdout). Leave out one of them."
         )
-    for key in parse(cell.metric).needs:
+    for key in needs:
         if not config[key]:
             raise InputError(
                 f"{cell.metric} needs a run with config.{key}: set config.{key} in "
@@ -134,8 +138,14 @@ def _add(
 
 def _changed_settings(config: ConfigDict) -> dict[str, Any]:
     """What a config sets to another value than the default, by dotted key."""
-    defaults, settings = _flat(kd.config.default()), _flat(config)
+    defaults, settings = _defaults(), _flat(config)
     return {k: v for k, v in settings.items() if k not in defaults or defaults[k] != v}
+
+
+@functools.cache
+def _defaults() -> Mapping[str, Any]:
+    """The default of each setting, by dotted key."""
+    return _flat(kd.config.default())
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:
@@ -173,7 +183,7 @@ def _check_owner(workdir: Workdir, config: ConfigDict) -> None:
         return
     expected = ConfigDict(config.to_dict())
     expected.teacher = complete_groups(config.teacher)  # lists, which `_flat` keeps
-    ours, defaults = _flat(expected), _flat(kd.config.default())
+    ours, defaults = _flat(expected), _defaults()
     stored = dict(kd.config.leaves(identity.identity(workdir.read("config.json"))))
     # A stored config includes the default settings of the objects that it names. An object that
     # ours does not name is a difference.
