@@ -109,7 +109,7 @@ def test_a_failed_teacher_is_named_and_its_student_never_starts(cluster):
     status, _, error = kd(cluster, "table", "exp.py:bad", "--on", "slurm")
     assert status == 0, error
     until(all_ended(cluster), "the jobs do not end", seconds=400)
-    assert sorted(jobs(cluster).values()) == ["CANCELLED", "FAILED"]
+    assert sorted(jobs(cluster).values()) == ["CANCELLED", "COMPLETED", "FAILED"]
     _, printed, _ = kd(cluster, "status", "exp.py:bad")
     assert re.search("failed .*small.py:bad: failed with status 1: .* not finite", printed)
     assert "failed   small.py:orphan: small.py:bad, which it needs, failed" in printed

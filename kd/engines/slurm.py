@@ -265,7 +265,7 @@ def ended(workdir: Workdir, record: Mapping) -> str:
     number, status, _ = lines[-1].groups()
     if int(status) in AGAIN:
         return f"job {job} was stopped at its start {number}, with status {status}"
-    message = logs.error(workdir).partition(" kd slurm: ")[0]
+    message = re.split(r" (?:kd slurm|srun): ", logs.error(workdir))[0]
     return f"failed with status {status}: {message or 'see its log'}"
 
 
