@@ -53,7 +53,7 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
         )
     try:
         outer = merge({}, content, EXPERIMENT, "the experiment")
-        outer["seeds override"] = seeds
+        outer["seeds override"], outer["parsed metrics"] = seeds, {}
         tables = tuple(_table(table, outer) for table in content.get("tables", ()))
         if not any(table.cells for table in tables):
             raise InputError("no cells: expected `tables` with `rows`.")
@@ -190,8 +190,12 @@ def _gap(row: str, column: str, row_keys: Any, cells: Mapping, where: str) -> Ga
 
 
 def _cell(row: str, column: str, settings: Mapping[str, Any], where: str) -> Cell:
+    parsed = settings["parsed metrics"]  # each once for all cells
     try:
-        metric = parse(settings["metric"]).metric
+        text = repr(settings["metric"])
+        if text not in parsed:
+            parsed[text] = parse(settings["metric"]).metric
+        metric = parsed[text]
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     select, why = settings["select"], settings["why"]
