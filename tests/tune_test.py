@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from kd.cli.main import main
+from kd.engines import Ended, Settings, Work
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
 from kd.tables import jobs
-from kd.tune import space
+from kd.tune import space, study
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("optuna") is None, reason="Optuna is not installed (extra kd[tune])"
@@ -132,6 +133,54 @@ def test_bad_input_tries_nothing(home, capsys, monkeypatch, arguments, words):
     assert tune(*arguments) == 2
     assert words in capsys.readouterr().err
     assert not tried() and not Path("runs").exists()
+
+
+class Curves:
+    """An engine whose runs evaluate at each look: the first is right often, the second seldom."""
+
+    def start(self, work):
+        number = int(work.workdir.path.name)
+        work.workdir.path.mkdir(parents=True)
+        rows, accuracy, stopped = [], [90.0, 10.0][number], []
+
+        class Task:
+            def poll(self):
+                if stopped:
+                    return Ended(75)
+                row = dict(kind="validation", step=len(rows), epoch=len(rows), seconds=1.0)
+                rows.append(json.dumps(row | {"accuracy": [accuracy, accuracy]}) + "\n")
+                (work.workdir.path / "metrics.jsonl").write_text("".join(rows))
+                if len(rows) < 8:
+                    return None
+                result = dict(split="validation", final=dict(accuracy=[accuracy, accuracy]))
+                work.workdir.write("result.json", result)
+                return Ended(0)
+
+            def stop(self):
+                stopped.append(True)
+
+            def kill(self): ...
+
+        return Task()
+
+    def close(self): ...
+
+
+@installed
+@pytest.mark.slow
+def test_a_trial_whose_curve_is_below_the_median_is_stopped_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "ROWS_SECONDS", 0.0)
+    monkeypatch.setattr(study, "POLL_SECONDS", 0.0)
+    axes = space.parse(["rate=1,2"])
+    trials = study.open_study(str(tmp_path / "study.journal"), axes, seed=0, startup=1)
+    workdir = lambda number: Workdir(tmp_path / str(number))
+    work = lambda number, values: Work("a.py", workdir(number), (), ())
+    settings = Settings(str(tmp_path), jobs=1)
+    study.Search(trials, axes, work, Curves(), settings, lambda line: None).run(2)
+    best, pruned = study.outcomes(trials, axes, workdir)
+    assert (best.number, best.state, best.mean) == (0, "done", 90.0)
+    assert (pruned.number, pruned.state, pruned.mean) == (1, "pruned", 10.0)
+    assert len(study.curve(workdir(1))) < 8
 
 
 def test_without_optuna_it_says_how_to_install_it(home, capsys, monkeypatch):
