@@ -193,19 +193,20 @@ def test_a_finished_experiment_submits_nothing(home, capsys):
 
 def test_status_names_who_waits_for_whom_and_why_a_run_failed(home, capsys):
     status = lambda *more: (main(["status", "mini_table.py:bad", *more]), capsys.readouterr().out)
-    assert status()[1].count("missing  ") == 3
-    assert "waiting  mini.py:role=student: for mini.py:role=teacher" in status()[1]
+    printed = status()[1]
+    assert printed.count("missing  ") == 3
+    assert "waiting  mini.py:role=student: for mini.py:role=teacher" in printed
     reason = "the loss is not finite at step 3"
     records.write(Workdir("runs/mini-role=bad"), engine="local", state="failed", reason=reason)
     for name in ("teacher", "labels", "student", "student,T=9"):
         run = Workdir(f"runs/mini-role={name}")
         run.path.mkdir(parents=True)
         run.write("result.json", {})
-    code, printed = status()
+    code, printed = status("--all")
     assert code == 0 and printed.splitlines()[-1] == "6 runs: 4 done, 2 failed"
     assert "failed   mini.py:role=bad: the loss is not finite at step 3" in printed
     assert "failed   mini.py:role=orphan: mini.py:role=bad, which it needs, failed" in printed
-    assert "done     mini.py:role=labels" in status("--all")[1]
+    assert "done     mini.py:role=labels" in printed
     run = Workdir("runs/mini-role=labels")
     (run.path / "result.json").unlink()
     rows = [
