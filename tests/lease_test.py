@@ -131,7 +131,7 @@ def test_who_holds_a_local_directory_is_known(tmp_path):
     assert run.holder() is None
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_process_that_was_stopped_for_longer_than_its_lease_ends_with_one_line(
     small_config, monkeypatch
 ):

@@ -15,12 +15,9 @@ from slurm_test import equal
 
 from kd.runs.workdir import Workdir
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra kd[ray])"
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra kd[ray])"
+)
 
 EXPERIMENT = """
 def get_experiment(arg=None):
@@ -76,6 +73,7 @@ def start(*arguments):
         )
 
 
+@pytest.mark.campaign
 def test_a_lost_node_s_run_goes_on_elsewhere_with_the_bits_of_a_local_one(finished, nodes):
     """A raylet is killed while its node trains the teacher."""
     log = Path("table.log")
@@ -112,6 +110,7 @@ def ancestors(pid):
     return numbers
 
 
+@pytest.mark.slow
 def test_an_address_at_which_nothing_answers_is_refused(small_config):
     Path("exp.py").write_text(EXPERIMENT)
     begin = time.monotonic()
