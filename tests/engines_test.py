@@ -103,6 +103,7 @@ def test_the_same_command_submits_what_is_missing(home, capsys):
     printed = capsys.readouterr().out
     assert re.search("failed .*role=teacher: failed with status 1: the loss is not fin", printed)
     assert "queued   mini.py:role=labels: job 103, PENDING: Priority" in printed
+    assert "failed   mini.py:role=student: mini.py:role=teacher, which it needs, failed" in printed
     assert kd("--on", "slurm") == 0
     assert "role=teacher: failed with status 1" in capsys.readouterr().err
     assert asked()["mini.py:role=teacher"]["number"] == 104

@@ -52,7 +52,7 @@ def states(runs: Sequence[Run], plan: Mapping[str, Run]) -> dict[str, State]:
     looked = _each(lambda run: _state(run, queues), runs)
     by_reference = {run.reference: state for run, state in zip(runs, looked, strict=True)}
     for run in runs:  # each after those that it needs
-        if by_reference[run.reference].name in ("missing", "waiting"):
+        if by_reference[run.reference].name in ("missing", "queued", "stopped"):
             by_reference[run.reference] = _with_needs(run, plan, by_reference)
     return by_reference
 
@@ -112,6 +112,8 @@ def _with_needs(run: Run, plan: Mapping[str, Run], states: Mapping[str, State]) 
     for need in needs:
         if states.get(need, State("done")).name == "failed":
             return State("failed", f"{need}, which it needs, failed")
+    if states[run.reference].name != "missing":
+        return states[run.reference]
     left = [need for need in needs if states.get(need, State("done")).name != "done"]
     return State("waiting", f"for {', '.join(left)}") if left else states[run.reference]
 
