@@ -69,7 +69,7 @@ def table(names: Sequence[str]) -> list[list[str]]:
                 counts = [r[key] for key in ("proved", "refuted", "open")]
                 n = sum(counts)
                 seconds = (r["seconds"] + r["attack_seconds"]) / n
-                shares = [f"{100 * (n - counts[2]) / n:.1f}", f"{1e3 * seconds:.2g}"]
+                shares = [f"{100 * (n - counts[2]) / n:.1f}", f"{1e3 * seconds:.3g}"]
                 cells = [network["name"], f"{r['radius']:g}", str(n), *map(str, counts), *shares]
                 lines.append(cells)
     return lines
