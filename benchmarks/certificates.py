@@ -18,7 +18,10 @@ from kd.runs import certificates
 from kd.runs.workdir import Workdir
 
 FOLDER = "certificates"
-PARTS = {"digits": ("digits", "digits-teachers"), "fashion_mnist": ("fashion_mnist",)}
+PARTS = {
+    "digits": ("digits", "digits-teachers"),
+    "fashion_mnist": ("fashion_mnist", "fashion_mnist-all"),
+}
 """Stored counts of each table, by its name."""
 
 KEPT = ("kd", "seed", "data", "examples", "norm", "unit", "exact", "agreement", "difference")
@@ -56,22 +59,22 @@ def stored(name: str, folder: Path = record.RESULTS) -> dict[str, Any]:
 
 
 def table(names: Sequence[str]) -> list[list[str]]:
-    """Lines of cells: each network and radius. A network counts where it is first."""
+    """Lines of cells: each network and radius, from the file that has them first."""
     lines = [["network", "radius", "images", "certified", "refuted", "open", "decided %"]]
     lines[0].append("ms an image")
-    known: set[str] = set()
+    rows: dict[str, dict[float, list[str]]] = {}
     for content in map(stored, names):
         for network in content.get("networks", []):
-            if network["name"] in known:
-                continue
-            known.add(network["name"])
+            of_network = rows.setdefault(network["name"], {})
             for r in network["radii"]:
                 counts = [r[key] for key in ("proved", "refuted", "open")]
                 n = sum(counts)
                 seconds = (r["seconds"] + r["attack_seconds"]) / n
                 shares = [f"{100 * (n - counts[2]) / n:.1f}", f"{1e3 * seconds:.3g}"]
                 cells = [network["name"], f"{r['radius']:g}", str(n), *map(str, counts), *shares]
-                lines.append(cells)
+                of_network.setdefault(r["radius"], cells)
+    for of_network in rows.values():
+        lines += [cells for _, cells in sorted(of_network.items())]
     return lines
 
 
