@@ -13,6 +13,9 @@ from kd.values import of_type, wrong_type
 CACHE = r"float(32|16)|top[1-9]\d*"
 """Values of `config.teacher.cache` besides True and False."""
 
+RUNS = ("run", "config", "groups")
+"""Keys of `config.teacher` that name finished runs."""
+
 DEEPEST = 32
 """How deeply the sections and lists of a config may be nested."""
 
@@ -76,6 +79,8 @@ def complete_teacher(section: ConfigDict) -> ConfigDict:
     kind_settings = {k: values.pop(k) for k in list(values) if k not in TEACHER}
     if kind_settings and not values.get("name"):
         values["name"] = next((SOURCES[key] for key in kind_settings if key in SOURCES), "")
+        if kind_settings.keys() == {"input"} and any(values.get(key) for key in RUNS):
+            values["name"] = "frozen"
         if not values["name"]:
             known = {**TEACHER, **SOURCES}
             raise unknown("key of config.teacher", next(iter(kind_settings)), known)
@@ -84,7 +89,7 @@ def complete_teacher(section: ConfigDict) -> ConfigDict:
         teacher.cache = cache
     for key, value in kind_settings.items():
         teacher[key] = value
-    names_runs = bool(teacher.run or teacher.config or teacher.groups)
+    names_runs = any(teacher[key] for key in RUNS)
     teacher.name = teacher.name or ("frozen" if names_runs else "none")
     if teacher.name == "none" and not names_runs:
         for key in ("members", "weights", "reduce", "cache"):

@@ -38,6 +38,9 @@ LATER = {"arrays": {"classes": None, "channels": None}}
 their default they are left out, so that earlier runs keep their identity.
 """
 
+LATER_OF_TEACHER = {"frozen": {"input": None}}
+"""Likewise of kinds of teacher."""
+
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a config that decide what is learned, as JSON data with sorted keys."""
@@ -51,6 +54,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         at_default |= LABELS.keys()  # as before these keys existed
     data = {k: v for k, v in data.items() if k not in PLACE and k not in at_default}
     teacher = kept.get("teacher", {})
+    later = LATER_OF_TEACHER.get(teacher.get("name"), {})
+    teacher = {k: v for k, v in teacher.items() if k not in later or v != later[k]}
     places = (PLACE_OF_CACHE, *(FILES_OF_TEACHER if teacher.get("digest") else ()))
     teacher = {k: v for k, v in teacher.items() if k not in places}
     init = kept.get("init", {})

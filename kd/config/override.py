@@ -178,6 +178,7 @@ def _opened(config: ConfigDict, keys: list[str], required: Collection[str]) -> C
     runs = {f"teacher.{key}" for key in ("run", "config", "groups")} & {*keys}
     if runs and "teacher.name" not in keys and config.teacher.name == "none":
         config.teacher.name = ""  # "none" was only the default without a run
+    _open_input(config, keys, bool(runs))
     for key in (key for key in SOURCES if f"teacher.{key}" in keys):
         if "teacher.name" not in keys and config.teacher.name in ("", "none", SOURCES[key]):
             kept = {k: v for k, v in config.teacher.items() if k != "digest"}  # of another file
@@ -189,6 +190,19 @@ def _opened(config: ConfigDict, keys: list[str], required: Collection[str]) -> C
             if key not in TEACHER and "." not in key:
                 config.teacher[key] = None
     return config
+
+
+def _open_input(config: ConfigDict, keys: list[str], is_run: bool) -> None:
+    """Opens the section `teacher.input` of a teacher that can have one."""
+    entries = [key.split(".")[2:] for key in keys if key.split(".")[:2] == ["teacher", "input"]]
+    if not entries or not ("input" in config.teacher or is_run):
+        return
+    if [] in entries:  # the whole section, a dict or None
+        config.teacher.input = None
+        return
+    section = config.teacher.get("input")
+    opened = section.to_dict() if isinstance(section, ConfigDict) else {}
+    config.teacher.input = ConfigDict({entry[0]: None for entry in entries} | opened)
 
 
 def _fillable(tree: Mapping[str, Any]) -> ConfigDict:

@@ -195,11 +195,16 @@ def member_weights(groups: Sequence[Members], sizes: Sequence[int]) -> list[floa
 
 
 class Recorded(NamedTuple):
-    """A group as `result.json` records it; the weights sum to one over all groups."""
+    """A group as `result.json` records it; the weights sum to one over all groups.
+
+    `input` is what its networks saw where it is not what the students saw, see
+    `kd.runs.teacher_input`.
+    """
 
     run: str
     members: list[int]
     weights: list[float]
+    input: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The group with the keys of stored files."""
@@ -230,7 +235,12 @@ def _recorded(teacher: Mapping[str, Any]) -> list[Recorded]:
     groups = teacher.get("groups") or [teacher]
     equal = 1 / sum(len(group["members"]) for group in groups)
     return [
-        Recorded(g.get("run", ""), g["members"], g.get("shares") or [equal] * len(g["members"]))
+        Recorded(
+            g.get("run", ""),
+            g["members"],
+            g.get("shares") or [equal] * len(g["members"]),
+            g.get("input"),
+        )
         for g in groups
     ]
 

@@ -76,9 +76,9 @@ def teacher(result: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _accuracy(group: Recorded) -> float | None:
-    """Mean over the members."""
+    """Mean over the members; None where their run is gone or saw other images."""
     workdir = Workdir(group.run)
-    if not workdir.finished:
+    if group.input or not workdir.finished:
         return None
     accuracies = workdir.read("result.json")["final"]["accuracy"]
     return float(np.mean([accuracies[i] for i in group.members]))

@@ -59,9 +59,11 @@ def points(runs: Sequence[Run], others: Sequence[str]) -> list[Point]:
         if run.target is None:
             continue
         for teacher in run.teachers:
-            logits = teacher.workdir.predictions()["logits"]
-            right = (logits.argmax(-1) == run.label).astype(float)
-            _add_run(known, str(teacher.workdir), teacher.result, right)
+            right, name = (teacher.logits.argmax(-1) == run.label).astype(float), teacher.workdir
+            if "member_logits" in run.arrays:  # of its members, on the student's images
+                _add(known, str(name), teacher.costs[0], right)
+            else:
+                _add_run(known, str(name), teacher.result, right)
         if run.teacher_size > 1 and run.teacher_costs:
             directories = " and ".join(str(teacher.workdir) for teacher in run.teachers)
             name = f"ensemble of {run.teacher_size}: {directories}"

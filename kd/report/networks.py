@@ -16,6 +16,7 @@ from kd.report.network import Network, load_network
 from kd.report.run import Run
 from kd.report.similarity import centred_gram
 from kd.runs.networks import load_networks, measured_data, weights_hash
+from kd.runs.teacher_input import as_student_sees
 from kd.runs.workdir import Workdir
 
 BUDGET = 1e12
@@ -150,7 +151,7 @@ def _teacher(run: Run) -> Network:
             f"the weights in {origin['run']} are not those that {run.workdir} learned from. "
             "`--stored` reports stored predictions only."
         )
-    return load_network(trained)
+    return load_network(as_student_sees(trained, run.result, origin.get("input")))
 
 
 def _members(members: Sequence[int]) -> Members:

@@ -14,11 +14,20 @@ from kd.teachers.reduction import reference_logits
 
 
 class Teacher(NamedTuple):
-    """Members of a teacher that come from one run."""
+    """Members of a teacher that come from one run.
+
+    Attributes:
+      workdir: of the run.
+      result: content of its `result.json`.
+      members: their indices among its networks.
+      logits: of the networks of its run on the student's evaluated images, [m, n, c]: of the
+        members alone where they saw other images than their student.
+    """
 
     workdir: Workdir
     result: dict[str, Any]
     members: list[int]
+    logits: np.ndarray
 
     @property
     def costs(self) -> list[dict[str, int]]:
@@ -113,10 +122,8 @@ def read(workdir: Workdir, root: str = "runs") -> Run:
     predictions = workdir.predictions()
     run = Run(workdir, config, workdir.read("result.json"), predictions, root=root)
     groups = recorded(run.result["teacher"])
-    if "member_logits" in predictions:
-        target = per_student(run.reduce(predictions["member_logits"]), len(run.logits))
-        return run._replace(target=target)
-    if not groups:
+    stored = predictions.get("member_logits")  # of no run, or on other images than their run's
+    if stored is None and not groups:
         return run
     teachers, logits = [], []
     for group in groups:
@@ -126,15 +133,22 @@ def read(workdir: Workdir, root: str = "runs") -> Run:
                 f"the teacher's run {source} is missing. Run `kd report` where `kd run` ran, or "
                 "put that run back."
             )
-        arrays, result = source.predictions(), source.read("result.json")
+        result = source.read("result.json")
+        if stored is not None:
+            first = sum(len(teacher.members) for teacher in teachers)
+            logits_of = stored[first : first + len(group.members)]
+            teachers.append(Teacher(source, result, group.members, logits_of))
+            continue
+        arrays = source.predictions()
         if not same_examples(run, result, arrays["label"]):
             raise InputError(
                 f"the teacher in {source} was evaluated on other examples than {workdir}. Train "
                 "the student again."
             )
-        teachers.append(Teacher(source, result, group.members))
+        teachers.append(Teacher(source, result, group.members, arrays["logits"]))
         logits.append(arrays["logits"][np.asarray(group.members)])
-    target = per_student(run.reduce(np.concatenate(logits)), len(run.logits))
+    members = np.concatenate(logits) if stored is None else stored
+    target = per_student(run.reduce(members), len(run.logits))
     return run._replace(teachers=tuple(teachers), target=target)
 
 

@@ -32,6 +32,7 @@ from kd.metrics.uncertainty import (
 from kd.names import trust
 from kd.predict import make_logits
 from kd.runs.networks import Trained, load_networks
+from kd.runs.teacher_input import as_student_sees
 from kd.runs.text_table import mean_std, text_table
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
@@ -90,12 +91,13 @@ def measure(run: str, foreign: Mapping[str, Any]) -> dict[str, Any]:
             f"{list(test.image.shape[1:])}. Give a data set of the same shape."
         )
     networks, reference = {}, None
-    groups = recorded(workdir.read("result.json")["teacher"])
+    result = workdir.read("result.json")
+    groups = recorded(result["teacher"])
     count = sum(len(group.members) for group in groups)
     if count > 1 and config.teacher.get("members") == "paired":
-        networks[PAIRED] = _figures(_paired_teachers(groups[0], images), test.label, None)
+        networks[PAIRED] = _figures(_paired_teachers(groups[0], result, images), test.label, None)
     elif count > 1:
-        ensemble = {name: _ensemble(groups, image) for name, image in images.items()}
+        ensemble = {name: _ensemble(groups, result, image) for name, image in images.items()}
         reference = ensemble["familiar"].uncertainty.mutual
         networks[f"ensemble of {count}"] = _figures([ensemble], test.label, None)
     students = _by_seed(load_networks(workdir), images, dirichlet)
@@ -126,13 +128,15 @@ def _logits(trained: Trained, images: np.ndarray) -> np.ndarray:
     return np.moveaxis(logits, 2, 1)
 
 
-def _ensemble(groups: Sequence[Recorded], images: np.ndarray) -> Prediction:
-    """The teacher's ensemble on these images."""
+def _ensemble(
+    groups: Sequence[Recorded], result: Mapping[str, Any], images: np.ndarray
+) -> Prediction:
+    """The ensemble that taught the student with this result, on these images."""
     logits = []
     for group in groups:
         members = ALL._replace(members=",".join(map(str, group.members)))
         trained = load_networks(Workdir(group.run), group=members)
-        logits.append(_logits(trained, images)[:, 0])
+        logits.append(_logits(as_student_sees(trained, result, group.input), images)[:, 0])
     weights = [weight for group in groups for weight in group.weights]
     stacked = np.concatenate(logits)
     mean = scores.mean_probs(stacked, weights)
@@ -140,7 +144,7 @@ def _ensemble(groups: Sequence[Recorded], images: np.ndarray) -> Prediction:
 
 
 def _paired_teachers(
-    group: Recorded, images: Mapping[str, np.ndarray]
+    group: Recorded, result: Mapping[str, Any], images: Mapping[str, np.ndarray]
 ) -> list[dict[str, Prediction]]:
     """The teacher of each seed's student: one member of the teacher's run."""
     workdir = Workdir(group.run)
@@ -148,7 +152,8 @@ def _paired_teachers(
     members = ALL._replace(members=",".join(map(str, group.members)))
     with trust.stored(workdir):
         dirichlet = _is_dirichlet(config)
-    return _by_seed(load_networks(workdir, group=members), images, dirichlet)
+    trained = as_student_sees(load_networks(workdir, group=members), result, group.input)
+    return _by_seed(trained, images, dirichlet)
 
 
 def _by_seed(

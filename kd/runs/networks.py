@@ -169,13 +169,15 @@ def with_notice(table: str, workdir: Workdir) -> str:
     return f"{table}\n\n{plain(notice)}" if notice else table
 
 
-def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
+def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str, viewed: bool = False) -> None:
     """Raises InputError if a finished run was trained or evaluated on other data than `dataset`.
 
     Args:
       result: content of its `result.json`.
       dataset: of the run that builds on it.
       what: the finished run in words.
+      viewed: whether its networks see the images that `config.teacher.input` makes. Of another
+        shape, evaluated images are not compared.
     """
     ours = {
         "num_classes": dataset.num_classes,
@@ -183,13 +185,16 @@ def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str) -> None:
         "mean": list(dataset.mean),
         "std": list(dataset.std),
     }
+    resized = viewed and result["shape"] != ours["shape"]
+    if viewed:
+        ours = {"num_classes": dataset.num_classes}
     for key, value in ours.items():
         if result[key] != value:
             raise InputError(
                 f"{what} was trained with {key} {result[key]}, the data here have {value}."
                 f"{_remedy(key, result)}"
             )
-    if result["evaluated"] != weights_hash(dataset.test):
+    if not resized and result["evaluated"] != weights_hash(dataset.test):
         raise InputError(
             f"{what} was evaluated on other examples ({result['split']}) than this run will be: it "
             "may have been trained on these. Give both the same data and the same config.holdout."

@@ -68,13 +68,12 @@ def table(config: ConfigDict, runs: Runs) -> str:
     predictions, result = runs.workdir.predictions(), runs.workdir.read("result.json")
     label = predictions["label"]
     rows, reference, member_costs = [], None, []
-    if "member_logits" in predictions:
-        logits = predictions["member_logits"]
-        rows.append(
-            Row("teacher" if len(logits) == 1 else f"teacher, mean of {len(logits)}", logits)
-        )
-    elif runs.teachers:
-        rows += _teacher_rows(runs.teachers, recorded(result["teacher"]), label)
+    stored = predictions.get("member_logits")  # of no run, or on other images than their run's
+    if runs.teachers:
+        rows += _teacher_rows(runs.teachers, recorded(result["teacher"]), label, stored)
+    elif stored is not None:
+        name = "teacher" if len(stored) == 1 else f"teacher, mean of {len(stored)}"
+        rows.append(Row(name, stored))
     if rows:
         members = np.concatenate([row.logits for row in rows])
         weights, section = recorded_weights(result["teacher"]), config.teacher
@@ -152,13 +151,20 @@ def _init_line(result: dict[str, Any]) -> list[str]:
 
 
 def _teacher_rows(
-    teachers: Sequence[Workdir], groups: Sequence[Recorded], label: np.ndarray
+    teachers: Sequence[Workdir],
+    groups: Sequence[Recorded],
+    label: np.ndarray,
+    stored: np.ndarray | None,
 ) -> list[Row]:
-    """A row for the members of each group."""
-    rows = []
+    """A row for the members of each group, whose logits are stored or those of their run."""
+    rows, first = [], 0
     for workdir, group in zip(teachers, groups, strict=True):
-        _check_examples(label, workdir)
-        logits = workdir.predictions()["logits"][np.asarray(group.members)]
+        if stored is None:
+            _check_examples(label, workdir)
+            logits = workdir.predictions()["logits"][np.asarray(group.members)]
+        else:
+            logits = stored[first : first + len(group.members)]
+            first += len(logits)
         name = "teacher" if len(logits) == 1 else f"teacher, mean of {len(logits)}"
         if len(groups) > 1:
             name += f", {workdir.path.name}"

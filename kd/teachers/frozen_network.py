@@ -1,4 +1,11 @@
-"""Trained networks whose weights do not change."""
+"""Trained networks whose weights do not change.
+
+    config.teacher = dict(run="runs/big", input=dict())
+
+With `input` they see images as their run did, or as its keys say: see `kd.teachers.input_view`.
+"""
+
+from typing import Any
 
 import flax.linen as nn
 
@@ -16,7 +23,7 @@ def frozen(model: nn.Module) -> Teacher:
     return Teacher(apply)
 
 
-def _make(context: Context) -> Teacher:
+def _make(context: Context, input: Any = None) -> Teacher:
     assert context.loaded is not None
     return context.loaded
 

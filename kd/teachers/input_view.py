@@ -26,10 +26,11 @@ class InputView:
     """The student's normalised images [b, h, w, d] as the teacher's, [b, *size, channels].
 
     They are brought back to pixels, resized by linear interpolation (with antialiasing where they
-    become smaller), turned into grey or from grey, and normalised as the teacher was trained.
+    become smaller), turned into grey or from grey, and normalised as the teacher was trained. Rows
+    and series keep their shape.
 
     Attributes:
-      size: height and width of the teacher's images.
+      size: height and width of the teacher's images; () where they are not resized.
       channels: 1 or 3 where the data have the other number, else that of the data.
       mean: of the teacher's normalisation, one number for each channel.
       std: likewise.
@@ -37,28 +38,39 @@ class InputView:
       data_std: likewise.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     data_mean: tuple[float, ...]
     data_std: tuple[float, ...]
 
-    def __call__(self, image: Float[Any, "b h w d"]) -> Float[Array, "b h2 w2 d2"]:
-        pixels = image * _per_channel(self.data_std) + _per_channel(self.data_mean)
-        depth = image.shape[-1]
-        if image.shape[1:3] != self.size:
+    def __call__(self, image: Float[Any, "b ..."]) -> Float[Array, "b ..."]:
+        rank, depth = image.ndim, image.shape[-1]
+        of = lambda values: jnp.asarray(values, jnp.float32).reshape((1,) * (rank - 1) + (-1,))
+        pixels = image * of(self.data_std) + of(self.data_mean)
+        if self.size and image.shape[1:3] != self.size:
             shape = (image.shape[0], *self.size, depth)
             pixels = jax.image.resize(pixels, shape, "linear", antialias=True)
         if depth == 3 and self.channels == 1:
-            pixels = (pixels * _per_channel(LUMA)).sum(-1, keepdims=True)
+            pixels = (pixels * of(LUMA)).sum(-1, keepdims=True)
         elif depth == 1 and self.channels > 1:
             pixels = jnp.broadcast_to(pixels, (*pixels.shape[:-1], self.channels))
-        return ((pixels - _per_channel(self.mean)) / _per_channel(self.std)).astype(jnp.float32)
+        return ((pixels - of(self.mean)) / of(self.std)).astype(jnp.float32)
 
+    def changes(self, shape: Sequence[int]) -> bool:
+        """Whether it makes other images of those of the shape [h, w, d]."""
+        same = (self.mean, self.std) == (self.data_mean, self.data_std)
+        return not same or self.shape_of(shape) != tuple(shape)
 
-def _per_channel(values: Sequence[float]) -> Float[Array, "1 1 1 d"]:
-    return jnp.asarray(values, jnp.float32).reshape(1, 1, 1, -1)
+    def shape_of(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the teacher's image, from that of the student's."""
+        return (*(self.size or shape[:-1]), self.channels)
+
+    def record(self) -> dict[str, Any]:
+        """What `make` makes the same view of, as plain data."""
+        size = {"size": list(self.size), "channels": self.channels} if self.size else {}
+        return {**size, "mean": list(self.mean), "std": list(self.std)}
 
 
 def make(
@@ -74,30 +86,22 @@ def make(
       std: likewise.
 
     Raises:
-      InputError: unknown keys, wrong values, or data that are no images [h, w, d].
+      InputError: unknown keys, wrong values, or another size of data that are no images [h, w, d].
     """
     for key in section:
         if key not in KEYS:
             raise unknown("key of config.teacher.input", key, KEYS)
-    if len(shape) != 3:
-        raise InputError(
-            f"config.teacher.input: the data have examples {list(shape)}, and only images "
-            "[h, w, d] can be resized. Leave input out, and resample in your function."
-        )
-    size, depth = section.get("size", tuple(shape[:2])), shape[-1]
-    sides = (size, size) if _is_count(size) else size
-    if not isinstance(sides, tuple | list) or len(sides) != 2 or not all(map(_is_count, sides)):
-        raise InputError(
-            "config.teacher.input.size: expected a number of pixels or (height, width), each from "
-            f"1 to {LARGEST}, got {size!r}."
-        )
+    depth = shape[-1]
     moments: dict[str, tuple[float, ...]] = {}
     for key, default in (("mean", tuple(mean)), ("std", tuple(std))):
         values = section.get(key)
         moments[key] = default if values is None else _numbers(key, values)
-    lengths = [len(moments[key]) for key in ("mean", "std") if section.get(key) is not None]
-    channels = section.get("channels") or (lengths[0] if lengths else depth)
-    if channels != depth and {channels, depth} != {1, 3}:
+    lists = [section.get(key) for key in ("mean", "std")]
+    lengths = [len(values) for values in lists if isinstance(values, tuple | list)]
+    channels = section.get("channels")
+    if channels is None:
+        channels = max(lengths) if lengths else depth
+    if not _is_count(channels) or (channels != depth and {channels, depth} != {1, 3}):
         raise InputError(
             f"config.teacher.input: the teacher has {channels!r} channels and the data have "
             f"{depth}. Only grey images become coloured, and coloured ones of 3 channels grey."
@@ -111,7 +115,28 @@ def make(
                 f"the teacher's images, got {values}."
             )
         moments[key] = values
-    return InputView(tuple(sides), channels, **moments, data_mean=tuple(mean), data_std=tuple(std))
+    size = _size(section, shape, channels)
+    return InputView(size, channels, **moments, data_mean=tuple(mean), data_std=tuple(std))
+
+
+def _size(section: Mapping[str, Any], shape: Sequence[int], channels: int) -> tuple[int, ...]:
+    """Height and width of the teacher's images; () of examples that are no images."""
+    is_image = len(shape) == 3
+    if not is_image and (section.get("size") is not None or channels != shape[-1]):
+        raise InputError(
+            f"config.teacher.input: the data have examples {list(shape)}, and only images "
+            "[h, w, d] can be resized. Leave size and channels out, and resample in your function."
+        )
+    size = section.get("size")
+    size = tuple(shape[:2]) if size is None and is_image else () if size is None else size
+    sides: Any = (size, size) if _is_count(size) else size
+    is_pair = isinstance(sides, tuple | list) and len(sides) == 2 and all(map(_is_count, sides))
+    if is_image and not is_pair:
+        raise InputError(
+            "config.teacher.input.size: expected a number of pixels or (height, width), each from "
+            f"1 to {LARGEST}, got {size!r}."
+        )
+    return tuple(int(side) for side in sides)
 
 
 def _is_count(value: Any) -> bool:

@@ -10,7 +10,8 @@ from kd.config import ConfigDict
 from kd.config.teachers import Members, groups_of, known_size, member_weights
 from kd.devices.mesh import member_sharding, replicated, shard_members
 from kd.errors import InputError
-from kd.runs.networks import check_fit, workdirs_of_teachers
+from kd.runs.networks import workdirs_of_teachers
+from kd.runs.teacher_input import fitting_view
 from kd.runs.workdir import Workdir
 from kd.teachers import reduction
 from kd.train import placement
@@ -29,7 +30,7 @@ def check_teachers(config: ConfigDict, root: os.PathLike | str) -> None:
         size = known_size(group)
         if workdir.finished:
             result = workdir.read("result.json")
-            check_fit(result, dataset, f"the teacher in {workdir}")
+            fitting_view(config.teacher.get("input"), result, dataset, f"the teacher in {workdir}")
             networks = len(result["seeds"]) * len(result.get("peers", [1]))
             size = len(group.indices(networks, workdir))
         sizes.append(size)

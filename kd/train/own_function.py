@@ -17,7 +17,8 @@ from kd.data.augment import make_normalize
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
-from kd.models.adapted import Adapted, FunctionNetwork, adapt
+from kd.models.adapted import FunctionNetwork, adapt
+from kd.runs import teacher_input
 from kd.teachers import input_view
 from kd.train import convolving, logits_file, placement
 from kd.train.run_teacher import RunTeacher, Stack
@@ -49,14 +50,9 @@ def named(config: ConfigDict, dataset: Dataset) -> tuple[nn.Module, PyTree] | Ca
         taken = {k: v for k, v in sizes.items() if k in (registry.keywords_of(value) or ())}
         value = registry.make(value, taken, f"teacher {section.apply}")
     shape = tuple(dataset.train.image.shape[1:])
-    view = None
-    if section.input is not None:
-        if not isinstance(section.input, ConfigDict):
-            raise InputError(
-                "config.teacher.input: expected a dict such as dict(size=224), got "
-                f"{section.input!r}."
-            )
-        view = input_view.make(section.input.to_dict(), shape, dataset.mean, dataset.std)
+    view, keys = None, teacher_input.section_of(section.input)
+    if keys is not None:
+        view = input_view.make(keys, shape, dataset.mean, dataset.std)
     if not isinstance(value, nn.Module):
         if section.variables:
             raise InputError(
@@ -72,9 +68,7 @@ def named(config: ConfigDict, dataset: Dataset) -> tuple[nn.Module, PyTree] | Ca
         )
     path = Path(section.variables)
     tree, model = weights_file.read(path), adapt(value, f"the teacher {section.apply}")
-    if view is not None:
-        adapted = model if isinstance(model, Adapted) else Adapted(model, "train")
-        model = adapted.clone(view=view)
+    model = teacher_input.viewed(model, view)
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     try:
         shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)

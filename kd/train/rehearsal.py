@@ -21,10 +21,12 @@ from kd.devices.vectorize import tree_index
 from kd.init import make_init
 from kd.models.peers import peers, variables_of
 from kd.names import trust
+from kd.runs import teacher_input
 from kd.runs.networks import check_alike, workdir_of, workdirs_of_teachers
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.teachers import kind
+from kd.teachers.input_view import InputView
 from kd.train import evidence, external
 from kd.train.batches import last_batch_errors, shape_errors
 from kd.train.parts import augmentation, for_labels_of, make_plan
@@ -115,7 +117,7 @@ def _teacher(config: ConfigDict, root: os.PathLike | str, dataset: Dataset) -> R
     loaded = None
     if groups:
         pairs = zip(groups, workdirs_of_teachers(config, root), strict=True)
-        stacks = [_members(group, workdir, dataset) for group, workdir in pairs]
+        stacks = [_members(config, group, workdir, dataset) for group, workdir in pairs]
         if any(stack is None for stack in stacks):
             return None
         loaded = _reduced(config, groups, [stack for stack in stacks if stack], dataset)
@@ -162,28 +164,40 @@ def _reduced(
     return run_teacher._replace(frozen=first)
 
 
-def _members(group: Members, workdir: Workdir, dataset: Dataset) -> tuple[nn.Module, PyTree] | None:
+def _members(
+    config: ConfigDict, group: Members, workdir: Workdir, dataset: Dataset
+) -> tuple[nn.Module, PyTree] | None:
     """The network of a group's members, and the shapes of their variables, [m, ...]."""
+    section, what = config.teacher.get("input"), f"the teacher in {workdir}"
     if workdir.finished:
-        seeds = len(workdir.read("result.json")["seeds"])
+        result = workdir.read("result.json")
+        view = teacher_input.fitting_view(section, result, dataset, what)
         with trust.stored(workdir):
             model = build.make_model(workdir.read("config.json")["student"], dataset.num_classes)
-            return _stacked(model, seeds, group, workdir, dataset)
+            return _stacked(model, len(result["seeds"]), group, workdir, dataset, view)
     if not group.config:
         return None
-    trained = build.load_config(group.config)
+    trained, view = build.load_config(group.config), None
+    if section is not None:
+        facts = teacher_input.facts_of(build.make_data(trained))
+        view = teacher_input.fitting_view(section, facts, dataset, what)
     model = build.make_model(trained.student.to_dict(), dataset.num_classes)
-    return _stacked(model, trained.seeds, group, workdir, dataset)
+    return _stacked(model, trained.seeds, group, workdir, dataset, view)
 
 
 def _stacked(
-    model: nn.Module, seeds: int, group: Members, workdir: Workdir, dataset: Dataset
+    model: nn.Module,
+    seeds: int,
+    group: Members,
+    workdir: Workdir,
+    dataset: Dataset,
+    view: InputView | None,
 ) -> tuple[nn.Module, PyTree]:
     models = peers(model) * seeds
     chosen = group.indices(len(models), workdir)
     check_alike(models, chosen, group, workdir)
-    first = chosen[0] % len(peers(model))
-    image = jax.ShapeDtypeStruct((1, *dataset.train.image.shape[1:]), jnp.float32)
+    first, shape = chosen[0] % len(peers(model)), tuple(dataset.train.image.shape[1:])
+    image = jax.ShapeDtypeStruct((1, *(view.shape_of(shape) if view else shape)), jnp.float32)
 
     def variables(image: jax.Array) -> PyTree:
         return variables_of(model, model.init(jax.random.key(0), image), first)
@@ -192,4 +206,4 @@ def _stacked(
         lambda x: jax.ShapeDtypeStruct((len(chosen), *x.shape), x.dtype),
         jax.eval_shape(variables, image),
     )
-    return models[chosen[0]], stacked
+    return teacher_input.viewed(models[chosen[0]], view), stacked

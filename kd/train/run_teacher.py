@@ -53,8 +53,8 @@ class RunTeacher(NamedTuple):
       student_variables: see `kd.teachers.kind.Kind`.
       reduce: of the members, see `kd.teachers.reduction`.
       evaluated: logits [m, n, c] of the members on the evaluated split, where a file has them.
-      external: whether the members come from no run, so that the student's own run stores their
-        logits on the evaluated split.
+      external: whether the student's own run stores the members' logits on the evaluated split:
+        they come from no run, or from one that saw other images.
     """
 
     teacher: Teacher

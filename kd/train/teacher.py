@@ -1,5 +1,6 @@
 """Builds a run's teacher: loads and shards members of finished runs, or their cached logits."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,14 +16,17 @@ from kd.config import ConfigDict
 from kd.config.teachers import groups_of, member_weights
 from kd.convolutions.lowering import compiled_by
 from kd.data.base import Dataset
-from kd.devices import precision
+from kd.devices import precision, processes
 from kd.devices.mesh import replicated, to_devices
 from kd.devices.vectorize import map_stacked, tree_index
+from kd.files import escaping
+from kd.runs import teacher_input
 from kd.runs.lineage import WEIGHTS, weights_of
-from kd.runs.networks import check_fit, load_networks, weights_hash
+from kd.runs.networks import load_networks, weights_hash
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.teachers import kind
+from kd.teachers.input_view import InputView
 from kd.train import cache, convolving, external
 from kd.train.members import check_sizes, place_members
 from kd.train.run_teacher import RunTeacher, Stack, by_group, combined
@@ -64,28 +68,31 @@ def _load(
     """The teacher of the networks of finished runs."""
     section, on_all = config.teacher, replicated(mesh)
     groups = groups_of(section)
-    trained = []
-    for group, workdir in zip(groups, workdirs, strict=True):
-        check_fit(workdir.read("result.json"), dataset, f"the teacher in {workdir}")
-        trained.append(load_networks(workdir, on_all, group))
+    views = [_view(config, workdir, dataset) for workdir in workdirs]
+    trained = [load_networks(w, on_all, group) for group, w in zip(groups, workdirs, strict=True)]
     sizes = [len(networks.members) for networks in trained]
     check_sizes(config, workdirs[0], sizes)
     weights = member_weights(groups, sizes)
     place, spread = place_members(config, groups, sizes, mesh)
     stacks, records = [], []
-    for networks, workdir in zip(trained, workdirs, strict=True):
+    for networks, workdir, view in zip(trained, workdirs, views, strict=True):
         records.append(
             {
                 "run": str(workdir),
                 "members": networks.members,
                 "weights": weights_hash(networks.variables),
                 WEIGHTS: weights_of(workdir),
+                **({"input": view.record()} if view else {}),
             }
         )
-        shape = dataset.train.image.shape[1:]
-        how = convolving.over_members(config, mesh, networks.model, networks.variables, shape)
+        shape, model = dataset.train.image.shape[1:], networks.model
+        if view:
+            model = teacher_input.viewed(model, view)
+            one = jax.eval_shape(lambda tree: tree_index(tree, 0), networks.variables)
+            teacher_input.check(model, one, shape, view, f"the teacher in {workdir}")
+        how = convolving.over_members(config, mesh, model, networks.variables, shape)
         variables = to_devices(networks.variables, place)
-        stacks.append(Stack(networks.model, variables, how, spread))
+        stacks.append(Stack(model, variables, how, spread))
     if section.cache:
         frozen = _cached(config, stacks, records, dataset, place, mesh)
         singles = [teachers.cached(dataset.num_classes) for _ in stacks]
@@ -104,6 +111,7 @@ def _load(
         per_student=paired or cache.per_seed(config),
         origin=_origin(records, weights),
         reduce=section.reduce,
+        external=any(views),
     )
     run_teacher = combined(run_teacher, singles, sizes)
     if len(stacks) > 1:
@@ -112,6 +120,23 @@ def _load(
         return run_teacher._replace(frozen=frozen[0])
     first = (slice(None), 0) if run_teacher.per_student else 0
     return run_teacher._replace(frozen=tree_index(frozen[0], first))
+
+
+def _view(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> InputView | None:
+    """What the networks of a finished run see, where it is not what the student sees.
+
+    Tells where it cannot be known that they were not trained on the student's evaluated images.
+    """
+    result, what = workdir.read("result.json"), f"the teacher in {workdir}"
+    view = teacher_input.fitting_view(config.teacher.get("input"), result, dataset, what)
+    labels = workdir.predictions()["label"]
+    if view and processes.is_writer() and not np.array_equal(labels, dataset.test.label):
+        text = (
+            f"kd: {what} was evaluated on other examples than this run. Images of two sizes cannot "
+            "be compared: see to it that it was not trained on those that this run is evaluated on."
+        )
+        print(escaping.message(text), file=sys.stderr, flush=True)
+    return view
 
 
 def _origin(records: Sequence[dict[str, Any]], weights: Sequence[float]) -> dict[str, Any]:
@@ -153,6 +178,8 @@ def _cached(
         )
         epoch_logits = compiled_by(convolutions, epoch_logits)
         facts = cache.facts(config, record["weights"], data)
+        if "input" in record:  # the normalisation of the data counts, too
+            facts |= {"input": record["input"], "of": [*dataset.mean, *dataset.std]}
         run = Workdir(record["run"]).path
         caches.append(cache.load_or_compute(epoch_logits, config, facts, run, name))
     if cache.per_seed(config):

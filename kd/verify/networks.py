@@ -264,6 +264,8 @@ def exported(source: Source, subject: Subject) -> Subject:
 def _teachers(source: Source, member: Callable[..., Member]) -> list[Subject]:
     """The first member of the teacher, and all of them together where there are several."""
     groups = recorded(source.result["teacher"])
+    if any(group.input for group in groups):  # a ball of the student's images is none of theirs
+        return []
     members, names = [], []
     for group in groups:
         chosen = ALL._replace(members=",".join(map(str, group.members)))
