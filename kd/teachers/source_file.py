@@ -8,9 +8,13 @@ from typing import Any
 
 from kd.errors import InputError
 
+DIRECTORIES = ("variables",)
+"""Keys that may name a directory, such as a checkpoint of Orbax."""
+
 
 def digest(path: str, key: str) -> str:
     """The sha256 of a file, 64 hexadecimal digits; of one that is unchanged it is computed once.
+    Of a directory it is that of the names and the content of its files.
 
     Args:
       path: of the file.
@@ -22,7 +26,9 @@ def digest(path: str, key: str) -> str:
     file = Path(path)
     try:
         if file.is_dir():
-            raise InputError(f"config.teacher.{key}: {path} is a directory; expected a file.")
+            if key not in DIRECTORIES:
+                raise InputError(f"config.teacher.{key}: {path} is a directory; expected a file.")
+            return _digest_all(str(file.absolute()), _stats(file))
         stat = file.stat()
         return _digest(str(file.absolute()), stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError:
@@ -33,6 +39,22 @@ def digest(path: str, key: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"config.teacher.{key}: {path!r} cannot be read: {reason}.") from error
+
+
+def _stats(directory: Path) -> tuple[tuple[str, int, int], ...]:
+    """Path, time of change and size of each file in a directory."""
+    files = sorted(file for file in directory.rglob("*") if file.is_file())
+    stats = [(str(file.relative_to(directory)), file.stat()) for file in files]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_all(directory: str, stats: tuple[tuple[str, int, int], ...]) -> str:
+    """The sha256 of the names and the sha256 of all files."""
+    total = hashlib.sha256()
+    for name, changed, size in stats:
+        total.update(f"{name}\0{_digest(str(Path(directory) / name), changed, size)}\n".encode())
+    return total.hexdigest()
 
 
 @functools.lru_cache(maxsize=64)

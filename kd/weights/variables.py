@@ -1,10 +1,11 @@
-"""Variables of a Flax module in a file: msgpack, `.npz` or `.safetensors`; never pickle."""
+"""Variables of a Flax module: msgpack, `.npz`, `.safetensors`, a checkpoint of Orbax; no pickle."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.serialization
+import jax
 import numpy as np
 
 from kd.errors import InputError
@@ -17,7 +18,7 @@ PICKLED = (b"\x80", b"(dp", b"(lp", b"ccopy", b"c__")
 
 FORMATS = (
     "flax.serialization.to_bytes(variables) (.msgpack), or arrays named params/layer/kernel by "
-    "numpy.savez or safetensors"
+    "numpy.savez or safetensors, or as a checkpoint of Orbax"
 )
 
 
@@ -26,9 +27,14 @@ def read(path: Path) -> dict[str, PyTree]:
 
     In `.npz` and `.safetensors` names are paths, joined by `/`, or by `.` where no name has one.
 
+    Of a directory it is the only checkpoint in it.
+
     Raises:
       InputError: another format, a damaged file, or a pickle, which could run code.
     """
+    if path.is_dir():
+        tree = _orbax(path)
+        return tree if "params" in tree else {"params": tree}
     try:
         with path.open("rb") as content:
             start = content.read(16)
@@ -55,6 +61,37 @@ def read(path: Path) -> dict[str, PyTree]:
     if not isinstance(tree, dict) or not tree:
         raise InputError(f"{path} holds no variables. Store them by {FORMATS}.")
     return tree if "params" in tree else {"params": tree}
+
+
+def _orbax(directory: Path) -> dict[str, PyTree]:
+    """The only tree of arrays in a directory that Orbax wrote. Raises InputError."""
+    files = sorted(directory.rglob("_METADATA"))
+    places = [file.parent for file in files]
+    if len(places) != 1:
+        shown = ", ".join(str(place) for place in places[:4])
+        raise InputError(
+            f"config.teacher.variables: {directory} has {len(places) or 'no'} checkpoints of Orbax"
+            f"{f' ({shown})' if places else ''}; expected one. Name its directory, which has a "
+            "file _METADATA, or a file of variables."
+        )
+    import orbax.checkpoint as ocp
+
+    try:
+        with ocp.PyTreeCheckpointer() as reader:
+            place = places[0].absolute()
+            metadata: Any = reader.metadata(place).item_metadata
+            of_numpy = lambda _: ocp.RestoreArgs(restore_type=np.ndarray)
+            args = jax.tree.map(of_numpy, metadata.tree)
+            tree = reader.restore(place, restore_args=args)
+    except Exception as error:  # whatever damage makes parsers do, the file is at fault
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"config.teacher.variables: {places[0]} holds no checkpoint that Orbax can read "
+            f"({reason})."
+        ) from error
+    if not isinstance(tree, dict) or not tree:
+        raise InputError(f"config.teacher.variables: {places[0]} holds no variables by name.")
+    return tree
 
 
 def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
