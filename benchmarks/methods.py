@@ -424,6 +424,15 @@ ALL = (
         labels="yes",
         more="student and teacher as functions; an attack in each step",
     ),
+    Method(
+        ("embedding.Embedding",),
+        ("embedding",),
+        "Vectors such as embeddings, by the distance of BYOL, Grill et al.",
+        "https://arxiv.org/abs/2006.07733",
+        2020,
+        features="pooled",
+        more="projector",
+    ),
 )
 
 

@@ -174,6 +174,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "iad": dict(
         iad=dict(name="iad.IAD", exponent=0.1, begin=72, radius=8.0, step=2.0, steps=10),
     ),
+    # In no paper: labels beside an embedding, which alone trains no classifier.
+    "embedding": dict(ce=dict(name="ce.CE"), embedding=dict(name="embedding.Embedding")),
 }
 
 SEVERAL = {"camkd": 3, "end2": 5, "hydra": 5}

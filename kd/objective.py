@@ -140,7 +140,7 @@ def _examples(view: View) -> int:
 def _is_stacked(teacher: Any) -> bool:
     """Whether these are outputs of several teachers that are not averaged."""
     return isinstance(teacher, tuple) or (
-        isinstance(teacher, Outputs) and not teacher.peers and teacher.logits.ndim == 3
+        isinstance(teacher, Outputs) and not teacher.peers and np.ndim(teacher.logits) == 3
     )
 
 
@@ -202,7 +202,7 @@ def _check_teacher(teacher: Any, k: int, expected: tuple[int, int]) -> None:
         fits = len(shape) == 3 and shape[1:] == expected and weights in (shape[:1], shape[:2])
         shown = f"{list(shape)}, with weights {list(weights)}"
         wanted = f"[members, {b}, {c}], with weights [members] or [members, {b}]"
-    elif isinstance(teacher, Outputs):
+    elif isinstance(teacher, Outputs) and teacher.logits is not None:
         shape = tuple(teacher.logits.shape)
         fits = shape[-2:] == expected and len(shape) <= 3
         if teacher.peers:

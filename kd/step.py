@@ -187,7 +187,7 @@ def _gather(axis_name: str | None, tree: Any) -> Any:
     if isinstance(tree, Mixture):
         axis = tree.members.ndim - 2
     elif isinstance(tree, Outputs):
-        axis = tree.logits.ndim - 2
+        axis = 0 if tree.logits is None else tree.logits.ndim - 2
     elif isinstance(tree, dict):
         axis = 0
     else:

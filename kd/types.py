@@ -44,7 +44,7 @@ class Outputs:
     has one more leading axis, [m, b, ...] or [k, b, ...].
 
     Attributes:
-      logits: float [b, c].
+      logits: float [b, c]; None of a teacher that has features alone.
       features: activations by the name of their stage (`stem`, `stage1`, ..., `pooled`), [b, h, w,
         d] or [b, d], and outputs of further heads, each under a name of its own.
       peers: k, if these are the stacked outputs of a cohort of k students; 0 for one network. Three
@@ -176,6 +176,12 @@ class View:
             raise InputError(
                 "this objective needs a teacher and the run has none. Name one in config.teacher, "
                 "or remove the term from config.objective."
+            )
+        if isinstance(self.teacher, Outputs) and self.teacher.logits is None:
+            raise InputError(
+                "this objective needs the teacher's logits, and this teacher has features alone. "
+                "Name a teacher with logits in config.teacher, or take a term that compares "
+                "features, such as embedding.Embedding."
             )
         if isinstance(self.teacher, tuple):
             raise InputError(

@@ -159,17 +159,8 @@ def check_values(config: ConfigDict) -> None:
         if value not in choices:
             raise unknown(f"value of config.{key}", str(value), choices)
     check_members("config.teacher", config.teacher.get("members", "all"))
-    if config.init.take and not (config.init.run or config.init.config):
-        raise InputError(
-            "config.init.take: no run to take it from. Give config.init.run (the directory of a "
-            "finished run) or config (the config of that run)."
-        )
-    try:
-        re.compile(config.init.take)
-    except re.error as error:
-        raise InputError(
-            f"config.init.take: {config.init.take!r} is no regular expression: {error}."
-        ) from error
+    for key in ("take", "freeze"):
+        _check_pattern(config, key)
     for label, reference in config.compare.items():
         if not isinstance(reference, str):
             raise InputError(
@@ -178,6 +169,22 @@ def check_values(config: ConfigDict) -> None:
             )
     for key, value in leaves(config.to_dict()):
         _check_plain(key, value)
+
+
+def _check_pattern(config: ConfigDict, key: str) -> None:
+    """Raises InputError unless `config.init.KEY` is a regular expression, of a run's variables."""
+    pattern = config.init[key]
+    if pattern and not (config.init.run or config.init.config):
+        raise InputError(
+            f"config.init.{key}: no run to take it from. Give config.init.run (the directory of a "
+            "finished run) or config (the config of that run)."
+        )
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"config.init.{key}: {pattern!r} is no regular expression: {error}."
+        ) from error
 
 
 def _check_numbers(config: ConfigDict) -> None:

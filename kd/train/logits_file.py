@@ -68,13 +68,13 @@ def read(config: ConfigDict, dataset: Dataset) -> Stored:
         )
     c = dataset.num_classes
     train = members(arrays["train"], c, f"{path}, train")
-    numbered, total = _numbered(config, dataset)
+    numbered, total = numbered_data(config, dataset)
     places = np.asarray(numbered.train.image)
-    chosen = _rows(arrays, "train", dataset.train, places, total, path)
+    chosen = rows_of(arrays, "train", dataset.train, places, total, path)
     evaluated = None
     if config.holdout:
         places = np.asarray(numbered.test.image)
-        evaluated = train[:, _rows(arrays, "train", dataset.test, places, total, path)]
+        evaluated = train[:, rows_of(arrays, "train", dataset.test, places, total, path)]
     elif "test" in arrays:
         test = members(arrays["test"], c, f"{path}, test")
         if len(test) != len(train):
@@ -83,7 +83,7 @@ def read(config: ConfigDict, dataset: Dataset) -> Stored:
                 "in test. Give both of the same members."
             )
         n = len(dataset.test.label)
-        evaluated = test[:, _rows(arrays, "test", dataset.test, np.arange(n), n, path)]
+        evaluated = test[:, rows_of(arrays, "test", dataset.test, np.arange(n), n, path)]
     elif extra := [name for name in arrays if name.startswith("test_")]:
         raise InputError(f"config.teacher.logits: {path} has {extra[0]} and no array 'test'.")
     return Stored(train[:, chosen], evaluated)
@@ -121,7 +121,7 @@ def members(logits: np.ndarray, classes: int, where: str) -> Float[np.ndarray, "
     return logits if logits.ndim == 3 else logits[None]
 
 
-def _numbered(config: ConfigDict, dataset: Dataset) -> tuple[Dataset, int]:
+def numbered_data(config: ConfigDict, dataset: Dataset) -> tuple[Dataset, int]:
     """The data set with places in place of images, and the number of all training images.
 
     Places are those among the training images as the data set stores them.
@@ -139,15 +139,16 @@ def _numbered(config: ConfigDict, dataset: Dataset) -> tuple[Dataset, int]:
     return build.make_data(config, numbered), n
 
 
-def _rows(
+def rows_of(
     arrays: Mapping[str, np.ndarray],
     name: str,
     split: Split,
     places: np.ndarray,
     total: int,
     path: str,
+    key: str = "logits",
 ) -> Int[np.ndarray, " n"]:
-    """The row of each image of a split in the array `name`.
+    """The row of each image of a split in the array `name`, [m, n, c] or [n, d].
 
     Args:
       arrays: of the file.
@@ -156,12 +157,14 @@ def _rows(
       places: of the images among all images of `name`, [n].
       total: number of all images of `name`.
       path: of the file.
+      key: of `config.teacher` that names it.
 
     Raises:
       InputError: another number of rows, an image without a row, or rows of other images.
     """
-    prefix = "test_" if name == "test" else ""
-    count, images = arrays[name].shape[-2], "test images" if prefix else "training images"
+    prefix, file = "test_" if name == "test" else "", f"config.teacher.{key}: {path}"
+    count = arrays[name].shape[-2]
+    images = "test images" if prefix else "training images"
     about = {key: arrays[prefix + key] for key in ABOUT_ROWS if prefix + key in arrays}
     for key, values in about.items():
         kinds = "u" if key == "fingerprint" else "iu"
@@ -184,18 +187,18 @@ def _rows(
         rows = _rows_with(about["fingerprint"], prints, f"{path}, {prefix}fingerprint", images)
     elif count != total:
         raise InputError(
-            f"config.teacher.logits: {path} has logits of {count:,} {images} in {name}, and the "
+            f"config.teacher.{key}: {path} has {key} of {count:,} {images} in {name}, and the "
             f"data set has {total:,}. Give all of them in their order, or say which image each row "
             f"is of, by an array {prefix}index [{count}]."
         )
     else:
         rows = places
     if "index" in about and "fingerprint" in about:
-        _compare(about["fingerprint"][rows], fingerprint(split.image), "fingerprint", path, images)
+        _compare(about["fingerprint"][rows], fingerprint(split.image), "fingerprint", file, images)
     if "label" in about:
         label = about["label"][rows].astype(np.int64)
         known = (split.label != UNKNOWN) & (label != UNKNOWN)
-        _compare(np.where(known, label, split.label), split.label, "label", path, images)
+        _compare(np.where(known, label, split.label), split.label, "label", file, images)
     return rows
 
 
@@ -213,12 +216,12 @@ def _rows_with(values: np.ndarray, wanted: np.ndarray, where: str, images: str) 
     return rows
 
 
-def _compare(theirs: np.ndarray, ours: np.ndarray, what: str, path: str, images: str) -> None:
+def _compare(theirs: np.ndarray, ours: np.ndarray, what: str, file: str, images: str) -> None:
     differ = np.flatnonzero(theirs != ours)
     if len(differ):
         i = differ[0]
         raise InputError(
-            f"config.teacher.logits: {path} is in another order than the data, or of other images: "
+            f"{file} is in another order than the data, or of other images: "
             f"{len(differ):,} of {len(ours):,} {images} have another {what}, the first of them "
             f"number {i} ({what} {theirs[i]} in the file, {ours[i]} in the data)."
         )

@@ -22,7 +22,7 @@ from kd.ranges import check_fields
 from kd.runs.environment import git_commit
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.train import evidence, placement
+from kd.train import evidence, freezing, placement
 from kd.train.alternating import alternate
 from kd.train.batches import last_batch_errors
 from kd.train.checks import check_classes, check_labels, warned
@@ -120,6 +120,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     init_all = jax.jit(init_all, out_shardings=state_sharding)
     shapes = jax.eval_shape(init_all, inputs.keys, inputs.frozen, inputs.first_examples, {})
     optim.check_decay(config.optimizer.to_dict(), shapes.params)
+    freezing.check(config, shapes)
     warm = make_start(config, start, dataset, shapes, replicated)
     choices = choose(config, parts.student, teacher, shapes, dataset, mesh)
     updates = {
@@ -238,6 +239,7 @@ def _make_updates(
     )
     step = precision.training(step, config.precision)
     step = alternate(step, parts.student, teacher.teacher)
+    step = freezing.freeze(step, config.init.freeze, teacher.teacher)
     update = make_update(step, size, choices.how, teacher.per_student, place.read)
     compile = lambda f: compiled_by(choices.convolutions, place.compile(f))
     return make_updates(update, size, plan.steps_per_call, choices.loop, compile, pictures)
