@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -42,6 +43,9 @@ linear.kernel[...] = jnp.asarray(W)
 
 def of_nnx(images):
     return linear(flat(images))
+
+def of_nnx_twice(images):
+    return 2 * linear(flat(images))
 
 def by_numpy(images):
     return np.asarray(images).reshape(len(images), -1) @ W
@@ -133,11 +137,61 @@ def test_a_function_answers_in_the_step_or_once(data):
     np.testing.assert_allclose(teacher.evaluated[0], my_teacher.by_numpy(data.test.image))
     c = config_of(apply="my_teacher.by_numpy").unlock()
     c.augment = "noise(0.1)"
-    with pytest.raises(InputError, match=r"config.augment = .*which jax cannot trace, has the"):
+    with pytest.raises(InputError, match=r"which jax cannot trace, is evaluated before.*window"):
         external.check(c, data)
 
 
-@pytest.mark.parametrize("form", ["msgpack", "npz", "safetensors", "params.msgpack"])
+def test_cached_views_of_a_function(data):
+    """Traced or not, its logits are those of the views that repeat; a file on disk is shared."""
+    import my_teacher
+
+    def stored(name, **teacher):
+        c = config_of(apply=f"my_teacher.{name}", **teacher).unlock()
+        c.augment, c.epochs = "noise(0.1)", 3
+        teacher = external.load(c, data)
+        assert teacher.per_student and not teacher.stacks
+        return np.asarray(teacher.frozen["logits"])
+
+    window = dict(cache_window=2)
+    by_numpy, traced = stored("by_numpy", **window), stored("logits", cache=True, **window)
+    assert traced.shape == (1, 2, 20, 3)
+    np.testing.assert_allclose(by_numpy, traced, rtol=1e-4, atol=1e-5)
+    assert np.abs(traced[0, 0] - traced[0, 1]).max() > 0.01
+    place = dict(cache="float32", cache_dir="cached")
+    np.testing.assert_array_equal(stored("logits", **place, **window), traced)
+    with pytest.raises(InputError, match="another teacher"):
+        stored("of_nnx_twice", **place, **window)
+    plain = external.load(config_of(apply="my_teacher.logits", cache=True), data)
+    expected = my_teacher.by_numpy(data.train.image)
+    np.testing.assert_allclose(answers(plain, data.train.image, [3]), expected[[3]], rtol=1e-4)
+    with pytest.raises(InputError, match=r"Name one in config.teacher.cache_dir"):
+        external.check(config_of(apply="my_teacher.logits", cache="float16"), data)
+
+
+def test_directories_that_hold_no_variables(data):
+    """None of Orbax's checkpoints, several, or a damaged one."""
+    import my_teacher
+    import orbax.checkpoint
+
+    tree = my_teacher.net.init(jax.random.key(0), data.train.image[:1])
+    Path("empty").mkdir()
+    for step in ("1", "2"):
+        with orbax.checkpoint.StandardCheckpointer() as writer:
+            writer.save(Path("steps").absolute() / step, tree)
+    shutil.copytree("steps/1", "damaged")
+    Path("damaged/_METADATA").write_text("{")
+    for name, words in (
+        ("empty", "has no checkpoints of Orbax; expected one"),
+        ("steps", "has 2 checkpoints of Orbax .steps/1, steps/2."),
+        ("damaged", "holds no checkpoint that Orbax can read"),
+    ):
+        c = config_of(apply="my_teacher.Net", variables=name)
+        with pytest.raises(InputError, match=words) as error:
+            external.check(c, data)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("form", ["msgpack", "npz", "safetensors", "params.msgpack", "orbax"])
 def test_a_module_with_its_variables(data, form):
     import my_teacher
     import safetensors.numpy
@@ -151,6 +205,11 @@ def test_a_module_with_its_variables(data, form):
     elif form == "safetensors":
         dotted = {k.replace("/", "."): v for k, v in flat.items()}
         safetensors.numpy.save_file(dotted, path)
+    elif form == "orbax":
+        import orbax.checkpoint
+
+        with orbax.checkpoint.StandardCheckpointer() as writer:
+            writer.save(Path(path).absolute(), tree)
     else:
         stored = tree["params"] if "params" in form else tree
         Path(path).write_bytes(flax.serialization.to_bytes(stored))
@@ -161,7 +220,7 @@ def test_a_module_with_its_variables(data, form):
         np.testing.assert_allclose(answers(teacher, data.train.image, [3, 1]), expected, rtol=1e-5)
         assert teacher.origin["sha256"] == c.teacher.digest
     before = config_hash(c.to_dict())
-    Path("moved").write_bytes(Path(path).read_bytes())
+    (shutil.copytree if form == "orbax" else shutil.copyfile)(path, "moved")
     assert config_hash(config_of(apply="my_teacher.Net", variables="moved").to_dict()) == before
 
 
@@ -198,8 +257,8 @@ def test_names_that_are_no_teachers(data):
     np.savez("x.npz", a=np.zeros(1))
     with pytest.raises(InputError, match="is for a Flax linen module"):
         external.check(config_of(apply="my_teacher.logits", variables="x.npz"), data)
-    for key in ("reduce", "cache", "members"):
-        value = {"reduce": "logits", "cache": True, "members": 1}[key]
+    for key in ("reduce", "members"):
+        value = {"reduce": "logits", "members": 1}[key]
         with pytest.raises(InputError, match=f"config.teacher.{key}"):
             config_of(apply="my_teacher.logits", **{key: value})
 

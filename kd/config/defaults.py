@@ -88,9 +88,11 @@ TEACHER = {
 
 SOURCES = {
     "logits": "logits",  # a file of logits, see kd.teachers.stored_logits
+    "features": "features",  # a file of features, see kd.teachers.stored_features
     # A dotted path to a function images -> logits, or to a Flax module whose variables are in the
     # file `variables`; see kd.teachers.own_function.
     "apply": "function",
+    "onnx": "onnx",  # an ONNX file, see kd.teachers.onnx_file
 }
 """Keys of `config.teacher` that say what a teacher is that is no run, and the kinds they choose."""
 
@@ -109,6 +111,7 @@ INIT = {
     "config": "",  # config of that run, which is trained if it is missing
     # Regular expression on paths such as student/head/kernel: what to load; "": all shared paths.
     "take": "",
+    "freeze": "",  # likewise: what stays as it is loaded; "": nothing
 }
 """Keys of `config.init`; see kd.train.warm_start."""
 

@@ -27,7 +27,7 @@ PLACE = ("data_dir", "workers")
 PLACE_OF_CACHE = "cache_dir"
 """Key of section `teacher`: the directory of the cache."""
 
-FILES_OF_TEACHER = ("logits", "variables")
+FILES_OF_TEACHER = ("logits", "features", "variables", "onnx")
 """Keys of section `teacher` that name a file. Where its `digest` is known, this identifies it."""
 
 LATER_KEYS = {"accumulate": 1}
@@ -58,7 +58,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     teacher = {k: v for k, v in teacher.items() if k not in later or v != later[k]}
     places = (PLACE_OF_CACHE, *(FILES_OF_TEACHER if teacher.get("digest") else ()))
     teacher = {k: v for k, v in teacher.items() if k not in places}
-    init = kept.get("init", {})
+    init = {k: v for k, v in kept.get("init", {}).items() if (k, v) != ("freeze", "")}
     kept |= {"data": data, "teacher": shipped.as_paths(teacher)}
     kept |= {"init": shipped.as_paths(init)} if init else {}
     return json.loads(json.dumps(kept, sort_keys=True))

@@ -66,6 +66,7 @@ class Kind:
       row: name of these variables in the closing table.
       has_members: whether the config may choose members, their weights and their reduction though
         they come from no run.
+      caches: whether its logits may be cached though its networks come from no run.
       spell: completes the settings in a config by what they name, such as the digest of a file.
     """
 
@@ -77,6 +78,7 @@ class Kind:
     student_variables: Callable[[PyTree], PyTree] | None = None
     row: str = "teacher"
     has_members: bool = False
+    caches: bool = False
     spell: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
     def __call__(self, context: Context, **settings: Any) -> Teacher:
@@ -157,7 +159,8 @@ def _check_runs(kind: Kind, section: Mapping[str, Any], defaults: Mapping[str, A
     reduce = reduction.find(section["reduce"])
     if not (kind.needs_runs or kind.ignores_runs):
         for key in ABOUT_RUNS:
-            if not (kind.has_members and key in ABOUT_MEMBERS) and section[key] != defaults[key]:
+            takes = (kind.has_members and key in ABOUT_MEMBERS) or (kind.caches and key == "cache")
+            if not takes and section[key] != defaults[key]:
                 what = f" ({kind.description})" if kind.description else ""
                 raise InputError(
                     f"config.teacher.{key} = {section[key]!r} is about networks of finished runs, "

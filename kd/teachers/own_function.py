@@ -29,5 +29,6 @@ KIND = Kind(
     "function",
     _make,
     "a function of the user's own",
+    caches=True,
     spell=source_file.spelled("variables"),
 )

@@ -150,14 +150,19 @@ def make_epoch_logits(
         stored = {
             name: np.concatenate([part[name] for part in parts], axis=1)[:, :n] for name in parts[0]
         }
-        if precision(config) == "float16" and np.isinf(stored["logits"]).any():
-            raise InputError(
-                "config.teacher.cache = 'float16': the teacher has logits beyond 65,504, which "
-                "float16 does not hold. Take 'float32'."
-            )
+        check_range(stored, config)
         return stored
 
     return epoch_logits
+
+
+def check_range(stored: Mapping[str, np.ndarray], config: ConfigDict) -> None:
+    """Raises InputError for logits that float16 does not hold."""
+    if precision(config) == "float16" and np.isinf(stored["logits"]).any():
+        raise InputError(
+            "config.teacher.cache = 'float16': the teacher has logits beyond 65,504, which "
+            "float16 does not hold. Take 'float32'."
+        )
 
 
 def load_or_compute(

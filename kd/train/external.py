@@ -1,7 +1,7 @@
-"""Teachers that are no runs of kd: logits from a file or an array, functions, modules."""
+"""Teachers that are no runs of kd: functions, modules, ONNX files, stored logits, features."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +13,24 @@ from kd.config import ConfigDict
 from kd.config.teachers import member_weights, members_of_file
 from kd.data.base import Dataset
 from kd.data.pictures import Pictures
+from kd.devices import precision
 from kd.devices.mesh import replicated, to_devices
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.runs.networks import weights_hash
-from kd.teachers import reduction, source_file
-from kd.train import logits_file, own_function
+from kd.teachers import reduction, source_file, stored_features
+from kd.train import evaluated_once, features_file, logits_file, onnx_model, own_function
 from kd.train.members import check_sizes
 from kd.train.run_teacher import RunTeacher, by_group
 from kd.types import PyTree
+
+
+class _Checked(NamedTuple):
+    """A function or network that can teach, its name in messages, and whether jax can trace it."""
+
+    named: Any
+    what: str
+    traceable: bool
 
 
 def load(config: ConfigDict, dataset: Dataset, mesh: Mesh | None = None) -> RunTeacher | None:
@@ -39,7 +48,9 @@ def load(config: ConfigDict, dataset: Dataset, mesh: Mesh | None = None) -> RunT
     name = config.teacher.name
     if name == "logits":
         teacher = _stored_logits(config, dataset)
-    elif name == "function":
+    elif name == "features":
+        teacher = _stored_features(config, dataset)
+    elif name in ("function", "onnx"):
         teacher = _function(config, dataset)
     else:
         return None
@@ -50,8 +61,8 @@ def load(config: ConfigDict, dataset: Dataset, mesh: Mesh | None = None) -> RunT
 
 def check(config: ConfigDict, dataset: Dataset) -> None:
     """Raises InputError as `load` does, before anything is trained."""
-    if config.teacher.name == "function":
-        _named(config, dataset)
+    if config.teacher.name in ("function", "onnx"):
+        _checked(config, dataset)
     else:
         load(config, dataset)
 
@@ -76,33 +87,64 @@ def _stored_logits(config: ConfigDict, dataset: Dataset) -> RunTeacher:
     return teacher._replace(origin=record, evaluated=evaluated)
 
 
-def _named(config: ConfigDict, dataset: Dataset) -> Any:
-    """The checked function, or pair (module, variables), of `config.teacher.apply`."""
+def _stored_features(config: ConfigDict, dataset: Dataset) -> RunTeacher:
+    """The teacher whose features are in a file."""
     section = config.teacher
+    source_file.require(section.features, section.digest, "features")
+    _check_views(config, dataset, section.features, "features")
+    features = jnp.asarray(features_file.read(config, dataset))
+    record = {"source": section.features, "sha256": section.digest, "members": [0]}
+    return RunTeacher(stored_features.stored(), features, origin=record)
+
+
+def _checked(config: ConfigDict, dataset: Dataset) -> _Checked:
+    """The function or network of a config, tried on the data. Raises InputError."""
+    section = config.teacher
+    if section.name == "onnx":
+        source_file.require(section.onnx, section.digest, "onnx")
+        what = f"the teacher {section.onnx}"
+        evaluated_once.check(config, dataset, what)
+        network = onnx_model.load(config, dataset)
+        own_function.check(network, dataset, what)
+        return _Checked(network, what, False)
     if section.variables:
         source_file.require(section.variables, section.digest, "variables")
     named, what = own_function.named(config, dataset), f"the teacher {section.apply}"
     own_function.check(named, dataset, what)
-    if not own_function.is_traceable(named, dataset, what):
-        _check_views(config, dataset, f"{section.apply}, which jax cannot trace,")
-    return named
+    traceable = own_function.is_traceable(named, dataset, what)
+    if not traceable:
+        evaluated_once.check(config, dataset, f"{section.apply}, which jax cannot trace,")
+    elif section.cache:
+        evaluated_once.check(config, dataset, what)
+    return _Checked(named, what, traceable)
 
 
 def _function(config: ConfigDict, dataset: Dataset) -> RunTeacher:
-    """The teacher that a dotted path names: in the step, or once if jax cannot trace it."""
-    section, named = config.teacher, _named(config, dataset)
-    what = f"the teacher {section.apply}"
-    record: dict[str, Any] = {"source": section.apply, "members": [0]}
+    """The teacher that a dotted path or an ONNX file names: in the step, or evaluated before if jax
+    cannot trace it or the config caches its logits.
+    """
+    section = config.teacher
+    named, what, traceable = _checked(config, dataset)
+    record: dict[str, Any] = {"source": section.get("apply") or section.onnx, "members": [0]}
     if isinstance(named, tuple):
-        model, variables = named
-        record |= {"sha256": section.digest, "weights": weights_hash(variables)}
-        teacher = own_function.of_network(model, variables, dataset, config)
-    elif own_function.is_traceable(named, dataset, what):
-        teacher = own_function.of_function(named, dataset, config)
-    else:
-        teacher = of_logits(own_function.evaluate(named, dataset, what)[None], section.reduce)
-        evaluated = own_function.evaluate(named, dataset, what, "test")[None]
-        teacher = teacher._replace(evaluated=evaluated)
+        record |= {"sha256": section.digest, "weights": weights_hash(named[1])}
+    elif isinstance(named, onnx_model.OnnxModel):
+        record |= {"sha256": section.digest}
+        record |= {"external": named.external} if named.external else {}
+        record |= {"input": named.view.record()} if named.view else {}
+    if traceable and not section.cache:
+        if isinstance(named, tuple):
+            teacher = own_function.of_network(*named, dataset, config)
+        else:
+            teacher = own_function.of_function(named, dataset, config)
+        return teacher._replace(origin=record)
+    function = named
+    if traceable:
+        function = jax.jit(precision.evaluation(own_function.callable_of(named), config.precision))
+    identity = record.get("weights", "")
+    if isinstance(named, onnx_model.OnnxModel):
+        identity = section.digest
+    teacher = evaluated_once.evaluate(function, config, dataset, what, identity)
     return teacher._replace(origin=record)
 
 
@@ -145,21 +187,21 @@ def of_logits(
     )
 
 
-def _check_views(config: ConfigDict, dataset: Dataset, what: str) -> None:
-    """Raises InputError where the student sees other images than those that the logits are of."""
+def _check_views(config: ConfigDict, dataset: Dataset, what: str, outputs: str = "logits") -> None:
+    """Raises InputError where the student sees other images than those that the file is about."""
     remedies: dict[str, Any] = {"augment": config.augment, "second_view": config.second_view}
     for key, value in remedies.items():
         if value:
             raise InputError(
                 f"config.{key} = {value!r} changes the images at every step, and {what} has the "
-                f"teacher's logits of the images as they are. Leave {key} out, or take a teacher "
-                "that can be evaluated in the step: config.teacher.run, or a JAX function as "
-                "config.teacher.apply."
+                f"teacher's {outputs} of the images as they are. Leave {key} out, or take a "
+                "teacher that can be evaluated in the step: config.teacher.run, or a JAX function "
+                "as config.teacher.apply."
             )
     if isinstance(dataset.train.image, Pictures):
         raise InputError(
             f"config.teacher: images of data set {config.data.name} are decoded during training "
-            f"and cropped anew in each epoch, and {what} has logits of one view. Take a teacher "
+            f"and cropped anew in each epoch, and {what} has {outputs} of one view. Take a teacher "
             "that can be evaluated in the step: config.teacher.run, or a JAX function as "
             "config.teacher.apply."
         )

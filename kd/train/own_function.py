@@ -97,20 +97,16 @@ def check(teacher: Any, dataset: Dataset, what: str) -> None:
       dataset: of the run.
       what: its name in messages.
     """
-    if isinstance(dataset.train.image, Pictures):
-        image = dataset.train.image.centered(range(min(PROBED, len(dataset.train.label))))
-    else:
-        image = np.asarray(dataset.train.image[:PROBED])
-    function = _callable(teacher)
-    place, seen = f"{what} on {len(image)} images", _normalized(dataset, image)
+    seen = _first_images(dataset)
+    function, place = callable_of(teacher), f"{what} on {len(seen)} images"
     if is_traceable(teacher, dataset, what):
         function = lambda x, f=function: f(jnp.asarray(x))
-    at_once = _logits(function, seen, dataset, what)
+    at_once = logits(function, seen, dataset, what)
     logits_file.members(at_once, dataset.num_classes, place)
     middle = len(seen) // 3
     if not middle:
         return
-    parts = [_logits(function, part, dataset, what) for part in (seen[:middle], seen[middle:])]
+    parts = [logits(function, part, dataset, what) for part in (seen[:middle], seen[middle:])]
     difference = np.abs(np.concatenate(parts) - at_once).max()
     if difference > 1e-2 * max(1.0, np.abs(at_once).max()):
         raise InputError(
@@ -120,11 +116,22 @@ def check(teacher: Any, dataset: Dataset, what: str) -> None:
         )
 
 
+def probe(function: Callable, dataset: Dataset, what: str) -> Float[np.ndarray, "n c"]:
+    """Logits of the first images by a function of NumPy arrays. Raises InputError."""
+    return logits(function, _first_images(dataset), dataset, what)
+
+
+def _first_images(dataset: Dataset) -> Float[np.ndarray, "n ..."]:
+    image, count = dataset.train.image, min(PROBED, len(dataset.train.label))
+    centered = isinstance(image, Pictures)
+    return _normalized(dataset, image.centered(range(count)) if centered else image[:count])
+
+
 def is_traceable(teacher: Any, dataset: Dataset, what: str) -> bool:
     """Whether jax can trace a teacher. Raises InputError where it then returns no logits [b, c]."""
     shape = tuple(dataset.train.image.shape[1:])
     try:
-        out = jax.eval_shape(_callable(teacher), jax.ShapeDtypeStruct((2, *shape), jnp.float32))
+        out = jax.eval_shape(callable_of(teacher), jax.ShapeDtypeStruct((2, *shape), jnp.float32))
     except Exception as error:
         if isinstance(teacher, tuple):
             raise _failure(what, [2, *shape], error) from error
@@ -163,10 +170,11 @@ def evaluate(
     image = np.asarray(getattr(dataset, split).image)
     firsts = range(0, len(image), batch_size)
     parts = (_normalized(dataset, image[first : first + batch_size]) for first in firsts)
-    return np.concatenate([_logits(function, part, dataset, what) for part in parts])
+    return np.concatenate([logits(function, part, dataset, what) for part in parts])
 
 
-def _callable(teacher: Any) -> Callable:
+def callable_of(teacher: Any) -> Callable:
+    """A function images -> logits, of a function or a pair (module, variables)."""
     if not isinstance(teacher, tuple):
         return teacher
     model, variables = teacher
@@ -178,25 +186,30 @@ def _normalized(dataset: Dataset, image: np.ndarray) -> np.ndarray:
     return np.asarray(normalize(jax.random.key(0), {"image": jnp.asarray(image)})["image"])
 
 
-def _logits(function: Callable, image: np.ndarray, dataset: Dataset, what: str) -> np.ndarray:
+def logits(
+    function: Callable, image: np.ndarray, dataset: Dataset, what: str
+) -> Float[np.ndarray, "n c"]:
+    """Logits of normalised images by a function of arrays. Raises InputError for anything else."""
     c = dataset.num_classes
     try:
         out = function(image)
+    except InputError:
+        raise
     except Exception as error:  # a caller's own function may raise anything
         raise _failure(what, list(image.shape), error, c) from error
     try:
-        logits = np.asarray(out.logits if isinstance(out, Outputs) else out, np.float32)
+        values = np.asarray(out.logits if isinstance(out, Outputs) else out, np.float32)
     except Exception as error:  # as may what it returns
         raise InputError(
             f"{what} returns {type(out).__name__}, which is no array of numbers, for {len(image)} "
             f"images; expected logits [{len(image)}, {c}]."
         ) from error
-    if logits.shape != (len(image), c):
+    if values.shape != (len(image), c):
         raise InputError(
-            f"{what} returns {list(logits.shape)} for {len(image)} images; expected logits "
+            f"{what} returns {list(values.shape)} for {len(image)} images; expected logits "
             f"[{len(image)}, {c}]."
         )
-    return logits
+    return values
 
 
 def _failure(what: str, shape: list[int], error: Exception, classes: int = 0) -> InputError:
