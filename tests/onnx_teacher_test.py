@@ -4,24 +4,26 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-import kd
-from kd import build
-from kd import config as configs
-from kd.cli.main import main
-from kd.config import ConfigDict
-from kd.config.identity import config_hash
-from kd.data.augment import make_augment
-from kd.data.base import Dataset, Split
-from kd.errors import InputError
-from kd.init import state_key
-from kd.runs.networks import load_networks
-from kd.runs.workdir import Workdir
-from kd.train import external, onnx_model
-from kd.train.program import seed_keys
+onnx = pytest.importorskip("onnx", reason="needs the extra onnx: uv sync --extra onnx")
+pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+import kd  # noqa: E402
+from kd import build  # noqa: E402
+from kd import config as configs  # noqa: E402
+from kd.cli.main import main  # noqa: E402
+from kd.config import ConfigDict  # noqa: E402
+from kd.config.identity import config_hash  # noqa: E402
+from kd.data.augment import make_augment  # noqa: E402
+from kd.data.base import Dataset, Split  # noqa: E402
+from kd.errors import InputError  # noqa: E402
+from kd.init import state_key  # noqa: E402
+from kd.runs.workdir import Workdir  # noqa: E402
+from kd.train import external, onnx_model  # noqa: E402
+from kd.train.program import seed_keys  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CLASSES, SHAPE = 3, (4, 6, 3)
@@ -307,42 +309,22 @@ def test_without_the_package_one_is_told_how_to_get_it(data, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
-def test_a_run_as_an_onnx_file_teaches_as_the_run(finished, small_data):
-    """The network of `small.py:teacher`, written by hand: one student, up to rounding."""
-    trained = load_networks(Workdir("runs/small-teacher"))
-    params = jax.tree.map(lambda x: np.asarray(x[0]), trained.variables)["params"]
-    layers = sorted(params, key=lambda name: params[name]["kernel"].shape != (64, 8))
-    flat = helper.make_node("Flatten", ["x"], ["h0"], axis=1)
-    operations, constants = [flat], []
-    for i, name in enumerate(layers):
-        constants += [
-            numpy_helper.from_array(params[name][kind], f"{kind}{i}") for kind in ("kernel", "bias")
-        ]
-        out = "z" if i == 1 else "y"
-        operations.append(helper.make_node("Gemm", [f"h{i}", f"kernel{i}", f"bias{i}"], [out]))
-        if i == 0:
-            operations.append(helper.make_node("Relu", ["y"], ["h1"]))
-    graph = helper.make_graph(
-        operations,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("b", 8, 8, 1))],
-        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ("b", 10))],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, "net.onnx")
-    c = config_of()
-    c = ConfigDict(c.to_dict())
-    c.data.path, c.epochs = str(small_data), 2
-    c.augment, cached = "crop(1)", dict(cache_window=2)
-    c.teacher = dict(onnx="net.onnx", **cached)
+def test_an_exported_run_teaches_as_the_run(finished, small_data, capsys):
+    """The file of `kd export`, which takes pixels: one student, up to the error of the export."""
+    run = "runs/small-teacher"
+    loose = ["--gate", "agreement=0.9", "--gate", "accuracy_drop=0.1"]
+    assert main(["export", run, "--format", "onnx", "--seed", "0", "--out", "out", *loose]) == 0
+    Path("out/model.onnx").rename("net.onnx")
+    c = ConfigDict(config_of().to_dict())
+    c.data.path, c.epochs, c.augment = str(small_data), 2, "crop(1)"
+    c.teacher = dict(onnx="net.onnx", cache_window=2)
     by_file = kd.run(c, "by_file")
-    c.teacher = dict(run="runs/small-teacher", members=0, **cached)
+    c.teacher = dict(run=run, members=0, cache_window=2)
     by_run = kd.run(c, "by_run")
     np.testing.assert_allclose(
         by_file.predictions["logits"], by_run.predictions["logits"], rtol=1e-3, atol=1e-4
     )
-    assert "of net.onnx" not in by_run.table() and "net.onnx (sha256" in by_file.table()
+    assert "net.onnx (sha256" in by_file.table() and "net.onnx" not in by_run.table()
 
 
 @pytest.mark.slow

@@ -141,6 +141,23 @@ def test_a_function_answers_in_the_step_or_once(data):
         external.check(c, data)
 
 
+def test_a_module_of_equinox(data):
+    """As a function, in the step."""
+    pytest.importorskip("equinox")
+    Path("my_equinox.py").write_text(
+        "import equinox as eqx\nimport jax\n"
+        "network = eqx.nn.MLP(16, 3, 8, 1, key=jax.random.key(0))\n"
+        "def logits(images):\n"
+        "    return jax.vmap(network)(images.reshape(len(images), -1))\n"
+    )
+    teacher = external.load(config_of(apply="my_equinox.logits"), data)
+    import my_equinox
+
+    expected = my_equinox.logits(data.train.image)[np.array([3, 1])]
+    np.testing.assert_allclose(answers(teacher, data.train.image, [3, 1]), expected, rtol=1e-4)
+    assert len(teacher.stacks) == 1
+
+
 def test_cached_views_of_a_function(data):
     """Traced or not, its logits are those of the views that repeat; a file on disk is shared."""
     import my_teacher
