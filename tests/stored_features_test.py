@@ -22,8 +22,8 @@ from kd.objectives.embedding import Embedding, unit_distance
 from kd.objectives.fitnet import hint
 from kd.objectives.kd import KD
 from kd.runs.workdir import Workdir
-from kd.train import external
-from kd.types import Outputs, View
+from kd.train import external, freezing
+from kd.types import DistillState, Outputs, Teacher, View
 
 ROOT = Path(__file__).parents[1]
 N, D = 12, 5
@@ -133,6 +133,36 @@ def test_distances_of_vectors():
         np.testing.assert_allclose(loss, expected(projected, b), rtol=1e-5)
     with pytest.raises(InputError, match=r"value of distance in embedding.Embedding 'l1'"):
         Embedding(distance="l1").init(jax.random.key(0), view)
+
+
+def test_a_part_is_frozen(data):
+    """By path, BatchNorm's averages and the mean teacher's included; no match is refused."""
+    np.savez("embeddings.npz", train=FEATURES)
+    tree = lambda x: {"body": {"kernel": x}, "head": {"kernel": 2 * x}}
+
+    def state_of(x):
+        params, stats = {"student": tree(x), "objective": {}}, {"student": {"batch_stats": tree(x)}}
+        return DistillState(0, 0, params, stats, (), ())
+
+    teacher = Teacher(lambda *_: None, update=lambda state, student: student["params"])
+    step = freezing.freeze(lambda state, *_: (state_of(1.0), {}), "student/body", teacher)
+    state, _ = step(state_of(0.0), {}, {})
+    expected = {"body": {"kernel": 0.0}, "head": {"kernel": 2.0}}
+    assert state.params["student"] == state.stats["student"]["batch_stats"] == expected
+    assert state.teacher == expected
+    c = config_of(init=dict(run="runs/first", freeze="body"))
+    freezing.check(c, state)
+    for pattern, words in (("tail", "matches no parameter .student/body/kernel, "), ("k", "every")):
+        c = config_of(init=dict(run="runs/first", freeze=pattern))
+        with pytest.raises(InputError, match=f"config.init.freeze = '{pattern}' .*{words}"):
+            freezing.check(c, state)
+    with pytest.raises(InputError, match=r"config.init.freeze: no run to take it from"):
+        config_of(init=dict(freeze="body"))
+    with pytest.raises(InputError, match=r"config.init.freeze: '\[' is no regular expression"):
+        config_of(init=dict(run="runs/first", freeze="["))
+    stored = config_of(init=dict(run="runs/first")).to_dict()
+    before = stored | {"init": {k: v for k, v in stored["init"].items() if k != "freeze"}}
+    assert config_hash(stored) == config_hash(before) != config_hash(c.to_dict())
 
 
 @pytest.mark.slow
