@@ -16,6 +16,7 @@ from kd.cli.main import main
 from kd.config import ConfigDict
 from kd.config.identity import config_hash
 from kd.config.teachers import groups_of
+from kd.data.base import Split
 from kd.errors import InputError
 from kd.runs import teacher_input
 from kd.runs.networks import load_networks
@@ -144,6 +145,22 @@ def test_rows_and_series_are_normalised():
     for section in (dict(size=4), dict(channels=1)):
         with pytest.raises(InputError, match=r"config.teacher.input: "):
             input_view.make(section, (2,), (0.0, 0.5), (1.0, 2.0))
+
+
+def test_another_unit_is_remarked(large):
+    """Pixels to 255 beside pixels to 1, either way round."""
+    dataset = build.make_data(config_of(large))
+    result = Workdir(TEACHER).read("result.json")
+    of = lambda data, **facts: teacher_input.remark(
+        teacher_input.fitting_view({}, result | facts, data, "it"), data
+    )
+    assert of(dataset) == ""
+    assert "it sees values from" in of(dataset, mean=[33.0], std=[78.0])
+    floats = dataset.train.image.astype(np.float32)
+    larger = dataset._replace(
+        train=Split(floats, dataset.train.label), mean=(33.0,) * 3, std=(78.0,) * 3
+    )
+    assert "in the unit of the student's data" in of(larger)
 
 
 def test_a_number_is_for_every_channel():

@@ -7,13 +7,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from kd.data.augment import make_normalize
 from kd.data.base import Dataset
+from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.models.adapted import Adapted
 from kd.runs.networks import Trained, check_fit, weights_hash
 from kd.teachers import input_view
 from kd.teachers.input_view import InputView
 from kd.types import PyTree
+
+LOOKED_AT = 16
+"""Images whose values are looked at."""
+
+LEAST_RANGE, MOST = 0.02, 100.0
+"""Values of normalised images spread over more, and are smaller."""
 
 
 def section_of(section: Any) -> Mapping[str, Any] | None:
@@ -114,6 +122,25 @@ def as_student_sees(
     view = input_view.make(recorded, result["shape"], result["mean"], result["std"])
     ours = {key: result[key] for key in ("shape", "mean", "std")}
     return trained._replace(model=viewed(trained.model, view), result={**trained.result, **ours})
+
+
+def remark(view: InputView, dataset: Dataset) -> str:
+    """A sentence where the first images come out in another unit than normalised images have, as
+    where one of two data sets has pixels to 255 as floats; "" where they do not.
+    """
+    image = dataset.train.image
+    count = range(min(LOOKED_AT, image.shape[0]))
+    first = image.centered(count) if isinstance(image, Pictures) else image[: len(count)]
+    normalize = make_normalize(dataset.mean, dataset.std)
+    seen = view(normalize(jax.random.key(0), {"image": jnp.asarray(first)})["image"])
+    low, high = float(seen.min()), float(seen.max())
+    if high - low > LEAST_RANGE and max(abs(low), abs(high)) < MOST:
+        return ""
+    return (
+        f"it sees values from {low:z.3g} to {high:z.3g}, which are no normalised images. "
+        "config.teacher.input.mean and std are in the unit of the student's data: of uint8 images "
+        "scaled to [0, 1], of others as they are."
+    )
 
 
 def check(

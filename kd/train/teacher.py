@@ -129,13 +129,16 @@ def _view(config: ConfigDict, workdir: Workdir, dataset: Dataset) -> InputView |
     """
     result, what = workdir.read("result.json"), f"the teacher in {workdir}"
     view = teacher_input.fitting_view(config.teacher.get("input"), result, dataset, what)
-    labels = workdir.predictions()["label"]
-    if view and processes.is_writer() and not np.array_equal(labels, dataset.test.label):
-        text = (
-            f"kd: {what} was evaluated on other examples than this run. Images of two sizes cannot "
+    if view is None or not processes.is_writer():
+        return view
+    lines = [f"{what}: {remark}"] if (remark := teacher_input.remark(view, dataset)) else []
+    if not np.array_equal(workdir.predictions()["label"], dataset.test.label):
+        lines.append(
+            f"{what} was evaluated on other examples than this run. Images of two sizes cannot "
             "be compared: see to it that it was not trained on those that this run is evaluated on."
         )
-        print(escaping.message(text), file=sys.stderr, flush=True)
+    for line in lines:
+        print(escaping.message(f"kd: {line}"), file=sys.stderr, flush=True)
     return view
 
 
