@@ -13,6 +13,7 @@ from kd.objectives.dist import inter_class as inter_class
 from kd.objectives.dist import intra_class as intra_class
 from kd.objectives.dkd import decoupled_kl as decoupled_kl
 from kd.objectives.dkd import split_by_label as split_by_label
+from kd.objectives.embedding import unit_distance as unit_distance
 from kd.objectives.end2 import annealed_temperature as annealed_temperature
 from kd.objectives.end2 import dirichlet_nll as dirichlet_nll
 from kd.objectives.fitnet import hint as hint

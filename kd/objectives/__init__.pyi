@@ -9,6 +9,7 @@ from kd.objectives.ctkd import CTKD as CTKD
 from kd.objectives.cwd import CWD as CWD
 from kd.objectives.dist import DIST as DIST
 from kd.objectives.dkd import DKD as DKD
+from kd.objectives.embedding import Embedding as Embedding
 from kd.objectives.end2 import END2 as END2
 from kd.objectives.fitnet import FitNet as FitNet
 from kd.objectives.fsp import FSP as FSP
