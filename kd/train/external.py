@@ -134,7 +134,8 @@ def _function(config: ConfigDict, dataset: Dataset) -> RunTeacher:
         record |= {"input": named.view.record()} if named.view else {}
     if traceable and not section.cache:
         if isinstance(named, tuple):
-            teacher = own_function.of_network(*named, dataset, config)
+            model, variables = named
+            teacher = own_function.of_network(model, variables, dataset, config)
         else:
             teacher = own_function.of_function(named, dataset, config)
         return teacher._replace(origin=record)
