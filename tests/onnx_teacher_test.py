@@ -117,6 +117,7 @@ def test_batches_and_layouts(data, layout, dims):
     assert teacher.origin["sha256"] == config_of().teacher.digest
 
 
+@pytest.mark.slow
 def test_pixels_and_another_size(data, monkeypatch):
     """uint8 pixels as the data have them; another size and normalisation, by `teacher.input`."""
     pixels = np.random.default_rng(1).integers(0, 256, (20, *SHAPE)).astype(np.uint8)
@@ -146,6 +147,7 @@ def test_pixels_and_another_size(data, monkeypatch):
         external.check(config_of(input=dict(mean=0.5, std=0.5)), dataset)
 
 
+@pytest.mark.slow
 def test_views_that_repeat(data):
     """Each student's views of each epoch of the window, augmented as the student sees them."""
     write()
