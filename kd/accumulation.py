@@ -53,7 +53,7 @@ def over_parts(
       batch: entries with an axis are divided, others are the same for all parts.
       parts: their number, see `sizes`.
       unroll: written out in place of a loop of the program, for programs that are slow in loops;
-        the parts still run one after the other.
+        on a CPU two parts may then be in memory at once.
 
     Returns:
       `(stats, values)`, the values being means over the examples of the batch: those of each part
@@ -90,7 +90,8 @@ def _summing(part: Part, shared: Batch, weight: float) -> Callable:
     """The body of a loop over parts of one size, which adds `weight` times the values of each."""
 
     def body(carry: tuple[PyTree, PyTree], entry: tuple[Batch, Int[Array, ""]]) -> Any:
-        # Where the loop is written out, no part begins before the last one has ended.
+        # Where the loop is written out, no part should begin before the last one has ended. On CPUs
+        # about two are in memory at once all the same: benchmarks/accumulation.py.
         (stats, total), (rows, number) = jax.lax.optimization_barrier((carry, entry))
         stats, values = part(stats, rows | shared, number)
         total = jax.tree.map(lambda a, x: a + weight * x.astype(a.dtype), total, values)
