@@ -6,7 +6,8 @@
 `onnx` writes each student as ONNX, in float32 and in int8. `target` writes C for three Cortex-M
 processors, once with the loops as bakenn generates them and once with kd's, and runs both in QEMU.
 The class may differ from the network's more often than an export allows (`--waive`), since runs may
-be trained for a minute only; all other gates hold. Exports go to RUN/export/figures.
+be trained for a minute only; all other gates hold. Exports go to RUN/export/figures; those that are
+there already are read, not made again.
 """
 
 import sys
@@ -18,7 +19,7 @@ from unittest import mock
 
 from benchmarks.record import markdown
 from kd.errors import InputError
-from kd.export import kernels
+from kd.export import kernels, reading
 from kd.export.command import Options, export
 from kd.export.target import boards
 from kd.runs.workdir import Workdir
@@ -32,10 +33,14 @@ type Export = Callable[..., Mapping[str, Any]]
 
 
 def exported(run: str, form: str, name: str, **settings: Any) -> Mapping[str, Any]:
-    """Exports a run into RUN/export/figures/NAME, and returns its `report.json`."""
+    """Exports a run into RUN/export/figures/NAME where that is missing, and returns its
+    `report.json`.
+    """
+    out = Path(run) / "export" / "figures" / name
+    if out.exists():
+        return reading.read(out)
     print(f"{run}: {form} {settings}", file=sys.stderr, flush=True)
-    out = str(Path(run) / "export" / "figures" / name)
-    return export(Options(run, form, out, waive=WAIVED, settings=settings))
+    return export(Options(run, form, str(out), waive=WAIVED, settings=settings))
 
 
 def onnx(runs: Sequence[str], make: Export = exported) -> list[list[str]]:
@@ -56,11 +61,11 @@ def onnx(runs: Sequence[str], make: Export = exported) -> list[list[str]]:
             [
                 _network(run),
                 f"{100 * real['checks'][real['split']]['float_accuracy']:.1f}",
-                f"{gates['float_error']:.1e}",
+                _small(gates["float_error"]),
                 f"{real['flash_bytes']:,}",
                 f"{real['seconds']:.0f}",
                 f"{gates['onnx_lsb']:.0f}",
-                f"{gates['onnx_rounding']:.1e}",
+                _small(gates["onnx_rounding"]),
                 f"{measured['lsb']:.0f}",
                 f"{100 * measured['agreement']:.2f}",
                 "the same" if all(defaults) else f"{measured['default_lsb']:.0f} units",
@@ -111,6 +116,10 @@ def _on_target(run: str, cpu: str, loops: str, report: Mapping[str, Any]) -> lis
         f"{ran['stack']:,}, {part['stack_bound']:,} B",
         f"{report['seconds']:.0f}",
     ]
+
+
+def _small(number: float) -> str:
+    return "0" if number == 0 else f"{number:.1e}".replace("e-0", "e-")
 
 
 def _network(run: str) -> str:

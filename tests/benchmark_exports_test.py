@@ -41,8 +41,8 @@ def test_tables_show_what_reports_say(run):
     head, line = exports.onnx([run], of_onnx)
     assert dict(zip(head, line, strict=True))["network, units"] == "3"
     assert line == [
-        *("`cnn.CNN`, digits", "90.0", "1.5e-07", "2,000", "8"),
-        *("1", "2.0e-06", "3", "99.90", "4 units", "1,000", "8"),
+        *("`cnn.CNN`, digits", "90.0", "1.5e-7", "2,000", "8"),
+        *("1", "2.0e-6", "3", "99.90", "4 units", "1,000", "8"),
     ]
     head, *lines = exports.target([run], of_c)
     assert len(lines) == 6 and [line[2] for line in lines[:2]] == ["bakenn's", "kd's"]

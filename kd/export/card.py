@@ -159,17 +159,17 @@ def _accuracy(name: str, compared: Mapping[str, Any]) -> str:
 def _onnx(measured: Mapping[str, Any]) -> list[str]:
     """How far ONNX Runtime is from LiteRT's reference kernels, with exact sums and by default."""
     far = lambda prefix: (
-        f"at most {measured[prefix + 'lsb']:z.0f} units of the output, equal on "
+        f"at most {counted(round(measured[prefix + 'lsb']), 'unit')} of the output, equal on "
         f"{100 * measured[prefix + 'equal']:z.1f} %, the same class on "
         f"{100 * measured[prefix + 'agreement']:z.2f} %"
     )
     least = min(measured["layers"], key=lambda layer: layer["equal"])
-    units = max(layer["lsb"] for layer in measured["layers"])
+    units = counted(round(max(layer["lsb"] for layer in measured["layers"])), "unit")
     host = markdown_text(measured["processor"])
     vnni = {True: ", which has VNNI", False: ", which has no VNNI", None: ""}[measured["vnni"]]
     return [
         f"each layer of the ONNX file, given LiteRT's integers of {measured['layer_images']:,} "
-        f"images: at most {units:z.0f} units of its output; fewest are equal after "
+        f"images: at most {units} of its output; fewest are equal after "
         f"{least['operation']} of {markdown_text(least['layer'])}, {100 * least['equal']:z.2f} %. "
         "LiteRT rounds twice, ONNX once; through a network such differences add up",
         f"ONNX Runtime with `session.x64quantprecision=1` against LiteRT's reference kernels, "
