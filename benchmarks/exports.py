@@ -23,7 +23,6 @@ from kd.export import kernels, reading
 from kd.export.command import Options, export
 from kd.export.target import boards
 from kd.runs.workdir import Workdir
-from kd.tables.document import embed
 
 WAIVED = ("accuracy_drop", "agreement", "onnx_agreement")
 """Gates that depend on how well a network was trained."""
@@ -134,7 +133,16 @@ def main(kind: str, page: str, *runs: str) -> None:
         raise InputError(f"expected onnx or target, a page and runs, got {kind} and {runs}.")
     table = markdown(tables[kind](runs))
     path = Path(page)
-    path.write_text(embed(path.read_text(), kind, table))
+    path.write_text(embedded(path.read_text(), kind, table))
+
+
+def embedded(text: str, kind: str, table: str) -> str:
+    """The page with a table between `<!-- table of exports: KIND -->` and `<!-- /table -->`."""
+    before, begin, rest = text.partition(f"<!-- table of exports: {kind} -->\n")
+    _, end, after = rest.partition("<!-- /table -->")
+    if not (begin and end):
+        raise InputError(f"no markers: expected <!-- table of exports: {kind} --> and its end.")
+    return f"{before}{begin}{table}{end}{after}"
 
 
 if __name__ == "__main__":

@@ -53,3 +53,10 @@ def test_tables_show_what_reports_say(run):
 def test_other_words_are_refused(run):
     with pytest.raises(InputError, match="expected onnx or target"):
         exports.main("tpu", "page.md", run)
+
+
+def test_a_table_replaces_what_is_between_its_markers():
+    begin, end = "a\n<!-- table of exports: onnx -->\n", "<!-- /table -->\nb\n"
+    assert exports.embedded(f"{begin}old\n{end}", "onnx", "new\n") == f"{begin}new\n{end}"
+    with pytest.raises(InputError, match="no markers"):
+        exports.embedded("a\n", "onnx", "new\n")
