@@ -341,9 +341,10 @@ def test_the_example_trains(data, capsys):
     assert main([*run, *short]) == 0
     assert "every student learned from teacher.onnx (sha256" in capsys.readouterr().out
     assert Workdir("w").predictions()["member_logits"].shape == (1, 360, 10)
-    assert main([*run, *short, "--config.teacher.input.size=16"]) == 2
+    other = [*run[:-1], "x", *short]
+    assert main([*other, "--config.teacher.input.size=16"]) == 2
     error = capsys.readouterr().err
     assert "takes images [1, 3, 32, 32]" in error and len(error.strip().splitlines()) == 1
-    assert main([*run, *short, "--config.teacher.cache_window=0", "--workdir", "x"]) == 2
+    assert main([*other[:-1], "--config.teacher.cache_window=0"]) == 2
     assert "config.teacher.cache_window = 10" in capsys.readouterr().err
     assert not Path("x").exists()

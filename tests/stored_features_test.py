@@ -186,7 +186,7 @@ def test_the_example_trains_without_labels_and_is_fine_tuned(tmp_path, monkeypat
     assert "every student learned from embeddings.npz (sha256" in printed
     assert "agreement" not in printed
     assert main(["report", "first", "--out", "page"]) == 0
-    start = ["--config.init.config=", "--config.init.run=first", "--config.init.freeze=stage1"]
+    start = ["--config.init.config=", "--config.init.run=first", "--config.init.freeze=layer1"]
     assert main([*run, *short, *start]) == 0
     assert "every student started from what first had learnt" in capsys.readouterr().out
     from kd.runs.networks import load_networks
