@@ -219,7 +219,6 @@ def test_arguments_that_do_not_go_together(argument, message):
 
 
 KEYWORDS = {"DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"}
-PERSONS = {"DEPTHWISE_CONV_2D", "MEAN"}
 
 
 def settled(source, image):
@@ -249,8 +248,6 @@ def settled(source, image):
     [
         pytest.param(DSCNN(10, width=4), (49, 10), KEYWORDS, marks=pytest.mark.slow),
         pytest.param(DSCNN(10, width=4), (49, 10, 1), KEYWORDS, marks=pytest.mark.campaign),
-        pytest.param(MobileNetTiny(10, width=2), (96, 96, 3), PERSONS, marks=pytest.mark.campaign),
-        pytest.param(ResNet8(width=5), (32, 32, 3), {"ADD", "MEAN"}, marks=pytest.mark.campaign),
     ],
 )
 def test_the_exported_files_are_the_network_and_have_kernels(network, shape, kinds, tmp_path):
