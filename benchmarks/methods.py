@@ -32,6 +32,22 @@ ALL = (
         labels="yes",
     ),
     Method(
+        ("weighted_ce.WeightedCE",),
+        ("weighted_ce",),
+        "cross entropy with [class weights](data.md#rare-classes)",
+        "",
+        2001,
+        labels="yes",
+    ),
+    Method(
+        ("focal.Focal",),
+        ("focal",),
+        "Focal loss, Lin et al.",
+        "https://arxiv.org/abs/1708.02002",
+        2017,
+        labels="yes",
+    ),
+    Method(
         ("kd.KD",),
         ("kd",),
         "Hinton, Vinyals, Dean",

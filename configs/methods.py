@@ -151,6 +151,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "end2": dict(end2=dict(name="end2.END2", temperature=10.0, hold=30, epochs=60)),
     # Tran et al. 2020 train without labels: each head learns from its teacher.
     "hydra": dict(hydra=dict(name="hydra.Hydra", temperature=1.0)),
+    # For rare classes; gamma of Lin et al. 2017, section 5.1.
+    "weighted_ce": dict(ce=dict(name="weighted_ce.WeightedCE", class_weights="balanced")),
+    "focal": dict(focal=dict(name="focal.Focal", gamma=2.0)),
     # CROWN-IBP's config/cifar_dm-large_8_255.json: radius 8, after a tenth of the training a ramp
     # over half of it, kappa from 1 to 0.5 and beta from 1 to 0. It trains for 3200 epochs.
     "ibp": dict(ibp=dict(name="ibp.IBP", radius=8.0, nominal=0.5, start=24, ramp=120)),
@@ -184,7 +187,7 @@ SEVERAL = {"camkd": 3, "end2": 5, "hydra": 5}
 REDUCE = {"camkd": "confidence"}
 """Methods that need one reduction of the ensemble -> `config.teacher.reduce`."""
 
-TEACHER_FREE = ("labels", "tf_kd_reg", "pskd", "ibp", "crown_ibp")
+TEACHER_FREE = ("labels", "weighted_ce", "focal", "tf_kd_reg", "pskd", "ibp", "crown_ibp")
 """Methods without a teacher."""
 
 SECOND_VIEW = {"mlkd": "crop(4)|flip|rand_augment(2)"}

@@ -13,14 +13,7 @@ from kd.config import ConfigDict, override
 from kd.config.defaults import LABELS, LABELS_RANGES, TEACHER
 from kd.config.teachers import complete_groups
 from kd.data import load
-from kd.data.base import (
-    Dataset,
-    drop_unlabelled,
-    hold_out,
-    keep_classes,
-    keep_labels,
-    keep_validation,
-)
+from kd.data.base import Dataset, select
 from kd.errors import InputError, unknown
 from kd.models.adapted import adapt
 from kd.models.contract import check_maker
@@ -207,6 +200,12 @@ def _labels(maker: Callable) -> dict[str, Any]:
     return {key: default for key, default in LABELS.items() if key not in keywords}
 
 
+def labels_of(config: ConfigDict) -> dict[str, Any]:
+    """`LABELS` of a config; at its default is a key that the data set's loader takes itself."""
+    keys = _labels(registry.find("kd.data", config.data.name, "load"))
+    return LABELS | {key: config.data.get(key, default) for key, default in keys.items()}
+
+
 def stored_data(config: ConfigDict) -> Dataset:
     """The data set of a config as it is stored, before images are held out or left out."""
     section = config.data.to_dict()
@@ -217,25 +216,15 @@ def stored_data(config: ConfigDict) -> Dataset:
 def make_data(config: ConfigDict, stored: Dataset | None = None) -> Dataset:
     """The data set of a config. A part of train that is held out becomes its `test`.
 
-    Classes are removed from train last, so that the held-out part has all of them.
-
     Args:
       config: spelled out.
       stored: in place of `stored_data`.
     """
-    section = config.data.to_dict()
-    keys = _labels(registry.find("kd.data", section["name"], "load"))
-    labels: dict[str, Any] = {key: section.get(key, default) for key, default in keys.items()}
-    labels = {**LABELS, **labels}
+    labels = labels_of(config)
+    del labels["sampling"]  # what is in the data set, not how a run goes over it
     dataset = stored_data(config) if stored is None else stored
-    if config.holdout:
-        dataset = hold_out(dataset, config.holdout)
-    if config.validation:
-        dataset = keep_validation(dataset, config.validation)
-    if config.train_classes:
-        dataset = keep_classes(dataset, config.train_classes)
-    dataset = keep_labels(dataset, labels["labelled"], labels["labelled_seed"])
-    return dataset if labels["unlabelled"] == "keep" else drop_unlabelled(dataset)
+    classes = config.train_classes
+    return select(dataset, config.holdout, config.validation, classes, **labels)
 
 
 def make_model(section: Mapping[str, Any], num_classes: int) -> nn.Module:

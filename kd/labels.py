@@ -6,7 +6,8 @@ what the teacher answers.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from kd.errors import InputError
+from kd.ranges import Length, NonNegative
 from kd.types import Batch, View
+
+type ClassWeights = (
+    str | Annotated[Sequence[NonNegative], Length(2, 2**24)] | Mapping[str, NonNegative] | None
+)
+"""What `class_weights` of an objective may be, see `kd.data.class_weights.resolve`."""
 
 NEED = "batch.label"
 """What an objective that reads labels declares in its `needs`."""
@@ -130,3 +137,23 @@ def mean_of_term(
             "config.data.unlabelled = 'drop'."
         )
     return loss
+
+
+def class_weights(weights: Any, num_classes: int) -> Float[Array, " c"]:
+    """Class weights as an objective computes with them, numbers.
+
+    Raises:
+      InputError: they are "balanced" or a dict still, which only the labels of a data set turn into
+        numbers; or there are more or fewer than classes.
+    """
+    if isinstance(weights, str | Mapping):
+        raise InputError(
+            f"class_weights = {weights!r}: in a training loop of your own give numbers, those of "
+            "kd.data.class_weights.resolve."
+        )
+    if len(weights) != num_classes:
+        raise InputError(
+            f"class_weights: expected {num_classes} numbers, one for each class, got "
+            f"{len(weights)}."
+        )
+    return jnp.asarray(weights, jnp.float32)

@@ -17,6 +17,7 @@ from kd.objectives.embedding import unit_distance as unit_distance
 from kd.objectives.end2 import annealed_temperature as annealed_temperature
 from kd.objectives.end2 import dirichlet_nll as dirichlet_nll
 from kd.objectives.fitnet import hint as hint
+from kd.objectives.focal import focal_loss as focal_loss
 from kd.objectives.fsp import flow as flow
 from kd.objectives.fsp import flow_mse as flow_mse
 from kd.objectives.ft import factor_transfer as factor_transfer
@@ -48,4 +49,5 @@ from kd.objectives.tfkd import virtual_teacher as virtual_teacher
 from kd.objectives.ttm import power_sum as power_sum
 from kd.objectives.ttm import transformed_kl as transformed_kl
 from kd.objectives.vid import gaussian_nll as gaussian_nll
+from kd.objectives.weighted_ce import weighted_cross_entropy as weighted_cross_entropy
 from kd.objectives.wsld import weighted_soft_label as weighted_soft_label

@@ -1,10 +1,11 @@
 """Checks of values that need no annotation: the type of a default, paths, sizes in memory."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kd.errors import InputError
+from kd.errors import InputError, unknown
 from kd.ranges import short
 
 
@@ -74,3 +75,25 @@ def check_memory(what: str, nbytes: int, fix: str) -> None:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 seed", "5 seeds", "1,437 images"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def class_number(name: Any, num_classes: int, class_names: Sequence[str], key: str) -> int:
+    """The number of a class, from its name or from its number as text.
+
+    Args:
+      name: as a config has it.
+      num_classes: of the data.
+      class_names: of the data, or ().
+      key: of the config, for messages.
+
+    Raises:
+      InputError: no such class; the message has the nearest name.
+    """
+    if name in class_names:
+        return list(class_names).index(name)
+    text = str(name).strip()
+    if text.isdecimal() and len(text) <= 9 and int(text) < num_classes:
+        return int(text)
+    if class_names:
+        raise unknown(f"class in {key}", str(name), class_names)
+    raise InputError(f"{key}: no class {name!r}; the data have classes 0 to {num_classes - 1}.")

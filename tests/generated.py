@@ -151,6 +151,7 @@ SECTIONS = {
     "LABELS": "c.data",
     "INIT": "c.init",
     "ACCEPTANCE": "c.acceptance",
+    "LIMITS": "c.acceptance, of classes",
 }
 """Names of kd/config/defaults.py, and the sections of a config that they are."""
 

@@ -249,6 +249,7 @@ def test_a_loader_of_ones_own_may_take_a_setting_of_that_name():
         "name": f"{__name__}.load",
         "labelled_seed": 0,
         "unlabelled": "keep",
+        "sampling": "shuffled",
         "labelled": "x",
     }
     assert build.make_data(spelled).class_names[0] == "x0"

@@ -197,6 +197,7 @@ def alone(run: Run) -> dict:
 
 ELSEWHERE = {
     **dict.fromkeys(("ard", "iad", "ibp", "rslad"), "robustness"),
+    **dict.fromkeys(("focal", "weighted_ce"), "class_weights"),
     "embedding": "stored_features",
     "mutual": "cohort",
     "pskd": "teacher_free",

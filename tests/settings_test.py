@@ -21,8 +21,8 @@ from kd.ranges.annotations import _arms, _declared, _is_type
 from kd.teachers import kind
 
 ZERO = {
-    "none of it": "AB.margin CE.smoothing MGD.masked CNN.dropout MLP.dropout MLP.input_dropout "
-    "DSCNN.dropout DSCNN.pool_dropout "
+    "none of it": "AB.margin CE.smoothing WeightedCE.smoothing MGD.masked CNN.dropout MLP.dropout "
+    "MLP.input_dropout DSCNN.dropout DSCNN.pool_dropout "
     "sgd.momentum sgd.weight_decay adamw.weight_decay cosine.warmup crop.padding flip.probability "
     "rand_augment.count rand_augment.covered noise.std scale.std CTKD.span DKD.warmup_epochs "
     "ReviewKD.warmup_epochs END2.hold IBP.start CROWNIBP.start CROWNIBP.linear IAD.begin",
@@ -35,7 +35,8 @@ ZERO = {
     "no memory of the past": "CRD.momentum adam.b1 adam.b2 adamw.b1 adamw.b2 ema._make.decay",
     "all probabilities count alike": "OFA.exponent",
     "the weight of the teacher's answer is one": "IAD.exponent",
-    "the first": "folder.load.seed",
+    "it is cross entropy": "Focal.gamma",
+    "the first": "folder.load.seed imbalanced.load.seed",
     "no processes of their own": "imagenet.load.workers streamed.load.workers",
     "an offset or a value of pixels": "arrays.load.mean folder.load.mean streamed.load.mean "
     "tfds.load.mean cutout.fill",

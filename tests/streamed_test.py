@@ -29,6 +29,7 @@ from kd.train import streaming
 from kd.train.placement import check_streamed
 from kd.train.plan import Plan
 from kd.train.result import VARYING
+from kd.train.sampling import Streamed
 from kd.train.streaming import Batches, Evaluated, EvaluationBatches, TrainingBatches, shuffled
 from kd.types import Outputs
 
@@ -163,6 +164,22 @@ def test_each_batch_depends_on_its_step_alone(mocked):
     expected = pictures.cropped(order[8:16], 6, 1)
     np.testing.assert_array_equal(steps[4][1], expected)
     assert (steps[0] != steps[3]).any()  # another order and other crops
+
+
+def test_a_picture_that_comes_twice_in_an_epoch_is_cropped_anew(mocked):
+    """Balanced sampling: 22 pictures, two of them of the rare class."""
+    pictures, plan = small().train.image, Plan(22, 8, 2, 16)
+    order = Streamed(np.array([0] * 20 + [1] * 2))
+    steps = TrainingBatches(pictures, (5,), plan, order=order)
+    expected = order(5, 1)
+    assert np.bincount(expected >= 20).tolist() == [11, 11]
+    shown = np.concatenate([steps[i][0] for i in range(3, 6)])
+    again = pictures.cropped(expected, 5, 1, np.arange(22))
+    np.testing.assert_array_equal(shown, again)
+    crops = {crop.tobytes() for crop in shown[expected == 20]}
+    assert len(crops) > 1
+    part = TrainingBatches(pictures, (5,), plan, local={8: ((2, 4), (6, 8))}, order=order)
+    np.testing.assert_array_equal(part[4][0], again[[10, 11, 14, 15]])
 
 
 @pytest.mark.parametrize("size", [5, 13, 64])

@@ -100,6 +100,9 @@ LABELS = {
     "labelled": 0,  # training images that keep their label, by the class frequencies; 0: all
     "labelled_seed": 0,  # of the choice of these images
     "unlabelled": "keep",  # "keep" | "drop": whether to train on the others, with the label -1
+    # "shuffled": each image once an epoch; "balanced": each class equally often, see
+    # kd.train.sampling.
+    "sampling": "shuffled",
 }
 """Keys of `config.data` that every data set has, beside the settings of its `load`."""
 
@@ -118,6 +121,21 @@ INIT = {
 ACCEPTANCE = {"max_drop": 1.0, "min_agreement": 0.0}
 """Keys of `config.acceptance`, as fractions: the accuracy that may be lost against the teacher, and
 the agreement with it that is required.
+"""
+
+LIMITS = {
+    "min_accuracy": 0.0,
+    "min_balanced_accuracy": 0.0,  # the mean of the classes' recalls
+    "min_recall": 0.0,  # of each class; or of some, {"Shirt": 0.6}, as for the next two
+    "min_precision": 0.0,
+    "min_f1": 0.0,
+    "max_balanced_accuracy_drop": 1.0,  # what may be lost against the teacher
+    "max_recall_drop": 1.0,  # of each class; or of some, as for the next two
+    "max_precision_drop": 1.0,
+    "max_f1_drop": 1.0,
+}
+"""Further keys of `config.acceptance`, as fractions; a config has those that it names. Those that
+begin with min need no teacher.
 """
 
 RANGES: dict[str, Any] = {

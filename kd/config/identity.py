@@ -50,8 +50,11 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     data = kept.get("data", {})
     later = LATER.get(data.get("name"), {})
     at_default = {k for k, default in later.items() if data.get(k) == default}
+    sampling = {"sampling"}  # it is later than the others
+    if data.get("sampling") == LABELS["sampling"]:
+        at_default |= sampling
     if not data.get("labelled") and data.get("unlabelled", "keep") == "keep":
-        at_default |= LABELS.keys()  # as before these keys existed
+        at_default |= LABELS.keys() - sampling  # as before these keys existed
     data = {k: v for k, v in data.items() if k not in PLACE and k not in at_default}
     teacher = kept.get("teacher", {})
     later = LATER_OF_TEACHER.get(teacher.get("name"), {})

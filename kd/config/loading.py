@@ -14,9 +14,9 @@ from typing import Any
 
 from etils import epath
 
-from kd.config import shipped
-from kd.config.check import check_depth, check_values, checked, complete_teacher, over
-from kd.config.defaults import ACCEPTANCE, ConfigDict, default
+from kd.config import acceptance, shipped
+from kd.config.check import check_depth, check_values, checked, complete_teacher
+from kd.config.defaults import ConfigDict, default
 from kd.errors import InputError, unknown
 from kd.names import trust
 
@@ -150,7 +150,7 @@ def complete(config: ConfigDict) -> ConfigDict:
         completed[key] = checked(key, completed[key], value)
     completed.teacher = complete_teacher(completed.teacher)
     if completed.acceptance:
-        completed.acceptance = over(ACCEPTANCE, completed.acceptance, "acceptance")
+        completed.acceptance = acceptance.complete(completed.acceptance)
     check_values(completed)
     return completed.lock()
 

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from ml_collections import config_dict
 
-from kd.config.defaults import ACCEPTANCE, OPEN, SOURCES, TEACHER, ConfigDict
+from kd.config import acceptance
+from kd.config.defaults import OPEN, SOURCES, TEACHER, ConfigDict
 from kd.config.loading import complete
 from kd.errors import InputError, unknown
 from kd.ranges import short
@@ -111,6 +112,9 @@ def _place_section(config: ConfigDict, parts: list[str], text: str) -> bool:
             return _place_weight(term, parts[3:], text, key)
     if not text.lstrip().startswith("{"):
         return False
+    if parts[0] == "acceptance" and len(parts) == 2:
+        config.acceptance = acceptance.placed(config.acceptance, parts[1], _dict(key, text))
+        return True
     section: Any = config
     for part in parts[:-1]:
         section = section.get(part) if isinstance(section, ConfigDict) else None
@@ -171,8 +175,8 @@ def _opened(config: ConfigDict, keys: list[str], required: Collection[str]) -> C
             named: Any = functools.reduce(getitem, path, config)
             named[setting] = named.get(setting)
         section, _, rest = key.partition(".")
-        if section == "acceptance" and not config.acceptance:
-            config.acceptance = ConfigDict(ACCEPTANCE)
+        if section == "acceptance" and "." not in rest:
+            config.acceptance = acceptance.opened(config.acceptance, rest)
         if section == "compare" and rest and rest not in config.compare:
             config.compare[rest] = ""
     runs = {f"teacher.{key}" for key in ("run", "config", "groups")} & {*keys}

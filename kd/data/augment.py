@@ -20,6 +20,8 @@ Python `if` on values. A batch is never seen, nor a label.
 
 What happens to an image depends only on the run's key, the epoch and the image's index, not on its
 batch, so a resumed run, another layout of devices and a cache of teacher logits see the same view.
+Where an epoch may show an image several times (balanced sampling), it also depends on the place in
+the epoch's order, `position`, so that each time it is seen anew.
 """
 
 import ast
@@ -87,7 +89,8 @@ def make_augment(
     view a row is, 0 or 1. Because the two rows are neighbours, a batch that is split over devices
     is still split the same way.
 
-    The batch holds `image` (raw, [b, ...]), `index` int [b] and `epoch` int [] or [b].
+    The batch holds `image` (raw, [b, ...]), `index` int [b] and `epoch` int [] or [b], and with
+    balanced sampling `position` int [b].
 
     Args:
       text: operations joined by `|`, with literal arguments, such as
@@ -124,7 +127,9 @@ def make_augment(
 
 
 def _make_view(text: str) -> Callable[[PRNGKeyArray, Batch], Array]:
-    """The images of a batch after the operations of `text`, with a key for each epoch and index."""
+    """The images of a batch after the operations of `text`, with a key for each epoch and index,
+    and position where the batch has it.
+    """
     operation = _compose(text)
 
     def augmented(key: PRNGKeyArray, batch: Batch) -> Array:
@@ -134,6 +139,8 @@ def _make_view(text: str) -> Callable[[PRNGKeyArray, Batch], Array]:
         fold, axis = jax.random.fold_in, 0 if epoch.ndim else None
         fold_epoch = jax.vmap(fold, (None, 0)) if epoch.ndim else fold
         keys = jax.vmap(fold, (axis, 0))(fold_epoch(key, epoch), index)
+        if "position" in batch:
+            keys = jax.vmap(fold)(keys, jnp.asarray(batch["position"]))
         return jax.vmap(operation)(keys, batch["image"])
 
     return augmented

@@ -245,3 +245,36 @@ def drop_unlabelled(dataset: Dataset) -> Dataset:
     if known.all():
         return dataset
     return dataset._replace(train=Split(image[known], label[known]), files=None)
+
+
+def select(
+    dataset: Dataset,
+    holdout: float = 0.0,
+    validation: float = 0.0,
+    classes: Sequence[int] = (),
+    labelled: int = 0,
+    labelled_seed: int = 0,
+    unlabelled: str = "keep",
+) -> Dataset:
+    """The part of a data set that a run uses.
+
+    Classes are removed from train after images are held out, so that the held-out part has all of
+    them.
+
+    Args:
+      dataset: as it is stored.
+      holdout: see `hold_out`; 0 holds out none, and so `test` stays.
+      validation: see `keep_validation`; 0 keeps none.
+      classes: see `keep_classes`; empty for all.
+      labelled: see `keep_labels`, as for `labelled_seed`.
+      labelled_seed: of the choice.
+      unlabelled: "keep" or "drop" the training images without a label.
+
+    Raises:
+      InputError: see these functions.
+    """
+    dataset = hold_out(dataset, holdout) if holdout else dataset
+    dataset = keep_validation(dataset, validation) if validation else dataset
+    dataset = keep_classes(dataset, classes) if classes else dataset
+    dataset = keep_labels(dataset, labelled, labelled_seed)
+    return dataset if unlabelled == "keep" else drop_unlabelled(dataset)

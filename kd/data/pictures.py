@@ -79,16 +79,27 @@ class Pictures:
         crop = lambda i: center_crop(self._decoded(int(i)), self.resize, self.size)
         return np.stack([crop(i) for i in index])
 
-    def cropped(self, index: Sequence[int] | np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    def cropped(
+        self,
+        index: Sequence[int] | np.ndarray,
+        seed: int,
+        epoch: int,
+        position: Sequence[int] | np.ndarray | None = None,
+    ) -> np.ndarray:
         """Random crops of these examples in an epoch, for training: uint8 [b, size, size, 3].
+
+        With their positions in the epoch's order, [b], an image that comes twice is cropped twice.
 
         Raises:
           RunError: a picture is damaged.
         """
+        seeds = [seed] * len(index)
+        if position is not None:  # seeds are below 2**31
+            seeds = [seed + 2**32 * (int(p) + 1) for p in position]
         return np.stack(
             [
-                random_resized_crop(self._decoded(i), (seed, epoch, i), self.size, self.scale)
-                for i in map(int, index)
+                random_resized_crop(self._decoded(i), (s, epoch, i), self.size, self.scale)
+                for i, s in zip(map(int, index), seeds, strict=True)
             ]
         )
 

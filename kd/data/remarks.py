@@ -74,19 +74,19 @@ def equal_examples(train: Split, test: Split) -> list[tuple[int, int]] | None:
     """(place in test, first place in train) of each test example that equals a training example;
     None if they cannot be compared.
     """
-    keys = [_keys(split.image) for split in (train, test)]
-    if keys[0] is None or keys[1] is None:
+    ours, theirs = keys(train.image), keys(test.image)
+    if ours is None or theirs is None:
         return None
-    wanted = set(keys[1])
+    wanted = set(theirs)
     place: dict = {}
-    for j, key in enumerate(keys[0]):
+    for j, key in enumerate(ours):
         if key in wanted:
             place.setdefault(key, j)
-    alike = ((i, place[key]) for i, key in enumerate(keys[1]) if key in place)
-    return [(i, j) for i, j in alike if _equal(train.image, j, test.image, i)]
+    alike = ((i, place[key]) for i, key in enumerate(theirs) if key in place)
+    return [(i, j) for i, j in alike if equal(train.image, j, test.image, i)]
 
 
-def _keys(image: np.ndarray | Pictures) -> list[int] | None:
+def keys(image: np.ndarray | Pictures) -> list[int] | None:
     """A number for each example, equal for equal ones."""
     if isinstance(image, Pictures):
         return None if image.digests is None else image.digests[image.places].tolist()
@@ -94,7 +94,8 @@ def _keys(image: np.ndarray | Pictures) -> list[int] | None:
     return [hash(row.tobytes()) for row in rows]
 
 
-def _equal(a: np.ndarray | Pictures, i: int, b: np.ndarray | Pictures, j: int) -> bool:
+def equal(a: np.ndarray | Pictures, i: int, b: np.ndarray | Pictures, j: int) -> bool:
+    """Whether two examples whose numbers in `keys` are equal are equal themselves."""
     if isinstance(a, Pictures) or isinstance(b, Pictures):
         return True  # digests of 64 bits are equal
     return a[i].tobytes() == b[j].tobytes()

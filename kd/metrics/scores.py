@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from kd.metrics import classes
+
 type Logits = Float[np.ndarray, "... n c"]
 type Values = Float[np.ndarray, "..."]
 
@@ -61,8 +63,14 @@ def kl(logits: Logits, target: Logits) -> Values:
 def evaluate(
     logits: Logits, label: Int[np.ndarray, " n"], target: Logits | None
 ) -> dict[str, list[float]]:
-    """`accuracy` and `nll`, with a target also `agreement` and `kl`: a list over seeds of each."""
-    metrics = {"accuracy": accuracy(logits, label), "nll": nll(logits, label)}
+    """`accuracy`, `balanced_accuracy` and `nll`, with a target also `agreement` and `kl`: a list
+    over seeds of each.
+    """
+    metrics = {
+        "accuracy": accuracy(logits, label),
+        "balanced_accuracy": classes.balanced_accuracy(classes.confusion(logits, label)),
+        "nll": nll(logits, label),
+    }
     if target is not None:
         metrics |= {"agreement": agreement(logits, target), "kl": kl(logits, target)}
     return {name: [float(v) for v in values] for name, values in metrics.items()}

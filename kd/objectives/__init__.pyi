@@ -12,6 +12,7 @@ from kd.objectives.dkd import DKD as DKD
 from kd.objectives.embedding import Embedding as Embedding
 from kd.objectives.end2 import END2 as END2
 from kd.objectives.fitnet import FitNet as FitNet
+from kd.objectives.focal import Focal as Focal
 from kd.objectives.fsp import FSP as FSP
 from kd.objectives.ft import FT as FT
 from kd.objectives.ft import Paraphraser as Paraphraser
@@ -44,6 +45,7 @@ from kd.objectives.tfkd import VirtualTeacher as VirtualTeacher
 from kd.objectives.ttm import TTM as TTM
 from kd.objectives.ttm import WTTM as WTTM
 from kd.objectives.vid import VID as VID
+from kd.objectives.weighted_ce import WeightedCE as WeightedCE
 from kd.objectives.wsld import WSLD as WSLD
 
 def classes() -> dict[str, str]: ...

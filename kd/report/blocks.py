@@ -42,12 +42,15 @@ class Facts(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """Numbers up to 1 as a table with coloured cells; None for a missing number."""
+    """Numbers up to 1 as a table with coloured cells; None for a missing number. `fold` is as in
+    `Table`.
+    """
 
     corner: str
     rows: list[str]
     columns: list[str]
     values: list[list[float | None]]
+    fold: str = ""
 
 
 class Figure(NamedTuple):

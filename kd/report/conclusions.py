@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from kd.metrics import acceptance
 from kd.metrics.intervals import Interval
 from kd.metrics.limits import UNCERTAIN, at_least, at_most
 from kd.report import sections
@@ -50,6 +51,13 @@ def conclude_many(content: dict[str, Any]) -> list[str]:
 
 def _verdict(content: dict[str, Any]) -> dict[str, str]:
     limits, teacher = content["acceptance"], content.get("teacher")
+    rows = content.get("limits", [])
+    if teacher is None and rows and not acceptance.asks_teacher(limits):
+        text = _sentence([row["text"] for row in rows])
+        failed = [row for row in rows if not row["met"]]
+        sure = any(row["certain"] for row in failed) or all(row["certain"] for row in rows)
+        state = "not met" if failed else "met" if sure else "undecided"
+        return {"state": state, "text": text + ("" if sure else f" {UNCERTAIN}.")}
     if teacher is None:
         return {
             "state": "none",
@@ -67,13 +75,17 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
     drop, floor = limits["max_drop"], limits["min_agreement"]
     kept = {k: at_most(loss[k], drop) for k in ("value", "low", "high")}
     agrees = at_least(teacher["agreement"], floor)
-    text = (
-        f"Loss {100 * loss['value']:z.2f} of at most {100 * drop:z.2f} points, "
-        f"agreement {100 * teacher['agreement']:z.2f} % of at least {100 * floor:z.2f} %."
-    )
-    if not (kept["value"] and agrees):
-        doubt = f" {UNCERTAIN}." if kept["low"] and agrees else ""
-        return {"state": "not met", "text": text + doubt}
+    texts = [
+        f"loss {100 * loss['value']:z.2f} of at most {100 * drop:z.2f} points",
+        f"agreement {100 * teacher['agreement']:z.2f} % of at least {100 * floor:z.2f} %",
+    ]
+    text = _sentence([*texts, *(row["text"] for row in rows)])
+    if not (kept["value"] and agrees and all(row["met"] for row in rows)):
+        failed = [row for row in rows if not row["met"]]
+        unsure = kept["low"] and agrees and not any(row["certain"] for row in failed)
+        return {"state": "not met", "text": text + (f" {UNCERTAIN}." if unsure else "")}
+    if kept["high"] and not all(row["certain"] for row in rows):
+        return {"state": "undecided", "text": f"{text} {UNCERTAIN}."}
     if kept["high"]:
         return {"state": "met", "text": text}
     doubt = (
@@ -81,6 +93,11 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
         f"{100 * loss['high']:z.2f} points. More test images would decide."
     )
     return {"state": "undecided", "text": text + doubt}
+
+
+def _sentence(texts: list[str]) -> str:
+    text = ", ".join(texts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _sentences(content: dict[str, Any]) -> Iterator[str]:

@@ -116,13 +116,12 @@ def _block(block: Block) -> str:
         return _points(block.lines)
     if isinstance(block, Facts):
         return _facts(block)
-    if isinstance(block, Table):
-        table = f"<div class=wide>{_table(block.grid)}</div>"
+    if isinstance(block, Table | Heat):
+        drawn = _heat(block) if isinstance(block, Heat) else _table(block.grid)
+        table = f"<div class=wide>{drawn}</div>"
         if block.fold:
             return f"<details><summary>{html(block.fold)}</summary>{table}</details>"
         return table
-    if isinstance(block, Heat):
-        return f"<div class=wide>{_heat(block)}</div>"
     if isinstance(block, Figure):
         data = base64.b64encode(block.svg.encode()).decode()
         return f'<img class=figure alt="{html(block.alt)}" src="data:image/svg+xml;base64,{data}">'

@@ -30,6 +30,14 @@ MEANINGS = {
     "latency, ms": "milliseconds for one image on this machine",
     "images": "how many test images are of the class",
     "loss": "accuracy of the teacher minus that of the student, in points",
+    "recall %": "share of the class's images that are predicted as the class",
+    "precision %": "share of the predictions of the class that are right",
+    "F1 %": "harmonic mean of recall and precision",
+    "teacher: recall %": "the same of the teacher",
+    "teacher: precision %": "the same of the teacher",
+    "teacher: F1 %": "the same of the teacher",
+    "student: share %": "share of the first class's images that get the second class as the answer",
+    "teacher: share %": "the same of the teacher",
     "agreement %": "share of the images on which student and teacher predict the same class",
     "KL, nats": (
         "Kullback-Leibler divergence of the student's probabilities from the teacher's: 0 is equal"

@@ -17,7 +17,9 @@ from kd.config.teachers import (
 )
 from kd.errors import InputError
 from kd.files.escaping import plain, terminal
+from kd.metrics import acceptance as accepted
 from kd.metrics import scores
+from kd.metrics.classes import balanced_accuracy, confusion, is_uneven
 from kd.metrics.intervals import Interval, paired_difference, sign
 from kd.metrics.limits import UNCERTAIN, at_least, at_most
 from kd.metrics.reference import accuracy_loss, per_student
@@ -191,11 +193,14 @@ def _paths(runs: Runs) -> list[str]:
 
 def _grid(rows: Sequence[Row], label: np.ndarray, reference: np.ndarray | None) -> list[str]:
     fidelity = ("agreement %", "KL") if reference is not None else ()
-    head = ("", "accuracy %", "parameters", "bytes", "MACs", *fidelity)
+    uneven = is_uneven(label)
+    head = ("", "accuracy %", *["balanced %"] * uneven, "parameters", "bytes", "MACs", *fidelity)
     cells: list[Sequence[str]] = [head]
     for row in rows:
         costs = [sum(r[k] for r in row.results) for k in ("parameters", "bytes", "macs")]
         line = [row.name, mean_std(100 * scores.accuracy(row.logits, label))]
+        if uneven:
+            line.append(mean_std(100 * balanced_accuracy(confusion(row.logits, label))))
         line += [f"{cost:,}" if row.results else "" for cost in costs]
         if reference is not None and not _comparable(row, reference):
             line += ["", ""]
@@ -223,6 +228,9 @@ def _verdict(
     acceptance.
     """
     lines, acceptance, compared, taught = [], [], [], None
+    names = student.results[0].get("class_names", ())
+    limits = config.acceptance.to_dict()
+    judged = accepted.judge(limits, student.logits, label, _of_students(reference, student), names)
     if reference is not None:
         student_reference = per_student(reference, len(student.logits))
         drop = accuracy_loss(student.logits, student_reference, label)
@@ -231,7 +239,9 @@ def _verdict(
         taught = conclusion.Taught(drop, member_costs, reference.ndim == 3)
         agreement = float(np.mean(scores.agreement(student.logits, student_reference)))
         if config.acceptance:
-            acceptance = [_acceptance(config.acceptance, drop, agreement)]
+            acceptance = [_acceptance(config.acceptance, drop, agreement, judged)]
+    elif config.acceptance and judged and not accepted.asks_teacher(config.acceptance):
+        acceptance = [_said(True, [], judged)]
     elif config.acceptance:
         acceptance = [NO_VERDICT]
     right = student.scores(label)
@@ -255,14 +265,31 @@ def _points(i: Interval) -> str:
     return f"{value} points, 95 % interval [{low}, {high}]"
 
 
-def _acceptance(limits: ConfigDict, drop: Interval, agreement: float) -> str:
+def _of_students(reference: np.ndarray | None, student: Row) -> np.ndarray | None:
+    return None if reference is None else per_student(reference, len(student.logits))
+
+
+def _acceptance(
+    limits: ConfigDict,
+    drop: Interval,
+    agreement: float,
+    judged: Sequence[accepted.Judged] = (),
+) -> str:
     within = lambda loss: at_most(loss, limits.max_drop)
     met = within(drop.value) and at_least(agreement, limits.min_agreement)
     certain = within(drop.high) or not within(drop.low)
-    doubt = "" if certain else f" {UNCERTAIN}."
-    return (
-        f"Acceptance {'MET' if met else 'NOT MET'}: "
-        f"loss {100 * drop.value:z.2f} of at most {100 * limits.max_drop:z.2f} points, "
-        f"agreement {100 * agreement:z.2f} % of at least "
-        f"{100 * limits.min_agreement:z.2f} %.{doubt}"
-    )
+    texts = [
+        f"loss {100 * drop.value:z.2f} of at most {100 * limits.max_drop:z.2f} points",
+        f"agreement {100 * agreement:z.2f} % of at least {100 * limits.min_agreement:z.2f} %",
+    ]
+    return _said(met, texts, judged, certain)
+
+
+def _said(
+    met: bool, texts: Sequence[str], judged: Sequence[accepted.Judged], certain: bool = True
+) -> str:
+    met = met and all(limit.met for limit in judged)
+    sure = certain and all(limit.certain for limit in judged)
+    doubt = "" if sure else f" {UNCERTAIN}."
+    parts = [*texts, *(limit.text for limit in judged)]
+    return f"Acceptance {'MET' if met else 'NOT MET'}: {', '.join(parts)}.{doubt}"

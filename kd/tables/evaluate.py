@@ -77,10 +77,12 @@ def _networks(call: MetricCall, predictions: Predictions) -> list[Network]:
         biases = [best_bias(z, its_label, call.bias) for z in chosen_on]
         logits = np.array(logits, np.float64)
         logits[..., list(call.bias)] += np.asarray(biases)[:, None, None]
-    if call.of:
+    by_class = getattr(call.metric, "by_class", False)
+    if call.of and not by_class:
         chosen = np.isin(label, call.of)
         logits, label = logits[:, chosen], label[chosen]
-    return [Network(z, label, bias) for z, bias in zip(logits, biases, strict=True)]
+    of = call.of if by_class else ()
+    return [Network(z, label, bias, of) for z, bias in zip(logits, biases, strict=True)]
 
 
 def _split(

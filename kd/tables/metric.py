@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from kd.config import ConfigDict
 from kd.errors import InputError
+from kd.metrics import classes
 from kd.runs.workdir import Workdir
 
 
@@ -23,11 +24,13 @@ class Network(NamedTuple):
       logits: on the examples that the metric is evaluated on, after a bias was added.
       label: classes of these examples.
       bias: what was added to the logits of the classes of `bias=...`; 0 without.
+      of: the classes of `of=...`, for metrics that are `by_class`.
     """
 
     logits: Float[np.ndarray, "n c"]
     label: Int[np.ndarray, " n"]
     bias: float = 0.0
+    of: tuple[int, ...] = ()
 
     @property
     def wrong(self) -> Bool[np.ndarray, " n"]:
@@ -115,10 +118,13 @@ class PerNetwork(Metric):
       required: keywords that must be given.
       scores: of a metric that is a mean over examples, its value on each example, [n]; a contrast
         then resamples the examples too.
+      by_class: whether `of=...` names the classes whose scores count, on all examples; otherwise
+        only the examples of these classes are evaluated.
     """
 
     required: tuple[str, ...] = ()
     scores: Callable[[Network], Float[np.ndarray, " n"]] | None = None
+    by_class: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,3 +142,20 @@ def mean_of_peers(values: Sequence[float], peers: int) -> list[float]:
     """The mean over the peers of each seed; values are ordered by seed, then by peer."""
     means = np.reshape(values, (-1, peers)).mean(axis=1)
     return [float(v) for v in means]
+
+
+def score_of_classes(network: Network, name: str) -> float:
+    """A score of `kd.metrics.classes`, in %: its mean over the classes of `of=...`, or over all.
+
+    Raises:
+      InputError: it is not defined for any of them, as there is no such example or prediction.
+    """
+    matrix = classes.confusion(network.logits, network.label)
+    scores = getattr(classes.class_scores(matrix), name)
+    mean = float(classes.mean_of_classes(scores[list(network.of)] if network.of else scores))
+    if np.isnan(mean):
+        raise InputError(
+            f"{name} of {', '.join(map(str, network.of))} is not defined: no evaluated example, or "
+            "no prediction, is of the class."
+        )
+    return 100 * mean

@@ -21,7 +21,8 @@ class MetricCall:
     Attributes:
       name: a file of `kd.tables.metrics`, or a dotted path.
       metric: what the name stands for.
-      of: evaluate on examples of these classes only.
+      of: evaluate on examples of these classes only; of recall, precision and F1, their mean over
+        these classes.
       bias: add a number to the logits of these classes. It is the same for all examples, and
         chosen for the fewest errors on `chosen_on`.
       chosen_on: "validation" or "test".

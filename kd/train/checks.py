@@ -1,12 +1,10 @@
 """Checks of a run before it begins: everything that can be refused without a trained teacher."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend import core
 from jax.sharding import Sharding
 
@@ -14,26 +12,23 @@ from kd import build, optim, registry
 from kd.config import ConfigDict
 from kd.config.check import check_learning_rate
 from kd.data.augment import make_normalize
-from kd.data.base import UNKNOWN, Dataset
+from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.devices import precision
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.export import requirements
+from kd.metrics import acceptance
 from kd.models import cost
 from kd.models.contract import check_outputs, name_of, warn_of_probabilities
-from kd.objective import PerGroup, PerTeacher, Weighted
 from kd.step import make_eval
-from kd.teachers import reduction
-from kd.train import external, placement, warm_start
+from kd.train import external, placement, sampling, warm_start
 from kd.train.batches import check_batches, shape_errors
 from kd.train.dependence import equations
-from kd.train.parts import augmentation, make_plan
+from kd.train.label_needs import check_classes, check_labels, class_weights, needs_of
+from kd.train.parts import augmentation, make_plan, sampling_of
 from kd.types import DistillState, PyTree, outputs_of
 from kd.values import check_memory
-
-CLASS_TABLES = ("tables.order", "tables.start", "tables.count")
-"""Needs of an objective that draws images by their class."""
 
 
 def dry_run(config: ConfigDict, trains: bool = True) -> None:
@@ -58,6 +53,9 @@ def dry_run(config: ConfigDict, trains: bool = True) -> None:
     )
     check_labels(objective, dataset, config.teacher.reduce)
     check_classes(objective, dataset)
+    class_weights(objective, dataset)
+    acceptance.limits(config.acceptance.to_dict(), dataset.num_classes, dataset.class_names)
+    sampling.check(sampling_of(config), config, dataset, needs_of(objective))
     augmentation(config, dataset)
     student = build.make_model(config.student.to_dict(), dataset.num_classes)
     precision.network(student, config.precision)
@@ -120,60 +118,6 @@ def check_views(config: ConfigDict) -> None:
             f"config.objective.{once[0]} remembers each image by its index, which must be in a "
             f"batch once, and {two[0]} shows each twice. Leave one of the two out."
         )
-
-
-def check_labels(objective: nn.Module, dataset: Dataset, reduce: str) -> None:
-    """Raises InputError if images of train have no label and a part of the run needs all labels.
-
-    A term says so by its attributes `needs` (tables of classes) or `every_label`; `reduce` is of
-    the teacher's members.
-    """
-    count = int((dataset.train.label == UNKNOWN).sum())
-    if not count:
-        return
-    remedy = (
-        f"and {count:,} of the {len(dataset.train.label):,} training images have none. Take it "
-        "out, or keep the labelled images alone: config.data.unlabelled = 'drop'."
-    )
-    for term, module in _terms(objective):
-        by_class = any(need in CLASS_TABLES for need in getattr(module, "needs", ()))
-        if by_class or getattr(module, "every_label", False):
-            name = type(module).__name__
-            raise InputError(
-                f"config.objective.{term}: {name} needs the label of every image, {remedy}"
-            )
-    if reduction.find(reduce).needs_labels:
-        raise InputError(
-            f"config.teacher.reduce = {reduce!r} needs the label of every image, {remedy}"
-        )
-
-
-def check_classes(objective: nn.Module, dataset: Dataset) -> None:
-    """Raises InputError if too few classes have training images for an objective.
-
-    It says how many it needs by its attribute `least_classes`. Classes that exist count only where
-    an image of the training set has them.
-    """
-    known = dataset.train.label[dataset.train.label != UNKNOWN]
-    present = len(np.unique(known))
-    for term, module in _terms(objective):
-        least = getattr(module, "least_classes", 0)
-        if present < least:
-            raise InputError(
-                f"config.objective.{term}: {type(module).__name__} draws images by their class and "
-                f"needs {least} classes or more, and the {len(known):,} training images are of "
-                f"{present} (of {dataset.num_classes} that exist). Train on images of more "
-                "classes, such as by config.train_classes, or take the term out."
-            )
-
-
-def _terms(objective: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The terms of an objective by name, taken out of their lifts to several teachers."""
-    terms = objective.terms if isinstance(objective, Weighted) else {"": objective}
-    for name, term in terms.items():
-        lifts = term.objectives if isinstance(term, PerGroup) else (term,)
-        for lift in lifts:
-            yield name, lift.objective if isinstance(lift, PerTeacher) else lift
 
 
 def check_clipping(config: ConfigDict) -> None:

@@ -15,6 +15,8 @@ from kd.data.base import UNKNOWN, Dataset
 from kd.errors import InputError
 from kd.objective import Weighted
 from kd.runs.workdir import Workdir
+from kd.train import sampling
+from kd.train.label_needs import class_weights
 from kd.train.plan import Plan
 from kd.train.run_teacher import RunTeacher
 from kd.train.teacher import make_teacher
@@ -35,6 +37,7 @@ class Parts:
     teacher: RunTeacher
     optimizer: optax.GradientTransformation
     augment: Augment
+    sampling: str = sampling.SHUFFLED  # or "balanced"
 
 
 def make_parts(config: ConfigDict, teachers: Sequence[Workdir], mesh: Mesh) -> Parts:
@@ -60,11 +63,20 @@ def make_parts(config: ConfigDict, teachers: Sequence[Workdir], mesh: Mesh) -> P
         teacher=teacher,
         optimizer=build.make_tx(config, plan.steps_per_epoch),
         augment=augmentation(config, dataset),
+        sampling=sampling_of(config),
     )
 
 
+def sampling_of(config: ConfigDict) -> str:
+    """`config.data.sampling`; "shuffled" where the data set's loader takes that key itself."""
+    return build.labels_of(config)["sampling"]
+
+
 def for_labels_of(dataset: Dataset, objective: nn.Module) -> nn.Module:
-    """The objective, as one that leaves out training images without a label where there are any."""
+    """The objective, as one that leaves out training images without a label where there are any,
+    and whose class weights are numbers. Raises InputError for weights that the data do not fit.
+    """
+    objective = class_weights(objective, dataset)
     some_unknown = (dataset.train.label == UNKNOWN).any()
     return (
         objective.clone(unlabelled=True)

@@ -81,6 +81,7 @@ def make_update(
     how: str = "vmap",
     per_student: bool = False,
     place: Callable[[Batch], Batch] = lambda batch: batch,
+    repeats: bool = False,
 ) -> Update:
     """`update(states, frozen, data, order, epoch, first) -> (states, metrics)`: all seeds' step.
 
@@ -90,6 +91,8 @@ def make_update(
       how: over seeds, see `kd.devices.vectorize.map_stacked`.
       per_student: whether the teacher's weights have a leading axis [s], one teacher per student.
       place: sharding constraint on the batch.
+      repeats: whether an epoch's order may have an example several times. The batch then holds
+        `position` int [b], their places in the order.
 
     The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image":
     [n, ...], "label": [n]}`, or `pictures` [s, b, ...], each seed's images of this batch, in place
@@ -114,6 +117,8 @@ def make_update(
                 "index": index,
                 "epoch": epoch,
             }
+            if repeats:
+                batch["position"] = first + jnp.arange(batch_size, dtype=jnp.int32)
             weights = {"teacher": teacher, "tables": frozen["tables"]}
             return step(state, weights, place(batch))
 

@@ -12,6 +12,7 @@ from kd.config.identity import config_hash
 from kd.convolutions import lowering
 from kd.devices import processor
 from kd.files.writing import refusals, replacing
+from kd.metrics import classes
 from kd.models import cost
 from kd.models.peers import peers, variables_of
 from kd.runs import data_counts
@@ -122,6 +123,7 @@ def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) 
         "epochs": config.epochs,
         "steps": setup.plan.steps,
         "final": setup.evaluation.scores(logits, means),
+        "classes": classes.as_lists(logits, dataset.test.label),
         **costs[0],
         **({"peers": costs} if len(costs) > 1 else {}),
         "num_classes": dataset.num_classes,

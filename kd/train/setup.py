@@ -22,12 +22,13 @@ from kd.ranges import check_fields
 from kd.runs.environment import git_commit
 from kd.runs.workdir import Workdir
 from kd.step import make_step
-from kd.train import evidence, freezing, placement
+from kd.train import evidence, freezing, placement, sampling
 from kd.train.alternating import alternate
 from kd.train.batches import last_batch_errors
-from kd.train.checks import check_classes, check_labels, warned
+from kd.train.checks import warned
 from kd.train.choices import Choices, choose
 from kd.train.evaluation import Evaluation, make_evaluation
+from kd.train.label_needs import check_classes, check_labels, needs_of
 from kd.train.parts import Parts, for_labels_of, make_parts, make_plan
 from kd.train.plan import Plan
 from kd.train.program import (
@@ -100,6 +101,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     check_fields(parts.objective, "objective")
     check_labels(parts.objective, parts.dataset, parts.teacher.reduce)
     check_classes(parts.objective, parts.dataset)
+    sampling.check(parts.sampling, config, parts.dataset, needs_of(parts.objective))
     parts = dataclasses.replace(parts, objective=for_labels_of(parts.dataset, parts.objective))
     dataset, teacher = parts.dataset, parts.teacher
     replicated = sharding.replicated(mesh)
@@ -183,6 +185,7 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
     keys = seed_keys(config.seed, config.seeds)
     tables, label, keys = sharding.to_devices((tables, label, keys), replicated)
     frozen = {"teacher": parts.teacher.frozen, "tables": tables}
+    balanced = parts.sampling == sampling.BALANCED
     if isinstance(image, Pictures):
         batches = Batches(
             image,
@@ -191,6 +194,7 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
             replicated,
             partial(sharding.image_sharding, mesh),
             config.teacher.cache_window,
+            sampling.Streamed(parts.dataset.train.label) if balanced else None,
         )
         # As with any other data set, the first examples set the initial statistics.
         first = sharding.to_devices(image.centered(range(plan.batch_sizes[0])), replicated)
@@ -205,9 +209,10 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
             batches.close,
         )
     data = {"image": sharding.to_devices(image, replicated), "label": label}
-    order = jax.jit(
-        make_order(plan.examples), out_shardings=placement.place_of_states(config, mesh)
+    order = (
+        sampling.make_order(parts.dataset.train.label) if balanced else make_order(plan.examples)
     )
+    order = jax.jit(order, out_shardings=placement.place_of_states(config, mesh))
     return _Inputs(keys, frozen, data, data, lambda epoch: order(keys, epoch), None, lambda: None)
 
 
@@ -240,7 +245,8 @@ def _make_updates(
     step = precision.training(step, config.precision)
     step = alternate(step, parts.student, teacher.teacher)
     step = freezing.freeze(step, config.init.freeze, teacher.teacher)
-    update = make_update(step, size, choices.how, teacher.per_student, place.read)
+    repeats = parts.sampling == sampling.BALANCED
+    update = make_update(step, size, choices.how, teacher.per_student, place.read, repeats)
     compile = lambda f: compiled_by(choices.convolutions, place.compile(f))
     return make_updates(update, size, plan.steps_per_call, choices.loop, compile, pictures)
 

@@ -48,6 +48,8 @@ class TrainingBatches:
       plan: of the run.
       window: epochs after which the crops repeat; 0: never.
       local: batch size -> the ranges of such a batch that this process decodes; default: all.
+      order: (seed, epoch) -> the order of the examples, which may have an example several times;
+        None: `shuffled`.
     """
 
     pictures: Pictures
@@ -55,6 +57,14 @@ class TrainingBatches:
     plan: Plan
     window: int = 0
     local: Mapping[int, Ranges] = dataclasses.field(default_factory=dict)
+    order: Callable[[int, int], Int[np.ndarray, " n"]] | None = None
+
+    def order_of(self, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
+        """The order of the examples of a seed in an epoch, int32 [n]."""
+        return (self.order or self._shuffled)(seed, epoch)
+
+    def _shuffled(self, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
+        return shuffled(seed, epoch, len(self.pictures))
 
     def __len__(self) -> int:
         return self.plan.steps
@@ -64,12 +74,13 @@ class TrainingBatches:
         first = place * self.plan.batch_size
         batch = []
         for seed in self.seeds:
-            order = shuffled(seed, epoch, len(self.pictures))
-            chosen = order[first : first + self.plan.batch_size]
-            ranges = self.local.get(len(chosen), ((0, len(chosen)),))
-            chosen = np.concatenate([chosen[start:stop] for start, stop in ranges])
+            order = self.order_of(seed, epoch)
+            size = len(order[first : first + self.plan.batch_size])
+            ranges = self.local.get(size, ((0, size),))
+            place = first + np.concatenate([np.arange(start, stop) for start, stop in ranges])
             view = epoch % self.window if self.window else epoch
-            batch.append(self.pictures.cropped(chosen, seed, view))
+            position = None if self.order is None else place
+            batch.append(self.pictures.cropped(order[place], seed, view, position))
         return np.stack(batch)
 
 
@@ -100,7 +111,8 @@ class Batches:
       plan: of the run.
       replicated: sharding that puts an array on every device.
       split: batch size -> sharding of the pictures [s, b, h, w, 3] of such a batch.
-      window: see `TrainingBatches`.
+      window: see `TrainingBatches`, as for `order`.
+      order: likewise.
     """
 
     def __init__(
@@ -111,19 +123,19 @@ class Batches:
         replicated: Sharding,
         split: Callable[[int], NamedSharding],
         window: int = 0,
+        order: Callable[[int, int], Int[np.ndarray, " n"]] | None = None,
     ):
         self._split = {size: split(size) for size in plan.batch_sizes}
         shape = lambda size: (len(seeds), size, *pictures.shape[1:])
         local = {n: _local_ranges(sharding, shape(n)) for n, sharding in self._split.items()}
-        self._batches = TrainingBatches(pictures, tuple(seeds), plan, window, local)
+        self._batches = TrainingBatches(pictures, tuple(seeds), plan, window, local, order)
         self._replicated = replicated
         self._iterator: Any = None
         self._next = 0
 
     def order(self, epoch: Array) -> Int[Array, "s n"]:
         """Each seed's order of the examples in an epoch."""
-        n = len(self._batches.pictures)
-        orders = [shuffled(seed, int(epoch), n) for seed in self._batches.seeds]
+        orders = [self._batches.order_of(seed, int(epoch)) for seed in self._batches.seeds]
         return to_devices(np.stack(orders), self._replicated)
 
     def pictures(self, epoch: int, first: int) -> UInt8[Array, "s b h w 3"]:

@@ -36,7 +36,7 @@ def show(content: dict[str, Any]) -> list[Block]:
     if "teacher" not in content:
         plain: Grid = [["class", "images", "accuracy %"]]
         plain += [[r["name"], f"{r['count']:,}", format.percent(r["accuracy"])] for r in rows]
-        return _folded(plain)
+        return folded(plain)
     rows = sorted(rows, key=lambda r: r["accuracy"] - r["teacher"])
     head = "class|images|student %|teacher %|loss|95 % interval|agreement %|KL, nats"
     grid: Grid = [[*format.cells(head), "against the teacher"]]
@@ -59,7 +59,7 @@ def show(content: dict[str, Any]) -> list[Block]:
         f"The largest loss comes first. Of these {len(rows)} intervals one in twenty misses by "
         "chance."
     )
-    return [*_folded(grid), Note(note)]
+    return [*folded(grid), Note(note)]
 
 
 def _judged(low: float, worse: bool) -> str:
@@ -69,7 +69,8 @@ def _judged(low: float, worse: bool) -> str:
     return "worse" if worse else ""
 
 
-def _folded(grid: Grid) -> list[Block]:
+def folded(grid: Grid) -> list[Block]:
+    """A table of classes, of which a page hides all but the first."""
     if len(grid) <= LONG + 1:
         return [Table(grid)]
     rest = [grid[0], *grid[LONG + 1 :]]
