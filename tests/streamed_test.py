@@ -93,8 +93,9 @@ def mocking(home):
     splits = [tfds.core.SplitInfo(name=k, shard_lengths=[n], num_bytes=n) for k, n in SIZES.items()]
     builder.info.set_splits(tfds.core.splits.SplitDict(splits))
     where = home / "imagenet2012" / str(builder.version)
-    where.mkdir(parents=True, exist_ok=True)
-    builder.info.write_to_directory(where)
+    if not where.exists():  # another process of the test may be reading it
+        where.mkdir(parents=True)
+        builder.info.write_to_directory(where)
 
     def sources(builder, split, **kwargs):
         return Source(SIZES[split])
