@@ -125,6 +125,7 @@ NETWORKS = {
     "MobileNetV2": (mobilenet.MobileNetV2(10), (32, 32, 3)),
     "ShuffleV2": (shufflenet.ShuffleV2(10), (32, 32, 3)),
 }
+LARGE = ("MobileNetV2", "ShuffleV2")
 
 
 def drawn(model, shape, images=8):
@@ -148,8 +149,13 @@ def drawn(model, shape, images=8):
     return sources.Source(Workdir("none"), config, result, model, weights, 0, "", dataset)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.campaign if name in LARGE else pytest.mark.slow)
+        for name in NETWORKS
+    ],
+)
 def test_networks_of_the_zoo(name, unoptimized):
     source = drawn(*NETWORKS[name])
     file = tflite.floats(source)
