@@ -87,8 +87,8 @@ def test_each_error_has_its_exit_status_and_no_traceback(greet, capsys, name, st
 
 def test_the_verbs_in_their_order():
     names = (
-        "init run configs table experiments status tune prepare import "
-        "pack report uncertainty verify export select"
+        "init run configs table experiments status tune data prepare "
+        "import pack report uncertainty verify export select"
     )
     assert list(find_verbs()) == names.split()
 

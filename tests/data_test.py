@@ -331,6 +331,7 @@ def test_unknown_names_list_data_sets_alone():
             "fashion_mnist",
             "folder",
             "imagenet",
+            "imbalanced",
             "mnist",
             "streamed",
             "tfds",

@@ -405,12 +405,12 @@ import numpy as np
 from kd.tables.metric import PerNetwork
 
 
-def balanced_accuracy(network):
+def mean_recall(network):
     right = [1 - np.mean(network.wrong[network.label == k]) for k in np.unique(network.label)]
     return 100 * np.mean(right)
 
 
-metric = PerNetwork(balanced_accuracy, unit="% balanced", digits=1)
+metric = PerNetwork(mean_recall, unit="% balanced", digits=1)
 '''
 
 MINE = """
@@ -425,11 +425,11 @@ def broken(network):
 def test_a_new_metric_is_one_file_or_a_function_by_its_path(done, capsys, monkeypatch):
     """Printed from the runs, published, and printed from the published results alone."""
     Path("folder").mkdir()
-    Path("folder/balanced_accuracy.py").write_text(BALANCED_ACCURACY)
+    Path("folder/mean_recall.py").write_text(BALANCED_ACCURACY)
     monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(Path("folder").resolve())])
     Path("mine.py").write_text(MINE)
     columns = {
-        "balanced": {"metric": "balanced_accuracy"},
+        "balanced": {"metric": "mean_recall"},
         "mine": {"metric": "mine.recall(of=0)", "digits": 3, "unit": "recall"},
     }
     table = {"columns": columns, "rows": {"student": {"args": {"role": "student"}}}}
@@ -447,7 +447,7 @@ def test_a_new_metric_is_one_file_or_a_function_by_its_path(done, capsys, monkey
     assert kd("--print", "--runs", "none", file="two.py") == 0
     assert capsys.readouterr().out == printed
     content = Path("two.py").read_text()
-    for name in ("mine.recall", "balanced_accuracy"):
+    for name in ("mine.recall", "mean_recall"):
         Path("two.py").write_text(content.replace(name, name[:-1]))
         assert f"Did you mean '{name.removeprefix('mine.')}'" in refused(capsys, file="two.py")
     Path("two.py").write_text(content.replace("mine.recall", "mine.broken"))

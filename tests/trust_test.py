@@ -310,4 +310,6 @@ def test_every_verb_that_reads_runs_takes_trust(capsys):
         with pytest.raises(SystemExit):
             main([verb, "--help"])
         takes = "--trust PACKAGE" in capsys.readouterr().out
-        assert takes == (verb not in ("prepare", "init", "configs", "experiments", "status"))
+        assert takes == (
+            verb not in ("prepare", "init", "configs", "experiments", "status", "data")
+        )
