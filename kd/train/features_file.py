@@ -7,15 +7,12 @@
 the test images may stand beside them, and are not read.
 """
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Float
 
 from kd.config import ConfigDict
-from kd.data.arrays import read_npz
 from kd.data.base import Dataset
-from kd.errors import InputError, unknown
+from kd.errors import InputError
 from kd.train import logits_file
 
 
@@ -30,15 +27,7 @@ def read(config: ConfigDict, dataset: Dataset) -> Float[np.ndarray, "n d"]:
       InputError: the file is damaged, or its arrays are not those of the data.
     """
     path = config.teacher.features
-    arrays = read_npz(Path(path))
-    for name in arrays:
-        if name not in logits_file.NAMES:
-            raise unknown(f"array in {path}", name, logits_file.NAMES)
-    if "train" not in arrays:
-        raise InputError(
-            f"config.teacher.features: {path} lacks the array 'train'; it has "
-            f"{', '.join(arrays) or 'none'}. Save it by numpy.savez(path, train=...)."
-        )
+    arrays = logits_file.arrays_of(path, "features")
     features = arrays["train"]
     if features.ndim != 2 or 0 in features.shape or features.dtype.kind not in "fiu":
         raise InputError(

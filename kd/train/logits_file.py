@@ -44,6 +44,28 @@ class Stored(NamedTuple):
     evaluated: Float[np.ndarray, "m n2 c"] | None
 
 
+def arrays_of(path: str, key: str) -> dict[str, np.ndarray]:
+    """The arrays of a file that a teacher's answers are stored in.
+
+    Args:
+      path: of the `.npz` file.
+      key: of section `teacher` that names it, for messages.
+
+    Raises:
+      InputError: the file is damaged, has an unknown array or lacks `train`.
+    """
+    arrays = read_npz(Path(path))
+    for name in arrays:
+        if name not in NAMES:
+            raise unknown(f"array in {path}", name, NAMES)
+    if "train" not in arrays:
+        raise InputError(
+            f"config.teacher.{key}: {path} lacks the array 'train'; it has "
+            f"{', '.join(arrays) or 'none'}. Save it by numpy.savez(path, train=...)."
+        )
+    return arrays
+
+
 def read(config: ConfigDict, dataset: Dataset) -> Stored:
     """The logits of the images of a run.
 
@@ -57,15 +79,7 @@ def read(config: ConfigDict, dataset: Dataset) -> Stored:
       InputError: the file is damaged, or its arrays are not those of the data.
     """
     path = config.teacher.logits
-    arrays = read_npz(Path(path))
-    for name in arrays:
-        if name not in NAMES:
-            raise unknown(f"array in {path}", name, NAMES)
-    if "train" not in arrays:
-        raise InputError(
-            f"config.teacher.logits: {path} lacks the array 'train'; it has "
-            f"{', '.join(arrays) or 'none'}. Save it by numpy.savez(path, train=...)."
-        )
+    arrays = arrays_of(path, "logits")
     c = dataset.num_classes
     train = members(arrays["train"], c, f"{path}, train")
     numbered, total = numbered_data(config, dataset)
