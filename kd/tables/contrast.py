@@ -64,7 +64,7 @@ class Comparison:
         return "better" if higher == (better == "higher") else "worse"
 
 
-def compare(
+def comparison_of(
     a: Sequence[float], b: Sequence[float], one: Scores | None, other: Scores | None
 ) -> Comparison:
     """Compares two cells by their scores on the same examples, or else by their seeds.

@@ -90,7 +90,7 @@ def measure(table: Table, find: Callable[[Cell], Result | None]) -> list[Entry]:
         elif isinstance(cell, Gap):
             entry = _gap_entry(cell, [entries[c.row, c.column] for c in cell.of])
         else:
-            entry = _contrast_entry(cell, [(_entry(c, find(c)), find(c)) for c in cell.of])
+            entry = _contrast_entry(cell, [find(c) for c in cell.of])
         entries[cell.row, cell.column] = entry
     comparisons = corrected(
         {
@@ -148,9 +148,10 @@ def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
     return Entry(cell, [share], share, None, error, paper, unsure)
 
 
-def _contrast_entry(cell: Contrast, parts: Sequence[tuple[Entry, Result | None]]) -> Entry:
+def _contrast_entry(cell: Contrast, results: Sequence[Result | None]) -> Entry:
     """The difference of two means, and of the paper's numbers."""
-    (a, one), (b, other) = parts
+    one, other = results
+    a, b = (_entry(c, result) for c, result in zip(cell.of, results, strict=True))
     papers = [a.paper, b.paper]
     paper = None if None in papers else a.paper - b.paper  # pyrefly: ignore
     unsure = a.unsure or b.unsure

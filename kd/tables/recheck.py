@@ -32,16 +32,14 @@ def choose(
     runs: Mapping[str, Run],
     content: Mapping[str, Any],
     cells: Sequence[Cell],
-    seed: int | None = None,
 ) -> Cell:
-    """A published cell, drawn among those that are given.
+    """A published cell, another one in each call.
 
     Args:
       experiment: which one.
       runs: its runs by reference.
       content: of its published results.
       cells: to draw from.
-      seed: of the draw; None for another one each time.
 
     Raises:
       InputError: no cell is published with two seeds or more, which a spread needs.
@@ -52,7 +50,7 @@ def choose(
             f"--check: {experiment.published} has no such cell with two seeds or more, and one "
             "seed has no standard error."
         )
-    return random.Random(seed).choice(known)
+    return random.choice(known)
 
 
 def compare(

@@ -7,8 +7,7 @@ from typing import Any
 from kd.errors import InputError
 from kd.runs import costs, lineage
 from kd.tables import facts
-from kd.tables.contrast import Comparison, Scores
-from kd.tables.contrast import compare as comparison_of
+from kd.tables.contrast import Comparison, Scores, comparison_of
 from kd.tables.evaluate import evaluate, evaluate_scores
 from kd.tables.metric import PerNetwork, PerRun, StoredRun
 from kd.tables.metric_call import parse
