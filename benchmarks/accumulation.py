@@ -59,6 +59,6 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     lines = []
     for row in rows:
         time = ratio(row["processor_seconds"]["in parts"], row["processor_seconds"]["at once"])
-        once, apart = (row[part]["temporary_bytes"] / 1e6 for part in ("at_once", "in_parts"))
-        lines.append([row["case"], f"{once:.1f}", f"{apart:.1f}", f"{apart / once:.2f}", str(time)])
+        once, parts = (row[part]["temporary_bytes"] / 1e6 for part in ("at_once", "in_parts"))
+        lines.append([row["case"], f"{once:.1f}", f"{parts:.1f}", f"{parts / once:.2f}", str(time)])
     return [head, *lines]

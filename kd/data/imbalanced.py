@@ -18,7 +18,7 @@ def load(
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0,
     settings: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """The data set `source` with fewer training images of some classes; its test split is whole.
+    """The data set `source` with fewer training images of some classes, and its test split.
 
     Args:
       source: name of a data set, such as "digits", or a dotted path.
