@@ -179,8 +179,14 @@ def test_devices_take_their_own_answers(finished, small_config, devices):
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("members", ["all", "paired", "1"])
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param("all", marks=pytest.mark.slow),
+        pytest.param("paired", marks=pytest.mark.campaign),
+        pytest.param("1", marks=pytest.mark.campaign),
+    ],
+)
 def test_a_student_learns_from_the_cache_as_from_the_live_teacher(
     finished, small_config, capsys, members
 ):

@@ -52,8 +52,14 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return None if part == 1 else f"campaign: {part:g} of its tests, drawn by seed {seed}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects the campaign tests that are not drawn, each by a hash of its name and the seed."""
+    """Deselects the campaign tests that are not drawn, each by a hash of its name and the seed.
+    One case of a slow test may be part of the campaign: `-m slow` leaves it out.
+    """
+    for item in items:
+        if item.get_closest_marker("campaign"):
+            item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "slow"]
     part, seed = config.getoption("--campaign"), config.getoption("--campaign-seed")
 
     def left_out(item: pytest.Item) -> bool:

@@ -122,8 +122,14 @@ def test_networks_of_two_architectures_teach_together(mixed, capsys):
     assert main(["report", "runs/mixed"]) == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("reduce", ["each", "random", "confidence"])
+@pytest.mark.parametrize(
+    "reduce",
+    [
+        pytest.param("each", marks=pytest.mark.slow),
+        pytest.param("random", marks=pytest.mark.campaign),
+        pytest.param("confidence", marks=pytest.mark.campaign),
+    ],
+)
 @pytest.mark.usefixtures("unoptimized")
 def test_devices_and_a_cache_change_nothing(mixed, reduce):
     """Members and batch on a mesh, the batch under pmap, and teachers that were asked once: the

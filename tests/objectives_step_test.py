@@ -3,7 +3,8 @@ on eight devices.
 
 Several are terms of one sum, so that few programs are compiled; terms are logged by name, so each
 is compared by itself. The first group has one of each kind (with parameters, BatchNorm, memory,
-randomness; per example, of the whole batch); the others are slow to compile.
+randomness; per example, of the whole batch); the others are slow to compile, and two of them are
+part of the campaign.
 """
 
 import dataclasses
@@ -183,7 +184,11 @@ def _same(ours, theirs, tolerance: float) -> None:
 
 @pytest.fixture(
     scope="module",
-    params=[FIRST, *(pytest.param(g, marks=pytest.mark.slow) for g in GROUPS[1:])],
+    params=[
+        FIRST,
+        pytest.param(GROUPS[1], marks=pytest.mark.slow),
+        *(pytest.param(g, marks=pytest.mark.campaign) for g in GROUPS[2:]),
+    ],
     ids=["first", "second", "third", "fourth"],
 )
 def run(request: pytest.FixtureRequest) -> Run:

@@ -289,7 +289,7 @@ with mocking(Path()):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_each_of_two_processes_decodes_its_part(mocked):
     """Two devices in each, as a 2 x 2 mesh: the run equals that of one device, though no process
     decodes all pictures of a batch.
