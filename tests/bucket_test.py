@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from kd.cli.main import main
 from kd.config import default_workdir
 from kd.runs.record import Record, read_rows
 from kd.runs.workdir import Workdir
@@ -47,3 +48,22 @@ def test_a_run_directory_in_a_bucket(bucket):
         record.close()
         steps = [row["step"] for row in read_rows(workdir)]
         assert steps == [*range(1, first + 1), first + 1, first + 2]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "report https://host/run",
+        "export ftp://host/run --format c",
+        "verify abfs://host/run",
+        "table experiments/labels.py --runs https://host/runs --dry_run",
+        "table experiments/labels.py --out hdfs://host/tables --dry_run",
+        "run --config small.py --workdir https://host/run",
+        "run --config small.py --config.teacher.run=https://host/run",
+    ],
+)
+def test_a_bucket_of_an_unknown_kind_is_refused(small_config, command, capsys):
+    assert main(command.split()) == 2
+    error = capsys.readouterr().err
+    assert "unknown kind of bucket. Expected gs://BUCKET/DIRECTORY" in error
+    assert error.count("\n") == 1

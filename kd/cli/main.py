@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from kd.cli.parser import find_verbs, make_parser, parse
+from kd.cli.parser import check_buckets, find_verbs, make_parser, parse
 from kd.errors import InputError, RunError
 from kd.files import escaping
 from kd.names import trust
@@ -86,6 +86,7 @@ class _Command:
     def _act(self) -> int:
         options = parse(self._arguments)
         self._verb = options.verb
+        check_buckets(options)
         with trust.allow(getattr(options, "trust", ()), _root(options)):
             return options.module.act(options)
 

@@ -8,6 +8,7 @@ import argparse
 import difflib
 import importlib
 import pkgutil
+import re
 import shutil
 from collections.abc import Sequence
 from types import ModuleType
@@ -155,6 +156,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         if not takes or (word.startswith("--") and not word.startswith("--config.")):
             options.parser.error(f"unexpected {word}")
     return options
+
+
+def check_buckets(options: argparse.Namespace) -> None:
+    """Raises InputError for an argument that names a bucket which nothing here can read."""
+    for value in vars(options).values():
+        for word in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(word, str) and (at := re.match(r"(\w+)://", word)):
+                importlib.import_module("kd.runs.buckets").require(at[1])
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

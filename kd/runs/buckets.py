@@ -37,8 +37,9 @@ def require(scheme: str) -> None:
     name = "gcs" if scheme == "gs" else scheme
     fsspec.config.conf.setdefault(name, {}).setdefault("use_listings_cache", False)
     try:
+        epath.Path(f"{scheme}://bucket")
         fsspec.get_filesystem_class(name)
-    except ValueError:
+    except (KeyError, ValueError):  # neither is a bucket what fsspec reads alone, such as https://
         raise InputError(
             f"{scheme}://: unknown kind of bucket. Expected gs://BUCKET/DIRECTORY, or a directory."
         ) from None
