@@ -20,7 +20,7 @@ LAYERS = (
     "init step predict losses",
     "build",
     "runs",
-    "export report tables project engines",
+    "export report tables engines",
     "train tune verify",
     "api cli",
     "__init__ __main__ template",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kd import project
 from kd.cli.main import main
 from kd.errors import RunError
+from kd.files import project
 
 ROOT = Path(__file__).parents[1]
 FILES = {

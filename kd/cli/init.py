@@ -20,7 +20,7 @@ def act(options: argparse.Namespace) -> int:
     """Writes the project and says what to do next. Raises InputError or RunError."""
     import shlex
 
-    from kd import project
+    from kd.files import project
     from kd.files.escaping import plain
 
     files = project.write(options.directory)

@@ -12,7 +12,7 @@ from pathlib import Path
 from kd.errors import InputError
 from kd.files.writing import refusals
 
-TEMPLATE = Path(__file__).parent / "template"
+TEMPLATE = Path(__file__).parents[1] / "template"
 NAME = "my_project"
 """The name of the project in the template, in texts and paths."""
 
