@@ -31,6 +31,7 @@ from kd.train.memory import train_in_memory
 from kd.train.parts import Parts, augmentation
 from kd.train.places import command
 from kd.train.run import run_all
+from kd.train.sampling import SHUFFLED
 from kd.train.setup import Setup, set_up
 from kd.types import DistillState
 
@@ -44,9 +45,10 @@ OPTIONS = (
     "loop",
     "compilation_cache",
 )
-"""Further keys of a config that `distill` takes, with the config's meaning and defaults; and
-`convolutions`, which is `config.devices.convolutions`.
-"""
+"""Further keys of a config that `distill` takes, with the config's meaning and defaults."""
+
+NESTED = ("convolutions", "sampling")
+"""And `config.devices.convolutions` and `config.data.sampling`, by their last names."""
 
 
 class Run:
@@ -240,7 +242,8 @@ def distill(
       eval_every: epochs between evaluations; default: only after the last.
       progress: whether progress is printed to standard error.
       options: further keys of a config: accumulate (parts that a batch is computed in, to save
-        memory), precision, steps_per_call, drop_last, compilation_cache, ...
+        memory), sampling ("balanced": each class equally often), precision, steps_per_call,
+        drop_last, compilation_cache, ...
 
     Returns:
       The students' networks, stacked over seeds, with `history` and `scores`.
@@ -249,10 +252,10 @@ def distill(
       InputError: objects that do not fit together.
       RunError: a loss is not finite.
     """
-    for key in options.keys() - {*OPTIONS, "convolutions"}:
-        raise TypeError(
-            f"distill() got an unexpected argument {key!r}; options: {(*OPTIONS, 'convolutions')}"
-        )
+    for key in options.keys() - {*OPTIONS, *NESTED}:
+        known = (*OPTIONS, *NESTED)
+        raise TypeError(f"distill() got an unexpected argument {key!r}; options: {known}")
+    sampling = options.pop("sampling", SHUFFLED)
     if "convolutions" in options:
         options["devices"] = {"convolutions": options.pop("convolutions")}
     settings = dict(seed=seed, seeds=seeds, batch_size=batch_size, epochs=epochs, augment=augment)
@@ -269,6 +272,7 @@ def distill(
         teacher=source,
         optimizer=optimizer or optax.adamw(1e-3),
         augment=augmentation(config, dataset),
+        sampling=sampling,
     )
     with signals.interruptible():
         setup = set_up(config, parts, placement.make_mesh(config))

@@ -124,6 +124,32 @@ class Plain(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.1, deterministic=deterministic)(x))
 
 
+class MeanLabel(nn.Module):
+    """The mean label of a batch as a term, which no parameter changes."""
+
+    @nn.compact
+    def __call__(self, view):
+        mean = view.batch["label"].astype(jnp.float32).mean()
+        return 0.0 * view.student.logits.sum() + mean, {"mean_label": mean}
+
+
+@pytest.mark.usefixtures("unoptimized")
+def test_sampling_is_an_option(data):
+    """Of 40 images 4 are of class 1: a tenth of a batch, or a half of it."""
+    label = np.where(np.arange(40) < 4, 1, 0)
+    rare = (data[0][0][:40], label), (data[1][0], data[1][1] % 2)
+    means = {}
+    for sampling in ("shuffled", "balanced"):
+        settings = dict(batch_size=40, steps_per_call=1, epochs=1, student=MLP(2, (4,)))
+        student = distill(rare, teacher=None, objective=MeanLabel(), sampling=sampling, **settings)
+        (means[sampling],) = (
+            row["mean_label"] for row in student.history if row["kind"] == "train"
+        )
+    assert np.allclose(means["shuffled"], 0.1) and np.allclose(means["balanced"], 0.5)
+    with pytest.raises(kd.InputError, match="Did you mean 'balanced'"):
+        distill(data, teacher=None, sampling="balance")
+
+
 def check_kinds(teacher, data, names):
     """The first member of a run, given in several ways, teaches the same."""
     (image, _), (test, _) = data

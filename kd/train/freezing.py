@@ -16,7 +16,8 @@ def freeze(step: Step, pattern: str, teacher: Teacher) -> Step:
     """The step that keeps what matches the pattern as it is: parameters, and BatchNorm's averages.
 
     In training, layers that are kept see the batch as others do: dropout drops, and BatchNorm
-    normalises by the moments of the batch.
+    normalises by the moments of the batch. An optimizer's `clip_norm` is of the gradient of all
+    parameters, of those that are kept, too.
 
     Args:
       step: from `kd.step.make_step`.
