@@ -104,12 +104,14 @@ def test_the_list_of_models_is_the_zoo():
     assert {name for name in listed if name.partition(".")[0] in files} == set(ZOO)
     helpers = {
         "adapted",
+        "attention",
         "contract",
         "cost",
         "initializers",
         "keras",
         "layers",
         "norm",
+        "patches",
         "peers",
         "residual",
         "wrapped",

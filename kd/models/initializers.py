@@ -56,6 +56,11 @@ def default_bias(fan_in: int) -> Initializer:
     return lambda key, shape, dtype=jnp.float32: _uniform(key, shape, dtype, fan_in)
 
 
+def normal_002(key: PRNGKeyArray, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
+    """Normal with deviation 0.02, as transformers begin."""
+    return 0.02 * _normal(key, shape, dtype)
+
+
 zeros = jax.nn.initializers.zeros
 
 
