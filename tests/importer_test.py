@@ -10,7 +10,6 @@ import pytest
 from golden.models import torch_weights
 
 from kd.errors import InputError
-from kd.runs import pack
 from kd.weights import convert, safetensors
 
 
@@ -141,14 +140,14 @@ def test_weights_that_are_not_finite_are_refused():
 
 def test_what_is_packed_is_what_was_imported():
     state = {k: v for k, v in resnet8().items() if not k.endswith("tracked")}
-    back = pack.to_torch("resnet8", convert.from_torch("resnet8", state))
+    back = convert.to_torch("resnet8", convert.from_torch("resnet8", state))
     assert back.keys() == state.keys()
     for name, array in state.items():
         np.testing.assert_array_equal(back[name], array, strict=True, err_msg=name)
     text = safetensors.encode(back, {"model": "resnet8"})
     assert safetensors.matches(text[:16])
     with pytest.raises(InputError, match="no PyTorch names for"):
-        pack.to_torch("mlp.MLP", {"params": {}})
+        convert.to_torch("mlp.MLP", {"params": {}})
 
 
 def test_names_of_models():
@@ -168,6 +167,7 @@ def test_checkpoint_and_its_record(tmp_path):
     assert record == {
         "model": "resnet_cifar.resnet8",
         "num_classes": 7,
+        "channels": 3,
         "checkpoint": "resnet8.safetensors",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "parameters": 83892 - 93 * 65,
@@ -185,3 +185,108 @@ def test_a_prefix_of_all_names_is_dropped(prefix):
     assert "not of this network" in refused(
         "resnet8", {**state, "other": state[prefix + "fc.bias"]}
     )
+
+
+TOKENS = '''
+import flax.linen as nn
+import jax.numpy as jnp
+
+from kd.types import Outputs
+
+
+class Tokens(nn.Module):
+    """Every kind of array: of layers, of an embedding, and parameters that belong to no layer."""
+
+    num_classes: int = 4
+    width: int = 6
+
+    @nn.compact
+    def __call__(self, image, train=False):
+        x = nn.Conv(self.width, (2, 2), strides=2, padding="VALID", name="patch")(image)
+        x = x.reshape(x.shape[0], -1, self.width)
+        first = self.param("tokens", nn.initializers.normal(), (1, 1, self.width))
+        x = jnp.concatenate([jnp.broadcast_to(first, (x.shape[0], 1, self.width)), x], 1)
+        x = x + self.param("positions", nn.initializers.normal(), (1, 17, self.width))
+        x = x + nn.Embed(3, self.width, name="kind")(jnp.zeros(x.shape[:2], int))
+        x = nn.LayerNorm(name="norm")(x)
+        parts = [nn.Dense(self.width, name=name)(x) for name in ("query", "key", "value")]
+        x = nn.Conv(self.width, (3,), name="mix")(sum(parts))
+        scale = self.param("gamma", nn.initializers.ones, (self.width,))
+        return Outputs(nn.Dense(self.num_classes, name="classifier")(x[:, 0] * scale[None]))
+
+
+def image_of(settings, shapes):
+    kernel = shapes.get(("params", "patch", "kernel"), (2, 2, 3, 6))
+    return (8, 8, kernel[2])
+
+
+TORCH_NAMES = (
+    (
+        (r"^tokens$", "cls_token"),
+        (r"^positions$", "pos_embed"),
+        (r"^query$", "attn.in_proj_{leaf}[0/3]"),
+        (r"^key$", "attn.in_proj_{leaf}[1/3]"),
+        (r"^value$", "attn.in_proj_{leaf}[2/3]"),
+    ),
+)
+'''
+
+
+def tokens(classes=5, channels=2, width=6):
+    shapes = {"patch.weight": (width, channels, 2, 2), "patch.bias": (width,)}
+    shapes |= {"cls_token": (1, 1, width), "pos_embed": (1, 17, width), "kind.weight": (3, width)}
+    shapes |= {"norm.weight": (width,), "norm.bias": (width,), "gamma": (width,)}
+    shapes |= {"attn.in_proj_weight": (3 * width, width), "attn.in_proj_bias": (3 * width,)}
+    shapes |= {"mix.weight": (width, width, 3), "mix.bias": (width,)}
+    shapes |= {"classifier.weight": (classes, width), "classifier.bias": (classes,)}
+    return {name: torch_weights.weight(name, shape) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def tokens_file(tmp_path, monkeypatch):
+    (tmp_path / "tokens_network.py").write_text(TOKENS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "tokens_network.Tokens"
+
+
+def test_only_kernels_are_transposed(tokens_file):
+    """Embeddings, positions and tokens have one layout; query, key and value are one matrix."""
+    state = tokens()
+    params = convert.from_torch(tokens_file, state)["params"]
+    for name in ("cls_token", "pos_embed", "kind.weight", "gamma"):
+        path = {"cls_token": ("tokens",), "pos_embed": ("positions",)}.get(name)
+        path = path or (("kind", "embedding") if name == "kind.weight" else (name,))
+        ours = params[path[0]] if len(path) == 1 else params[path[0]][path[1]]
+        np.testing.assert_array_equal(ours, state[name], strict=True, err_msg=name)
+    kernel = params["patch"]["kernel"]
+    assert kernel.shape == (2, 2, 2, 6) and kernel[1, 0, 1, 4] == state["patch.weight"][4, 1, 1, 0]
+    kernel = params["mix"]["kernel"]  # [window, in, out]
+    assert kernel[2, 1, 5] == state["mix.weight"][5, 1, 2]
+    fused = state["attn.in_proj_weight"]
+    for i, name in enumerate(("query", "key", "value")):
+        assert params[name]["kernel"][1, 3] == fused[6 * i + 3, 1]
+        bias = state["attn.in_proj_bias"][6 * i : 6 * i + 6]
+        np.testing.assert_array_equal(params[name]["bias"], bias)
+    assert params["classifier"]["kernel"].shape == (6, 5)  # the classes are those of the file
+    back = convert.to_torch(tokens_file, {"params": params})
+    assert back.keys() == state.keys()
+    for name, array in state.items():
+        np.testing.assert_array_equal(back[name], array, strict=True, err_msg=name)
+
+
+def test_settings_and_what_does_not_fit_them(tokens_file):
+    state = tokens(width=3)
+    params = convert.from_torch(tokens_file, state, {"width": 3})["params"]
+    assert params["query"]["kernel"].shape == (3, 3)
+    assert "cls_token is [1, 1, 3] in place of [1, 1, 6]" in refused(tokens_file, state)
+    state["attn.in_proj_bias"] = state["attn.in_proj_bias"][:-1]
+    with pytest.raises(InputError, match=r"attn.in_proj_bias is \[8\] in place of \[9\]"):
+        convert.from_torch(tokens_file, state, {"width": 3})
+    del state["classifier.bias"], state["classifier.weight"]
+    assert "2 missing: classifier.weight, classifier.bias" in refused(tokens_file, state)
+
+
+def test_images_of_other_channels():
+    state = resnet8() | {"conv1.weight": torch_weights.weight("conv1.weight", (16, 1, 3, 3))}
+    assert convert.from_torch("resnet8", state)["params"]["conv1"]["kernel"].shape == (3, 3, 1, 16)

@@ -3,35 +3,15 @@
 import os
 from pathlib import Path
 
-import numpy as np
-from flax import traverse_util
-
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.files.writing import replacing
 from kd.names import trust
 from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
-from kd.types import PyTree
 from kd.weights import convert, safetensors
 
 SUMS = "SHA256SUMS"
-
-
-def to_torch(model_name: str, variables: PyTree) -> dict[str, np.ndarray]:
-    """The inverse of `kd.weights.convert.from_torch`: arrays under PyTorch's names, in its layouts.
-
-    Raises:
-      InputError: kd knows no PyTorch names for this network.
-    """
-    flat = traverse_util.flatten_dict(variables)
-    names = convert.torch_names(convert.full_name(model_name))
-    return {names[path]: _transposed(np.asarray(leaf)) for path, leaf in flat.items()}
-
-
-def _transposed(array: np.ndarray) -> np.ndarray:
-    """[kh, kw, in, out] as [out, in, kh, kw]; [in, out] as [out, in]."""
-    return np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T)
 
 
 def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str:
@@ -64,7 +44,7 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
         raise InputError(f"--member {member}: {workdir} has members 0 to {count - 1}.")
     name = config["student"]["name"]
     with trust.stored(workdir):
-        state = to_torch(name, tree_index(trained.variables, member))
+        state = convert.to_torch(name, tree_index(trained.variables, member))
     metadata = {
         "model": name,
         "data": config["data"]["name"],

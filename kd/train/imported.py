@@ -126,10 +126,11 @@ def _evaluate(workdir: Workdir) -> dict[str, Any]:
         config.batch_size = min(config.batch_size, len(build.make_data(config).train.label))
     dry_run(config, trains=False)
     channels = build.make_data(config).train.image.shape[-1]
-    if channels != 3:  # the importer builds networks for 3 channels
+    expected = origin.get("channels", 3)  # not recorded by earlier versions
+    if channels != expected:
         raise InputError(
-            f"{origin['checkpoint']}: the network expects images of 3 channels, those of data set "
-            f"{name} have {channels}. Name the network's data set with --data."
+            f"{origin['checkpoint']}: the network expects images of {expected} channels, those of "
+            f"data set {name} have {channels}. Name the network's data set with --data."
         )
     setup = prepare(config)
     like = jax.tree.map(
