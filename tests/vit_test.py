@@ -30,9 +30,8 @@ def images(*shape):
     return jax.random.normal(jax.random.key(7), shape)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == "deit_tiny_16" else pytest.mark.slow) for n in SIZES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_those_of_timm(name):
     net = getattr(kd.models, name)(num_classes=1000)
     initial = lambda image: net.init(jax.random.key(0), image)
