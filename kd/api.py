@@ -28,7 +28,7 @@ from kd.runs.networks import (
 from kd.runs.workdir import Workdir
 from kd.train import objects, placement
 from kd.train.memory import train_in_memory
-from kd.train.parts import Parts, augmentation
+from kd.train.parts import Parts, augmentation, mixing
 from kd.train.places import command
 from kd.train.run import run_all
 from kd.train.sampling import SHUFFLED
@@ -40,6 +40,7 @@ OPTIONS = (
     "steps_per_call",
     "drop_last",
     "accumulate",
+    "mix",
     "eval_batch_size",
     "seeds_how",
     "loop",
@@ -242,8 +243,8 @@ def distill(
       eval_every: epochs between evaluations; default: only after the last.
       progress: whether progress is printed to standard error.
       options: further keys of a config: accumulate (parts that a batch is computed in, to save
-        memory), sampling ("balanced": each class equally often), precision, steps_per_call,
-        drop_last, compilation_cache, ...
+        memory), sampling ("balanced": each class equally often), mix ("mixup(0.2)", see
+        `kd.data.mix`), precision, steps_per_call, drop_last, compilation_cache, ...
 
     Returns:
       The students' networks, stacked over seeds, with `history` and `scores`.
@@ -273,6 +274,7 @@ def distill(
         optimizer=optimizer or optax.adamw(1e-3),
         augment=augmentation(config, dataset),
         sampling=sampling,
+        mix=mixing(config, dataset),
     )
     with signals.interruptible():
         setup = set_up(config, parts, placement.make_mesh(config))

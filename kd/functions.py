@@ -7,6 +7,7 @@ import jax
 from flax import struct
 from jaxtyping import Array, Float
 
+from kd.errors import InputError
 from kd.types import Batch, Leaf, Outputs, PyTree, Teacher, outputs_of, target_of
 
 
@@ -80,6 +81,40 @@ class TeacherFunction:
         return target_of(self.teacher(frozen, state, {**self.batch, "image": image}))
 
 
+def answers(teacher: Teacher, frozen: PyTree, state: PyTree, batch: Batch) -> Any:
+    """A teacher's outputs on a batch, without gradient.
+
+    Of mixed images (`config.mix`) it sees no labels: no image has one class.
+
+    Raises:
+      InputError: it reads the labels of mixed images, or its outputs are stored, and so of others.
+    """
+    if "share" not in batch:
+        return target_of(teacher.apply(frozen, state, batch))
+    try:
+        outputs = target_of(teacher.apply(frozen, state, _shown(batch)))
+    except KeyError as error:
+        if error.args != ("label",):
+            raise
+        raise InputError(
+            "config.mix shows mixed images, which have no one class, and config.teacher reads "
+            "their labels. Leave one of the two out."
+        ) from None
+    if teacher.stored and outputs is not None:
+        raise InputError(
+            "config.mix shows mixed images, and the teacher's outputs are stored, of images as "
+            "they are. Leave config.mix out, or take a teacher that is evaluated in the step: "
+            "config.teacher.run, or a JAX function as config.teacher.apply."
+        )
+    return outputs
+
+
+def _shown(batch: Batch) -> Batch:
+    """What a teacher sees of a batch: of mixed images no labels."""
+    hidden = ("label", "partner_label") if "share" in batch else ()
+    return {name: value for name, value in batch.items() if name not in hidden}
+
+
 def of_student(model: Any) -> Callable[[PyTree, Any], StudentFunction]:
     """`make(variables, key)`: the functions of a student, all with one identity."""
     static = Identified(model)
@@ -90,4 +125,5 @@ def of_teacher(teacher: Teacher) -> Callable[[PyTree, PyTree, Batch], TeacherFun
     """`make(frozen, state, batch)`: the functions of a teacher; None where outputs are stored."""
     if teacher.stored:
         return lambda frozen, state, batch: None
-    return lambda frozen, state, batch: TeacherFunction(teacher.apply, frozen, state, batch)
+    make = TeacherFunction
+    return lambda frozen, state, batch: make(teacher.apply, frozen, state, _shown(batch))

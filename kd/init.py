@@ -22,7 +22,6 @@ from kd.types import (
     View,
     no_augmentation,
     outputs_of,
-    target_of,
 )
 
 COLLECTION = "inherited"
@@ -123,7 +122,7 @@ def make_init(
         mutable = teacher.init(variables)
         view = View(
             student=outputs_of(student.apply(variables, batch["image"], train=False), student),
-            teacher=target_of(teacher.apply(frozen["teacher"], mutable, batch)),
+            teacher=functions.answers(teacher, frozen["teacher"], mutable, batch),
             batch=batch,
             tables=frozen["tables"],
             step=jnp.zeros((), jnp.int32),

@@ -19,6 +19,8 @@ before the run starts:
   - `student_fn`, `teacher_fn`: a function of images; no teacher of stored logits is one;
   - `tables.level`: the unit of its images, with limits, see `kd.data.base.image_tables`;
   - `init`: a run to start from (`config.init`) that trained the same term.
+- `mixes`: True if it takes both labels of images that are mixed (`kd.labels.of_labels`); one that
+  reads labels, or tables of classes, and does not say so is refused with `config.mix`.
 - `every_label`: True if it cannot do without the label of any image.
 - `least_classes`: the number of classes that the training images must have at least, where it draws
   images by class; 1 if undeclared.
@@ -29,8 +31,6 @@ before the run starts:
 - `least_epochs`: the epochs after which its own schedule is complete, often a property.
 - `DIRICHLET`: True if exp(logits) of its student are the concentrations of a Dirichlet, as
   `kd report uncertainty` then reads them.
-
-A term that returns anything else, such as one number per class, is refused.
 """
 
 import dataclasses

@@ -36,7 +36,6 @@ from kd.types import (
     View,
     no_augmentation,
     outputs_of,
-    target_of,
 )
 
 type Step = Callable[[DistillState, PyTree, Batch], tuple[DistillState, dict[str, Array]]]
@@ -78,7 +77,8 @@ def make_step(
 
     `frozen = {"teacher": weights, "tables": tables}` is an argument: closed over, weights would
     become constants of the program. Metrics are scalars: `loss`, each term by its name, `accuracy`
-    of the student on the labelled examples of the batch (NaN where it has none), `grad_norm`.
+    of the student on the labelled examples of the batch (NaN where it has none; of a mixed image
+    the share whose label is hit), `grad_norm`.
 
     Raises:
       InputError: no Flax module; or, where the step is traced, outputs that do not fit together,
@@ -107,7 +107,7 @@ def make_step(
         if axis_name:  # each device draws its own dropout masks
             k_student = jax.random.fold_in(k_student, jax.lax.axis_index(axis_name))
         batch = {**augment(state.key, batch), "key": k_teacher}
-        target = target_of(teacher.apply(frozen["teacher"], state.teacher, batch))
+        target = functions.answers(teacher, frozen["teacher"], state.teacher, batch)
         batch = split(batch)
 
         def loss_fn(params: PyTree) -> tuple[Float[Array, ""], tuple]:
@@ -147,8 +147,8 @@ def make_step(
 
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (stats, terms, logits)), grads = gradient(state.params)
-        right = correct(logits, batch["label"])
-        right = labels.mean_over_known(right, batch["label"], jnp.nan, axis_name, every)
+        right = labels.of_labels(lambda label: correct(logits, label), batch)
+        right = labels.mean_over_known(right, labels.of_pairs(batch), jnp.nan, axis_name, every)
         metrics = {"loss": loss, **terms, "accuracy": right}
         return flax.core.unfreeze(stats), (grads, metrics)
 
@@ -161,7 +161,7 @@ def make_step(
             stats, (grads, metrics) = part(None, state.stats, batch)
         else:
             stats, (grads, metrics) = accumulation.over_parts(
-                partial(part, batch["label"]), state.stats, batch, accumulate, unroll
+                partial(part, labels.of_pairs(batch)), state.stats, batch, accumulate, unroll
             )
         if axis_name:
             grads = jax.lax.pmean(grads, axis_name)

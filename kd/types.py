@@ -33,6 +33,8 @@ type Batch = dict[str, Any]
 - `epoch` int [], from 0;
 - `key` []: a random key of this update, for a teacher that draws members; added by the step;
 - `views` int [b]: which of its image's two augmented views a row is, 0 or 1; only with two views.
+- `partner_label` int [b], `share` float [b]: of mixed images, the label of the other image and the
+  share of the own one; only with `config.mix`.
 """
 
 

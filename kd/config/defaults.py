@@ -23,6 +23,7 @@ def default() -> ConfigDict:
     c.data = ConfigDict({"name": ""})  # a file of kd/data, or a dotted path
     c.augment = ""  # such as "crop(4)|flip"; see kd.data.augment
     c.second_view = ""  # augmentation of a second view, for methods that compare two
+    c.mix = ""  # pairs of images, such as "mixup(0.8) or cutmix(1.0)"; see kd.data.mix
     c.holdout = 0.0  # fraction of train held out and evaluated in place of test
     c.validation = 0.0  # fraction of train held out beside test: its predictions are stored
     c.train_classes = ()  # classes whose training images are used (a transfer set); (): all

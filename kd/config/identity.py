@@ -30,7 +30,7 @@ PLACE_OF_CACHE = "cache_dir"
 FILES_OF_TEACHER = ("logits", "features", "variables", "onnx")
 """Keys of section `teacher` that name a file. Where its `digest` is known, this identifies it."""
 
-LATER_KEYS = {"accumulate": 1}
+LATER_KEYS = {"accumulate": 1, "mix": ""}
 """Keys of a config that were added later, with their defaults, as `LATER`."""
 
 LATER = {"arrays": {"classes": None, "channels": None}}

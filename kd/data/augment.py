@@ -24,8 +24,6 @@ Where an epoch may show an image several times (balanced sampling), it also depe
 the epoch's order, `position`, so that each time it is seen anew.
 """
 
-import ast
-import inspect
 from collections.abc import Callable, Sequence
 
 import jax
@@ -34,12 +32,14 @@ from jaxtyping import Array, PRNGKeyArray
 
 from kd.data import augmentations
 from kd.data.augmentations import Image
-from kd.errors import InputError, unknown
-from kd.registry import find_in, settings
+from kd.data.operations import Grammar
+from kd.errors import InputError
 from kd.types import Augment, Batch
 
 type Operation = Callable[[PRNGKeyArray, Image], Image]
 """One operation with its settings bound."""
+
+GRAMMAR = Grammar("augment", augmentations.__name__, "augmentation", Image, ("key", "image"))
 
 # Distinguishes the keys of augmentation from fold_in(key, step), from which dropout is drawn.
 # The second view uses the next number.
@@ -175,62 +175,7 @@ def parse(text: str) -> list[Operation]:
 
     The text is parsed, never executed. Raises InputError.
     """
-    if not text.strip():
-        return []
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError):
-        raise _unreadable(text, text) from None
-    nodes = []
-    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        nodes.append(node.right)
-        node = node.left
-    return [_bind(node, text) for node in [node, *reversed(nodes)]]
-
-
-def _bind(node: ast.expr, text: str) -> Operation:
-    term = ast.unparse(node)
-    callee = node.func if isinstance(node, ast.Call) else node
-    name = ast.unparse(callee)
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise _unreadable(term, text)
-    args, kwargs = [], {}
-    if isinstance(node, ast.Call):
-        try:
-            args = [ast.literal_eval(arg) for arg in node.args]
-            kwargs = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-        except ValueError:
-            raise InputError(
-                f"augment {text!r}: arguments in {term!r} must be plain numbers, strings or tuples."
-            ) from None
-    operation = find_in(augmentations.__name__, "augmentation", name, Image)
-    signature = inspect.signature(operation)
-    if len(signature.parameters) < 2:
-        raise InputError(
-            f"augment {text!r}: {name} must take a key and an image, {name}(key, image, ...), not "
-            f"{name}{signature}."
-        )
-    names = list(signature.parameters)[2:]
-    for keyword in kwargs:
-        if keyword not in names:
-            raise unknown(f"setting of augmentation {name}", keyword, names)
-    try:
-        bound = signature.bind(None, None, *args, **kwargs).arguments
-    except TypeError as error:
-        raise InputError(
-            f"augment {text!r}: {term!r}: {error}. {name} takes "
-            f"{', '.join(names) or 'no argument'}."
-        ) from None
-    options = {key: value for key, value in bound.items() if key in names}
-    options = settings(operation, options, f"augment: {name}")
-    return lambda key, image: operation(key, image, **options)
-
-
-def _unreadable(term: str, text: str) -> InputError:
-    return InputError(
-        f"augment {text!r}: cannot read {term!r}. Expected operations joined by '|', such as "
-        "'crop(4)|flip'."
-    )
+    return [function for function, _ in GRAMMAR.parse(text)]
 
 
 def _try_on(text: str, example: jax.ShapeDtypeStruct) -> None:

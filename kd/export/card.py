@@ -87,13 +87,14 @@ def _method(report: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         lines.append(f"started from the weights of {markdown_text(report['init']['run'])}{part}")
     in_parts = config.get("accumulate", 1)
     each = f" in {in_parts} parts" if in_parts > 1 else ""
+    mixed = f", mixed by {config['mix']}" if config.get("mix") else ""
     return [
         *lines,
         *_teachers(report["teacher"], config["teacher"].get("name")),
         f"objective: {' + '.join(terms)}",
         markdown_text(
             f"{counted(report['epochs'], 'epoch')}, batches of {config['batch_size']}{each}, "
-            f"augmentation: {config['augment'] or 'none'}"
+            f"augmentation: {config['augment'] or 'none'}{mixed}"
         ),
     ]
 

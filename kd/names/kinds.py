@@ -62,6 +62,10 @@ SORTS = {
         "a function of a key and an image",
         parameters=("key", "rng", "prng_key", "rng_key"),
     ),
+    "mixture": Sort(
+        "a function of a key and two images",
+        parameters=("key", "rng", "prng_key", "rng_key"),
+    ),
     "kind of teacher": Sort(
         "a kd.teachers.kind.Kind, or a function of its Context that returns a kd.Teacher",
         instances=(("kd.teachers.", "Kind"),),

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from kd import labels
 from kd.ranges import Probability
 from kd.types import View
 
@@ -27,7 +28,8 @@ def cross_entropy(
 
 
 class CE(nn.Module):
-    """`cross_entropy` of the student's logits with the labels.
+    """`cross_entropy` of the student's logits with the labels; with both labels of mixed images
+    (`config.mix`), each by its share.
 
     Attributes:
       smoothing: share of the target that is spread evenly over all classes.
@@ -36,6 +38,8 @@ class CE(nn.Module):
     smoothing: Probability = 0.0
 
     needs = ("batch.label",)
+    mixes = True
 
     def __call__(self, view: View) -> Float[Array, "*m b"]:
-        return cross_entropy(view.student.logits, view.batch["label"], self.smoothing)
+        loss = lambda label: cross_entropy(view.student.logits, label, self.smoothing)
+        return labels.of_labels(loss, view.batch)

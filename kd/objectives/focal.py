@@ -46,7 +46,8 @@ class Focal(nn.Module):
     """`focal_loss` of the student's logits with the labels.
 
     It is a term of the labels, and changes none beside it: distillation terms learn the teacher's
-    answer on each image alike. Images whose label is unknown (-1) are left out, as with `ce.CE`.
+    answer on each image alike. Images whose label is unknown (-1) are left out, as with `ce.CE`. Of
+    mixed images (`config.mix`) it is the mean of the losses with the two labels, by their shares.
 
     Attributes:
       gamma: how much less easy examples count; 2 in the paper.
@@ -57,9 +58,11 @@ class Focal(nn.Module):
     class_weights: labels.ClassWeights = None
 
     needs = ("batch.label",)
+    mixes = True
 
     def __call__(self, view: View) -> Float[Array, "*m b"]:
         logits, weights = view.student.logits, self.class_weights
         if weights is not None:
             weights = labels.class_weights(weights, logits.shape[-1])
-        return focal_loss(logits, view.batch["label"], self.gamma, weights)
+        loss = lambda label: focal_loss(logits, label, self.gamma, weights)
+        return labels.of_labels(loss, view.batch)

@@ -39,7 +39,8 @@ class WeightedCE(nn.Module):
     It weighs this term alone. Distillation terms beside it, such as `kd.KD`, learn the teacher's
     answer on each image alike, whatever its class: a teacher that neglects a rare class teaches
     that, so weigh its training, too. Images whose label is unknown (-1) have no weight and are left
-    out, as with `ce.CE`; "balanced" counts the labelled images.
+    out, as with `ce.CE`; "balanced" counts the labelled images. Of mixed images (`config.mix`) each
+    of the two labels counts by its share and its weight.
 
     Attributes:
       class_weights: "balanced" (which None is, too), n / (c n_k) for a class with n_k of the n
@@ -52,10 +53,12 @@ class WeightedCE(nn.Module):
     smoothing: Probability = 0.0
 
     needs = ("batch.label",)
+    mixes = True
     default_weights: ClassVar[str] = "balanced"
 
     def __call__(self, view: View) -> Float[Array, "*m b"]:
-        logits, label = view.student.logits, view.batch["label"]
+        logits = view.student.logits
         weights = "balanced" if self.class_weights is None else self.class_weights
         weights = labels.class_weights(weights, logits.shape[-1])
-        return weighted_cross_entropy(logits, label, weights, self.smoothing)
+        loss = lambda label: weighted_cross_entropy(logits, label, weights, self.smoothing)
+        return labels.of_labels(loss, view.batch)

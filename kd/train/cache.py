@@ -62,6 +62,11 @@ def window(config: ConfigDict) -> int:
             f"config.teacher.cache: second_view = {config.second_view!r} shows the teacher two "
             "views of each image, and the cache holds one. Leave one of the two out."
         )
+    if config.mix:
+        raise InputError(
+            f"config.teacher.cache: mix = {config.mix!r} shows the teacher mixtures of two images, "
+            "drawn anew in every step, and the cache holds single images. Leave one of the two out."
+        )
     if not config.augment:
         return 1
     if not config.teacher.cache_window:

@@ -25,7 +25,13 @@ from kd.step import make_eval
 from kd.train import external, placement, sampling, warm_start
 from kd.train.batches import check_batches, shape_errors
 from kd.train.dependence import equations
-from kd.train.label_needs import check_classes, check_labels, class_weights, needs_of
+from kd.train.label_needs import (
+    check_classes,
+    check_labels,
+    check_mix,
+    class_weights,
+    needs_of,
+)
 from kd.train.parts import augmentation, make_plan, sampling_of
 from kd.types import DistillState, PyTree, outputs_of
 from kd.values import check_memory
@@ -53,6 +59,8 @@ def dry_run(config: ConfigDict, trains: bool = True) -> None:
     )
     check_labels(objective, dataset, config.teacher.reduce)
     check_classes(objective, dataset)
+    if config.mix.strip():
+        check_mix(config, objective, dataset, config.teacher.reduce)
     class_weights(objective, dataset)
     acceptance.limits(config.acceptance.to_dict(), dataset.num_classes, dataset.class_names)
     sampling.check(sampling_of(config), config, dataset, needs_of(objective))

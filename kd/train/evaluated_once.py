@@ -37,6 +37,12 @@ def check(config: ConfigDict, dataset: Dataset, what: str) -> None:
             "can be evaluated in the step: config.teacher.run, or a JAX function as "
             "config.teacher.apply."
         )
+    if config.mix:
+        raise InputError(
+            f"config.mix = {config.mix!r} mixes images anew in every step, and {what} is evaluated "
+            "before. Leave mix out, or take a teacher that can be evaluated in the step: "
+            "config.teacher.run, or a JAX function as config.teacher.apply."
+        )
     if config.second_view:
         raise InputError(
             f"config.second_view = {config.second_view!r} shows two views of each image, and "

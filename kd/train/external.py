@@ -190,7 +190,7 @@ def of_logits(
 
 def _check_views(config: ConfigDict, dataset: Dataset, what: str, outputs: str = "logits") -> None:
     """Raises InputError where the student sees other images than those that the file is about."""
-    remedies: dict[str, Any] = {"augment": config.augment, "second_view": config.second_view}
+    remedies: dict[str, Any] = {key: config[key] for key in ("augment", "second_view", "mix")}
     for key, value in remedies.items():
         if value:
             raise InputError(

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import flax.linen as nn
 import numpy as np
 
+from kd import labels
+from kd.config import ConfigDict
 from kd.data import class_weights as weights_of_classes
 from kd.data.base import UNKNOWN, Dataset
 from kd.errors import InputError
@@ -39,6 +41,54 @@ def check_labels(objective: nn.Module, dataset: Dataset, reduce: str) -> None:
         raise InputError(
             f"config.teacher.reduce = {reduce!r} needs the label of every image, {remedy}"
         )
+
+
+def check_mix(
+    config: ConfigDict,
+    objective: nn.Module,
+    dataset: Dataset,
+    reduce: str,
+) -> None:
+    """Raises InputError where `config.mix` mixes images and a part of the run wants images, or
+    classes, as they are.
+
+    Args:
+      config: of the run.
+      objective: likewise.
+      dataset: likewise.
+      reduce: of the teacher's members.
+    """
+    mix = f"config.mix = {config.mix!r}"
+    if config.second_view:
+        raise InputError(
+            f"{mix} and config.second_view = {config.second_view!r}: two views of a mixture of two "
+            "images are not defined. Leave one of the two out."
+        )
+    if config.teacher.cache_window:
+        raise InputError(
+            f"{mix} mixes other images in every epoch, so that views do not repeat after "
+            f"config.teacher.cache_window = {config.teacher.cache_window} epochs. Leave one of the "
+            "two out."
+        )
+    if reduction.find(reduce).needs_labels:
+        raise InputError(
+            f"{mix} shows mixtures of two images, and config.teacher.reduce = {reduce!r} needs the "
+            "one class of each. Take another, such as 'probs'."
+        )
+    unlabelled = int((dataset.train.label == UNKNOWN).sum())
+    for term, module in _terms(objective):
+        needs = getattr(module, "needs", ())
+        reads = labels.NEED in needs or getattr(module, "every_label", False)
+        single = reads or "batch.index" in needs or {*CLASS_TABLES} & {*needs}
+        if single and not labels.mixes(module):
+            raise labels.refused_pairs(term, module)
+        if reads and unlabelled:
+            raise InputError(
+                f"{mix} mixes the labels of two images for config.objective.{term}, and "
+                f"{unlabelled:,} of the {len(dataset.train.label):,} training images have none "
+                "(-1). Leave mix out, or keep the labelled images alone: "
+                "config.data.unlabelled = 'drop'."
+            )
 
 
 def check_classes(objective: nn.Module, dataset: Dataset) -> None:

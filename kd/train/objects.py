@@ -205,12 +205,13 @@ def _stored(
             f"the teacher's logits are {list(logits.shape)}; expected [{n}, {c}], or [m, {n}, {c}] "
             f"of m members, for {n} training images of {c} classes in their order."
         )
-    if config.augment:
-        fix = "" if what == "logits" else " Write it with jax, so that it runs inside the step, or"
-        raise InputError(
-            f"augment = {config.augment!r} changes the images at every step, and the teacher's "
-            f"logits are of the images as they are.{fix} leave augment out."
-        )
+    for key in ("augment", "mix"):
+        if config[key]:
+            fix = "" if what == "logits" else " Write it with jax, so that it runs in the step, or"
+            raise InputError(
+                f"{key} = {config[key]!r} changes the images at every step, and the teacher's "
+                f"logits are of the images as they are.{fix} leave {key} out."
+            )
     if not np.isfinite(logits).all():
         raise InputError("the teacher's logits have NaN or infinite entries.")
     members = logits if logits.ndim == 3 else logits[None]

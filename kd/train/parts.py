@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
@@ -12,6 +13,7 @@ from kd import build
 from kd.config import ConfigDict
 from kd.data.augment import make_augment
 from kd.data.base import UNKNOWN, Dataset
+from kd.data.mix import Mix
 from kd.errors import InputError
 from kd.objective import Weighted
 from kd.runs.workdir import Workdir
@@ -38,6 +40,7 @@ class Parts:
     optimizer: optax.GradientTransformation
     augment: Augment
     sampling: str = sampling.SHUFFLED  # or "balanced"
+    mix: Mix | None = None  # of the images of a batch; `augment` then takes what it pairs
 
 
 def make_parts(config: ConfigDict, teachers: Sequence[Workdir], mesh: Mesh) -> Parts:
@@ -64,6 +67,7 @@ def make_parts(config: ConfigDict, teachers: Sequence[Workdir], mesh: Mesh) -> P
         optimizer=build.make_tx(config, plan.steps_per_epoch),
         augment=augmentation(config, dataset),
         sampling=sampling_of(config),
+        mix=mixing(config, dataset),
     )
 
 
@@ -104,9 +108,11 @@ def make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
 
 
 def augmentation(config: ConfigDict, dataset: Dataset) -> Augment:
-    """The augmentation and normalisation of training images, tried on the shape of one image."""
-    image = dataset.train.image
-    return make_augment(
+    """The augmentation and normalisation of training images, tried on the shape of one image; where
+    images are mixed, of pairs.
+    """
+    image, mix = dataset.train.image, mixing(config, dataset)
+    augment = make_augment(
         config.augment,
         dataset.mean,
         dataset.std,
@@ -114,3 +120,11 @@ def augmentation(config: ConfigDict, dataset: Dataset) -> Augment:
         config.second_view,
         config.teacher.cache_window,
     )
+    return mix.augment(augment) if mix else augment
+
+
+def mixing(config: ConfigDict, dataset: Dataset) -> Mix | None:
+    """How images are mixed, tried on the shape of one; None where `config.mix` is empty."""
+    if not config.mix.strip():
+        return None
+    return Mix(config.mix, jax.ShapeDtypeStruct(dataset.train.image.shape[1:], jnp.float32))

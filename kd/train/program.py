@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array, Int, Key, PRNGKeyArray
 
+from kd.data.mix import Mix, with_partners
 from kd.devices import options
 from kd.devices.vectorize import map_stacked
 from kd.step import Step
@@ -50,13 +51,14 @@ def make_order(num_examples: int) -> Callable[[Array, Array], Int[Array, "s n"]]
     return order
 
 
-def make_init_all(init: Callable, size: int, per_student: bool) -> Callable:
+def make_init_all(init: Callable, size: int, per_student: bool, mix: Mix | None = None) -> Callable:
     """`init` of all seeds on the first `size` examples.
 
     Args:
       init: from `kd.init.make_init`.
       size: of a batch.
       per_student: whether the teacher's weights have a leading axis [s].
+      mix: how images are mixed, if they are.
 
     Returns:
       `(keys [s], frozen, data, warm start variables [s, ...]) -> states [s]`.
@@ -65,6 +67,7 @@ def make_init_all(init: Callable, size: int, per_student: bool) -> Callable:
     def init_all(keys: jax.Array, frozen: PyTree, data: PyTree, warm: PyTree) -> DistillState:
         batch = {name: values[:size] for name, values in data.items()}
         batch |= {"index": jnp.arange(size), "epoch": jnp.zeros((), jnp.int32)}
+        batch = mix.pair(keys[0], batch) if mix else batch
 
         def init_seed(key: jax.Array, teacher: PyTree, warm: PyTree) -> DistillState:
             return init(key, {"teacher": teacher, "tables": frozen["tables"]}, batch, warm)
@@ -82,6 +85,7 @@ def make_update(
     per_student: bool = False,
     place: Callable[[Batch], Batch] = lambda batch: batch,
     repeats: bool = False,
+    mix: Mix | None = None,
 ) -> Update:
     """`update(states, frozen, data, order, epoch, first) -> (states, metrics)`: all seeds' step.
 
@@ -93,6 +97,7 @@ def make_update(
       place: sharding constraint on the batch.
       repeats: whether an epoch's order may have an example several times. The batch then holds
         `position` int [b], their places in the order.
+      mix: how images are mixed, if they are. The batch then holds the partners of its examples.
 
     The arguments: states stacked over seeds [s, ...]; frozen as `step` takes it; data `{"image":
     [n, ...], "label": [n]}`, or `pictures` [s, b, ...], each seed's images of this batch, in place
@@ -111,14 +116,18 @@ def make_update(
         pictures = data.get("pictures")
 
         def update_seed(state: DistillState, teacher: PyTree, index: Array, streamed: Any) -> Any:
-            batch = {
-                "image": data["image"][index] if streamed is None else streamed,
-                "label": data["label"][index],
-                "index": index,
-                "epoch": epoch,
-            }
-            if repeats:
-                batch["position"] = first + jnp.arange(batch_size, dtype=jnp.int32)
+            def read(chosen: Array, position: Array, streamed: Any) -> Batch:
+                image = data["image"][chosen] if streamed is None else streamed
+                batch = {"image": image, "label": data["label"][chosen], "index": chosen}
+                return batch | ({"position": position} if repeats else {})
+
+            position = first + jnp.arange(batch_size, dtype=jnp.int32)
+            batch = {**read(index, position, streamed), "epoch": epoch}
+            if mix is not None:  # partners are read from the data, not from another device
+                partners = mix.partners(state.key, epoch, first, batch_size)
+                of_partners = None if streamed is None else streamed[partners]
+                other = read(index[partners], position[partners], of_partners)
+                batch = with_partners(batch, other, first)
             weights = {"teacher": teacher, "tables": frozen["tables"]}
             return step(state, weights, place(batch))
 

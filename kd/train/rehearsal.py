@@ -16,6 +16,7 @@ from kd import build, teachers
 from kd.config import ConfigDict
 from kd.config.teachers import Members, groups_of, member_weights
 from kd.data.base import Dataset, image_tables
+from kd.data.mix import Mix
 from kd.devices import precision
 from kd.devices.vectorize import tree_index
 from kd.init import make_init
@@ -29,7 +30,7 @@ from kd.teachers import kind
 from kd.teachers.input_view import InputView
 from kd.train import evidence, external
 from kd.train.batches import last_batch_errors, shape_errors
-from kd.train.parts import augmentation, for_labels_of, make_plan
+from kd.train.parts import augmentation, for_labels_of, make_plan, mixing
 from kd.train.run_teacher import RunTeacher, Stack, combined
 from kd.types import Batch, PyTree
 
@@ -68,13 +69,15 @@ def rehearse(config: ConfigDict, root: os.PathLike | str) -> None:
     init = make_init(*parts, watch=lambda view, memory: seen.append(evidence.seen(view, memory)))
     frozen = {"teacher": teacher.frozen, "tables": _tables(dataset)}
     key = jax.eval_shape(lambda: jax.random.key(0))
+    mix = mixing(config, dataset)
+    examples = lambda size: _batch(dataset, size, mix)
     with shape_errors("the student, its objective and its teacher do not fit together"):
-        state = jax.eval_shape(init, key, frozen, _batch(dataset, plan.part_size))
+        state = jax.eval_shape(init, key, frozen, examples(plan.part_size))
     for size in plan.traced_sizes:
         step = make_step(*parts, accumulate=plan.parts(size))
         step = precision.training(step, config.precision)
         with last_batch_errors(plan, size):
-            jax.eval_shape(step, state, frozen, _batch(dataset, size))
+            jax.eval_shape(step, state, frozen, examples(size))
     start = _start(config, root)
     evidence.check(objective, seen[-1], plan.steps, teacher, state.student, config, start)
 
@@ -87,15 +90,18 @@ def _start(config: ConfigDict, root: os.PathLike | str) -> dict[str, Any] | None
     return build.load_config(config.init.config).to_dict() if config.init.config else None
 
 
-def _batch(dataset: Dataset, size: int) -> Batch:
+def _batch(dataset: Dataset, size: int, mix: Mix | None) -> Batch:
     image = dataset.train.image
     shape = jax.ShapeDtypeStruct
-    return {
+    batch = {
         "image": shape((size, *image.shape[1:]), image.dtype),
         "label": shape((size,), jnp.int32),
         "index": shape((size,), jnp.int32),
         "epoch": shape((), jnp.int32),
     }
+    if mix is None:
+        return batch
+    return jax.eval_shape(lambda batch: mix.pair(jax.random.key(0), batch), batch)
 
 
 def _tables(dataset: Dataset) -> dict[str, Any]:

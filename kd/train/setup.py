@@ -28,7 +28,7 @@ from kd.train.batches import last_batch_errors
 from kd.train.checks import warned
 from kd.train.choices import Choices, choose
 from kd.train.evaluation import Evaluation, make_evaluation
-from kd.train.label_needs import check_classes, check_labels, needs_of
+from kd.train.label_needs import check_classes, check_labels, check_mix, needs_of
 from kd.train.parts import Parts, for_labels_of, make_parts, make_plan
 from kd.train.plan import Plan
 from kd.train.program import (
@@ -99,11 +99,14 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     """
     check_fields(parts.student, "student")
     check_fields(parts.objective, "objective")
-    check_labels(parts.objective, parts.dataset, parts.teacher.reduce)
+    teacher = parts.teacher
+    check_labels(parts.objective, parts.dataset, teacher.reduce)
     check_classes(parts.objective, parts.dataset)
+    if parts.mix:
+        check_mix(config, parts.objective, parts.dataset, teacher.reduce)
     sampling.check(parts.sampling, config, parts.dataset, needs_of(parts.objective))
     parts = dataclasses.replace(parts, objective=for_labels_of(parts.dataset, parts.objective))
-    dataset, teacher = parts.dataset, parts.teacher
+    dataset = parts.dataset
     replicated = sharding.replicated(mesh)
     state_sharding = placement.place_of_states(config, mesh)
     plan = make_plan(config, dataset)
@@ -118,7 +121,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
         parts.augment,
         watch=lambda view, variables: seen.append(evidence.seen(view, variables)),
     )
-    init_all = make_init_all(init, plan.part_size, teacher.per_student)
+    init_all = make_init_all(init, plan.part_size, teacher.per_student, parts.mix)
     init_all = jax.jit(init_all, out_shardings=state_sharding)
     shapes = jax.eval_shape(init_all, inputs.keys, inputs.frozen, inputs.first_examples, {})
     optim.check_decay(config.optimizer.to_dict(), shapes.params)
@@ -246,7 +249,8 @@ def _make_updates(
     step = alternate(step, parts.student, teacher.teacher)
     step = freezing.freeze(step, config.init.freeze, teacher.teacher)
     repeats = parts.sampling == sampling.BALANCED
-    update = make_update(step, size, choices.how, teacher.per_student, place.read, repeats)
+    per_student = teacher.per_student
+    update = make_update(step, size, choices.how, per_student, place.read, repeats, parts.mix)
     compile = lambda f: compiled_by(choices.convolutions, place.compile(f))
     return make_updates(update, size, plan.steps_per_call, choices.loop, compile, pictures)
 

@@ -29,12 +29,11 @@ def measure(run: Run) -> dict[str, Any]:
     for epoch, calls in sorted(epochs.items()):
         means = {key: _mean(calls, key) for key in ("accuracy", "loss")}
         train.append({"epoch": epoch, **{key: mean for key, mean in means.items() if mean}})
-    return {
-        "curves": {
-            "evaluated": [{k: row[k] for k in keys if k in row} for row in evaluated],
-            "train": train,
-        }
+    curves: dict[str, Any] = {
+        "evaluated": [{k: row[k] for k in keys if k in row} for row in evaluated],
+        "train": train,
     }
+    return {"curves": curves | ({"mixed": True} if run.config.get("mix") else {})}
 
 
 def _mean(calls: list[dict[str, Any]], key: str) -> list[float]:
@@ -56,6 +55,10 @@ def show(content: dict[str, Any]) -> list[Block]:
         "each update). The training loss is what was minimised, so that its height says nothing "
         "beside the NLL, the negative log-likelihood of the right class."
     )
+    if content["curves"].get("mixed"):
+        text += (
+            " Training images are mixed: their accuracy is the mean share of the label that is hit."
+        )
     if seeds > 1:
         text = f"Lines are means over {seeds} seeds, bands span the least to the largest. {text}"
     if (low := _lowest(content)) > 0 and _is_cut(content["curves"], low):
