@@ -45,8 +45,11 @@ def names(kind: str) -> list[str]:
     Args:
       kind: "config" or "experiment".
     """
-    files = sorted((home() / f"{kind}s").glob("*.py"))
-    return [file.stem for file in files if f"\ndef {FUNCTIONS[kind]}(" in file.read_text()]
+    folder = home() / f"{kind}s"
+    files = [*sorted(folder.glob("*.py")), *sorted(folder.glob("claims/*.py"))]
+    names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
+    function = f"\ndef {FUNCTIONS[kind]}("
+    return [name for name, file in zip(names, files, strict=True) if function in file.read_text()]
 
 
 def split(reference: str) -> tuple[str, str]:
@@ -67,7 +70,7 @@ def find(name: str, kind: str) -> Path:
 
 def of_path(path: str, kind: str) -> str:
     """`kd:NAME` for the path `configs/NAME.py` of a shipped file; "" for other paths."""
-    match = re.fullmatch(rf"(?:\./)?{kind}s/(\w+)\.py", path)
+    match = re.fullmatch(rf"(?:\./)?{kind}s/([\w/]+)\.py", path)
     return PREFIX + match[1] if match and match[1] in names(kind) else ""
 
 

@@ -44,12 +44,38 @@ def over_examples(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "s n"]) -> D
       a: score of each of r seeds on each example.
       b: scores of s seeds of the other side.
     """
-    draws = _means(a, stream=1) - _means(b, stream=2)
+    return combined_over_examples((a, b), (1.0, -1.0))[0]
+
+
+def combined_over_examples(
+    scores: Sequence[Float[np.ndarray, "_ n"]],
+    weights: Sequence[float],
+    bounds: Sequence[float] = (),
+) -> tuple[Difference, list[float]]:
+    """A weighted sum of mean scores on the same n examples, by the bootstrap of `over_examples`.
+
+    Args:
+      scores: of each seed on each example, [s, n], of each network.
+      weights: one for each network.
+      bounds: other values than zero that the sum is compared with.
+
+    Returns:
+      the sum with its interval, and for each bound the p-value of "the sum is the bound".
+    """
+    parts = [*zip(weights, scores, strict=True)]
+    draws = np.zeros(DRAWS)
+    for stream, (w, x) in enumerate(parts, start=1):
+        draws += w * _means(x, stream)
     low, high = np.percentile(draws, [2.5, 97.5])
-    tail = 1 + min(np.sum(draws <= 0), np.sum(draws >= 0))
-    p = min(1.0, 2 * float(tail) / (len(draws) + 1))
-    value = float(np.mean(a, dtype=np.float64) - np.mean(b, dtype=np.float64))
-    return Difference(value, float(low), float(high), p)
+    value = sum(w * float(np.mean(x, dtype=np.float64)) for w, x in parts)
+    p, *tests = (_share_beyond(draws, bound) for bound in (0.0, *bounds))
+    return Difference(float(value), float(low), float(high), p), tests
+
+
+def _share_beyond(draws: Float[np.ndarray, " draws"], bound: float) -> float:
+    """Twice the share of draws on the rarer side of a bound: a two-sided p-value."""
+    tail = 1 + min(np.sum(draws <= bound), np.sum(draws >= bound))
+    return min(1.0, 2 * float(tail) / (len(draws) + 1))
 
 
 def over_seeds(a: Sequence[float], b: Sequence[float]) -> Difference | None:
@@ -62,19 +88,38 @@ def over_seeds(a: Sequence[float], b: Sequence[float]) -> Difference | None:
     Returns:
       None if a side has one seed, or if neither has any spread: nothing is known of it then.
     """
-    if min(len(a), len(b)) < 2:
+    combined = combined_over_seeds((a, b), (1.0, -1.0))
+    return combined[0] if combined else None
+
+
+def combined_over_seeds(
+    values: Sequence[Sequence[float]], weights: Sequence[float], bounds: Sequence[float] = ()
+) -> tuple[Difference, list[float]] | None:
+    """A weighted sum of means by Welch's t-test, with the degrees of freedom of Satterthwaite.
+
+    Args:
+      values: a number of each seed, of each network.
+      weights: one for each network.
+      bounds: see `combined_over_examples`.
+
+    Returns:
+      as `combined_over_examples`; None where `over_seeds` returns None.
+    """
+    if min(map(len, values)) < 2:
         return None
-    parts = [float(np.var(x, ddof=1)) / len(x) for x in (a, b)]
-    error = math.sqrt(sum(parts))
+    parts = [*zip(weights, values, strict=True)]
+    variances = [w**2 * float(np.var(x, ddof=1)) / len(x) for w, x in parts]
+    error = math.sqrt(sum(variances))
     if error == 0:
         return None
     from scipy.special import stdtr, stdtrit
 
-    freedom = error**4 / sum(v**2 / (len(x) - 1) for v, x in zip(parts, (a, b), strict=True))
-    value = float(np.mean(a) - np.mean(b))
+    pairs = zip(variances, values, strict=True)
+    freedom = error**4 / sum(v**2 / (len(x) - 1) for v, x in pairs)
+    value = float(sum(w * np.mean(x) for w, x in parts))
     half = error * float(stdtrit(freedom, 0.975))
-    p = 2 * float(stdtr(freedom, -abs(value) / error))
-    return Difference(value, value - half, value + half, p)
+    p, *tests = (2 * float(stdtr(freedom, -abs(value - b) / error)) for b in (0.0, *bounds))
+    return Difference(value, value - half, value + half, p), tests
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -17,10 +17,20 @@ from kd.engines import each
 from kd.errors import InputError
 from kd.files.escaping import message
 from kd.files.writing import refusals, replacing
-from kd.tables import document, forecast, jobs, layout, merge, plan, published, recheck, sheet
+from kd.tables import (
+    document,
+    forecast,
+    jobs,
+    layout,
+    merge,
+    overview,
+    plan,
+    published,
+    recheck,
+    sheet,
+)
 from kd.tables.experiment import load
-from kd.tables.gather import gather, single_tables
-from kd.tables.measure import Entry
+from kd.tables.gather import Numbers, gather, single_tables
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Experiment
 from kd.values import counted
@@ -93,7 +103,7 @@ def act(options: Options) -> int:
     elif not options.print_only:
         failed = _compute(options, engine, todo, runs)
     numbers = gather(experiment, runs, content, tell, strict=options.print_only)
-    _write(options, experiment, numbers.entries, runs)
+    _write(options, experiment, numbers, runs)
     failed = numbers.unread | failed
     for reference, reason in failed.items():
         tell(f"FAILED {reference}: {reason}")
@@ -221,12 +231,13 @@ def _merge(options: Options, experiment: Experiment, runs: Mapping[str, Run]) ->
 def _write(
     options: Options,
     experiment: Experiment,
-    entries: Sequence[list[Entry]],
+    numbers: Numbers,
     runs: Mapping[str, Run],
 ) -> None:
     """Prints the tables, and writes the files that the options name."""
-    markdown = layout.markdown(experiment, entries, runs)
-    csv = sheet.text(experiment, entries, runs)
+    entries = numbers.entries
+    markdown = layout.markdown(experiment, entries, runs, numbers.claim)
+    csv = sheet.text(experiment, entries, runs, numbers.claim)
     print(csv if options.csv else markdown, end="")
     folder = options.out or (None if options.print_only else options.runs)
     if folder:
@@ -239,18 +250,18 @@ def _write(
         for file, text in zip(files, (markdown, csv), strict=True):
             with replacing(file) as part:
                 part.write_text(text)
-        files += _draw(out, experiment, entries, runs)
+        files += _draw(out, experiment, numbers, runs)
         tell("written: " + ", ".join(map(str, files)))
     complete = all(runs[c.reference].workdir.finished for c in experiment.cells())
     if options.publish:
         folder = experiment.published.parent
         if complete:  # otherwise there would be fewer curves than before
-            _draw(folder, experiment, entries, runs)
+            _draw(folder, experiment, numbers, runs)
         else:  # these are drawn from the published numbers
             from kd.tables import figure, forest
 
             figure.against(experiment, entries, runs, folder, tell)
-            forest.draw(experiment, entries, folder)
+            forest.draw(experiment, numbers, folder)
     if options.into:
         text = _fill(options.into, experiment, markdown, single_tables(experiment, entries))
         file = Path(options.into)
@@ -261,7 +272,9 @@ def _write(
 def _fill(file: str, experiment: Experiment, markdown: str, tables: Mapping[str, str]) -> str:
     """The text of a file with the experiment between its markers. Raises InputError."""
     try:
-        return document.fill(Path(file).read_text(), experiment.name, markdown, tables)
+        text = overview.with_section(Path(file).read_text(), experiment, Path(file))
+        text = document.fill(text, experiment.name, markdown, tables)
+        return overview.fill(text, experiment) if markdown else text
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--into {file} cannot be read: {error}.") from error
     except InputError as error:
@@ -271,12 +284,12 @@ def _fill(file: str, experiment: Experiment, markdown: str, tables: Mapping[str,
 def _draw(
     out: Path | epath.Path,
     experiment: Experiment,
-    entries: Sequence[list[Entry]],
+    numbers: Numbers,
     runs: Mapping[str, Run],
 ) -> list[Path | epath.Path]:
     """Draws NAME.png and the figures that tables request, in the directory `out`."""
     from kd.tables import figure, forest
 
-    files = forest.draw(experiment, entries, out)
+    files = forest.draw(experiment, numbers, out)
     curves = figure.curves(experiment, runs, out / f"{experiment.name}.png")
-    return curves + figure.against(experiment, entries, runs, out, tell) + files
+    return curves + figure.against(experiment, numbers.entries, runs, out, tell) + files

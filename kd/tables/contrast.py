@@ -42,11 +42,13 @@ class Comparison:
       difference: with interval and p-value; None where one seed or no spread leaves it open.
       over: EXAMPLES or SEEDS.
       corrected: p after Holm's correction over the column.
+      tests: p-values of "the difference is b" for each bound b of the contrast.
     """
 
     difference: Difference | None
     over: str
     corrected: float | None = None
+    tests: Mapping[float, float] = dataclasses.field(default_factory=dict)
 
     def verdict(self, better: str) -> str:
         """Better, worse, higher, lower or SAME; "" where it is open.
@@ -65,19 +67,26 @@ class Comparison:
 
 
 def comparison_of(
-    a: Sequence[float], b: Sequence[float], one: Scores | None, other: Scores | None
+    contrast: Contrast, values: Sequence[Sequence[float]], scores: Sequence[Scores | None]
 ) -> Comparison:
-    """Compares two cells by their scores on the same examples, or else by their seeds.
+    """Compares cells by their scores on the same examples, or else by their seeds.
 
     Args:
-      a: the number of each seed of one.
-      b: those of the other, the baseline.
-      one: scores of the first on each example, None where they are not known.
-      other: those of the baseline.
+      contrast: with its weights and bounds.
+      values: the number of each seed, of each cell.
+      scores: scores on each example, of each cell; None where they are not known.
     """
-    if one is not None and other is not None and np.array_equal(one.label, other.label):
-        return Comparison(contrasts.over_examples(one.values, other.values), EXAMPLES)
-    return Comparison(contrasts.over_seeds(a, b), SEEDS)
+    weights, bounds = contrast.weights, contrast.bounds
+    known = [s for s in scores if s is not None]
+    if len(known) == len(scores) and all(np.array_equal(s.label, known[0].label) for s in known):
+        over = EXAMPLES
+        tested = contrasts.combined_over_examples([s.values for s in known], weights, bounds)
+    else:
+        over, tested = SEEDS, contrasts.combined_over_seeds(values, weights, bounds)
+    if tested is None:
+        return Comparison(None, over)
+    difference, tests = tested
+    return Comparison(difference, over, tests=dict(zip(bounds, tests, strict=True)))
 
 
 def corrected(comparisons: Mapping[Contrast, Comparison]) -> dict[Contrast, Comparison]:
@@ -103,16 +112,24 @@ def to_json(comparison: Comparison) -> dict[str, Any] | None:
     """What is published of a comparison; None if a table can compute it from the seeds."""
     if comparison.over != EXAMPLES or comparison.difference is None:
         return None
-    return comparison.difference._asdict()
+    tests = {repr(bound): p for bound, p in comparison.tests.items()}
+    return comparison.difference._asdict() | ({"tests": tests} if tests else {})
 
 
-def from_json(content: Mapping[str, Any] | None, value: float) -> Comparison | None:
-    """The published comparison, None if there is none, or one of other numbers.
+def from_json(
+    content: Mapping[str, Any] | None, value: float, bounds: Sequence[float] = ()
+) -> Comparison | None:
+    """The published comparison, None if there is none, or one of other numbers or bounds.
 
     Args:
       content: from `to_json`.
       value: the difference of the means that are shown beside it.
+      bounds: of the contrast.
     """
     if content is None or not math.isclose(content["value"], value, rel_tol=1e-6, abs_tol=1e-9):
         return None
-    return Comparison(Difference(**content), EXAMPLES)
+    tests = {float(bound): p for bound, p in content.get("tests", {}).items()}
+    if not set(bounds) <= tests.keys():
+        return None
+    difference = Difference(*(content[name] for name in Difference._fields))
+    return Comparison(difference, EXAMPLES, tests={bound: tests[bound] for bound in bounds})

@@ -21,7 +21,8 @@ Each of `kd.tables.settings.SETTINGS` may be set in the experiment, a table, a c
 a row's `cells={column: dict(...)}`. The innermost value holds; `args`, the arguments of the config
 file, are merged. A row with `gap=(a, b, c)`, names of three rows above it, is the share of the gap
 from a to c that b closes. A row or column with `contrast=a`, the name of a row, has differences
-from that row, with 95 % intervals and a verdict: better, worse, no difference. Imports no jax.
+from that row, with 95 % intervals and a verdict: better, worse, no difference. `claim` is what the
+tables test, see `kd.tables.claim`. Imports no jax.
 """
 
 import math
@@ -30,7 +31,7 @@ from typing import Any
 
 from kd import config
 from kd.errors import InputError, unknown
-from kd.tables import facts
+from kd.tables import claim, facts
 from kd.tables.metric_call import parse
 from kd.tables.settings import EXPERIMENT, ROW, SETTINGS, TABLE, check_names, check_titles, merge
 from kd.tables.table import AnyCell, Cell, Contrast, Experiment, Gap, Paper, Table
@@ -58,6 +59,7 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
         if not any(table.cells for table in tables):
             raise InputError("no cells: expected `tables` with `rows`.")
         check_titles(tables)
+        tested = claim.parse(content.get("claim", {}), tables)
     except InputError as error:
         raise InputError(f"{reference}: {error}") from error
     file, _ = config.find(reference, "experiment")
@@ -68,6 +70,7 @@ def load(reference: str, seeds: int | None = None) -> Experiment:
         content.get("note", ""),
         tables,
         file.parent / "results" / f"{name}.json",
+        tested,
     )
 
 

@@ -1,30 +1,36 @@
 """Forest plots: the differences of a table with their intervals. Needs matplotlib."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd.tables.contrast import SAME
 from kd.tables.figure import Directory, canvas, save, wrap
+from kd.tables.gather import Numbers
 from kd.tables.measure import Entry
-from kd.tables.table import Contrast, Experiment
+from kd.tables.table import AnyCell, Contrast, Experiment
+from kd.tables.verdict import AS_CLAIMED, OPPOSITE, SMALLER, outcomes
 
 COLORS = {"better": "tab:blue", "worse": "tab:red", SAME: "tab:gray", "": "tab:gray"}
 
 
-def draw(experiment: Experiment, entries: Sequence[list[Entry]], out: Directory) -> list[Directory]:
-    """Draws the contrasts of each table that has any, a panel for each column.
+COLORS_OF_OUTCOMES = {AS_CLAIMED: "tab:blue", OPPOSITE: "tab:red", SMALLER: "tab:red"}
+
+
+def draw(experiment: Experiment, numbers: Numbers, out: Directory) -> list[Directory]:
+    """Draws the contrasts of each table that has any, a panel for each column; and those of a
+    claim, a panel for each unit.
 
     Args:
       experiment: which one.
-      entries: the numbers of each table.
+      numbers: of the experiment.
       out: directory of the files.
 
     Returns:
       the files.
     """
-    files = []
-    for index, its_entries in enumerate(entries):
+    files = _of_claim(experiment, numbers, out)
+    for index, its_entries in enumerate(numbers.entries):
         shown = [e for e in its_entries if isinstance(e.cell, Contrast) and e.values]
         columns = list(dict.fromkeys(e.cell.column for e in shown))
         if not shown:
@@ -34,17 +40,48 @@ def draw(experiment: Experiment, entries: Sequence[list[Entry]], out: Directory)
         for axis, column in zip(axes, columns, strict=False):
             _panel(axis, [e for e in shown if e.cell.column == column], rows)
             axis.set_title(wrap(column or experiment.tables[index].title))
-        path = out / f"{experiment.name}-differences{index or ''}.png"
+        number = index + len(files) if experiment.claim else index
+        path = out / f"{experiment.name}-differences{number or ''}.png"
         save(figure, path)
         files.append(path)
     return files
 
 
-def _panel(axis: Any, entries: Sequence[Entry], rows: Sequence[str]) -> None:
-    """A point with its interval for each row, the first on top."""
+def _of_claim(experiment: Experiment, numbers: Numbers, out: Directory) -> list[Directory]:
+    """Draws the contrasts of a claim's hypotheses; dotted, what they are said to exceed."""
+    if experiment.claim is None:
+        return []
+    results = [r for r in outcomes(experiment.claim, numbers.claim) if r.entry.values]
+    units = list(dict.fromkeys(r.hypothesis.contrast.unit for r in results))
+    if not results:
+        return []
+    rows = {unit: [r for r in results if r.hypothesis.contrast.unit == unit] for unit in units}
+    most = max(map(len, rows.values()))
+    figure, axes = canvas(len(units), height=1.2 + 0.5 * most)
+    for axis, shown in zip(axes, rows.values(), strict=False):
+        names = [r.hypothesis.contrast.row for r in shown]
+        colors = {r.entry.cell: COLORS_OF_OUTCOMES.get(r.word, "tab:gray") for r in shown}
+        _panel(axis, [r.entry for r in shown], names, colors)
+        for y, result in enumerate(reversed(shown)):
+            h = result.hypothesis
+            bound = h.than if h.reach is None else h.reach
+            axis.plot([bound, bound], [y - 0.4, y + 0.4], ":", color="black", linewidth=1)
+    axes[0].set_title(wrap(experiment.title))
+    path = out / f"{experiment.name}-differences.png"
+    save(figure, path)
+    return [path]
+
+
+def _panel(
+    axis: Any,
+    entries: Sequence[Entry],
+    rows: Sequence[str],
+    colors: Mapping[AnyCell, str] | None = None,
+) -> None:
+    """A point with its interval for each row, the first on top, in the colours of its verdict."""
     for e in entries:
         y = len(rows) - 1 - rows.index(e.cell.row)
-        color = COLORS.get(e.verdict, "tab:purple")
+        color = colors[e.cell] if colors else COLORS.get(e.verdict, "tab:purple")
         difference = e.comparison.difference if e.comparison else None
         low, high = (difference.low, difference.high) if difference else (math.nan, math.nan)
         axis.plot([low, high], [y, y], color=color)

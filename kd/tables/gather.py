@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kd.errors import InputError
 from kd.tables import document, layout, plan, published, results
 from kd.tables.experiment import load
-from kd.tables.measure import Entry, measure
+from kd.tables.measure import Entry, measure, of_claim
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Experiment
 
@@ -18,11 +18,13 @@ class Numbers:
 
     Attributes:
       entries: of each table.
+      claim: of the claim's hypotheses.
       unread: why a finished run could not be read, by reference; its cells are missing.
     """
 
     entries: list[list[Entry]]
     unread: dict[str, str]
+    claim: Sequence[Entry] = ()
 
 
 def gather(
@@ -67,7 +69,8 @@ def gather(
                 tell(f"not shown: {error}")
             return None
 
-    return Numbers([measure(table, find) for table in experiment.tables], unread)
+    entries = [measure(table, find) for table in experiment.tables]
+    return Numbers(entries, unread, of_claim(experiment.claim, find))
 
 
 def single_tables(experiment: Experiment, entries: Sequence[list[Entry]]) -> dict[str, str]:
@@ -90,6 +93,6 @@ def as_published(text: str, file: str) -> str:
     runs = plan.make(experiment, os.devnull)
     content = published.read(experiment.published)
     numbers = gather(experiment, runs, content, tell=lambda line: None)
-    markdown = layout.markdown(experiment, numbers.entries, runs)
+    markdown = layout.markdown(experiment, numbers.entries, runs, numbers.claim)
     tables = single_tables(experiment, numbers.entries)
     return document.fill(text, experiment.name, markdown, tables)

@@ -1,11 +1,9 @@
 """Tables as Markdown, for people. `sheet` has the CSV for programs."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from kd.files.escaping import markdown as markdown_text
-from kd.files.escaping import plain
-from kd.tables import cell_text
+from kd.tables import cell_text, claim_text, markdown_table
 from kd.tables.legend import examples, legend, sample_sizes
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
@@ -14,16 +12,22 @@ from kd.tables.table import Cell, Experiment, Table
 
 
 def markdown(
-    experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[str, Run]
+    experiment: Experiment,
+    entries: Sequence[list[Entry]],
+    plan: Mapping[str, Run],
+    claimed: Sequence[Entry] = (),
 ) -> str:
-    """The complete experiment: its tables, a legend, and a table of the runs.
+    """The complete experiment: its claim, its tables, a legend, and a table of the runs.
 
     Args:
       experiment: which one.
       entries: the numbers of each table.
       plan: the experiment's runs by reference.
+      claimed: the numbers of the claim's contrasts.
     """
     parts = [f"**{experiment.title}**", experiment.note]
+    if experiment.claim:
+        parts.append(claim_text.markdown(experiment.claim, claimed))
     all_entries = [entry for its_entries in entries for entry in its_entries]
     one_n = len(sample_sizes(all_entries)) == 1  # the legend then has it
     mixed = len(examples(all_entries)) > 1
@@ -74,7 +78,7 @@ def _list(entries: Sequence[Entry], mixed: bool) -> list[str]:
         line = [name, cell_text.mean(e), e.cell.unit, n, cell_text.paper(e)]
         line += [cell_text.difference(e), cell_text.MARK if e.marked else ""]
         lines.append([*line, cell_text.limits(e)] if limited else line)
-    return _lines([*head, "asked for"] if limited else head, lines, "lrlrrrll")
+    return markdown_table.lines([*head, "asked for"] if limited else head, lines, "lrlrrrll")
 
 
 def _grid(table: Table, entries: Sequence[Entry], mixed: bool) -> list[str]:
@@ -88,7 +92,7 @@ def _grid(table: Table, entries: Sequence[Entry], mixed: bool) -> list[str]:
             e = by_place.get((row, column))
             line.append("–" if e is None else _grid_cell(e, one_n, one_unit, mixed))
         lines.append(line)
-    return _lines(["", *table.columns], lines, "l" + "r" * len(table.columns))
+    return markdown_table.lines(["", *table.columns], lines, "l" + "r" * len(table.columns))
 
 
 def _grid_cell(e: Entry, one_n: bool, one_unit: bool, mixed: bool) -> str:
@@ -132,18 +136,4 @@ def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
         line = [f"`{run.reference}`", names[0] + more, time(e.facts), budget]
         lines.append([*line, markdown_text(hardware(e.facts)), markdown_text(commit(e.facts))])
     head = ["run", "cells", "time", "budget", "hardware", "commit"]
-    return _lines(head, lines, "llrrll")
-
-
-def _lines(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> list[str]:
-    """A Markdown table; `align` has "l" or "r" for each column."""
-    rules = {"l": ":---", "r": "---:"}
-    return [
-        "| " + " | ".join(_cell(cell) for cell in line) + " |"
-        for line in [head, [rules[a] for a in align[: len(head)]], *rows]
-    ]
-
-
-def _cell(text: str) -> str:
-    """A cell on one line; a | of an experiment's own names is no end of it."""
-    return re.sub(r"(?<!\\)\|", r"\\|", plain(text))
+    return markdown_table.lines(head, lines, "llrrll")

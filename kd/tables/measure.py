@@ -10,7 +10,7 @@ import numpy as np
 from kd.metrics.limits import at_least, at_most
 from kd.tables.contrast import Comparison, better, corrected
 from kd.tables.results import Result, compare
-from kd.tables.table import AnyCell, Cell, Contrast, Gap, Table
+from kd.tables.table import AnyCell, Cell, Claim, Contrast, Gap, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,19 +149,35 @@ def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
 
 
 def _contrast_entry(cell: Contrast, results: Sequence[Result | None]) -> Entry:
-    """The difference of two means, and of the paper's numbers."""
-    one, other = results
-    a, b = (_entry(c, result) for c, result in zip(cell.of, results, strict=True))
-    papers = [a.paper, b.paper]
-    paper = None if None in papers else a.paper - b.paper  # pyrefly: ignore
-    unsure = a.unsure or b.unsure
-    if not (a.values and b.values and one and other):
+    """The difference of the means, and of the paper's numbers."""
+    parts = [_entry(c, result) for c, result in zip(cell.of, results, strict=True)]
+    papers = [part.paper for part in parts if part.paper is not None]
+    paper = _sum(cell, papers) if len(papers) == len(parts) else None
+    unsure = any(part.unsure for part in parts)
+    known = [result for result in results if result is not None]
+    if len(known) < len(parts) or not all(part.values for part in parts):
         return Entry(cell, [], paper=paper, unsure=unsure)
-    value = a.mean - b.mean
-    comparison = one.compared(cell, value) or compare(cell, one, other)
+    value = _sum(cell, [part.mean for part in parts])
+    comparison = known[0].compared(cell, value) or compare(cell, known)
+    facts = parts[0].facts
     return Entry(
-        cell, [value], value, paper=paper, unsure=unsure, facts=a.facts, comparison=comparison
+        cell, [value], value, paper=paper, unsure=unsure, facts=facts, comparison=comparison
     )
+
+
+def _sum(cell: Contrast, numbers: Sequence[float]) -> float:
+    return sum(w * number for w, number in zip(cell.weights, numbers, strict=True))
+
+
+def of_claim(claim: Claim | None, find: Callable[[Cell], Result | None]) -> list[Entry]:
+    """The contrasts of a claim's hypotheses, with their numbers; of no claim none.
+
+    Args:
+      claim: of an experiment.
+      find: see `measure`.
+    """
+    contrasts = [hypothesis.contrast for hypothesis in claim.hypotheses] if claim else []
+    return [_contrast_entry(contrast, [find(c) for c in contrast.of]) for contrast in contrasts]
 
 
 def _share(a: float, b: float, c: float) -> float:

@@ -116,7 +116,9 @@ def find(content: Mapping[str, Any], run: Run, path: Path) -> Result | None:
     return Result(
         entry,
         lambda cell: entry["values"].get(key(cell)),
-        compared=lambda contrast, value: from_json(contrasts.get(_contrast_key(contrast)), value),
+        compared=lambda contrast, value: from_json(
+            contrasts.get(_contrast_key(contrast)), value, contrast.bounds
+        ),
     )
 
 
@@ -171,10 +173,15 @@ def _add_contrasts(
 ) -> None:
     """Adds to each entry what its contrasts say beyond the numbers of the seeds."""
     for contrast in contrasts:
-        one, other = (of_run(plan[cell.reference]) for cell in contrast.of)
-        if one and other and (content := to_json(compare(contrast, one, other))):
+        results = [result for cell in contrast.of if (result := of_run(plan[cell.reference]))]
+        if len(results) < len(contrast.of):
+            continue
+        if content := to_json(compare(contrast, results)):
             entry = entries[plan[contrast.of[0].reference].reference]
-            entry.setdefault("contrasts", {})[_contrast_key(contrast)] = content
+            contents = entry.setdefault("contrasts", {})
+            if tests := contents.get(_contrast_key(contrast), {}).get("tests"):
+                content["tests"] = tests | content.get("tests", {})
+            contents[_contrast_key(contrast)] = content
 
 
 def checksum_of(content: Mapping[str, Any]) -> str:
@@ -260,8 +267,13 @@ def _changed_teacher(
 
 def _contrast_key(contrast: Contrast) -> str:
     """The name of a contrast in the entry of its first cell's run."""
-    cell, baseline = contrast.of
-    return f"{key(cell)}, minus {key(baseline)} of {baseline.reference}"
+    cell, *others = contrast.of
+    signs = ["minus" if w == -1 else f"plus {w!r} times" for w in contrast.weights[1:]]
+    terms = [
+        f"{sign} {key(other)} of {other.reference}"
+        for sign, other in zip(signs, others, strict=True)
+    ]
+    return ", ".join([key(cell), *terms])
 
 
 def key(cell: Cell) -> str:

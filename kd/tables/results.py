@@ -1,7 +1,7 @@
 """Results of finished runs, as tables show them. Imports no jax. `published` has published ones."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kd.errors import InputError
@@ -32,11 +32,11 @@ class Result:
     compared: Callable[[Contrast, float], Comparison | None] = lambda contrast, value: None
 
 
-def compare(contrast: Contrast, one: Result, other: Result) -> Comparison:
-    """The comparison of a contrast's cell with its baseline, whose results are given."""
-    (cell, baseline), results = contrast.of, (one, other)
-    a, b = (result.values(c) or [] for result, c in zip(results, contrast.of, strict=True))
-    return comparison_of(a, b, one.scores(cell), other.scores(baseline))
+def compare(contrast: Contrast, results: Sequence[Result]) -> Comparison:
+    """The comparison of a contrast's cells, one result for each."""
+    pairs = [*zip(results, contrast.of, strict=True)]
+    values = [result.values(cell) or [] for result, cell in pairs]
+    return comparison_of(contrast, values, [result.scores(cell) for result, cell in pairs])
 
 
 def of_run(run: Run) -> Result | None:

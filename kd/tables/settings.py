@@ -30,11 +30,11 @@ SETTINGS: dict[str, Any] = {
 
 ROW = {"cells": {}, "gap": ()}
 TABLE = {"title": "", "note": "", "columns": {}, "rows": {}, "against": ""}
-EXPERIMENT = {"title": "", "note": "", "tables": []}
+EXPERIMENT = {"title": "", "note": "", "tables": [], "claim": {}}
 """Other keys of a row, a table and an experiment."""
 
 TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("args", "cells", "columns", "rows"), (Mapping,)),
+    **dict.fromkeys(("args", "cells", "claim", "columns", "rows"), (Mapping,)),
     **dict.fromkeys(("config", "metric", "unit", "select", "why", "source", "contrast"), (str,)),
     **dict.fromkeys(("title", "note", "against"), (str,)),
     **dict.fromkeys(("at_least", "at_most", "budget"), (int, float)),

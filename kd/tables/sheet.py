@@ -14,6 +14,7 @@ from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.run_facts import hardware
 from kd.tables.table import Cell, Contrast, Experiment
+from kd.tables.verdict import outcomes
 
 COLUMNS = (
     "table",
@@ -45,8 +46,20 @@ COLUMNS = (
 )
 
 
-def text(experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[str, Run]) -> str:
-    """One line for each cell."""
+def text(
+    experiment: Experiment,
+    entries: Sequence[list[Entry]],
+    plan: Mapping[str, Run],
+    claimed: Sequence[Entry] = (),
+) -> str:
+    """One line for each cell, and for each hypothesis of a claim.
+
+    Args:
+      experiment: which one.
+      entries: the numbers of each table.
+      plan: the experiment's runs by reference.
+      claimed: the numbers of the claim's contrasts.
+    """
     lines = io.StringIO()
     writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -54,6 +67,10 @@ def text(experiment: Experiment, entries: Sequence[list[Entry]], plan: Mapping[s
         for entry in its_entries:
             line = {"table": table.title, **_line(entry, plan)}
             writer.writerow({column: csv_cell(value) for column, value in line.items()})
+    for result in outcomes(experiment.claim, claimed) if experiment.claim else ():
+        line = {"table": "claim", **_line(result.entry, plan), "p": result.p}
+        line["verdict"] = result.word
+        writer.writerow({column: csv_cell(value) for column, value in line.items()})
     return lines.getvalue()
 
 
@@ -97,8 +114,8 @@ def _contrast(entry: Entry) -> dict[str, Any]:
     """What a contrast has: its metric, its interval, the corrected p-value and the verdict."""
     line: dict[str, Any] = {"verdict": entry.verdict}
     if isinstance(entry.cell, Contrast):
-        cell, baseline = entry.cell.of
-        line["metric"] = f"{cell.metric} - {baseline.row}"
+        cell, *others = entry.cell.of
+        line["metric"] = " - ".join([cell.metric, *(other.row for other in others)])
     if entry.comparison and entry.comparison.difference:
         difference = entry.comparison.difference
         line |= {"low": difference.low, "high": difference.high, "p": entry.comparison.corrected}

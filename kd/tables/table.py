@@ -68,25 +68,29 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """The difference of two cells' means, one minus its baseline.
+    """The difference of two cells' means, one minus its baseline; or a weighted sum of more.
 
     Attributes:
       row: its name.
       column: its name.
-      of: the cell and the baseline.
+      of: the cell and the baseline; or the cell and several that it is compared with.
       at_least: required minimum.
       at_most: required maximum.
       digits: after the decimal point.
-      unit: of both cells.
+      unit: of all cells.
+      weights: of the cells in the sum.
+      bounds: other values than zero that it is compared with.
     """
 
     row: str
     column: str
-    of: tuple[Cell, Cell]
+    of: tuple[Cell, ...]
     at_least: float | None = None
     at_most: float | None = None
     digits: int = 2
     unit: str = ""
+    weights: tuple[float, ...] = (1.0, -1.0)
+    bounds: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -127,6 +131,45 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
+class Hypothesis:
+    """What a claim says of a contrast: `sign` (contrast - than) > 0.
+
+    Attributes:
+      contrast: its name is the hypothesis in words; tested against `than`, and `reach` if any.
+      sign: 1 if the contrast is said to be greater than `than`, -1 if less.
+      than: usually 0.
+      size: how far beyond `than` the claim says that it is at least; None if it does not say.
+    """
+
+    contrast: Contrast
+    sign: int
+    than: float = 0.0
+    size: float | None = None
+
+    @property
+    def reach(self) -> float | None:
+        """The least contrast that is of the claimed size."""
+        return None if self.size is None else self.than + self.sign * self.size
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What a paper claims, and what would show it.
+
+    Attributes:
+      sentence: the claim.
+      paper: with section or table.
+      on: data, networks and size that it is tested on.
+      hypotheses: all of which must hold.
+    """
+
+    sentence: str
+    paper: str
+    on: str
+    hypotheses: tuple[Hypothesis, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """The tables of an experiment file.
 
@@ -136,6 +179,7 @@ class Experiment:
       note: printed below the title.
       tables: in their order.
       published: path of its published results, which may not exist.
+      claim: what it tests, if it tests a claim.
     """
 
     name: str
@@ -143,6 +187,7 @@ class Experiment:
     note: str
     tables: tuple[Table, ...]
     published: Path
+    claim: Claim | None = None
 
     def cells(self) -> list[Cell]:
         """All cells that are a metric of a run, then those that only a contrast shows."""
@@ -153,5 +198,6 @@ class Experiment:
         return [*shown, *(cell for key, cell in compared.items() if key not in numbers)]
 
     def contrasts(self) -> list[Contrast]:
-        """All contrasts."""
-        return [e for table in self.tables for e in table.entries() if isinstance(e, Contrast)]
+        """All contrasts, those of the claim last."""
+        shown = [e for table in self.tables for e in table.entries() if isinstance(e, Contrast)]
+        return [*shown, *(h.contrast for h in self.claim.hypotheses)] if self.claim else shown
