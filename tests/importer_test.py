@@ -224,9 +224,9 @@ TORCH_NAMES = (
     (
         (r"^tokens$", "cls_token"),
         (r"^positions$", "pos_embed"),
-        (r"^query$", "attn.in_proj_{leaf}[0/3]"),
-        (r"^key$", "attn.in_proj_{leaf}[1/3]"),
-        (r"^value$", "attn.in_proj_{leaf}[2/3]"),
+        (r"^query$", "attn.in_proj_{leaf}[0 of 3]"),
+        (r"^key$", "attn.in_proj_{leaf}[1 of 3]"),
+        (r"^value$", "attn.in_proj_{leaf}[2 of 3]"),
     ),
 )
 '''

@@ -35,6 +35,7 @@ from kd.errors import InputError, unknown
 from kd.models import initializers, layers
 from kd.models.attention import Attention, Heads, check_heads, linear
 from kd.models.patches import grid_of, resized
+from kd.models.vit_names import HUGGING_FACE, TORCH_NAMES, image_of  # noqa: F401  (of `kd import`)
 from kd.ranges import Classes, Depth, Natural, Positive, Probability, Side, Width
 from kd.types import Outputs
 
@@ -209,7 +210,7 @@ class ViT(nn.Module):
             token = jnp.broadcast_to(token.astype(x.dtype), (len(x), 1, self.width))
             x = jnp.concatenate([token, x], axis=1)
         if self.has_variable("params", "position"):
-            table = self.get_variable("params", "position")
+            table = jnp.asarray(self.get_variable("params", "position"))
         else:
             shape = (1, x.shape[1], self.width)
             table = self.param("position", initializers.normal_002, shape)

@@ -1,5 +1,6 @@
 """Checks of a run before it begins: everything that can be refused without a trained teacher."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -37,10 +38,13 @@ from kd.types import DistillState, PyTree, outputs_of
 from kd.values import check_memory
 
 
-def dry_run(config: ConfigDict, trains: bool = True) -> None:
+def dry_run(
+    config: ConfigDict, trains: bool = True, view: Callable[[nn.Module], nn.Module] | None = None
+) -> None:
     """Builds everything that needs no teacher, to report errors early. Raises InputError.
 
-    Without `trains`, as for an imported network, the learning rate may be 0.
+    Without `trains`, as for an imported network, the learning rate may be 0; `view` makes the
+    student one that takes the images of the data.
     """
     if trains:
         check_learning_rate(config)
@@ -66,6 +70,7 @@ def dry_run(config: ConfigDict, trains: bool = True) -> None:
     sampling.check(sampling_of(config), config, dataset, needs_of(objective))
     augmentation(config, dataset)
     student = build.make_model(config.student.to_dict(), dataset.num_classes)
+    student = student if view is None else view(student)
     precision.network(student, config.precision)
     optimizer = build.make_tx(config, plan.steps_per_epoch)
     image = jax.ShapeDtypeStruct((2, *dataset.train.image.shape[1:]), jnp.float32)

@@ -12,7 +12,7 @@ from flax import traverse_util
 from kd import registry
 from kd.errors import InputError, unknown
 from kd.types import PyTree
-from kd.weights import layouts, safetensors, torch_file
+from kd.weights import directory, layouts, safetensors, torch_file
 from kd.weights.matching import Match, Network
 from kd.weights.state_dicts import few
 
@@ -50,7 +50,7 @@ def _is_safetensors(path: Path) -> bool:
         raise InputError(f"cannot read {path}: {error.strerror}.") from error
 
 
-def _read_for(path: Path, model_name: str, entry: str | None) -> dict[str, np.ndarray]:
+def _read_for(path: Path, network: Network, entry: str | None) -> dict[str, np.ndarray]:
     """The state dict of a file: of several, the only one that fits the network."""
     if entry is not None or _is_safetensors(path):
         return read(path, entry)
@@ -60,7 +60,7 @@ def _read_for(path: Path, model_name: str, entry: str | None) -> dict[str, np.nd
             f"cannot import {path}: it has {len(checkpoint.entries)} state dicts. Choose one by "
             f"--entry NAME: {few(checkpoint.entries)}."
         )
-    network = Network(model_name)
+    model_name = network.name
     fits = [k for k, tensors in checkpoint.entries.items() if network.fits(tensors)]
     if len(fits) > 1:
         raise InputError(
@@ -154,29 +154,89 @@ def to_torch(model_name: str, variables: PyTree) -> dict[str, np.ndarray]:
 
 
 def import_checkpoint(
-    path: str | Path, model_name: str, entry: str | None = None
+    path: str | Path,
+    model_name: str | None = None,
+    entry: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, PyTree], dict[str, Any]]:
-    """Variables from a checkpoint file, and the record of their origin.
+    """Variables from a checkpoint, and the record of their origin.
 
     Args:
-      path: of a file that `read` reads.
-      model_name: see `from_torch`.
+      path: of a file that `read` reads, or of a directory, see `kd.weights.directory`.
+      model_name: see `from_torch`; None for a directory, whose `config.json` says it.
       entry: which entry of the file holds the weights; None takes the only one that fits.
+      settings: of the network other than the number of classes; None for a directory.
 
     Returns:
-      The variables, and `{"model", "num_classes", "channels", "checkpoint", "sha256",
-      "parameters"}` for the run directory: the full name of the network, its classes, channels of
-      its images, the name of the file without its directory, its digest, and the number of trained
-      parameters.
+      The variables, and for the run directory `model`, the full name of the network; `num_classes`;
+      `channels` of its images; `checkpoint`, the name of the file or directory; `sha256` of the
+      file, of a directory that of the lines that `sha256sum` prints for `files`; `parameters`, the
+      number of trained ones. Where there are any: `settings`; `image`, height and width that the
+      weights are for; `mean` and `std` of the normalisation; `classes`, their names; `files` of a
+      directory, the digest of each.
+
+    Raises:
+      InputError: the file or directory cannot be read, or holds another network.
     """
+    path = Path(path)
+    if path.is_dir():
+        if model_name or settings or entry:
+            raise InputError(
+                f"{path}: the config.json of a directory says what the network is. Leave --model, "
+                "--setting and --entry out, or give the file of weights in place of its directory."
+            )
+        return _import_directory(directory.open_directory(path))
+    if model_name is None:
+        raise InputError(
+            f"{path}: say by --model which network these weights are of, such as --model "
+            "resnet32x4. Only a directory with config.json says it itself."
+        )
     name = full_name(model_name)
-    match = Network(name).match(_read_for(Path(path), name, entry))
+    network = Network(name, settings)
+    match = network.match(_read_for(path, network, entry))
+    if match.needs_config:
+        raise InputError(
+            f"{path}: these names are those of Hugging Face, whose config.json says what the "
+            "weights do not (layer_norm_eps, hidden_act). Give the directory with both."
+        )
     variables = _variables(match)
-    return variables, {
+    return variables, _record(name, settings or {}, match, variables) | {
+        "checkpoint": path.name,
+        "sha256": sha256(path),
+    }
+
+
+def _import_directory(opened: directory.Directory) -> tuple[dict[str, PyTree], dict[str, Any]]:
+    of = opened.network
+    state: dict[str, np.ndarray] = {}
+    for file in opened.weights:
+        tensors = read(file)
+        directory.check_parts(opened, file, tensors)
+        state |= tensors
+    network = Network(of.name, of.settings)
+    match = network.match(state, of.image)
+    variables = _variables(match)
+    record = _record(of.name, of.settings, match, variables)
+    known = {"mean": of.mean, "std": of.std, "classes": of.classes}
+    record |= {key: list(value) for key, value in known.items() if value}
+    files = opened.digests()
+    lines = "".join(f"{digest}  {name}\n" for name, digest in files.items())
+    return variables, record | {
+        "checkpoint": opened.path.resolve().name,
+        "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "files": files,
+    }
+
+
+def _record(
+    name: str, settings: Mapping[str, Any], match: Match, variables: PyTree
+) -> dict[str, Any]:
+    """What is known of a network, for its run directory."""
+    return {
         "model": name,
         "num_classes": match.num_classes,
         "channels": match.image[-1],
-        "checkpoint": Path(path).name,
-        "sha256": sha256(path),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+        **({"settings": dict(settings)} if settings else {}),
+        **({"image": list(match.image[:2])} if match.sized else {}),
     }

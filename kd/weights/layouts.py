@@ -17,7 +17,7 @@ _LEAVES = {
 """Flax's names of a layer's arrays, and PyTorch's. Any other name is that of a parameter which
 belongs to no layer, such as a class token or a table of positions.
 """
-_PART = re.compile(r"\[(\d+)/(\d+)\]")
+_PART = re.compile(r"\[(\d+) of (\d+)\]")
 
 type Path = tuple[str, ...]
 """Of a variable in its tree: collection, layers, and the name of the array."""
@@ -44,7 +44,7 @@ def source(path: Path, rules: Rules) -> Source:
       rules: applied to the names of its layers, joined by dots, without the name of the array; for
         a parameter without a layer's name to its own name, too. What results is PyTorch's name of
         the layer. `{leaf}` in it is PyTorch's name of the array, which otherwise follows after a
-        dot. `[1/3]` says the second third of the rows.
+        dot. `[1 of 3]` says the second third of the rows.
     """
     _, *layers, leaf = path
     known = _LEAVES.get(leaf)

@@ -26,14 +26,18 @@ class Match(NamedTuple):
       sources: PyTorch's place of each variable.
       state: the state dict without a prefix of its names.
       num_classes: of the network, from the rows of its classifier.
-      image: height, width and channels of an image that the network takes; where its weights do not
-        depend on the size, any size.
+      image: height, width and channels of an image that the network takes.
+      sized: whether the weights depend on its size.
+      needs_config: whether the names are of a scheme whose files come with a `config.json` that
+        says what the weights do not.
     """
 
     sources: dict[Path, Source]
     state: dict[str, Any]
     num_classes: int
     image: tuple[int, int, int]
+    sized: bool
+    needs_config: bool
 
 
 class Network:
@@ -86,19 +90,26 @@ class Network:
         flat: dict[Path, Any] = traverse_util.flatten_dict(variables)
         return {path: tuple(leaf.shape) for path, leaf in flat.items()}
 
-    def match(self, state_dict: Mapping[str, Any]) -> Match:
+    def match(
+        self, state_dict: Mapping[str, Any], image: tuple[int, int, int] | None = None
+    ) -> Match:
         """Finds the variables of the network in a state dict.
+
+        Args:
+          state_dict: arrays, or descriptions with a shape, under PyTorch's names.
+          image: height, width and channels; None where the weights say it.
 
         Raises:
           InputError: names or shapes are not those of the network.
         """
         state = {k: v for k, v in state_dict.items() if not k.endswith("num_batches_tracked")}
         state = max(_without_prefixes(state), key=lambda state: _common(state, self.schemes))
-        sources = max(self.schemes, key=lambda scheme: _common(state, [scheme]))
+        best = max(range(len(self.schemes)), key=lambda i: _common(state, [self.schemes[i]]))
+        sources = self.schemes[best]
         stored = _shapes_of(sources, state)
         num_classes = self._num_classes(stored)
-        image = self._image(stored, num_classes)
-        shapes = self.shapes(num_classes, image)
+        image = image or self._image(stored, num_classes)
+        shapes = self._shapes_for(image, num_classes)
         expected = {
             where.name: layouts.shape_in_torch(path, shapes[path], where.parts)
             for path, where in sources.items()
@@ -106,7 +117,25 @@ class Network:
         _compare(self.name, expected, state)
         if num_classes is None:
             raise InputError(f"no weight of {self.name} depends on the number of classes.")
-        return Match({path: sources[path] for path in shapes}, state, num_classes, image)
+        return Match(
+            {path: sources[path] for path in shapes},
+            state,
+            num_classes,
+            image,
+            hasattr(self._file, "image_of"),
+            self.rules[best] in getattr(self._file, "HUGGING_FACE", ()),
+        )
+
+    def _shapes_for(
+        self, image: tuple[int, int, int], num_classes: int | None
+    ) -> dict[Path, tuple[int, ...]]:
+        """`shapes` for these images; for others where the network refuses these, which only weights
+        of another network are for.
+        """
+        try:
+            return self.shapes(num_classes, image)
+        except InputError:
+            return self.shapes(num_classes)
 
     def fits(self, state: Mapping[str, Any]) -> bool:
         """Whether names and shapes of a state dict are those of the network."""
