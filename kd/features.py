@@ -183,15 +183,24 @@ def teacher_outputs(view: View) -> Outputs:
 
 def mismatch(view: View, why: str) -> InputError:
     """An error that adds to `why` the features of both networks and how to pair them."""
-    listed = lambda outputs: (
-        ", ".join(f"{n} {list(f.shape[1:])}" for n, f in outputs.features.items()) or "none"
-    )
     return InputError(
-        f"{why}. The student has {listed(view.student)}; the teacher has "
-        f"{listed(teacher_outputs(view))} (shapes without the batch). Pair them by name in the "
+        f"{why}. The student has {view.student.listed()}; the teacher has "
+        f"{teacher_outputs(view).listed()} (shapes without the batch). Pair them by name in the "
         "objective's settings, such as features = [['stage1', 'stage1'], ['stage2', 'stage4']], "
         "the student's name first."
     )
+
+
+def require_rectified(outputs: Outputs, method: str) -> None:
+    """Raises InputError where a method's ReLU is to imitate features of both signs: a
+    transformer's, which follow a LayerNorm.
+    """
+    if "tokens0" in outputs.features:
+        raise InputError(
+            f"{method} ends its projector with a ReLU, and the features of this teacher, a "
+            "transformer, are of both signs. Take another method, such as srd.SRD or ofa.OFA, or a "
+            "convolutional teacher."
+        )
 
 
 def as_map(x: Float[Array, "b ..."]) -> Float[Array, "b h w d"]:

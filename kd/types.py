@@ -63,6 +63,22 @@ class Outputs:
             raise unknown("feature", name, self.features)
         return self.features[name]
 
+    def listed(self) -> str:
+        """Features with their shapes without the batch, for messages; three or more numbered ones
+        of one shape together.
+        """
+        runs: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+        for name, feature in self.features.items():
+            runs.setdefault((name.rstrip("0123456789"), feature.shape[1:]), []).append(name)
+        few = lambda names: [f"{names[0]} to {names[-1]}"] if len(names) > 2 else names
+        by_number = lambda names: sorted(names, key=lambda name: (len(name), name))
+        listed = [
+            f"{name} {list(shape)}"
+            for (_, shape), names in runs.items()
+            for name in few(by_number(names))
+        ]
+        return ", ".join(listed) or "none"
+
     def at(self, temperature: float | Float[Array, ""]) -> Float[Array, "... b c"]:
         """The logits to soften at `temperature`: for one network the same at every temperature."""
         del temperature

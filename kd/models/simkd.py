@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
-from kd.features import final_map, pool
+from kd.features import final_map, pool, require_rectified
 from kd.models import initializers, layers
 from kd.models.norm import BatchNorm
 from kd.models.wrapped import make, without
@@ -98,6 +98,7 @@ def _shape(section: str, num_classes: int, image: tuple[int, ...]) -> tuple[int,
 
     def last_features(x: Array) -> tuple[Array, Array]:
         outputs = outputs_of(net.init_with_output(jax.random.key(0), x)[0])
+        require_rectified(outputs, "SimKD")
         return final_map(outputs), outputs.feature("pooled")
 
     example = jax.ShapeDtypeStruct((1, *image), jnp.float32)

@@ -243,6 +243,8 @@ class DeiT(ViT):
     Attributes: those of `ViT`; `pool` is "token" and `pre_logits` is 0.
     """
 
+    second_head = "head_distillation"  # see `kd.models.wrapped.without`
+
     @nn.compact
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
         if self.pool != "token" or self.pre_logits:
@@ -253,7 +255,7 @@ class DeiT(ViT):
         x, features = self._encoded(image, ("class_token", "distillation_token"), train)
         features["pooled"] = x[:, 0]
         logits = linear(self.num_classes, name="head")(x[:, 0])
-        distilled = linear(self.num_classes, name="head_distillation")(x[:, 1])
+        distilled = linear(self.num_classes, name=self.second_head)(x[:, 1])
         features["distillation_logits"] = distilled
         return Outputs(logits if train else (logits + distilled) / 2, features)
 

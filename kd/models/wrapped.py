@@ -34,7 +34,17 @@ def make(section: Mapping[str, Any], num_classes: int, role: str, **flax: Any) -
 def without(net: nn.Module, layer: str) -> Any:
     """An interceptor that replaces the child `layer` of a network by the identity, without
     parameters.
+
+    Raises:
+      InputError: the network has a second head, which would stay.
     """
+    second = getattr(net, "second_head", "")
+    if second:
+        name = type(net).__name__
+        raise InputError(
+            f"{name} has two heads, {layer} and {second}, and only a network with one can be the "
+            "body of another. Take vit.ViT in its place, which has no distillation token."
+        )
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         if context.module.path == (*net.path, layer):

@@ -5,7 +5,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kd.errors import unknown
-from kd.features import BatchNorm, Dense, Name, einsum, flat, pair, require
+from kd.features import (
+    BatchNorm,
+    Dense,
+    Name,
+    einsum,
+    flat,
+    pair,
+    require,
+    require_rectified,
+    teacher_outputs,
+)
 from kd.objectives.fitnet import hint
 from kd.objectives.kd import logit_mse
 from kd.ranges import NonNegative
@@ -52,6 +62,7 @@ class SRRL(nn.Module):
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
         student, teacher = map(flat, pair(view, self.feature))
+        require_rectified(teacher_outputs(view), "SRRL")
         kernel, bias = teacher_head(view, self.classifier)
         x = Dense(teacher.shape[-1], use_bias=False, name="connector")(student)
         x = nn.relu(BatchNorm(name="norm")(x))

@@ -49,8 +49,7 @@ class Network(NamedTuple):
         for i in range(0, len(image), 64):
             outputs = self.apply(member, image[i : i + 64])
             names = _stages(outputs)
-            features = {name: outputs.features[name] for name in names}
-            parts.append(jax.device_get({**features, "logits": outputs.logits}))
+            parts.append(jax.device_get({**outputs.features, "logits": outputs.logits}))
         return {name: np.concatenate([p[name] for p in parts]) for name in [*names, "logits"]}
 
 
@@ -64,11 +63,16 @@ def _stages(outputs: Outputs) -> list[str]:
     return ["stem", *names] if "stem" in features else names
 
 
+def _staged(outputs: Outputs) -> Outputs:
+    """The outputs with the features of the stages alone: a transformer has many more."""
+    return Outputs(outputs.logits, {name: outputs.features[name] for name in _stages(outputs)})
+
+
 def load_network(trained: Trained) -> Network:
     """The network of a finished run."""
     result = trained.result
     evaluate = make_eval(trained.model, make_normalize(result["mean"], result["std"]))
-    apply = jax.jit(lambda v, image: evaluate(v, {"image": image}))
+    apply = jax.jit(lambda v, image: _staged(evaluate(v, {"image": image})))
     apply_logits = jax.jit(lambda v, image: evaluate(v, {"image": image}).logits)
     members = [tree_index(trained.variables, i) for i in range(len(trained.members))]
     return Network(apply, apply_logits, members, result["macs"])
