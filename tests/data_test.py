@@ -335,6 +335,7 @@ def test_unknown_names_list_data_sets_alone():
             "mnist",
             "streamed",
             "tfds",
+            "thumbnails",
         ]
     )
 
@@ -396,3 +397,14 @@ def test_pictures_larger_than_the_memory_are_refused(pictures):
 def test_a_path_that_cannot_be_is_refused(path):
     with pytest.raises(InputError, match="path"):
         data.load("arrays", path=path)
+
+
+def test_thumbnails_are_means_of_pixels(small_data):
+    whole = data.load("arrays", path=str(small_data))
+    small = data.load("thumbnails", source="arrays", settings={"path": str(small_data)})
+    assert small.train.image.shape == (100, 4, 4, 1) and small.train.image.dtype == np.uint8
+    assert small.mean == whole.mean and np.array_equal(small.test.label, whole.test.label)
+    corner = whole.test.image[7, 2:4, 4:6, 0].astype(float).mean()
+    assert small.test.image[7, 1, 2, 0] == np.rint(corner)
+    with pytest.raises(InputError, match="factor = 3 does not divide"):
+        data.load("thumbnails", source="digits", factor=3)

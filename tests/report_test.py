@@ -14,9 +14,10 @@ from kd.cli import main
 from kd.config import ConfigDict
 from kd.data import digits
 from kd.files import escaping
+from kd.metrics.calibration import ece, reliability
 from kd.report import corruptions, sections
 from kd.report.blocks import Facts, Table
-from kd.report.calibration import brier, ece, reliability, temperature
+from kd.report.calibration import brier, temperature
 from kd.report.capacity import capacity, effective_rank
 from kd.report.comparison import Point, front, points
 from kd.report.conclusions import compare_costs, conclude

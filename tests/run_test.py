@@ -15,6 +15,7 @@ from kd import data
 from kd.cli import main
 from kd.errors import InputError
 from kd.metrics import scores
+from kd.runs import update_time
 from kd.runs.record import read_rows
 from kd.runs.workdir import InUse, Workdir
 
@@ -60,6 +61,7 @@ def test_the_result_is_computed_from_the_stored_predictions(finished):
     assert rows[-1]["accuracy"] == found["accuracy"]
     best = STUDENT.read("result.json")["best_test"]
     assert best["accuracy"] == np.max([row["accuracy"] for row in rows], 0).tolist()
+    assert STUDENT.read("result.json")["update_processor_seconds"] > 0
 
 
 def test_the_record_has_each_step_once(finished):
@@ -67,6 +69,17 @@ def test_the_record_has_each_step_once(finished):
     assert [row["updates"] for row in rows] == [2, 1, 1] * 3
     assert [row["step"] for row in rows] == [2, 3, 4, 6, 7, 8, 10, 11, 12]
     assert all(len(row["loss"]) == len(row["kd"]) == 2 for row in rows)
+
+
+def test_the_time_of_an_update_leaves_out_what_is_no_update(monkeypatch):
+    """Dispatches of 2, 2 and 1 updates, and an evaluation of 7 seconds after the second."""
+    clock = iter([10.0, 14.0, 21.0, 23.5])
+    monkeypatch.setattr(update_time.time, "process_time", lambda: next(clock))
+    taken = update_time.UpdateTime()
+    assert taken.median is None
+    for updates in (2, 2, 0, 1):
+        taken.add(updates)
+    assert taken.median == pytest.approx((2.0 + 2.5) / 2)
 
 
 def test_a_second_run_trains_nothing_and_prints_the_same(finished, small_config, capsys, tmp_path):

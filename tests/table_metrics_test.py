@@ -33,6 +33,13 @@ def test_errors_by_hand(predictions):
     assert of("accuracy(of=0)", predictions) == [100, 0]
 
 
+def test_calibration_error_by_hand(predictions):
+    """Each network is 1 / (1 + 2 / e) sure of everything, and right on 3 and 4 of 5."""
+    sure = 1 / (1 + 2 / np.e)
+    expected = [100 * abs(3 / 5 - sure), 100 * abs(4 / 5 - sure)]
+    assert of("ece", predictions) == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_ensemble_is_one_number_of_the_mean_probability(predictions):
     """Seed 1 is made sure of itself, so that it decides wherever the two differ."""
     predictions["logits"][1] *= 9

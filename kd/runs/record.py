@@ -12,6 +12,7 @@ from kd import extras
 from kd.errors import InputError
 from kd.files.parsers import parse_json
 from kd.files.writing import refusals, replacing
+from kd.runs.update_time import UpdateTime
 from kd.runs.workdir import Workdir
 
 
@@ -21,6 +22,9 @@ class Record:
     A row is `{"kind": "train" | "test" | "validation", "step", "epoch", "seconds", metric: [a value
     for each seed]}`. A resumed run first drops the rows after its checkpoint, so that no step
     occurs twice.
+
+    Attributes:
+      update_time: processor time of this session's updates.
     """
 
     def __init__(self, workdir: Workdir, step: int, tensorboard: bool = False, writes: bool = True):
@@ -29,6 +33,7 @@ class Record:
         self._start, self._before = time.monotonic(), 0.0
         self._file, self._sync, self._board = io.StringIO(), lambda: None, None
         self._path, self._check = workdir.metrics, workdir.check_lock
+        self.update_time = UpdateTime()
         if not writes:  # another process writes
             return
         rows = [row for row in read_rows(workdir) if row["step"] <= step]
@@ -52,6 +57,7 @@ class Record:
 
     def row(self, kind: str, step: int, epoch: int, values: Mapping[str, Any]) -> None:
         """Adds a row and mirrors it to TensorBoard."""
+        self.update_time.add(int(values["updates"]) if kind == "train" else 0)
         head = {"kind": kind, "step": step, "epoch": epoch}
         seconds = {"seconds": round(self.seconds, 3)}
         with refusals(self._path):

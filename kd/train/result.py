@@ -24,7 +24,14 @@ from kd.runs.workdir import Workdir
 from kd.train.setup import Setup
 from kd.types import DistillState
 
-VARYING = ("seconds", "compile_seconds", "examples_per_second", "peak_memory_bytes", "finished")
+VARYING = (
+    "seconds",
+    "compile_seconds",
+    "examples_per_second",
+    "update_processor_seconds",
+    "peak_memory_bytes",
+    "finished",
+)
 """Keys of `result.json` in which a resumed run differs from an uninterrupted one."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from kd.devices import processes
 from kd.devices.mesh import shapes_on
 from kd.runs.checkpoint import Checkpoints
-from kd.runs.environment import Spent
+from kd.runs.environment import Spent, hardware
 from kd.runs.progress import Progress
 from kd.runs.record import Record
 from kd.runs.workdir import Workdir
@@ -77,7 +77,11 @@ def train_run(setup: Setup, workdir: Workdir, place: str = "") -> Session:
             checkpoints.prune()
     epochs = (plan.steps - first_step) / plan.steps_per_epoch
     examples = epochs * plan.examples_per_epoch * config.seeds
-    return Session(state, {"seconds": round(record.seconds, 3), **spent.figures(examples)})
+    figures = {"seconds": round(record.seconds, 3), **spent.figures(examples)}
+    update = record.update_time.median
+    if update is not None and hardware()["platform"] == "cpu":
+        figures["update_processor_seconds"] = round(update / config.seeds, 6)
+    return Session(state, figures)
 
 
 @contextmanager

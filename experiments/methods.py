@@ -1,0 +1,143 @@
+"""Every method of METHODS, trained: Fashion-MNIST at 14 x 14 pixels, one pair of networks.
+
+A table of ours: 12,000 training images, all test images, eight epochs, five seeds. What that can
+and cannot show is said in `docs/tables.md`; the papers' tables are of 240 epochs on CIFAR-100 or of
+ImageNet. `kd_ibp`, `ibp`, `crown_ibp`, `ard`, `rslad` and `iad` train for proofs and against
+attacks, and are in `experiments/verified.py`.
+
+    uv run kd prepare fashion_mnist
+    uv run kd table experiments/methods.py
+    uv run kd table experiments/methods.py:smoke  # in miniature
+    uv run kd table experiments/methods.py:images=60000  # on all training images
+
+Five seeds in one program. Budgets are minutes on one CPU core: 50 minutes in total.
+"""
+
+from configs.arguments import check_known
+
+FAMILY = {
+    "labels": "labels",
+    "KD": "kd",
+    "AT": "at",
+    "FitNet": "fitnet",
+    "CRD": "crd",
+    "DKD": "dkd",
+    "ReviewKD": "reviewkd",
+    "SimKD": "simkd",
+    "DIST": "dist",
+    "EnD2 (five teachers)": "end2",
+    "factor transfer": "ft",
+    "CWD": "cwd",
+    "NST": "nst",
+    "MGD": "mgd",
+    "OFD": "ofd",
+    "KD, standardized logits": "kd_ls",
+    "DKD, standardized logits": "dkd_ls",
+    "squared distance of logits": "logit_mse",
+    "hard labels of the teacher": "hard_label",
+    "FitNet in two stages": "fitnet_second",
+    "AB": "ab",
+    "FSP": "fsp",
+    "SP": "sp",
+    "CC": "cc",
+    "VID": "vid",
+    "RKD": "rkd",
+    "PKT": "pkt",
+    "CRD and KD": "crd_kd",
+    "NKD": "nkd",
+    "WSLD": "wsld",
+    "TTM": "ttm",
+    "WTTM": "wttm",
+    "CTKD": "ctkd",
+    "MLKD": "mlkd",
+    "SRRL": "srrl",
+    "SemCKD": "semckd",
+    "SRD": "srd",
+    "ICKD": "ickd",
+    "OFA": "ofa",
+    "embedding": "embedding",
+    "Tf-KD, itself": "tf_kd_self",
+    "Tf-KD, virtual teacher": "tf_kd_reg",
+    "PS-KD": "pskd",
+    "CA-MKD (three teachers)": "camkd",
+    "Hydra (five teachers)": "hydra",
+    "class weights": "weighted_ce",
+    "focal loss": "focal",
+}
+"""Row -> method."""
+
+OTHER = {
+    "labels": "labels",
+    "KD": "kd",
+    "CRD": "crd",
+    "DKD": "dkd",
+    "DIST": "dist",
+    "KD, standardized logits": "kd_ls",
+    "SRRL": "srrl",
+    "SP": "sp",
+    "CC": "cc",
+    "RKD": "rkd",
+    "PKT": "pkt",
+    "VID": "vid",
+}
+"""Row -> method, of a student of another family: the papers have tables of such pairs."""
+
+ALONE = ("labels", "tf_kd_reg", "pskd", "weighted_ce", "focal")
+"""Methods without a teacher to agree with."""
+
+SMOKE = ("labels", "KD", "AT", "FSP", "Hydra (five teachers)")
+
+COLUMNS = {
+    "accuracy, %": {},
+    "from labels": dict(contrast="labels"),
+    "from KD": dict(contrast="KD"),
+    "agreement, %": dict(metric="agreement"),
+    "KL": dict(metric="kl"),
+    "NLL": dict(metric="nll"),
+    "ECE, %": dict(metric="ece"),
+    "update, ms": dict(metric="update_time"),
+}
+
+
+def get_experiment(arg=None):
+    images = "60000" if arg == "images=60000" else "12000"
+    if arg:
+        check_known("argument", arg, ("smoke", "images=60000"))
+    common = {"smoke": True} if arg == "smoke" else {} if images == "12000" else {"images": images}
+    chosen = lambda rows: {k: rows[k] for k in SMOKE if k in rows} if arg == "smoke" else rows
+    table = lambda title, methods, **args: dict(
+        title=title,
+        columns=COLUMNS,
+        args=args,
+        rows={name: row(method) for name, method in chosen(methods).items()},
+    )
+    return dict(
+        title=f"Fashion-MNIST at 14 x 14, {int(images):,} training images, every method (ours)",
+        note=(
+            "In miniature: these numbers mean nothing."
+            if arg == "smoke"
+            else "Settings are the papers', schedules in proportion to eight epochs. "
+            "Update: processor time of one update of one student."
+        ),
+        config="configs/fashion_methods.py",
+        args=common,
+        seeds=2 if arg == "smoke" else 5,
+        tables=[
+            table("Students of the teacher's family, 8, 16 and 32 channels", FAMILY),
+            table("Students of another family, layers of 64 units", OTHER, student="mlp"),
+            dict(
+                title="Teachers, 16, 32 and 64 channels",
+                args=dict(role="teacher"),
+                seeds=5,
+                rows={"teacher": {}, "ensemble": dict(metric="accuracy(ensemble=True)")},
+            ),
+        ],
+    )
+
+
+def row(method):
+    """The settings of a method's row."""
+    cells = {}
+    if method in ALONE:
+        cells = dict.fromkeys(("agreement, %", "KL"))
+    return dict(args=dict(method=method), budget=1, cells=cells)
