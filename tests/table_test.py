@@ -695,7 +695,8 @@ def get_experiment(arg=None):
     role = lambda name, **more: dict(args=dict(role=name), **more)
     return dict(title="C", config="mini.py", source="x", tables=[dict(
         title="Against labels", metric="errors",
-        columns={"errors": {}, "minus labels": dict(contrast="labels")},
+        columns={"errors": {}, "minus labels": dict(contrast="labels"),
+                 "share": dict(over="labels", at_most=0.5)},
         rows={"labels": role("labels"), "student": role("student"),
               "teacher": role("teacher", paper=None)},
     ), dict(
@@ -721,6 +722,9 @@ def test_contrasts_have_an_interval_and_a_verdict(done, capsys):
     assert float(student["mean"]) == -2.5 and student["metric"] == "errors - labels"
     assert float(student["low"]) < -2.5 < float(student["high"]) <= 0
     assert ("Against labels", "labels", "minus labels") not in by_row
+    share = by_row["Against labels", "student", "share"]
+    assert share["metric"] == "ratio" and share["unit"] == "" and share["met"] == "0"
+    assert float(share["mean"]) == pytest.approx(3.5 / 6)
     gain = by_row["One difference", "gain", ""]
     assert float(gain["mean"]) == 6.25 and gain["met"] == "1" and float(gain["paper"]) == 10
     assert float(gain["low"]) == pytest.approx(-float(student["high"]) / 0.4)
@@ -750,6 +754,8 @@ def test_published_contrasts_print_the_same_without_the_runs(done, capsys):
     [
         ('contrast="labels"', 'contrast="lables"', "Did you mean 'labels'"),
         ('contrast="labels"', "contrast=3", "contrast = 3, expected str"),
+        ('contrast="labels"', 'contrast="labels", over="labels"', "Leave out one of them"),
+        ('over="labels"', 'over="lables"', "Did you mean 'labels'"),
         ('"student": role("student"),', '"g": dict(gap=("labels", "x", "x")),', "row in the gap"),
         (
             'rows={"labels": role("labels", paper=80)',

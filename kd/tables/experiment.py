@@ -21,7 +21,8 @@ Each of `kd.tables.settings.SETTINGS` may be set in the experiment, a table, a c
 a row's `cells={column: dict(...)}`. The innermost value holds; `args`, the arguments of the config
 file, are merged. A row with `gap=(a, b, c)`, names of three rows above it, is the share of the gap
 from a to c that b closes. A row or column with `contrast=a`, the name of a row, has differences
-from that row, with 95 % intervals and a verdict: better, worse, no difference. `claim` is what the
+from that row, with 95 % intervals and a verdict: better, worse, no difference; with `over=a` it has
+ratios to that row. `claim` is what the
 tables test, see `kd.tables.claim`. Imports no jax.
 """
 
@@ -34,7 +35,7 @@ from kd.errors import InputError, unknown
 from kd.tables import claim, facts
 from kd.tables.metric_call import parse
 from kd.tables.settings import EXPERIMENT, ROW, SETTINGS, TABLE, check_names, check_titles, merge
-from kd.tables.table import AnyCell, Cell, Contrast, Experiment, Gap, Paper, Table
+from kd.tables.table import AnyCell, Cell, Contrast, Experiment, Gap, Paper, Ratio, Table
 
 
 def load(reference: str, seeds: int | None = None) -> Experiment:
@@ -90,13 +91,14 @@ def _table(content: Mapping[str, Any], outer: dict[str, Any]) -> Table:
             settings = _settings(row, column, rows, columns, outer)
             if settings is None:
                 continue
+            name = settings["contrast"] or settings["over"]
             if row_keys.get("gap"):
-                if not settings["contrast"]:
+                if not name:
                     cells[row, column] = _gap(row, column, row_keys, cells, where)
-            elif not settings["contrast"]:
+            elif not name:
                 cells[row, column] = _cell(row, column, settings, where)
-            elif settings["contrast"] != row:  # a baseline is not compared with itself
-                other = _baseline(settings["contrast"], column, rows, columns, outer, where)
+            elif name != row:  # a baseline is not compared with itself
+                other = _baseline(name, column, rows, columns, outer, where)
                 cells[row, column] = _contrast(row, column, settings, other, where)
     for row, row_keys in rows.items():
         for column in row_keys.get("cells", {}):
@@ -149,21 +151,26 @@ def _baseline(
 ) -> Cell:
     """The cell that a contrast is the difference from."""
     if name not in rows:
-        raise unknown(f"row in the contrast of {where}", name, rows)
+        raise unknown(f"row that {where} is compared with", name, rows)
     settings = _settings(name, column, rows, columns, outer)
-    if settings is None or rows[name].get("gap") or rows[name].get("contrast"):
+    if settings is None or any(rows[name].get(key) for key in ("gap", "contrast", "over")):
         raise InputError(
-            f"{where}: contrast = {name!r}, but this row has no number of a run there. Name a row "
-            "that has one."
+            f"{where}: it is compared with {name!r}, but this row has no number of a run there. "
+            "Name a row that has one."
         )
     return _cell(name, column, settings, _where(name, column))
 
 
 def _contrast(
     row: str, column: str, settings: Mapping[str, Any], baseline: Cell, where: str
-) -> Contrast:
+) -> Contrast | Ratio:
     limits = settings["at_least"], settings["at_most"]
     cell = _cell(row, column, {**settings, "at_least": None, "at_most": None}, where)
+    if settings["contrast"] and settings["over"]:
+        raise InputError(f"{where}: contrast and over. Leave out one of them.")
+    if settings["over"]:
+        digits = 2 if settings["digits"] is None else cell.digits
+        return Ratio(row, column, (cell, baseline), *limits, digits)
     return Contrast(row, column, (cell, baseline), *limits, cell.digits, cell.unit)
 
 

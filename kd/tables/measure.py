@@ -10,7 +10,7 @@ import numpy as np
 from kd.metrics.limits import at_least, at_most
 from kd.tables.contrast import Comparison, better, corrected
 from kd.tables.results import Result, compare
-from kd.tables.table import AnyCell, Cell, Claim, Contrast, Gap, Table
+from kd.tables.table import AnyCell, Cell, Claim, Contrast, Gap, Ratio, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +89,8 @@ def measure(table: Table, find: Callable[[Cell], Result | None]) -> list[Entry]:
             entry = _entry(cell, find(cell))
         elif isinstance(cell, Gap):
             entry = _gap_entry(cell, [entries[c.row, c.column] for c in cell.of])
+        elif isinstance(cell, Ratio):
+            entry = _ratio_entry(cell, [_entry(c, find(c)) for c in cell.of])
         else:
             entry = _contrast_entry(cell, [find(c) for c in cell.of])
         entries[cell.row, cell.column] = entry
@@ -146,6 +148,17 @@ def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
         u = ((1 - share) * a - b + share * c) / (parts[0].mean - parts[2].mean)
         error = float(np.std(u, ddof=1)) / math.sqrt(n)
     return Entry(cell, [share], share, None, error, paper, unsure)
+
+
+def _ratio_entry(cell: Ratio, parts: Sequence[Entry]) -> Entry:
+    """The ratio of two means, without an interval."""
+    papers = [p.paper for p in parts]
+    paper = None if None in papers or not papers[1] else papers[0] / papers[1]  # pyrefly: ignore
+    unsure = any(p.unsure for p in parts)
+    if not all(p.values for p in parts) or not parts[1].mean:
+        return Entry(cell, [], paper=paper, unsure=unsure)
+    value = parts[0].mean / parts[1].mean
+    return Entry(cell, [value], value, paper=paper, unsure=unsure, facts=parts[0].facts)
 
 
 def _contrast_entry(cell: Contrast, results: Sequence[Result | None]) -> Entry:

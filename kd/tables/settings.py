@@ -25,6 +25,8 @@ SETTINGS: dict[str, Any] = {
     "budget": None,  # minutes that a run may take
     # name of a row: the cell is the difference of its number from that row's in the same column
     "contrast": "",
+    # likewise: its number over that row's
+    "over": "",
 }
 """Settings of a cell, with their defaults."""
 
@@ -35,7 +37,9 @@ EXPERIMENT = {"title": "", "note": "", "tables": [], "claim": {}}
 
 TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("args", "cells", "claim", "columns", "rows"), (Mapping,)),
-    **dict.fromkeys(("config", "metric", "unit", "select", "why", "source", "contrast"), (str,)),
+    **dict.fromkeys(
+        ("config", "metric", "unit", "select", "why", "source", "contrast", "over"), (str,)
+    ),
     **dict.fromkeys(("title", "note", "against"), (str,)),
     **dict.fromkeys(("at_least", "at_most", "budget"), (int, float)),
     **dict.fromkeys(("seeds", "digits"), (int,)),

@@ -13,7 +13,7 @@ from kd.files.escaping import csv as csv_cell
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.run_facts import hardware
-from kd.tables.table import Cell, Contrast, Experiment
+from kd.tables.table import Cell, Contrast, Experiment, Ratio
 from kd.tables.verdict import outcomes
 
 COLUMNS = (
@@ -80,7 +80,7 @@ def _line(entry: Entry, plan: Mapping[str, Run]) -> dict[str, Any]:
     line = {
         "row": cell.row,
         "column": cell.column,
-        "metric": "gap",
+        "metric": "ratio" if isinstance(cell, Ratio) else "gap",
         "unit": cell.unit,
         "mean": entry.mean if entry.values else "missing",
         "std": entry.std,

@@ -67,6 +67,29 @@ class Gap:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ratio:
+    """The mean of a cell over that of a baseline, such as the time of an update over that of KD.
+
+    Attributes:
+      row: its name.
+      column: its name.
+      of: the cell and the baseline.
+      at_least: required minimum.
+      at_most: required maximum.
+      digits: after the decimal point.
+      unit: none.
+    """
+
+    row: str
+    column: str
+    of: tuple[Cell, Cell]
+    at_least: float | None = None
+    at_most: float | None = None
+    digits: int = 2
+    unit: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Contrast:
     """The difference of two cells' means, one minus its baseline; or a weighted sum of more.
 
@@ -98,7 +121,7 @@ class Contrast:
         return f"{self.row}, {self.column}" if self.column else self.row
 
 
-type AnyCell = Cell | Gap | Contrast
+type AnyCell = Cell | Gap | Ratio | Contrast
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,10 +213,11 @@ class Experiment:
     claim: Claim | None = None
 
     def cells(self) -> list[Cell]:
-        """All cells that are a metric of a run, then those that only a contrast shows."""
+        """All cells that are a metric of a run, then those that others are compared with."""
         number = lambda cell: (cell.reference, cell.metric, cell.select)
         shown = [c for t in self.tables for c in t.entries() if isinstance(c, Cell)]
-        compared = {number(cell): cell for contrast in self.contrasts() for cell in contrast.of}
+        ratios = [e for t in self.tables for e in t.entries() if isinstance(e, Ratio)]
+        compared = {number(c): c for entry in (*self.contrasts(), *ratios) for c in entry.of}
         numbers = {number(cell) for cell in shown}
         return [*shown, *(cell for key, cell in compared.items() if key not in numbers)]
 
