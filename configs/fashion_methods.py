@@ -8,10 +8,11 @@ multiplies the weights of the method's own terms, in the run that has them. Sche
 the papers' in proportion. FSP, AB, FT and the two stages of FitNets are two runs, the first of one
 epoch, as in `configs/cifar100.py`.
 
-The student (8, 16 and 32 channels) and its teacher (16, 32 and 64) are of one family. `student=mlp`
-is one of another, three layers of 64 units. `role=teacher` trains five teachers: most methods have
-the first of them, those of ensembles as many as their papers. `method=tf_kd_self` has the student's
-network as the teacher, `role=itself`. `smoothing=0.1` smooths the labels, for a better baseline.
+The student (8, 16 and 32 channels) and its teacher (16, 32 and 64, two convolutions in each stage)
+are of one family. `student=mlp` is one of another, three layers of 64 units. `role=teacher` trains
+three teachers: most methods have the first, those of ensembles all. `method=tf_kd_self` has the
+student's network as the teacher, `role=itself`. `method=labels,strong` smooths the labels and mixes
+images.
 
 12,000 of the 60,000 training images, a fixed choice with the classes' frequencies, are all that
 teachers and students learn from; `images=60000` takes all. `holdout=0.1` evaluates on 6,000 other
@@ -25,6 +26,7 @@ from ml_collections import ConfigDict
 
 from configs.arguments import check_known, parse_arg, reference
 from configs.crd import shortened
+from configs.fashion_mnist import strengthen
 from configs.methods import (
     FIRST,
     METHODS,
@@ -42,7 +44,7 @@ DEFAULTS = dict(
     role="student",
     method="kd",
     weight=1.0,
-    smoothing=0.0,
+    strong=False,
     student="cnn",
     seeds=5,
     epochs=8,
@@ -52,14 +54,14 @@ DEFAULTS = dict(
 )
 FILE = "configs/fashion_methods.py"
 
-TEACHER = dict(name="cnn.CNN", widths=(16, 32, 64))
+TEACHER = dict(name="cnn.CNN", widths=(16, 32, 64), depth=2)
 STUDENTS = {
     "cnn": dict(name="cnn.CNN", widths=(8, 16, 32)),
     "mlp": dict(name="mlp.MLP", widths=(64, 64, 64)),
 }
 
-TEACHERS = 5
-"""Teachers in one run: most methods have the first, those of ensembles several."""
+TEACHERS = 3
+"""Teachers in one run: most methods have the first, those of ensembles all."""
 
 CACHED = (
     "kd",
@@ -92,8 +94,8 @@ def get_config(arg=None):
     c.student = STUDENTS[a["student"]]
     if a["role"] == "teacher":
         c.student = TEACHER
-        c.augment = "crop(1)|flip"
-        c.epochs = c.eval_every = 1 if a["smoke"] else 40
+        c.augment = "flip"
+        c.epochs = c.eval_every = 1 if a["smoke"] else 24
     return c
 
 
@@ -120,11 +122,11 @@ def recipe(a):
 def student(a):
     """The config of a student by one of the methods."""
     c, name = recipe(a), a["method"]
-    members = SEVERAL.get(name, 1)
+    members = TEACHERS if name in SEVERAL else 1
     c.student = deployed(name, TEACHER, STUDENTS[a["student"]], members)
     c.objective = weighted(shortened(method(name, "", ""), c.epochs), a["weight"])
-    if a["smoothing"]:
-        c.objective.ce.smoothing = a["smoothing"]
+    if a["strong"]:
+        strengthen(c)
     complete(c, name, "crop(1)|flip|rand_augment(2)")
     if name in FIRST.values():
         first_run(c, name)
@@ -138,7 +140,7 @@ def student(a):
     if name in TEACHER_FREE:
         return c
     itself = name == "tf_kd_self"
-    changes = {k: DEFAULTS[k] for k in ("method", "weight", "smoothing")}
+    changes = {k: DEFAULTS[k] for k in ("method", "weight", "strong")}
     if itself:
         options = dict(a, **changes, role="itself", seeds=1)
     else:
@@ -146,7 +148,7 @@ def student(a):
         options = dict(a, **changes, role="teacher", seeds=TEACHERS)
     c.teacher = dict(
         config=reference(FILE, options, DEFAULTS),
-        members="all" if itself or members == TEACHERS else ",".join(map(str, range(members))),
+        members="all" if itself or members > 1 else "0",
         reduce=REDUCE.get(name, "probs"),
         cache=name in CACHED,
     )

@@ -1,0 +1,128 @@
+"""The table of every method: its config, its rows, and each method trained in miniature."""
+
+import jax
+import numpy as np
+import pytest
+from jax.tree_util import keystr, tree_leaves_with_path
+
+import kd
+from configs.methods import FIRST, METHODS, SEVERAL, TEACHER_FREE
+from kd import build
+from kd import config as configs
+from kd.runs.record import read_rows
+from kd.runs.workdir import Workdir
+from kd.tables import experiment, plan
+from kd.train import session
+
+ELSEWHERE = ("ibp", "crown_ibp", "kd_ibp", "ard", "rslad", "iad")
+"""Methods that are trained in `experiments/verified.py`."""
+
+
+def config_of(arguments):
+    return build.spell_out(configs.load(f"configs/fashion_methods.py:{arguments}"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_config(name):
+    c = config_of(f"method={name}")
+    assert c.objective.to_dict().keys() == METHODS[name].keys()
+    assert bool(c.teacher.config) == (name not in TEACHER_FREE)
+    assert bool(c.init.config) == (name in FIRST)
+    assert (c.teacher.members == "all") == (name in {*SEVERAL, *TEACHER_FREE, "tf_kd_self"})
+
+
+def test_a_weight_multiplies_the_methods_own_terms_in_the_run_that_has_them():
+    weight = lambda term, arguments: config_of(arguments).objective[term].weight
+    assert weight("at", "method=at,weight=0.1") == pytest.approx(100)
+    assert weight("ce", "method=at,weight=0.1") == 1
+    assert weight("kd", "method=kd,weight=10") == pytest.approx(9)
+    assert weight("kd", "method=crd_kd,weight=10") == 1
+    assert weight("crd", "method=crd_kd,weight=10") == pytest.approx(8)
+    assert weight("kd", "method=fitnet_second,weight=3").value == pytest.approx(3 / 9)
+    assert config_of("method=ab,weight=10").init.config.endswith("method=ab_first,weight=10.0")
+    assert config_of("method=ft,weight=10").init.config.endswith("method=ft_first")
+    assert weight("ft", "method=ft,weight=10") == pytest.approx(2000)
+
+
+def test_teachers_are_one_run_of_which_methods_take_the_members_that_they_need():
+    teacher = "configs/fashion_methods.py:role=teacher,seeds=3"
+    assert [config_of(f"method={m}").teacher.config for m in ("kd", "camkd", "end2")] == [
+        teacher
+    ] * 3
+    members = [config_of(f"method={m}").teacher.members for m in ("kd", "camkd", "end2")]
+    assert members == ["0", "all", "all"]
+    of = lambda arguments: config_of(arguments).teacher.config
+    assert of("method=at,weight=10,student=mlp,epochs=3,seeds=2,holdout=0.1") == (
+        f"{teacher},holdout=0.1"
+    )
+    itself = of("method=tf_kd_self,student=mlp")
+    assert itself == "configs/fashion_methods.py:role=itself,student=mlp,seeds=1"
+    assert config_of(itself.partition(":")[2]).student.name == "mlp.MLP"
+
+
+def test_the_table_has_a_row_for_every_method(tmp_path):
+    """Those for proofs and attacks are in another table, and the first of two runs has no row."""
+    family = experiment.load("experiments/methods.py").tables[0]
+    trained = {cell.reference for cell in family.entries() if hasattr(cell, "reference")}
+    missing = [name for name in METHODS if not any(f"method={name}," in r for r in trained)]
+    assert sorted(missing) == sorted([*FIRST.values(), *ELSEWHERE])
+    smoke = plan.make(experiment.load("experiments/methods.py:smoke"), tmp_path)
+    assert all("smoke" in reference for reference in smoke)
+    assert experiment.load("experiments/methods_choices.py").tables[0].columns == (
+        "a tenth",
+        "the paper's",
+        "ten times",
+    )
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    """Runs of the teachers in miniature, in the directory of this module's runs."""
+    root = tmp_path_factory.mktemp("methods")
+    kd.run("configs/fashion_methods.py:role=teacher,smoke", runs=root)
+    kd.run("configs/fashion_methods.py:role=itself,smoke,seeds=1", runs=root)
+    return root
+
+
+STILL = {"simkd": ("classifier",)}
+"""Method -> layers that it does not train."""
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", [m for m in METHODS if m not in (*ELSEWHERE, *FIRST.values())])
+def test_every_method_trains(name, teachers, monkeypatch):
+    """Four epochs of the digits, without weight decay: losses are finite, every term changes, and
+    so does every parameter, also of regressors and other modules of the method.
+    """
+    before = {}
+
+    def train(state, *args, **settings):
+        if not before:  # of two runs, the first
+            before.update(by_path(state.params))
+        after = original(state, *args, **settings)
+        after_params.clear()
+        after_params.update(by_path(after.params))
+        return after
+
+    original, after_params = session.train, {}
+    monkeypatch.setattr(session, "train", train)
+    changes = {"epochs": 4, "optimizer.weight_decay": 0.0}
+    reference = f"configs/fashion_methods.py:method={name},smoke,seeds=1"
+    run = kd.run(reference, runs=teachers, **changes)
+    rows = [row for row in read_rows(Workdir(run.path)) if row["kind"] == "train"]
+    for term in METHODS[name]:
+        values = np.array([row[term] for row in rows])
+        assert np.isfinite(values).all() and np.ptp(values) > 0, term
+    still = [
+        path
+        for path, values in after_params.items()
+        if path in before and np.array_equal(before[path], values)
+    ]
+    assert not [path for path in still if not any(k in path for k in STILL.get(name, ()))], still
+    assert run.result["final"]["accuracy"][0] > 0.2  # one in ten by chance
+
+
+def by_path(tree):
+    """The arrays of a tree by their path."""
+    leaves = tree_leaves_with_path(jax.device_get(tree))
+    return {keystr(path): np.array(leaf) for path, leaf in leaves}
