@@ -9,6 +9,7 @@ from kd.objectives.crd import nce as nce
 from kd.objectives.ctkd import curriculum as curriculum
 from kd.objectives.ctkd import scale_gradient as scale_gradient
 from kd.objectives.cwd import channel_kl as channel_kl
+from kd.objectives.deit import mean_kl as mean_kl
 from kd.objectives.dist import inter_class as inter_class
 from kd.objectives.dist import intra_class as intra_class
 from kd.objectives.dkd import decoupled_kl as decoupled_kl

@@ -7,6 +7,7 @@ from kd.objectives.ce import CE as CE
 from kd.objectives.crd import CRD as CRD
 from kd.objectives.ctkd import CTKD as CTKD
 from kd.objectives.cwd import CWD as CWD
+from kd.objectives.deit import DeiT as DeiT
 from kd.objectives.dist import DIST as DIST
 from kd.objectives.dkd import DKD as DKD
 from kd.objectives.embedding import Embedding as Embedding
