@@ -80,8 +80,8 @@ def table(names: Sequence[str]) -> list[list[str]]:
 
 def agreement(names: Sequence[str]) -> list[list[str]]:
     """Lines of cells: student against teacher."""
-    lines = [["teacher", "radius", "images", "one class, proved %", "logits apart, at most"]]
-    lines[0].append("at the images")
+    lines = [["teacher", "radius", "images", "one class, proved %"]]
+    lines[0] += ["difference of the logits, at most", "at the images"]
     for content in map(stored, names):
         compared = content.get("agreement") or {"radii": []}
         n = content.get("images", 0)

@@ -123,7 +123,7 @@ def agreement(content: Mapping[str, Any]) -> list[list[str]]:
         return []
     n = len(content["index"])
     head = ["student and teacher", "radius", "one class, proved %", "differ at the image %"]
-    rows = [[*head, "logits apart at the image", "at most in the ball"]]
+    rows = [[*head, "difference of the logits at the image", "at most in the ball"]]
     for r in measured["radii"]:
         shares = [f"{100 * r[key] / n:z.1f}" for key in ("same", "differ")]
         gaps = [f"{r[key]:z.2f}" for key in ("gap_at_image", "gap")]
