@@ -9,10 +9,10 @@ the papers' in proportion. FSP, AB, FT and the two stages of FitNets are two run
 epoch, as in `configs/cifar100.py`.
 
 The student (8, 16 and 32 channels) and its teacher (16, 32 and 64, two convolutions in each stage)
-are of one family. `student=mlp` is one of another, three layers of 64 units. `role=teacher` trains
-three teachers: most methods have the first, those of ensembles all. `method=tf_kd_self` has the
-student's network as the teacher, `role=itself`. `method=labels,strong` smooths the labels and mixes
-images.
+are of one family. `student=wide` has the teacher's widths, as FSP needs, and `student=mlp` is of
+another family, three layers of 64 units. `role=teacher` trains teachers, of which there are three:
+most methods have the first, those of ensembles all. `method=tf_kd_self` has the student's network
+as the teacher, `role=itself`. `method=labels,strong` smooths the labels and mixes images.
 
 12,000 of the 60,000 training images, a fixed choice with the classes' frequencies, are all that
 teachers and students learn from; `images=60000` takes all. `holdout=0.1` evaluates on 6,000 other
@@ -57,6 +57,7 @@ FILE = "configs/fashion_methods.py"
 TEACHER = dict(name="cnn.CNN", widths=(16, 32, 64), depth=2)
 STUDENTS = {
     "cnn": dict(name="cnn.CNN", widths=(8, 16, 32)),
+    "wide": dict(name="cnn.CNN", widths=(16, 32, 64)),
     "mlp": dict(name="mlp.MLP", widths=(64, 64, 64)),
 }
 
@@ -125,6 +126,11 @@ def student(a):
     members = TEACHERS if name in SEVERAL else 1
     c.student = deployed(name, TEACHER, STUDENTS[a["student"]], members)
     c.objective = weighted(shortened(method(name, "", ""), c.epochs), a["weight"])
+    if "crd" in c.objective:  # as large a part of the images as 16,384 of CIFAR-100's 50,000
+        images = 1437 if a["smoke"] else a["images"]
+        c.objective.crd.num_negatives = round(images * 16384 / 50000)
+    if "fsp" in c.objective:  # by default it also asks for the stem of a residual network
+        c.objective.fsp.features = ("stage1", "stage2", "stage3")
     if a["strong"]:
         strengthen(c)
     complete(c, name, "crop(1)|flip|rand_augment(2)")
@@ -145,7 +151,9 @@ def student(a):
         options = dict(a, **changes, role="itself", seeds=1)
     else:
         changes |= {k: DEFAULTS[k] for k in ("student", "epochs")}
-        options = dict(a, **changes, role="teacher", seeds=TEACHERS)
+        # Choices on held-out images are about methods with one teacher.
+        seeds = TEACHERS if members > 1 or not a["holdout"] else 1
+        options = dict(a, **changes, role="teacher", seeds=seeds)
     c.teacher = dict(
         config=reference(FILE, options, DEFAULTS),
         members="all" if itself or members > 1 else "0",

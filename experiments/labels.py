@@ -18,7 +18,8 @@ def get_experiment(arg=None):
         title="Handwritten digits, students of 1,210 parameters, by labelled images (ours)",
         note=(
             "Distilled students learn from the ensemble on all 1,437 images without labels; with "
-            "all labels, from both."
+            "all labels, from both. Strong recipe: smoothed labels, mixed images, and as many "
+            "updates as the distilled student has."
         ),
         config="configs/digits.py",
         seeds=5,
@@ -35,7 +36,11 @@ def get_experiment(arg=None):
                         args=dict(role="teacher"), metric="accuracy(ensemble=True)", budget=2
                     ),
                     "student from labels": dict(args=dict(role="labels"), budget=1),
+                    "student from labels, strong recipe": dict(args=dict(role="strong"), budget=1),
                     "distilled student": dict(args=dict(role="student"), budget=1),
+                    "gain over the strong recipe": dict(
+                        args=dict(role="student"), contrast="student from labels, strong recipe"
+                    ),
                     "share of the gap closed": dict(
                         gap=(
                             "student from labels",

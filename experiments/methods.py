@@ -39,7 +39,6 @@ FAMILY = {
     "hard labels of the teacher": "hard_label",
     "FitNet in two stages": "fitnet_second",
     "AB": "ab",
-    "FSP": "fsp",
     "SP": "sp",
     "CC": "cc",
     "VID": "vid",
@@ -67,6 +66,9 @@ FAMILY = {
     "focal loss": "focal",
 }
 """Row -> method, or arguments of the config."""
+
+WIDE = {"labels": "labels", "KD": "kd", "FSP": "fsp"}
+"""Row -> method, of a student of the teacher's widths, which FSP needs."""
 
 OTHER = {
     "labels": "labels",
@@ -127,11 +129,15 @@ def get_experiment(arg=None):
         seeds=2 if arg == "smoke" else 5,
         tables=[
             table("Students of the teacher's family, 8, 16 and 32 channels", FAMILY),
+            table(
+                "Students of the teacher's widths, one convolution a stage", WIDE, student="wide"
+            ),
             table("Students of another family, layers of 64 units", OTHER, student="mlp"),
             dict(
                 title="Teachers, 16, 32 and 64 channels, two convolutions in each stage",
                 args=dict(role="teacher"),
                 seeds=3,
+                budget=5,
                 rows={"teacher": {}, "ensemble": dict(metric="accuracy(ensemble=True)")},
             ),
         ],

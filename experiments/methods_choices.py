@@ -13,15 +13,13 @@ One seed. Budgets are minutes on one CPU core.
 
 METHODS = {
     "AT": "at",
-    "NST": "nst",
+    "factor transfer": "ft",
+    "MGD": "mgd",
     "FitNet": "fitnet",
+    "NST": "nst",
     "CWD": "cwd",
     "OFD": "ofd",
-    "MGD": "mgd",
-    "factor transfer": "ft",
     "ReviewKD": "reviewkd",
-    "SemCKD": "semckd",
-    "VID": "vid",
 }
 TIMES = {"a tenth": 0.1, "the paper's": 1.0, "ten times": 10.0}
 

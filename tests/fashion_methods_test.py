@@ -6,6 +6,7 @@ import pytest
 from jax.tree_util import keystr, tree_leaves_with_path
 
 import kd
+from configs import fashion_methods
 from configs.methods import FIRST, METHODS, SEVERAL, TEACHER_FREE
 from kd import build
 from kd import config as configs
@@ -44,6 +45,16 @@ def test_a_weight_multiplies_the_methods_own_terms_in_the_run_that_has_them():
     assert weight("ft", "method=ft,weight=10") == pytest.approx(2000)
 
 
+def test_what_depends_on_the_networks_and_the_data_is_set():
+    assert config_of("method=crd").objective.crd.num_negatives == 3932
+    assert config_of("method=crd,images=50000").objective.crd.num_negatives == 16384
+    first = config_of("method=fsp_first,student=wide")
+    assert first.objective.fsp.features == ("stage1", "stage2", "stage3")
+    assert first.student.widths == fashion_methods.TEACHER["widths"]
+    assert config_of("method=labels,strong").mix == "mixup(0.2)"
+    assert config_of("method=labels,strong").objective.ce.smoothing == 0.1
+
+
 def test_teachers_are_one_run_of_which_methods_take_the_members_that_they_need():
     teacher = "configs/fashion_methods.py:role=teacher,seeds=3"
     assert [config_of(f"method={m}").teacher.config for m in ("kd", "camkd", "end2")] == [
@@ -52,9 +63,9 @@ def test_teachers_are_one_run_of_which_methods_take_the_members_that_they_need()
     members = [config_of(f"method={m}").teacher.members for m in ("kd", "camkd", "end2")]
     assert members == ["0", "all", "all"]
     of = lambda arguments: config_of(arguments).teacher.config
-    assert of("method=at,weight=10,student=mlp,epochs=3,seeds=2,holdout=0.1") == (
-        f"{teacher},holdout=0.1"
-    )
+    assert of("method=at,weight=10,student=mlp,epochs=3,seeds=2") == teacher
+    held_out = "configs/fashion_methods.py:role=teacher,seeds=1,holdout=0.1"
+    assert of("method=at,seeds=2,holdout=0.1") == held_out
     itself = of("method=tf_kd_self,student=mlp")
     assert itself == "configs/fashion_methods.py:role=itself,student=mlp,seeds=1"
     assert config_of(itself.partition(":")[2]).student.name == "mlp.MLP"
@@ -62,8 +73,9 @@ def test_teachers_are_one_run_of_which_methods_take_the_members_that_they_need()
 
 def test_the_table_has_a_row_for_every_method(tmp_path):
     """Those for proofs and attacks are in another table, and the first of two runs has no row."""
-    family = experiment.load("experiments/methods.py").tables[0]
-    trained = {cell.reference for cell in family.entries() if hasattr(cell, "reference")}
+    family, wide = experiment.load("experiments/methods.py").tables[:2]
+    cells = [*family.entries(), *wide.entries()]
+    trained = {cell.reference for cell in cells if hasattr(cell, "reference")}
     missing = [name for name in METHODS if not any(f"method={name}," in r for r in trained)]
     assert sorted(missing) == sorted([*FIRST.values(), *ELSEWHERE])
     smoke = plan.make(experiment.load("experiments/methods.py:smoke"), tmp_path)
@@ -107,7 +119,8 @@ def test_every_method_trains(name, teachers, monkeypatch):
     original, after_params = session.train, {}
     monkeypatch.setattr(session, "train", train)
     changes = {"epochs": 4, "optimizer.weight_decay": 0.0}
-    reference = f"configs/fashion_methods.py:method={name},smoke,seeds=1"
+    wide = ",student=wide" if name == "fsp" else ""
+    reference = f"configs/fashion_methods.py:method={name},smoke,seeds=1{wide}"
     run = kd.run(reference, runs=teachers, **changes)
     rows = [row for row in read_rows(Workdir(run.path)) if row["kind"] == "train"]
     for term in METHODS[name]:

@@ -58,6 +58,8 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         "experiments/hinton2015_choices.py",
         "experiments/hinton2015_choices.py:smoke",
         "experiments/fashion_mnist.py",
+        "experiments/methods.py",
+        "experiments/methods_choices.py",
         "experiments/teacher_free.py",
         "experiments/verified.py",
         "experiments/verified.py:smoke",
@@ -112,3 +114,19 @@ def test_the_smoke_version_of_hinton_2015_runs_whole(monkeypatch, tmp_path, caps
         printed = capsys.readouterr()
         assert "missing" not in printed.out and "mean nothing" in printed.out
         assert (tmp_path / f"{name}-smoke.png").exists()
+
+
+@pytest.mark.slow
+def test_a_published_cell_of_the_digits_comes_out_again(monkeypatch, tmp_path, capsys):
+    """`kd table --check` in earnest: five students from labels, trained anew, against the published
+    numbers. They were trained on another machine, so equal bits are not asked for.
+    """
+    from kd.cli.main import main
+
+    monkeypatch.chdir(ROOT)
+    cell = ["--only", "role=labels,labelled=256"]
+    assert main(["table", "experiments/labels.py", "--check", *cell, "--runs", str(tmp_path)]) == 0
+    line = capsys.readouterr().out
+    assert "student from labels, 256 labels, accuracy: published 95.06 ± 0.30 (n = 5)" in line
+    assert "(n = 5); the difference" in line and "is within two standard errors" in line
+    assert (tmp_path / "check-1").is_dir()
