@@ -92,13 +92,13 @@ ALONE = ("labels", "tf_kd_reg", "pskd", "weighted_ce", "focal")
 SMOKE = ("labels", "KD", "AT", "FSP", "Hydra (three teachers)")
 
 COLUMNS = {
-    "accuracy, %": {},
+    "accuracy": {},
     "from labels": dict(contrast="labels"),
     "from KD": dict(contrast="KD"),
-    "agreement, %": dict(metric="agreement"),
+    "agreement": dict(metric="agreement"),
     "KL": dict(metric="kl"),
     "NLL": dict(metric="nll"),
-    "ECE, %": dict(metric="ece"),
+    "ECE": dict(metric="ece"),
     "update over KD's": dict(metric="update_time", over="KD"),
 }
 
@@ -147,5 +147,5 @@ def get_experiment(arg=None):
 def row(of):
     """The settings of the row of a method, or of arguments that name one."""
     args = of if isinstance(of, dict) else dict(method=of)
-    cells = dict.fromkeys(("agreement, %", "KL")) if args["method"] in ALONE else {}
+    cells = dict.fromkeys(("agreement", "KL")) if args["method"] in ALONE else {}
     return dict(args=args, budget=1, cells=cells)

@@ -78,6 +78,8 @@ def test_the_table_has_a_row_for_every_method(tmp_path):
     trained = {cell.reference for cell in cells if hasattr(cell, "reference")}
     missing = [name for name in METHODS if not any(f"method={name}," in r for r in trained)]
     assert sorted(missing) == sorted([*FIRST.values(), *ELSEWHERE])
+    cells = experiment.load("experiments/methods.py").cells()
+    assert all(cell.budget for cell in cells)
     smoke = plan.make(experiment.load("experiments/methods.py:smoke"), tmp_path)
     assert all("smoke" in reference for reference in smoke)
     assert experiment.load("experiments/methods_choices.py").tables[0].columns == (

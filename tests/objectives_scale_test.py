@@ -26,7 +26,7 @@ PLACES = {
     "ab.AB": (ab.activation_boundary, 4),
     "mgd.MGD": (lambda s, t: jnp.sum((s - t) ** 2, axis=(1, 2, 3)), 4),
     "nst.NST": (nst.channel_mmd, 1),
-    "cwd.CWD": (cwd.channel_kl, 1),
+    "cwd.CWD": (lambda s, t: cwd.channel_kl(s, t, 4.0), 1),
     "fitnet.FitNet": (fitnet.hint, 1),
     "vid.VID": (lambda s, t: vid.gaussian_nll(s, ONES, t), 1),
     "reviewkd.ReviewKD": (reviewkd.hierarchical_context, 1),

@@ -58,7 +58,6 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         "experiments/hinton2015_choices.py",
         "experiments/hinton2015_choices.py:smoke",
         "experiments/fashion_mnist.py",
-        "experiments/methods.py",
         "experiments/methods_choices.py",
         "experiments/teacher_free.py",
         "experiments/verified.py",

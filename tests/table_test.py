@@ -443,7 +443,8 @@ def test_a_new_metric_is_one_file_or_a_function_by_its_path(done, capsys, monkey
     assert kd("--publish", file="two.py") == 0
     printed = capsys.readouterr().out
     # 17 / 20 and 16 / 20 of class 0 are right, and none of class 1.
-    assert rows_of(printed)["student"] == ["41.2 ± 1.8 % balanced", "0.825 ± 0.035 recall"]
+    assert rows_of(printed)["student"] == ["41.2 ± 1.8", "0.825 ± 0.035"]
+    assert "| balanced (% balanced) | mine (recall) |" in printed
     assert kd("--print", "--runs", "none", file="two.py") == 0
     assert capsys.readouterr().out == printed
     content = Path("two.py").read_text()

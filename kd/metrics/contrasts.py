@@ -1,5 +1,6 @@
 """Differences between two networks with intervals and p-values, for many comparisons at once."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,6 +15,11 @@ over a hundred comparisons at 0.05.
 """
 
 _CHUNK = 250  # of draws, to bound the memory
+
+_KEPT: dict[tuple, np.ndarray] = {}
+"""Means of bootstrap samples by stream and scores."""
+
+_MOST_KEPT = 256  # of 32 kB each
 
 
 class Difference(NamedTuple):
@@ -137,10 +143,23 @@ def holm(p: Sequence[float]) -> list[float]:
 def _means(scores: np.ndarray, stream: int) -> Float[np.ndarray, " draws"]:
     """The mean of each bootstrap sample of examples and seeds.
 
+    The newest are kept, since a network is compared with several, and several with a baseline.
+
     Args:
       scores: [s, n].
       stream: number of the generator that draws seeds.
     """
+    scores = np.ascontiguousarray(scores)
+    key = (stream, scores.shape, scores.dtype.str, hashlib.sha256(scores.data).digest())
+    if key not in _KEPT:
+        while len(_KEPT) >= _MOST_KEPT:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[key] = _bootstrapped(scores, stream)
+    return _KEPT[key]
+
+
+def _bootstrapped(scores: np.ndarray, stream: int) -> Float[np.ndarray, " draws"]:
+    """`_means`, computed."""
     s, n = scores.shape
     seeds = np.random.default_rng([stream, s]).multinomial(s, np.full(s, 1 / s), size=DRAWS) / s
     scores = np.asarray(scores, np.float64)

@@ -8,7 +8,7 @@ from kd.tables.legend import examples, legend, sample_sizes
 from kd.tables.measure import Entry
 from kd.tables.plan import Run
 from kd.tables.run_facts import commit, hardware, time
-from kd.tables.table import Cell, Experiment, Table
+from kd.tables.table import Cell, Contrast, Experiment, Table
 
 
 def markdown(
@@ -85,14 +85,18 @@ def _grid(table: Table, entries: Sequence[Entry], mixed: bool) -> list[str]:
     """A table of several columns, with the paper's number and the difference below each mean."""
     by_place = {(e.cell.row, e.cell.column): e for e in entries}
     one_n, one_unit = len(sample_sizes(entries)) < 2, len(_units(entries)) < 2
+    of_column = {c: _units(e for e in entries if e.cell.column == c) for c in table.columns}
+    by_column = not one_unit and all(len(units) < 2 for units in of_column.values())
+    head = [f"{c} ({''.join(of_column[c])})" if by_column else c for c in table.columns]
+    head = [text.removesuffix(" ()") for text in head]
     lines = []
     for row in table.rows:
         line = [row]
         for column in table.columns:
             e = by_place.get((row, column))
-            line.append("–" if e is None else _grid_cell(e, one_n, one_unit, mixed))
+            line.append("–" if e is None else _grid_cell(e, one_n, one_unit or by_column, mixed))
         lines.append(line)
-    return markdown_table.lines(["", *table.columns], lines, "l" + "r" * len(table.columns))
+    return markdown_table.lines(["", *head], lines, "l" + "r" * len(table.columns))
 
 
 def _grid_cell(e: Entry, one_n: bool, one_unit: bool, mixed: bool) -> str:
@@ -109,7 +113,7 @@ def _grid_cell(e: Entry, one_n: bool, one_unit: bool, mixed: bool) -> str:
 
 
 def _units(entries: Iterable[Entry]) -> set[str]:
-    return {e.cell.unit for e in entries if isinstance(e.cell, Cell)}
+    return {e.cell.unit for e in entries if isinstance(e.cell, Cell | Contrast)}
 
 
 def _common(entries: Sequence[Entry], one_n: bool) -> str:
