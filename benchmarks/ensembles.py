@@ -25,13 +25,14 @@ def cases(toy: bool) -> Sequence[Case]:
     """Each kind of network with each number of members."""
     kinds, sizes = (TOYS, (2,)) if toy else (KINDS, (1, 2, 4, 8))
     return [
-        Case(f"{kind}, {m}", partial(_make, net, m, 8 if toy else 64))
+        Case(f"{kind}, {m}", partial(prepared, net, m, 8 if toy else 64))
         for kind, net in kinds.items()
         for m in sizes
     ]
 
 
-def _make(section: Mapping[str, Any], members: int, size: int) -> Prepared:
+def prepared(section: Mapping[str, Any], members: int, size: int) -> Prepared:
+    """Each way of going over the members, on `size` images."""
     net = build.make_model(section, CLASSES)
     rng = np.random.default_rng(0)
     image = jax.numpy.asarray(rng.standard_normal((size, *SHAPE)), "float32")

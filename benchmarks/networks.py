@@ -50,3 +50,6 @@ TOYS: dict[str, Mapping[str, Any]] = {
     "MLP": {"name": "mlp.MLP", "widths": (4,)},
     "transformer": {"name": "benchmarks.networks.Transformer", "width": 8, "blocks": 1},
 }
+
+VIT: Mapping[str, Any] = {"name": "vit.vit_micro"}
+VIT_TOY: Mapping[str, Any] = {"name": "vit.vit_micro", "width": 8, "depth": 1, "heads": 2}

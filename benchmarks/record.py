@@ -24,6 +24,7 @@ NAMES = (
     "convolutions",
     "ensembles",
     "seeds",
+    "transformers",
     "cached",
     "allocators",
     "pipeline",

@@ -33,15 +33,16 @@ def cases(toy: bool) -> Sequence[Case]:
     kinds, sizes = (TOYS, (2,)) if toy else (KINDS, (1, 2, 4, 8))
     gpu = jax.default_backend() == "gpu" and not toy
     net = {"name": "wrn.wrn_16_2"}
-    tables = [Case("wrn_16_2, 5", partial(_make, net, 5, 64))] if gpu else []
+    tables = [Case("wrn_16_2, 5", partial(prepared, net, 5, 64))] if gpu else []
     return tables + [
-        Case(f"{kind}, {s}", partial(_make, net, s, 8 if toy else 64))
+        Case(f"{kind}, {s}", partial(prepared, net, s, 8 if toy else 64))
         for kind, net in kinds.items()
         for s in sizes
     ]
 
 
-def _make(section: Mapping[str, Any], seeds: int, size: int) -> Prepared:
+def prepared(section: Mapping[str, Any], seeds: int, size: int) -> Prepared:
+    """An update of one student, and each way of updating several, on `size` images each."""
     single = step_of("kd", Problem(section, section, size, SHAPE, CLASSES, 512))
     slow = "cnn" in section["name"] and libraries.current() == libraries.XLA
     hows = [how for how in HOW if how != "map" or not slow]

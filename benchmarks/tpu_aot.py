@@ -2,9 +2,9 @@
 
     uv pip install "jax[tpu]" && uv run python benchmarks/tpu_aot.py docs/tpu.md
 
-The program is the step of `kd run` on a mesh of 4 x 2 chips: 8 members, two on each of 4 chips, and
-the batch in 2 parts. Nothing runs: memory, collectives and operations are the compiler's figures,
-times are bounds from the chip's data sheet.
+The program is the step of `kd run` on a mesh of 4 x 2 chips: four or eight members, one or two on
+each of 4 chips, and the batch in 2 parts. Nothing runs: memory, collectives and operations are the
+compiler's figures, times are bounds from the chip's data sheet.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ from jax.sharding import PartitionSpec as P
 from kd import teachers
 from kd.data.augment import make_augment
 from kd.devices import mesh as sharding
+from kd.devices.vectorize import METHODS
 from kd.init import make_init
-from kd.models import resnet, resnet_cifar
+from kd.models import resnet, resnet_cifar, vit
 from kd.objective import Weighted
 from kd.objectives.ce import CE
 from kd.objectives.kd import KD
 from kd.step import make_step
 
-TOPOLOGY, MEMBERS, TEACHER = "v5e:2x4", 8, 4
+TOPOLOGY, TEACHER = "v5e:2x4", 4
 HBM, FLOPS, BANDWIDTH, ICI = 16e9, 197e12, 819e9, 200e9
 """A v5e chip: bytes of memory, bfloat16 operations per second, bytes per second of its memory and
 of its links (1,600 Gbit/s).
@@ -48,10 +50,13 @@ of its links (1,600 Gbit/s).
 https://cloud.google.com/tpu/docs/v5e
 """
 
+SGD = partial(optax.sgd, 0.05, 0.9)
+ADAMW = partial(optax.adamw, 1e-3, weight_decay=0.05)
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A pair of networks, the size of their images, and how two members share a chip."""
+    """A pair of networks, the size of their images, the members, and how two share a chip."""
 
     name: str
     teacher: Callable[..., nn.Module]
@@ -61,15 +66,26 @@ class Case:
     batch: int
     dtype: Any = jnp.float32
     how: str = "vmap"
+    members: int = 8
+    tx: Callable[[], optax.GradientTransformation] = SGD
 
 
 CIFAR = "resnet32x4 to resnet8x4", resnet_cifar.resnet32x4, resnet_cifar.resnet8x4
 IMAGENET = "R50 to R18", resnet.resnet50, resnet.resnet18
+VIT = vit.vit_base_16, vit.deit_tiny_16
+FOUR = dict(members=4, tx=ADAMW)
 CASES = (
     Case(*CIFAR, 32, 100, 64),
     Case(*CIFAR, 32, 100, 1024),
     Case(*IMAGENET, 224, 1000, 256, jnp.bfloat16),
     Case(*IMAGENET, 224, 1000, 256),
+    Case("4 ViT-B to DeiT-Ti", *VIT, 224, 1000, 256, jnp.bfloat16, **FOUR),
+    Case("4 ViT-B to DeiT-Ti", *VIT, 224, 1000, 1024, jnp.bfloat16, **FOUR),
+    Case("4 ViT-B to DeiT-Ti", *VIT, 224, 1000, 256, **FOUR),
+    *(
+        Case("8 ViT-B to DeiT-Ti", *VIT, 224, 1000, 256, jnp.bfloat16, how, tx=ADAMW)
+        for how in METHODS
+    ),
 )
 
 
@@ -78,7 +94,7 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
     big = case.teacher(num_classes=case.classes, dtype=case.dtype)
     small = case.student(num_classes=case.classes, dtype=case.dtype)
     objective = Weighted({"ce": CE(), "kd": KD(4.0)}, {"ce": 0.1, "kd": 0.9})
-    tx = optax.sgd(0.05, 0.9)
+    tx = case.tx()
     examples = NamedSharding(mesh, P("data"))
     image = (case.batch, case.size, case.size, 3)
     array = lambda shape, dtype, where: jax.ShapeDtypeStruct(shape, dtype, sharding=where)
@@ -92,10 +108,10 @@ def lower(case: Case, mesh: Mesh) -> jax.stages.Lowered:
     one = jnp.zeros((1, *image[1:]))
     members = jax.eval_shape(
         jax.vmap(lambda key: big.init(key, one)),
-        jax.eval_shape(lambda: jax.random.split(jax.random.key(0), MEMBERS)),
+        jax.eval_shape(lambda: jax.random.split(jax.random.key(0), case.members)),
     )
     on = lambda where: lambda x: array(x.shape, x.dtype, where)
-    spread_out = sharding.member_sharding(mesh, MEMBERS)
+    spread_out = sharding.member_sharding(mesh, case.members)
     frozen = {"teacher": jax.tree.map(on(spread_out), members), "tables": {}}
     augment = make_augment("crop(4)|flip", (0.5,) * 3, (0.25,) * 3)
     seen = sharding.split_batch(mesh, case.batch, ("data",))
