@@ -19,7 +19,7 @@ from kd.objective import Weighted
 from kd.types import Outputs, View
 
 B, C = 8, 4
-SIZE = dict(num_classes=C, patch=4, width=8, depth=3, heads=2)
+SIZE = dict(num_classes=C, patch=4, width=8, depth=4, heads=2)
 NETWORKS = {
     "cnn": kd.models.resnet8(num_classes=C),
     "vit": ViT(**SIZE),
@@ -40,10 +40,11 @@ def outputs(name):
     return jax.eval_shape(NETWORKS[name].init_with_output, jax.random.key(0), BATCH["image"])
 
 
-def begun(student, teacher, method):
-    """The shape of the first loss, with the settings of configs/methods.py."""
+def begun(student, teacher, method, **more):
+    """The shape of the first loss, with the settings of configs/methods.py and `more`."""
     terms = {}
     for term, section in METHODS[method].items():
+        section = section | (more if term == method else {})
         settings = {k: v for k, v in section.items() if k not in ("name", "weight")}
         maker = registry.find("kd.objectives", section["name"])
         terms[term] = registry.make(maker, settings, section["name"])
@@ -73,6 +74,15 @@ PAIRS = (("cnn", "vit"), ("vit", "cnn"), ("vit", "wide"), ("deit", "cnn"))
 )
 def test_methods_that_work_between_architectures(method, student, teacher):
     assert begun(student, teacher, method) == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS[:2], ids="-".join)
+@pytest.mark.parametrize("method", ["at", "nst", "vid", "semckd"])
+def test_stages_of_another_number_are_paired_by_name(method, pair):
+    with pytest.raises(InputError, match=r"stages .* differ"):
+        begun(*pair, method)
+    assert begun(*pair, method, features=(("stage1", "stage2"), ("stage3", "stage3"))) == ()
 
 
 @pytest.mark.parametrize(
