@@ -9,8 +9,10 @@ import kd.models
 from kd.errors import InputError
 from kd.models import cost
 from kd.models.attention import Heads, attend
+from kd.models.contract import check_outputs
 from kd.models.patches import resized
 from kd.models.vit import DeiT, ViT
+from kd.types import Outputs
 
 pytestmark = pytest.mark.usefixtures("unoptimized_module")
 
@@ -137,6 +139,12 @@ def test_settings_that_do_not_fit_are_refused(settings, shape, says, key):
 def test_deit_has_its_two_tokens(settings, key):
     with pytest.raises(InputError, match=r"distillation token: .* or take vit\.ViT"):
         jax.eval_shape(DeiT(**SMALL, **settings).init, key, jnp.zeros((1, 8, 8, 3)))
+
+
+def test_logits_of_every_token_are_refused():
+    logits = jax.ShapeDtypeStruct((4, 17, 10), jnp.float32)
+    with pytest.raises(InputError, match=r"shape \[4, 17, 10\] .* read one token, or the mean"):
+        check_outputs(Outputs(logits), 4, 10, "mine.Net")
 
 
 # ------------------------------------------------------------------ positions of another grid

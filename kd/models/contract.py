@@ -67,10 +67,15 @@ def check_outputs(outputs: Any, examples: int, num_classes: int, name: str) -> N
     shape, k = tuple(outputs.logits.shape), outputs.peers
     expected = (k, examples, num_classes) if k else (examples, num_classes)
     if shape != expected:
+        remedy = "Take the number of classes from its setting num_classes."
+        if len(shape) == 3 and not k:
+            remedy = (
+                "One row for each image: let its head read one token, or the mean of the tokens. "
+                "Several students are a cohort, such as kd.models.Cohort."
+            )
         raise InputError(
             f"config.student: the network {name} returns logits of shape {list(shape)} for "
-            f"{examples} images of {num_classes} classes; expected {list(expected)}. "
-            "Take the number of classes from its setting num_classes."
+            f"{examples} images of {num_classes} classes; expected {list(expected)}. {remedy}"
         )
 
 
