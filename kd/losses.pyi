@@ -30,6 +30,7 @@ from kd.objectives.kd import distill_kl as distill_kl
 from kd.objectives.kd import logit_mse as logit_mse
 from kd.objectives.kd import standardize as standardize
 from kd.objectives.kd import standardize_both as standardize_both
+from kd.objectives.minilm import relation_kl as relation_kl
 from kd.objectives.mlkd import batch_relation as batch_relation
 from kd.objectives.mlkd import class_relation as class_relation
 from kd.objectives.mutual import mutual_kl as mutual_kl
@@ -47,6 +48,9 @@ from kd.objectives.semckd import cross_layer as cross_layer
 from kd.objectives.sp import similarity_preserving as similarity_preserving
 from kd.objectives.srd import log_sum as log_sum
 from kd.objectives.tfkd import virtual_teacher as virtual_teacher
+from kd.objectives.tinybert import attention_scores as attention_scores
+from kd.objectives.tinybert import token_mse as token_mse
+from kd.objectives.tinybert import uniform_map as uniform_map
 from kd.objectives.ttm import power_sum as power_sum
 from kd.objectives.ttm import transformed_kl as transformed_kl
 from kd.objectives.vid import gaussian_nll as gaussian_nll

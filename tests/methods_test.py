@@ -26,7 +26,7 @@ def test_every_section_builds(name: str, pair: str):
         registry.make(maker, settings, spec["name"])
 
 
-TRANSFORMERS = {"deit.DeiT"}
+TRANSFORMERS = {"deit.DeiT", "minilm.MiniLM", "tinybert.TinyBERT"}
 """Objectives that read tokens, which convolutional networks have none of: see configs/deit.py."""
 
 

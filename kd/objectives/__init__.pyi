@@ -26,6 +26,7 @@ from kd.objectives.kd import KD as KD
 from kd.objectives.kd import HardLabel as HardLabel
 from kd.objectives.kd import LogitMSE as LogitMSE
 from kd.objectives.mgd import MGD as MGD
+from kd.objectives.minilm import MiniLM as MiniLM
 from kd.objectives.mlkd import MLKD as MLKD
 from kd.objectives.mutual import Mutual as Mutual
 from kd.objectives.nkd import NKD as NKD
@@ -43,6 +44,7 @@ from kd.objectives.sp import SP as SP
 from kd.objectives.srd import SRD as SRD
 from kd.objectives.srrl import SRRL as SRRL
 from kd.objectives.tfkd import VirtualTeacher as VirtualTeacher
+from kd.objectives.tinybert import TinyBERT as TinyBERT
 from kd.objectives.ttm import TTM as TTM
 from kd.objectives.ttm import WTTM as WTTM
 from kd.objectives.vid import VID as VID
