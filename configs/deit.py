@@ -7,7 +7,8 @@
 Touvron et al. Training data-efficient image transformers & distillation through attention. ICML
 2021, https://arxiv.org/abs/2012.12877, table 9 and the defaults of the public code: AdamW, learning
 rate 5e-4 for each 512 images of a batch of 1024, weight decay 0.05, five epochs of warm-up and half
-a cosine over 300 epochs, label smoothing 0.1, stochastic depth 0.1, mixup 0.8 or CutMix 1.0.
+a cosine over 300 epochs, label smoothing 0.1, stochastic depth 0.1, mixup 0.8 or CutMix 1.0, random
+erasing 0.25, each image three times in a batch.
 Departures: RandAugment's magnitudes are drawn, not 9 of 10; the mean of the weights over training
 is not taken. `method` is one of
 
@@ -72,7 +73,8 @@ def _imagenet(a):
     c.seeds, c.holdout = a["seeds"], a["holdout"]
     c.batch_size = 1024
     c.epochs = a["epochs"] or 300
-    c.augment = "flip|rand_augment(2, covered=0.0)"
+    c.augment = "flip|rand_augment(2, covered=0.0)|erase(0.25)"
+    c.repeats = 3
     c.mix = "" if a["method"] == "ofa" else "mixup(0.8) or cutmix(1.0)"
     family = "deit" if a["method"].startswith("token") else "vit"
     c.student = dict(name=f"vit.{family}_{a['student']}_16", drop_path=0.1)

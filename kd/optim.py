@@ -16,8 +16,10 @@ from jaxtyping import Array
 
 from kd import ranges, registry
 from kd.errors import InputError
+from kd.layer_decay import scale_by_depth
 from kd.ranges import (
     Epoch,
+    Fraction,
     Growth,
     Increasing,
     NonNegative,
@@ -34,7 +36,7 @@ type Curve = Callable[[Array, float], Array]
 type Rate = NonNegative | Callable[[Any], Any]
 """A learning rate: a number, or a schedule of the step."""
 
-EXTRA = {"clip_norm": NonNegative, "max_norm": NonNegative}
+EXTRA = {"clip_norm": NonNegative, "max_norm": NonNegative, "layer_decay": Fraction}
 """Settings of `config.optimizer` that every optimizer has; 0 for none."""
 
 CUSTOMARY = {
@@ -264,7 +266,8 @@ def make_optimizer(
     Args:
       spec: `name` (a function of this file or a dotted path such as `optax.lamb`), `learning_rate`,
         and the optimizer's settings. A positive `clip_norm` clips the global norm of the gradient
-        first; `max_norm` bounds the incoming weights of each unit last.
+        first; `layer_decay` scales the update of each block, see `kd.layer_decay`; `max_norm`
+        bounds the incoming weights of each unit last.
       schedule: factor of the learning rate by step.
 
     Raises:
@@ -280,7 +283,8 @@ def make_optimizer(
     settings["learning_rate"] = lambda step: base * schedule(step)
     maker = registry.find_in(__name__, "optimizer", name, optax.GradientTransformation)
     tx = registry.make(maker, settings, f"optimizer {name}")
-    clip, limit = [spec.get(key, 0.0) for key in EXTRA]
+    clip, limit, decay = [spec.get(key, 0.0) for key in EXTRA]
     first = [optax.clip_by_global_norm(clip)] if clip else []
-    last = [_max_norm(limit)] if limit else []
+    last = [scale_by_depth(decay)] if decay else []
+    last += [_max_norm(limit)] if limit else []
     return optax.chain(*first, tx, *last) if first or last else tx

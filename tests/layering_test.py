@@ -15,7 +15,7 @@ LAYERS = (
     "errors signals",
     "ranges files names extras",
     "types values convolutions",
-    "registry config metrics devices labels trace functions accumulation",
+    "registry config metrics devices labels trace functions accumulation layer_decay",
     "features models objectives data teachers optim objective quantize robustness weights",
     "init step predict losses",
     "build",

@@ -88,7 +88,8 @@ def get_config(arg=None):
 
 KEYS = """
 seed seeds seeds_how loop data data.name data.path data.kind data.num_classes data.class_names
-data.mean data.std data.unknown augment mix second_view holdout validation train_classes batch_size
+data.mean data.std data.unknown augment mix repeats second_view holdout validation
+train_classes batch_size
 drop_last epochs student student.name student.widths student.dropout student.input_dropout
 student.dtype student.quantize student.num_classes teacher teacher.name teacher.decay teacher.run
 teacher.config teacher.members teacher.weights teacher.groups teacher.reduce teacher.cache

@@ -31,6 +31,9 @@ def default() -> ConfigDict:
     # Parts of a batch that are computed one after the other, to save memory: one update of their
     # gradients, equal to that of the batch at once; see docs/runs.md. It divides batch_size.
     c.accumulate = 1
+    # Times that each image comes in a batch, each time augmented anew; an epoch stays as long, and
+    # has so many times fewer images (repeated augmentation). See kd.train.sampling.
+    c.repeats = 1
     c.drop_last = False  # whether to skip the short last batch of an epoch
     c.epochs = 1
     c.student = ConfigDict({"name": ""})  # a class in kd/models, or a dotted path
@@ -146,6 +149,7 @@ RANGES: dict[str, Any] = {
     "train_classes": Sequence[Natural],
     "batch_size": Count,
     "accumulate": Count,
+    "repeats": Count,
     "epochs": Count,
     "steps_per_call": Count,
     "eval_every": Count,

@@ -30,13 +30,16 @@ PLACE_OF_CACHE = "cache_dir"
 FILES_OF_TEACHER = ("logits", "features", "variables", "onnx")
 """Keys of section `teacher` that name a file. Where its `digest` is known, this identifies it."""
 
-LATER_KEYS = {"accumulate": 1, "mix": ""}
+LATER_KEYS = {"accumulate": 1, "mix": "", "repeats": 1}
 """Keys of a config that were added later, with their defaults, as `LATER`."""
 
 LATER = {"arrays": {"classes": None, "channels": None}}
 """Settings of data sets that were added later, with their defaults, by the name of the data set. At
 their default they are left out, so that earlier runs keep their identity.
 """
+
+LATER_OF_OPTIMIZERS = ("layer_decay",)
+"""Settings of all optimizers that were added later; left out where they are 0."""
 
 LATER_OF_TEACHER = {"frozen": {"input": None}}
 """Likewise of kinds of teacher."""
@@ -62,6 +65,10 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     places = (PLACE_OF_CACHE, *(FILES_OF_TEACHER if teacher.get("digest") else ()))
     teacher = {k: v for k, v in teacher.items() if k not in places}
     init = {k: v for k, v in kept.get("init", {}).items() if (k, v) != ("freeze", "")}
+    optimizer = kept.get("optimizer", {})
+    later = {k: 0.0 for k in LATER_OF_OPTIMIZERS}
+    optimizer = {k: v for k, v in optimizer.items() if k not in later or v != later[k]}
+    kept |= {"optimizer": optimizer} if optimizer else {}
     kept |= {"data": data, "teacher": shipped.as_paths(teacher)}
     kept |= {"init": shipped.as_paths(init)} if init else {}
     return json.loads(json.dumps(kept, sort_keys=True))

@@ -17,7 +17,7 @@ from kd.ranges import short
 FREE = ("cache",)
 """Keys whose values may have several types."""
 
-KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "value", "quantize")
+KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "layer_decay", "value", "quantize")
 """Settings that a section keeps when it names another thing."""
 
 

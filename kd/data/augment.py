@@ -108,15 +108,21 @@ def make_augment(
     """
     texts = [text, second] if second else [text]
     views = [_make_view(text) for text in texts]
+    after = [_make_view(text, normalized=True) for text in texts]
+    erases = any(_divided(text)[1] for text in texts)
     normalize = make_normalize(mean, std)
 
     def augment(key: PRNGKeyArray, batch: Batch) -> Batch:
         epoch = jnp.asarray(batch.get("epoch", 0))
         shown = {**batch, "epoch": epoch % window if window else epoch}
-        images = [
-            view(jax.random.fold_in(key, DOMAIN + number), shown)
-            for number, view in enumerate(views)
-        ]
+        keys = [jax.random.fold_in(key, DOMAIN + number) for number in range(len(views))]
+        images = [view(k, shown) for k, view in zip(keys, views, strict=True)]
+        if erases:
+            images = [
+                view(k, {**shown, **normalize(k, {"image": image})})
+                for k, view, image in zip(keys, after, images, strict=True)
+            ]
+            return {**batch, "image": images[0]} if not second else _interleave(batch, images)
         batch = {**batch, "image": images[0]} if len(images) == 1 else _interleave(batch, images)
         return normalize(key, batch)
 
@@ -126,15 +132,16 @@ def make_augment(
     return augment
 
 
-def _make_view(text: str) -> Callable[[PRNGKeyArray, Batch], Array]:
+def _make_view(text: str, normalized: bool = False) -> Callable[[PRNGKeyArray, Batch], Array]:
     """The images of a batch after the operations of `text`, with a key for each epoch and index,
-    and position where the batch has it.
+    and position where the batch has it. Raw operations, or those on normalised images.
     """
-    operation = _compose(text)
+    first, operations = _divided(text)[normalized]
+    operation = _compose(operations, first)
 
     def augmented(key: PRNGKeyArray, batch: Batch) -> Array:
-        if not text.strip():
-            return batch["image"]
+        if not operations:
+            return jnp.asarray(batch["image"])
         index, epoch = jnp.asarray(batch["index"]), jnp.asarray(batch["epoch"])
         fold, axis = jax.random.fold_in, 0 if epoch.ndim else None
         fold_epoch = jax.vmap(fold, (None, 0)) if epoch.ndim else fold
@@ -146,12 +153,28 @@ def _make_view(text: str) -> Callable[[PRNGKeyArray, Batch], Array]:
     return augmented
 
 
-def _compose(text: str) -> Operation:
-    """The operations of `text`, one after the other, as one operation."""
+def _divided(text: str) -> list[tuple[int, list[Operation]]]:
+    """The raw operations of `text` and those on normalised images, and the place of the first.
+
+    Raises InputError for a raw operation after one on normalised images.
+    """
     operations = parse(text)
+    is_after = [getattr(o, "func", None) in augmentations.AFTER for o in operations]
+    count = is_after.index(True) if any(is_after) else len(operations)
+    if not all(is_after[count:]):
+        names = ", ".join(function.__name__ for function in augmentations.AFTER)
+        raise InputError(
+            f"augment {text!r}: {names} works on the normalised image, so that nothing else can "
+            "stand after it. Put it last."
+        )
+    return [(0, operations[:count]), (count, operations[count:])]
+
+
+def _compose(operations: Sequence[Operation], first: int) -> Operation:
+    """Operations one after the other, as one; `first` is the place of the first in the text."""
 
     def composed(key: PRNGKeyArray, image: Image) -> Image:
-        for place, operation in enumerate(operations):
+        for place, operation in enumerate(operations, first):
             image = operation(jax.random.fold_in(key, place), image)
         return image
 
@@ -180,9 +203,17 @@ def parse(text: str) -> list[Operation]:
 
 def _try_on(text: str, example: jax.ShapeDtypeStruct) -> None:
     """Raises InputError if the operations fail on an example or change its shape or dtype."""
+    for (first, operations), dtype in zip(
+        _divided(text), (example.dtype, jnp.float32), strict=True
+    ):
+        operation = _compose(operations, first)
+        _try_operations(text, operation, jax.ShapeDtypeStruct(example.shape, dtype))
+
+
+def _try_operations(text: str, operation: Operation, example: jax.ShapeDtypeStruct) -> None:
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:
-        result = jax.eval_shape(_compose(text), key, example)
+        result = jax.eval_shape(operation, key, example)
     except InputError:
         raise
     except Exception as error:  # a user's own operation may raise anything

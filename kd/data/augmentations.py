@@ -123,6 +123,56 @@ def scale(key: PRNGKeyArray, image: Image, std: NonNegative = 0.1) -> Image:
     return image * (1 + std * jax.random.normal(key, shape, image.dtype))
 
 
+@check_arguments
+def erase(
+    key: PRNGKeyArray,
+    image: Image,
+    probability: Fraction = 0.25,
+    smallest: Annotated[float, Range(0, 1, above=0)] = 0.02,
+    largest: Annotated[float, Range(0, 1, above=0)] = 1 / 3,
+) -> Image:
+    """Fills a rectangle of the normalised image with noise, N(0, 1) for each value.
+
+    Zhong, Zheng, Kang, Li, Yang. Random Erasing Data Augmentation. AAAI 2020.
+    https://arxiv.org/abs/1708.04896, algorithm 1, with noise for each pixel as timm's mode `pixel`,
+    which DeiT takes. Ten rectangles are drawn, of which the first that fits is taken; the logarithm
+    of height / width is uniform between those of 0.3 and 1 / 0.3. It is applied after
+    normalisation, and so stands last.
+
+    Args:
+      key: random key.
+      image: normalised, float32 [h, w, c].
+      probability: of erasing.
+      smallest: least area, as a fraction of the image's.
+      largest: largest area, likewise.
+    """
+    if image.ndim != 3:
+        raise InputError(f"erase needs images [h, w, c], not {list(image.shape)}.")
+    if smallest > largest:
+        raise InputError(f"erase: smallest = {smallest} is above largest = {largest}.")
+    k_chosen, k_area, k_ratio, k_place, k_noise = jax.random.split(key, 5)
+    h, w, _ = image.shape
+    area = h * w * jax.random.uniform(k_area, (10,), minval=smallest, maxval=largest)
+    ratio = jnp.exp(jax.random.uniform(k_ratio, (10,), minval=np.log(0.3), maxval=-np.log(0.3)))
+    heights, widths = jnp.round(jnp.sqrt(area * ratio)), jnp.round(jnp.sqrt(area / ratio))
+    fits = (heights < h) & (widths < w)
+    first = jnp.argmax(fits)
+    height, width = heights[first].astype(jnp.int32), widths[first].astype(jnp.int32)
+    k_top, k_left = jax.random.split(k_place)
+    top = jax.random.randint(k_top, (), 0, h - height + 1)
+    left = jax.random.randint(k_left, (), 0, w - width + 1)
+    row, column = jnp.arange(h)[:, None, None], jnp.arange(w)[None, :, None]
+    inside = (row >= top) & (row < top + height)
+    inside = inside & ((column >= left) & (column < left + width))
+    chosen = jax.random.bernoulli(k_chosen, probability) & jnp.any(fits)
+    noise = jax.random.normal(k_noise, image.shape, image.dtype)
+    return jnp.where(inside & chosen, noise, image)
+
+
+AFTER = (erase,)
+"""Operations on the normalised image, which stand after all others."""
+
+
 def _require_floats(operation: str, image: Image) -> None:
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise InputError(f"{operation} needs floating-point examples, not {image.dtype}.")

@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from kd import ranges
@@ -104,7 +105,7 @@ class Grammar(NamedTuple):
         for key, value in common.items():
             common[key] = of_type(f"{self.key}: {name}.{key}", self.common[key], value)
             ranges.check(f"config.{self.key}: {name}.{key}", self.limits[key], common[key])
-        return (lambda *values: operation(*values, **options)), {**self.common, **common}
+        return partial(operation, **options), {**self.common, **common}
 
     def _arguments(self) -> str:
         """Such as "a key and an image"."""

@@ -19,6 +19,7 @@ from kd.devices import precision
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.export import requirements
+from kd.layer_decay import depths
 from kd.metrics import acceptance
 from kd.models import cost
 from kd.models.contract import check_outputs, name_of, warn_of_probabilities
@@ -82,6 +83,8 @@ def dry_run(
         returned, variables = jax.eval_shape(init, image)
         outputs = outputs_of(returned, student)
         state = jax.eval_shape(optimizer.init, variables["params"])
+    if config.optimizer.layer_decay:
+        depths(list(variables["params"]))
     check_size(config, variables, state)
     check_outputs(outputs, image.shape[0], dataset.num_classes, config.student.name)
     warm_start.check(config, variables, image, dataset.num_classes)

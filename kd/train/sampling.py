@@ -9,11 +9,16 @@ class come equally often, up to one, and a large class shows a part of its image
 Like the usual order it is a function of the seed and the epoch alone: a resumed run equals an
 uninterrupted one, and devices that share a batch see the same order. Of streamed pictures the order
 is computed by NumPy, where the pictures are decoded.
+
+`config.repeats = r` (repeated augmentation: Hoffer, Ben-Nun, Hubara, Giladi, Hoefler, Soudry.
+Augment Your Batch. CVPR 2020. https://arxiv.org/abs/1901.09335, section 3; DeiT takes 3) shows each
+image r times in a row, each time augmented anew. An epoch is as long as always, so that it has an
+r-th of the images, rounded up: the first ones of the usual order.
 """
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +117,24 @@ class Streamed:
         return streamed_order(self, seed, epoch)
 
 
+def repeated(order: Callable[..., Any], repeats: int) -> Callable[..., Any]:
+    """`order` of arrays [..., n], each of whose first n / r examples comes r = `repeats` times."""
+    return Repeated(order, repeats) if repeats > 1 else order
+
+
+class Repeated:
+    """See `repeated`; a class, so that the processes that decode pictures get it."""
+
+    def __init__(self, order: Callable[..., Any], repeats: int):
+        self._order, self._repeats = order, repeats
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The order in an epoch, of NumPy or of jax."""
+        order = self._order(*arguments)
+        n = order.shape[-1]
+        return order[..., np.arange(n) // self._repeats]
+
+
 def check(
     sampling: str, config: ConfigDict, dataset: Dataset, needs: Mapping[str, tuple[str, ...]]
 ) -> None:
@@ -125,11 +148,24 @@ def check(
     """
     if sampling not in (SHUFFLED, BALANCED):
         raise unknown(f"value of {KEY}", str(sampling), (SHUFFLED, BALANCED))
-    if sampling == SHUFFLED:
+    balanced = sampling == BALANCED
+    if not balanced and config.repeats == 1:
         return
     label = dataset.train.label
-    what = f"{KEY} = {BALANCED!r}"
-    if missing := int((label == UNKNOWN).sum()):
+    what = f"{KEY} = {BALANCED!r}" if balanced else f"config.repeats = {config.repeats}"
+    if balanced and config.repeats > 1:
+        raise InputError(
+            f"{what} and config.repeats = {config.repeats}: an epoch that repeats images has not "
+            "all classes equally often. Leave one of the two out."
+        )
+    changed = config.augment or config.mix or isinstance(dataset.train.image, Pictures)
+    if not balanced and not changed:
+        raise InputError(
+            f"{what} shows each image several times in a batch, each time augmented anew, and "
+            "config.augment is empty: they would be the same. Name an augmentation, or leave it "
+            "out."
+        )
+    if balanced and (missing := int((label == UNKNOWN).sum())):
         raise InputError(
             f"{what} needs the label of every training image, and {missing:,} of the "
             f"{len(label):,} have none. Leave it out, or keep the labelled images alone: "

@@ -39,7 +39,7 @@ from kd.train.program import (
     seed_keys,
     trace,
 )
-from kd.train.streaming import Batches
+from kd.train.streaming import Batches, shuffled
 from kd.train.warm_start import Start, make_start
 from kd.types import Augment, Batch, DistillState, PyTree
 
@@ -197,7 +197,7 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
             replicated,
             partial(sharding.image_sharding, mesh),
             config.teacher.cache_window,
-            sampling.Streamed(parts.dataset.train.label) if balanced else None,
+            _streamed_order(parts, config.repeats),
         )
         # As with any other data set, the first examples set the initial statistics.
         first = sharding.to_devices(image.centered(range(plan.batch_sizes[0])), replicated)
@@ -215,8 +215,17 @@ def _put_inputs(config: ConfigDict, parts: Parts, plan: Plan, mesh: Mesh) -> _In
     order = (
         sampling.make_order(parts.dataset.train.label) if balanced else make_order(plan.examples)
     )
+    order = sampling.repeated(order, config.repeats)
     order = jax.jit(order, out_shardings=placement.place_of_states(config, mesh))
     return _Inputs(keys, frozen, data, data, lambda epoch: order(keys, epoch), None, lambda: None)
+
+
+def _streamed_order(parts: Parts, repeats: int) -> Callable | None:
+    """(seed, epoch) -> the order of streamed pictures; None for the usual one."""
+    label = parts.dataset.train.label
+    if parts.sampling == sampling.BALANCED:
+        return sampling.Streamed(label)
+    return sampling.repeated(partial(shuffled, n=len(label)), repeats) if repeats > 1 else None
 
 
 def _make_updates(
@@ -248,7 +257,7 @@ def _make_updates(
     step = precision.training(step, config.precision)
     step = alternate(step, parts.student, teacher.teacher)
     step = freezing.freeze(step, config.init.freeze, teacher.teacher)
-    repeats = parts.sampling == sampling.BALANCED
+    repeats = parts.sampling == sampling.BALANCED or config.repeats > 1
     per_student = teacher.per_student
     update = make_update(step, size, choices.how, per_student, place.read, repeats, parts.mix)
     compile = lambda f: compiled_by(choices.convolutions, place.compile(f))
