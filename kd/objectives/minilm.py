@@ -31,7 +31,7 @@ def relation_kl(
 
         >>> x = jnp.eye(3)[None]
         >>> relation_kl(2 * x, x, heads=1), relation_kl(x, x, heads=3)
-        (Array([0.36], dtype=float32), Array([0.], dtype=float32))
+        (Array([0.345], dtype=float32), Array([0.], dtype=float32))
 
     Raises:
       InputError: the heads do not divide a width, or the networks have other numbers of tokens.
