@@ -91,8 +91,8 @@ class MiniLM(nn.Module):
         losses = []
         for weight, name in zip(self.weights, VECTORS, strict=True):
             s, t = pair(view, (f"{name}{student}", f"{name}{teacher}"))
-            joined = [x.reshape(*x.shape[:2], -1) for x in (s, t)]
-            losses.append(weight * relation_kl(*joined, self.heads))
+            s, t = (x.reshape(*x.shape[:2], -1) for x in (s, t))
+            losses.append(weight * relation_kl(s, t, self.heads))
         return jnp.sum(jnp.stack(losses), axis=0)
 
 
