@@ -15,12 +15,10 @@ accuracies: ensemble 94.4 %, student 92.9 %, student from labels 89.1 % (other l
 more weight decay: 88.3 to 88.9; augmented: 80.2).
 """
 
-from math import ceil
-
 from ml_collections import ConfigDict
 
 from configs.arguments import parse_arg, reference
-from configs.fashion_mnist import strengthen
+from configs.fashion_mnist import batches, strengthen
 
 DEFAULTS = dict(role="student", labelled="128", seeds=5, holdout=0.0, validation=0.0)
 IMAGES = 1437
@@ -75,6 +73,6 @@ def get_config(arg=None):
     c.epochs = max(100, round(100 * 128 / labelled))
     if a["role"] == "strong":
         strengthen(c)
-        c.epochs = round(100 * ceil(IMAGES / 64) / ceil(labelled / c.batch_size))
+        c.epochs = round(100 * batches(IMAGES, 64) / batches(labelled, c.batch_size))
         c.eval_every = max(5, c.epochs // 20)
     return c

@@ -65,6 +65,11 @@ def strengthen(c):
     c.mix = STRONG["mix"]
 
 
+def batches(images, size):
+    """Updates of an epoch; the last batch may be short."""
+    return -(-images // size)
+
+
 def get_config(arg=None):
     a = parse_arg(arg, **DEFAULTS)
     if a["role"] not in ("student", "teacher", "labels", "strong"):

@@ -21,12 +21,10 @@ student from labels at 3e-3 70.9 %, at 1e-3 71.6 %. Convolutional teachers of 8,
 were worse within these times of training (76.7 % with 2,048 labels).
 """
 
-from math import ceil
-
 from ml_collections import ConfigDict
 
 from configs.arguments import parse_arg, reference
-from configs.fashion_mnist import strengthen
+from configs.fashion_mnist import batches, strengthen
 
 DEFAULTS = dict(role="student", labelled="128", seeds=5, holdout=0.0)
 EPOCHS = {32: 400, 128: 200, 512: 60, 2048: 30, 8192: 20}
@@ -71,7 +69,7 @@ def get_config(arg=None):
         c.optimizer.learning_rate = 1e-3
     if a["role"] == "strong":
         strengthen(c)
-        c.epochs = round(15 * ceil(60000 / 128) / ceil(labelled / c.batch_size))
+        c.epochs = round(15 * batches(60000, 128) / batches(labelled, c.batch_size))
     if a["role"] == "student":
         c.teacher = dict(config=ref("teacher"), cache=True)
         if few:
