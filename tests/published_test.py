@@ -60,6 +60,7 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         "experiments/fashion_mnist.py",
         "experiments/methods_choices.py",
         "experiments/teacher_free.py",
+        "experiments/vit_small.py",
         "experiments/verified.py",
         "experiments/verified.py:smoke",
         "experiments/verified.py:fashion_mnist",

@@ -15,6 +15,7 @@ from kd.data.augmentations import erase
 from kd.errors import InputError
 from kd.layer_decay import depths
 from kd.models.vit import DeiT
+from kd.tables import experiment, plan
 from kd.train import sampling, streaming
 from kd.train.checks import dry_run
 from kd.train.program import make_order, seed_keys
@@ -134,6 +135,30 @@ def test_a_config_without_them_has_the_hash_that_it_had():
     assert config_hash(before) == config_hash(plain)
     changed = config_of(repeats=3).to_dict(), config_of(optimizer__layer_decay=0.5).to_dict()
     assert len({config_hash(plain), *map(config_hash, changed)}) == 3
+
+
+# ------------------------------------------------------------------ configs
+
+
+def test_the_recipe_of_deit_and_its_small_size():
+    paper = build.load_config("configs/deit.py:method=token")
+    assert (paper.repeats, paper.epochs, paper.batch_size) == (3, 300, 1024)
+    assert paper.mix == "mixup(0.8) or cutmix(1.0)" and paper.augment.endswith("|erase(0.25)")
+    assert paper.objective.deit.kind == "hard" and paper.student.name == "vit.deit_tiny_16"
+    small = build.load_config("configs/deit.py:data=fashion_mnist,method=token,seeds=5")
+    assert small.teacher.config == "configs/deit.py:data=fashion_mnist,network=teacher,seeds=5"
+    assert small.teacher.cache and small.data.labelled == 12000
+    mixed = build.load_config("configs/deit.py:data=fashion_mnist,method=soft,mix=mixup(0.2)")
+    assert not mixed.teacher.cache  # the teacher sees the mixtures
+
+
+def test_the_recipe_of_funmatch_and_its_small_size(tmp_path):
+    paper = build.load_config("configs/funmatch.py")
+    assert (paper.mix, paper.epochs, list(paper.objective)) == ("mixup(1.0)", 1200, ["kd"])
+    table = plan.make(experiment.load("experiments/funmatch_small.py"), tmp_path)
+    runs = [run.config for run in table.values()]
+    assert sorted({c.epochs for c in runs}) == [2, 6, 20]
+    assert sum(bool(c.mix) for c in runs) == 6 and sum(c.teacher.cache for c in runs) == 3
 
 
 # ------------------------------------------------------------------ layer-wise decay
