@@ -282,6 +282,7 @@ def test_distill_mixes(small_data):
         (dict(objective__p={"name": "pskd.PSKD"}), r"objective.p: PSKD reads one class or one im"),
         (dict(objective__v={"name": "ibp.IBP", "ramp": 1.0}), r"objective.v: IBP reads one class"),
         (dict(second_view="crop(1)", objective__m={"name": "mlkd.MLKD"}), r"config.second_view"),
+        (dict(mix="os.system"), r"'os.system' is no mixture: .* two images"),
         (dict(mix="mixap(0.2)"), r"unknown mixture 'mixap'.*'mixup'"),
         (dict(mix="mixup(0.2) | cutmix"), r"cannot read .* joined by 'or', such as 'mixup\(0.8\)"),
         (dict(mix="mixup(alpha=0)"), r"mix: mixup.alpha: expected .*, got 0"),

@@ -103,6 +103,7 @@ NAMES = (
     {"teacher": {"reduce": "evil.touch"}},
     {"augment": "crop(1)|evil.touch(1)"},
     {"second_view": "evil.touch"},
+    {"mix": "mixup(0.2) or evil.touch(1)"},
     {"optimizer": {"name": "evil.touch"}},
     {"schedule": {"name": "evil.touch"}},
     {"teacher": {"config": "evil.py:x", "run": ""}},
