@@ -34,6 +34,21 @@ MOVES = (
 """Operations that only move values."""
 
 
+_PARTS = {
+    "erf": "GELU",
+    "stop_gradient": "softmax",
+    "neg": "GELU",
+    "erfc": "GELU",
+    "exp": "softmax",
+    "integer_pow": "LayerNorm and the tanh form of GELU",
+    "logistic": "the sigmoid, SiLU and x sigmoid(1.702 x)",
+    "rsqrt": "LayerNorm",
+    "square": "LayerNorm",
+    "tanh": "tanh and a form of GELU",
+}
+"""What operations are parts of, by name."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Trace:
     """A network's computation: operations on its variables and an image, without function calls."""
@@ -95,6 +110,22 @@ def layer(eqn: core.JaxprEqn) -> str:
     """Where in the network an equation is, such as MLP/layer1."""
     parts = str(eqn.source_info.name_stack).split("/")
     return "/".join(part for part in parts if part) or "the network"
+
+
+def operation(eqn: core.JaxprEqn, signals: int) -> str:
+    """An operation by its name in jax and what it is a part of, such as "exp (as in softmax)".
+
+    Args:
+      eqn: the operation.
+      signals: how many of its operands depend on the image.
+    """
+    name = eqn.primitive.name
+    part = _PARTS.get(name)
+    if signals > 1 and name == "dot_general":
+        part = "attention: a product of two activations"
+    elif signals > 1 and name in ("mul", "div"):
+        part = "norms, gates and softmax: of two activations"
+    return f"{name} (as in {part})" if part else name
 
 
 def _inlined(jaxpr: core.Jaxpr, consts: Sequence[Any], leaves: Sequence[Any]) -> list:

@@ -247,6 +247,9 @@ def test_an_imported_directory_teaches_students_of_other_images(tmp_path, capsys
     stored = Workdir(out).predictions()["logits"][0]
     np.testing.assert_allclose(stored, expected, rtol=1e-3, atol=1e-3)
 
+    assert main(["export", str(out), "--format", "stablehlo"]) == 2
+    assert "resized to 12 x 12, and this needs data of that size" in capsys.readouterr().err
+
     c = config.load("configs/digits.py:role=labels,seeds=1")
     c.data = dict(name="arrays", path=str(data))
     c.student = dict(name="mlp.MLP", widths=(4,))

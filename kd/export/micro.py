@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 from tflite_micro.python.tflite_micro.runtime import Interpreter
 
 from kd.errors import RunError
-from kd.export import silence
+from kd.export import graph, silence
 
 ARENA = r"Arena allocation {} (\d+) bytes"
 
@@ -24,12 +24,17 @@ class Arena(NamedTuple):
 
 
 def run(
-    content: bytes, inputs: Shaped[np.ndarray, "n ..."]
+    content: bytes, inputs: Shaped[np.ndarray, "n ..."], named: bytes = b""
 ) -> tuple[Shaped[np.ndarray, "n c"], Arena]:
     """Outputs of examples, and the working memory that was used.
 
+    Args:
+      content: the file.
+      inputs: of the file, one for each example.
+      named: the same file with the names of its layers, for messages.
+
     Raises:
-      RunError: the interpreter lacks an operation.
+      RunError: the interpreter lacks an operation; with its layer, if `named` says it.
     """
     outputs, printed = [], silence.Printed()
     try:
@@ -41,7 +46,7 @@ def run(
                 outputs.append(np.array(interpreter.get_output(0)[0]))
     except (RuntimeError, ValueError) as error:
         why = " ".join(printed.text.split()) or str(error)
-        raise RunError(f"TFLM does not run this network: {why}") from error
+        raise RunError(f"TFLM does not run this network: {why}{_place(why, named)}") from error
     with silence.capture() as printed:
         interpreter.print_allocations()
     sizes = {}
@@ -53,6 +58,15 @@ def run(
             )
         sizes[part] = int(match[1])
     return np.stack(outputs), Arena(**sizes)
+
+
+def _place(why: str, named: bytes) -> str:
+    """The layer of the operation that a message of the interpreter names; "" if it names none."""
+    missing = re.search(r"opcode '(\w+)'", why)
+    if not (missing and named):
+        return ""
+    layers = [op.layer for op in graph.operations(named) if op.name == missing[1]]
+    return f" ({missing[1]} in {layers[0]}). Take another layer there." if layers else ""
 
 
 def _arena_size(content: bytes, inputs: np.ndarray) -> int:

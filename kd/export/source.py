@@ -17,7 +17,7 @@ from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.metrics.scores import accuracy
 from kd.predict import make_logits
-from kd.runs.networks import load_networks, measured_data
+from kd.runs.networks import check_size, load_networks, measured_data
 from kd.runs.workdir import Workdir
 from kd.step import make_eval
 from kd.types import PyTree
@@ -82,6 +82,7 @@ def open_run(workdir: Workdir, seed: int | None = None, peer: int | None = None)
     trained = load_networks(workdir, cpu, ALL._replace(members=str(index)))
     peers = len(result.get("peers", [1]))
     config = build.as_today(config)
+    check_size(workdir)
     dataset = measured_data(workdir)
     return Source(
         workdir,

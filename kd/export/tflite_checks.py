@@ -8,18 +8,19 @@ from kd.export import interpreter, micro, tflite
 from kd.export.checks import GOLDEN, Comparison, Golden, figures_of, relative, spread
 from kd.export.checks import compare as compare_logits
 from kd.export.source import Source, logits, pixels
+from kd.export.tflite import TFLite
 
 
-def compare(source: Source, content: bytes, count: int) -> Comparison:
+def compare(source: Source, file: TFLite, count: int) -> Comparison:
     """All checks of a LiteRT file.
 
     Args:
       source: the student.
-      content: the file.
+      file: that is compared with it.
       count: images for the reference kernels and for TFLM, which are slow; the complete split goes
         through optimized kernels.
     """
-    split = source.dataset.test
+    split, content = source.dataset.test, file.content
     image = pixels(split, np.arange(len(split.label)))
     target = logits(source, image)
     inputs = tflite.inputs(source, content, image)
@@ -29,7 +30,7 @@ def compare(source: Source, content: bytes, count: int) -> Comparison:
 
     few = spread(len(split.label), count)
     reference = interpreter.run(content, inputs[few], interpreter.REFERENCE)
-    tflm, arena = micro.run(content, inputs[few])
+    tflm, arena = micro.run(content, inputs[few], file.named)
     distance = lambda a, b: float(np.abs(a.astype(np.float64) - b).max())
     units = "lsb" if reference.dtype == np.int8 else "error"
     checks = {

@@ -9,7 +9,7 @@ from jax.extend import core
 from jaxtyping import Array
 
 from kd.errors import InputError
-from kd.trace import Constant, bind
+from kd.trace import Constant, bind, layer, operation
 
 
 @runtime_checkable
@@ -89,11 +89,13 @@ class Rules:
         rule = RULES.get(eqn.primitive.name)
         results = rule(self, eqn, operands, alone) if rule else None
         if results is None:
-            where = str(eqn.source_info.name_stack) or "the network"
+            signals = sum(isinstance(x, Signal) for x in operands)
             raise InputError(
-                f"int8: integer kernels do not have the operation {eqn.primitive.name} as it is "
-                f"used in {where}. Take a network of convolutions, dense layers, BatchNorm, "
-                "ReLU, sums, products and pooling, or leave out student.quantize."
+                "int8: training has no integer form of the operation "
+                f"{operation(eqn, signals)} as it is used in {layer(eqn)}. Take a network of "
+                "convolutions, dense layers, BatchNorm, ReLU, sums, products and pooling, or leave "
+                "out student.quantize: `kd export --int8` rounds a trained network, transformers, "
+                "too."
             )
         return results if isinstance(results, list) else [results]
 

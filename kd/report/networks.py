@@ -15,7 +15,7 @@ from kd.report.capacity import Capacity, capacity
 from kd.report.network import Network, load_network
 from kd.report.run import Run
 from kd.report.similarity import centred_gram
-from kd.runs.networks import load_networks, measured_data, weights_hash
+from kd.runs.networks import check_size, load_networks, measured_data, weights_hash
 from kd.runs.teacher_input import as_student_sees
 from kd.runs.workdir import Workdir
 
@@ -136,6 +136,7 @@ def load_data(run: Run) -> Dataset:
     """
     stored = "`--stored` reports stored predictions only."
     try:
+        check_size(run.workdir)
         return measured_data(run.workdir)
     except MissingData as error:
         raise MissingData(f"{error} {stored}") from None

@@ -131,7 +131,8 @@ def _is_config(stored: Mapping[str, Any], recorded: str) -> bool:
 
 
 def measured_data(workdir: Workdir) -> Dataset:
-    """The data set that a finished run was measured on. Everything that needs it asks here.
+    """The data set that a finished run was measured on, with the normalisation of its networks.
+    Everything that needs it asks here.
 
     Raises:
       MissingData: it is not on this machine.
@@ -145,7 +146,19 @@ def measured_data(workdir: Workdir) -> Dataset:
             f"{workdir} was evaluated on other images than data set {config.data.name} has on this "
             "machine now. Restore the data, or train again."
         )
-    return dataset
+    view = (result.get("imported") or {}).get("view")
+    return dataset._replace(mean=tuple(view["mean"]), std=tuple(view["std"])) if view else dataset
+
+
+def check_size(workdir: Workdir) -> None:
+    """Raises InputError for an imported network that sees its data in another size."""
+    size = ((workdir.read("result.json").get("imported") or {}).get("view") or {}).get("size")
+    if size:
+        raise InputError(
+            f"{workdir}: the imported network sees the images of its data resized to {size[0]} x "
+            f"{size[1]}, and this needs data of that size. As a teacher it works on others: "
+            "config.teacher.input = dict()."
+        )
 
 
 def notice_of_data(workdir: Workdir) -> str:

@@ -10,7 +10,7 @@ from jax.extend import core
 from scipy import sparse
 
 from kd.errors import InputError
-from kd.trace import MOVES, bind, constants, is_relu, layer, needed, trace
+from kd.trace import MOVES, bind, constants, is_relu, layer, needed, operation, trace
 from kd.types import PyTree
 from kd.verify import matrices
 from kd.verify.expressions import Expression, is_selection, limits
@@ -91,8 +91,10 @@ class _Extraction:
     def _apply(self, eqn: core.JaxprEqn, operands: list[Any]) -> list[Any]:
         name = eqn.primitive.name
         signals = [isinstance(x, Expression) for x in operands]
-        x = operands[signals.index(True)]
         shapes = [v.aval.shape for v in eqn.outvars]  # pyrefly: ignore
+        if name in ("add", "sub", "mul", "div", "max", "min"):
+            operands = [self._spread(x, shapes[0]) for x in operands]
+        x = operands[signals.index(True)]
         if is_relu(eqn):
             return [self._clip(x, 0.0, np.inf)]
         if name in ("max", "min", "clamp") and sum(signals) == 1:
@@ -135,9 +137,9 @@ class _Extraction:
             if moved is not None:
                 return moved
         raise InputError(
-            f"kd verify has no rule for the operation {name} as it is used in {self._layer}. It "
-            "knows convolutions, dense layers, BatchNorm, ReLU, ReLU6, sums, concatenation, means "
-            "and pooling, in float32."
+            f"kd verify has no rule for the operation {operation(eqn, sum(signals))} as it is used "
+            f"in {self._layer}. It knows convolutions, dense layers, BatchNorm, ReLU, ReLU6, sums, "
+            "concatenation, means and pooling, in float32."
         )
 
     def _clip(self, x: Expression, low: Any, high: Any) -> Expression:
@@ -174,6 +176,13 @@ class _Extraction:
             x.operations + 1 + widest,
             layer=x.layer if is_selection(matrix) else self._layer,
         )
+
+    def _spread(self, x: Any, shape: Sequence[int]) -> Any:
+        """x with its axes of size 1 repeated to the shape of a result."""
+        if not isinstance(x, Expression) or x.shape == tuple(shape):
+            return x
+        place = np.broadcast_to(np.arange(x.size).reshape(x.shape), shape).ravel()
+        return self._mapped(x, matrices.places(place, x.size), shape)
 
     def _sum(self, operands: list[Any], is_difference: bool, shape: Sequence[int]) -> Expression:
         terms = []

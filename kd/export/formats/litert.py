@@ -50,7 +50,7 @@ def tflite_written(source: Any, file: Any, directory: Path, settings: Settings) 
     from kd.export import checks, conformal, graph, kernel_faults, lower, tflite_checks
 
     (directory / "model.tflite").write_bytes(file.content)
-    comparison = tflite_checks.compare(source, file.content, settings["images"])
+    comparison = tflite_checks.compare(source, file, settings["images"])
     first, last = graph.ends(file.content)
     meaning = "pixel - 128" if lower.front(source).pixels else "raw values"
     report: dict[str, Any] = {
