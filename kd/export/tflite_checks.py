@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kd.export import interpreter, micro, tflite
+from kd.export import interpreter, micro, micro_layers, tflite
 from kd.export.checks import GOLDEN, Comparison, Golden, figures_of, relative, spread
 from kd.export.checks import compare as compare_logits
 from kd.export.source import Source, logits, pixels
@@ -53,6 +53,11 @@ def compare(source: Source, file: TFLite, count: int) -> Comparison:
     common = figures_of(source, target, compared)
     if units == "lsb":
         figures = {**common, "tflm_lsb": checks["tflm"]["lsb"]}
+        if micro_layers.needed(file):
+            checks["tflm"] |= _by_layers(file, inputs[few])
+            same = float((tflm.argmax(-1) == reference.argmax(-1)).mean())
+            checks["tflm"]["agreement"] = same
+            figures |= {"tflm_lsb": checks["tflm"]["layers_lsb"], "tflm_agreement": same}
     else:
         largest = compared["largest_logit"]
         figures = {
@@ -66,6 +71,18 @@ def compare(source: Source, file: TFLite, count: int) -> Comparison:
         image[shown], inputs[shown], reference[of_few], target[shown], split.label[shown]
     )
     return Comparison(checks, figures, golden, (few, reference))
+
+
+def _by_layers(file: TFLite, inputs: np.ndarray) -> dict[str, Any]:
+    """The largest difference of an operation by itself on TFLM, and which it is."""
+    layers = micro_layers.compare(file, inputs[: micro_layers.IMAGES])
+    worst = max(layers, key=lambda layer: layer.lsb)
+    return {
+        "layers": len(layers),
+        "layers_images": min(len(inputs), micro_layers.IMAGES),
+        "layers_lsb": worst.lsb,
+        "largest_in": f"{worst.operation} in {worst.layer}",
+    }
 
 
 def _validation(source: Source, content: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from kd import ranges
 from kd.errors import InputError
 from kd.export.formats import Format, Option, Settings
 from kd.export.gates import Limit
+from kd.ranges import Range
 
 INT8 = Option("int8", "quantize to 8 bits; C always is", default=False)
 CALIBRATION = Option(
@@ -87,6 +88,9 @@ FORMAT = Format(
     limits={
         "tflm_error": Limit(1e-5, False, "TFLM against LiteRT's reference kernels, as float_error"),
         "tflm_lsb": Limit(1.0, False, "TFLM against LiteRT's reference kernels, in output units"),
+        "tflm_agreement": Limit(
+            0.985, True, "fraction of images to which TFLM gives LiteRT's class", range=Range(0, 1)
+        ),
     },
     caveats=(CAVEAT,),
 )

@@ -1,0 +1,75 @@
+"""Every operation of an int8 file by itself on TFLM, fed LiteRT's integers.
+
+TFLM rounds a product of matrices once where LiteRT's reference kernels round twice, so that their
+integers differ by one unit. Functions such as softmax and the sigmoid are steep where their inputs
+are coarse, and make several units of one. The output of a transformer therefore says little about
+the kernels; each operation by itself does.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+from tflite_micro.python.tflite_micro.runtime import Interpreter
+
+from kd.export import graph, interpreter, silence
+from kd.export.tflite import TFLite
+
+IMAGES = 8
+"""Examples whose activations are compared."""
+
+CURVED = ("LOGISTIC", "TANH", "SOFTMAX", "LOG_SOFTMAX", "RSQRT", "SQRT", "HARD_SWISH", "GELU")
+"""Operations that make several units of one."""
+
+
+class Layer(NamedTuple):
+    """An operation's largest difference from LiteRT's reference kernels, in units of its output."""
+
+    layer: str
+    operation: str
+    lsb: float
+
+
+def needed(file: TFLite) -> bool:
+    """Whether the file has operations for which only a comparison of each says something."""
+    return any(op.name in CURVED for op in graph.operations(file.content))
+
+
+def compare(file: TFLite, inputs: Shaped[np.ndarray, "n ..."]) -> list[Layer]:
+    """The differences of each operation, on LiteRT's integers for these inputs."""
+    described = graph.operations(file.named)
+    tensors = graph.read(file.content).subgraphs[0].tensors
+    names = graph.activations(file.content)
+    examples = [
+        dict(zip(names, values, strict=True))
+        for values in interpreter.tensors(file.content, inputs, names)
+    ]
+    layers = []
+    for i, operation in enumerate(described):
+        content, sources, target = _alone(file.content, i)
+        fed = [tensors[j].name.decode() for j in sources]
+        expected = tensors[target].name.decode()
+        distance = 0.0
+        with silence.capture():
+            micro = Interpreter.from_bytes(content, arena_size=10 * len(content) + 2**20)
+            for values in examples:
+                for place, name in enumerate(fed):
+                    micro.set_input(values[name], place)
+                micro.invoke()
+                output = np.asarray(micro.get_output(0), np.float64)
+                distance = max(distance, float(np.abs(output - values[expected]).max()))
+        layers.append(Layer(operation.layer, operation.name, distance))
+    return layers
+
+
+def _alone(content: bytes, index: int) -> tuple[bytes, list[int], int]:
+    """The file of one operation, and its inputs and output among the tensors of the whole file."""
+    model = graph.read(content)
+    network = model.subgraphs[0]
+    op = network.operators[index]
+    written = {i for other in network.operators for i in other.outputs} | set(network.inputs)
+    sources = [i for i in dict.fromkeys(op.inputs) if i in written]
+    target = op.outputs[0]
+    network.operators, network.inputs, network.outputs = [op], list(sources), [target]
+    model.signatureDefs = []
+    return graph.finish(graph.write(model)), sources, target
