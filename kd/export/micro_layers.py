@@ -1,9 +1,8 @@
 """Every operation of an int8 file by itself on TFLM, fed LiteRT's integers.
 
-TFLM rounds a product of matrices once where LiteRT's reference kernels round twice, so that their
-integers differ by one unit. Functions such as softmax and the sigmoid are steep where their inputs
-are coarse, and make several units of one. The output of a transformer therefore says little about
-the kernels; each operation by itself does.
+The dense layers of TFLM differ from LiteRT's reference kernels by one unit. Functions such as
+softmax and the sigmoid are steep where their inputs are coarse, and make several units of one. The
+output of a transformer therefore says little about the kernels; each operation by itself does.
 """
 
 from typing import NamedTuple
