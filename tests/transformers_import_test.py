@@ -254,7 +254,8 @@ def test_an_imported_directory_teaches_students_of_other_images(tmp_path, capsys
     c.data = dict(name="arrays", path=str(data))
     c.student = dict(name="mlp.MLP", widths=(4,))
     c.teacher.name, c.teacher.run = "frozen", str(out)
-    c.teacher.input = {}
+    with c.unlocked():
+        c.teacher.input = {}
     c.objective = dict(kd=dict(name="kd.KD", temperature=4.0))
     c.compare = {}
     c.epochs, c.batch_size, c.schedule.warmup = 1, 14, 0.0
