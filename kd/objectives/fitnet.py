@@ -30,11 +30,13 @@ class FitNet(nn.Module):
 
     Attributes:
       feature: pair of maps.
+      relu: whether the regressor ends in ReLU; False for maps that may be negative.
     """
 
     feature: Name = "stage2"
+    relu: bool = True
 
     @nn.compact
     def __call__(self, view: View) -> Float[Array, " b"]:
         student, teacher = map(as_map, pair(view, self.feature))
-        return hint(regressed(view, student, teacher, "regressor"), teacher)
+        return hint(regressed(view, student, teacher, "regressor", self.relu), teacher)
