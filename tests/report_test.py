@@ -15,7 +15,7 @@ from kd.config import ConfigDict
 from kd.data import digits
 from kd.files import escaping
 from kd.metrics.calibration import ece, reliability
-from kd.report import corruptions, sections
+from kd.report import sections
 from kd.report.blocks import Facts, Table
 from kd.report.calibration import brier, temperature
 from kd.report.capacity import capacity, effective_rank
@@ -35,6 +35,7 @@ from kd.report.sections.front import draw
 from kd.report.significance import mcnemar, wilson
 from kd.report.similarity import centred_gram, cka
 from kd.report.terms import MEANINGS
+from kd.robustness import corruptions
 from kd.runs import costs, summary
 from kd.runs.workdir import Workdir
 

@@ -1,10 +1,16 @@
 """Metrics of tables from predictions: counts by hand, and the bias against trying every number."""
 
+import json
+
 import numpy as np
 import pytest
 
+from kd.config import ConfigDict
 from kd.errors import InputError
+from kd.runs.workdir import Workdir
+from kd.tables import corruption
 from kd.tables.evaluate import best_bias, evaluate
+from kd.tables.metric import StoredRun
 from kd.tables.metric_call import parse
 
 
@@ -127,3 +133,22 @@ def test_what_the_predictions_lack_is_said(predictions):
     del predictions["validation_logits"]
     with pytest.raises(InputError, match=r"set config\.validation"):
         of("errors(bias=2)", predictions)
+
+
+@pytest.mark.slow
+def test_accuracy_on_corrupted_images_is_kept_with_its_weights(finished):
+    """And computed again for other weights, or from a damaged file."""
+    workdir = Workdir("runs/small-teacher")
+    stored = StoredRun(
+        workdir, ConfigDict(workdir.read("config.json")), workdir.read("result.json")
+    )
+    values = parse("corrupted").metric(stored)
+    clean = stored.final("accuracy", 100)
+    assert all(10 < value < of_clean + 5 for value, of_clean in zip(values, clean, strict=True))
+    file = workdir.path / corruption.FILE
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"accuracy": [1.0] * len(values)}))
+    assert parse("corrupted").metric(stored) == [1.0] * len(values)
+    for text in (json.dumps(content | {"weights": "others", "accuracy": [1.0]}), "{"):
+        file.write_text(text)
+        assert parse("corrupted").metric(stored) == values

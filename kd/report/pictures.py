@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from kd.report.corruptions import KINDS, SEVERITIES, corrupt
+from kd.robustness.corruptions import KINDS, SEVERITIES, corrupt
 
 SIDE = 96
 """Largest side of a picture in pixels; larger images are scaled down."""

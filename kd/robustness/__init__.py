@@ -1,1 +1,1 @@
-"""Networks around an image: bounds in JAX that can be differentiated, and attacks."""
+"""Networks around an image: bounds in JAX with a gradient, attacks, and corruptions."""

@@ -18,8 +18,8 @@ def measure(run: Run) -> dict[str, Any]:
     """`robustness` of the networks, and `corrupted`, pictures of the corruptions."""
     if run.networks is None:
         return {}
-    from kd.report.corruptions import KINDS, SEVERITIES
     from kd.report.pictures import corrupted
+    from kd.robustness.corruptions import KINDS, SEVERITIES
 
     networks = run.networks
     content: dict[str, Any] = {"corrupted": corrupted(networks.raw([0])[0])}
@@ -44,7 +44,7 @@ def robustness(
     """
     import jax
 
-    from kd.report.corruptions import KINDS, SEVERITIES, corrupt
+    from kd.robustness.corruptions import KINDS, SEVERITIES, corrupt
 
     def score(picture: np.ndarray) -> dict[str, float]:
         accuracies = {}
