@@ -11,10 +11,11 @@ With `from_teacher` student i begins with the weights of teacher i.
 
 `T` is the temperature, `hard` the weight of the labels and 1 - `hard` that of the teacher. `method`
 is one of METHODS in `configs/methods.py`, with its settings there; warm-ups are shortened in
-proportion. `images` is the number of training images, 0: all; `unlabelled` keeps the others without
-a label. `smoothing` smooths the labels, `augment` is that of the config. `t_images`, `t_epochs`,
-`t_smoothing` and `t_augment` are the same of all teachers. `smoke` is a miniature on the 8 x 8
-digits of scikit-learn.
+proportion, and `end2` anneals from a quarter to three quarters of the epochs. `views` is the number
+of epochs after which the augmented views of an image repeat, 0: never. `images` is the number of
+training images, 0: all; `unlabelled` keeps the others without a label. `smoothing` smooths the
+labels, `augment` is that of the config. `t_images`, `t_epochs`, `t_smoothing` and `t_augment` are
+the same of all teachers. `smoke` is a miniature on the 8 x 8 digits of scikit-learn.
 
 Learning rate, batch size and number of epochs are first guesses that were kept: nothing was chosen
 on test images.
@@ -23,7 +24,7 @@ on test images.
 from ml_collections import ConfigDict
 
 from configs.arguments import parse_arg, reference
-from configs.methods import method
+from configs.methods import complete, deployed, method
 
 FILE = "configs/claims.py"
 DEFAULTS = dict(
@@ -35,6 +36,7 @@ DEFAULTS = dict(
     epochs=40,
     smoothing=0.0,
     augment="",
+    views=0,
     method="kd",
     T=2.0,
     hard=0.1,
@@ -47,7 +49,7 @@ DEFAULTS = dict(
     seeds=5,
     smoke=False,
 )
-OF_STUDENT = ("method", "T", "hard", "together", "from_teacher", "unlabelled")
+OF_STUDENT = ("method", "T", "hard", "views", "together", "from_teacher", "unlabelled")
 """Options that a teacher which learns from labels does not have."""
 
 PAPER_EPOCHS = 240
@@ -68,9 +70,13 @@ def get_config(arg=None):
     c.teacher = dict(config=teacher, cache=not a["augment"])
     if not a["together"]:
         c.teacher.members = "paired"
+    if a["views"]:
+        c.teacher.cache_window = a["views"]
     if a["from_teacher"]:
         c.init = dict(config=teacher)
     c.objective = ConfigDict(objective(a))
+    complete(c, a["method"])
+    c.student = deployed(a["method"], {}, c.student.to_dict(), a["seeds"])
     return c
 
 
@@ -111,6 +117,9 @@ def objective(a):
     for term in terms.values():
         if "warmup_epochs" in term:
             term["warmup_epochs"] = round(term["warmup_epochs"] * a["epochs"] / PAPER_EPOCHS)
+    if a["method"] == "end2":
+        hold, falling = (0, 0) if a["smoke"] else (a["epochs"] // 4, a["epochs"] // 2)
+        terms["end2"].update(hold=hold, epochs=falling)
     return terms
 
 

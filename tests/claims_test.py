@@ -191,8 +191,12 @@ def planned_once():
         yield
 
 
+SECTIONS = [pytest.param(f, marks=[pytest.mark.slow] * (f.stem != "generations")) for f in FILES]
+"""In the quick suite one claim: to plan all of them takes seconds."""
+
+
 @pytest.mark.usefixtures("planned_once")
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", SECTIONS, ids=lambda file: file.stem)
 def test_the_document_shows_what_the_engine_prints(file, monkeypatch):
     """And each claim has five seeds and budgets."""
     monkeypatch.chdir(ROOT)
@@ -206,6 +210,7 @@ def test_the_document_shows_what_the_engine_prints(file, monkeypatch):
     assert all(run.config.seeds == 5 for run in plan.make(found, os.devnull).values())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("planned_once")
 def test_the_table_of_all_claims_is_what_the_engine_prints(monkeypatch):
     monkeypatch.chdir(ROOT)

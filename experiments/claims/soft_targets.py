@@ -20,6 +20,10 @@ def get_experiment(arg=None):
     return experiment(
         arg,
         title="Soft targets regularise",
+        note=(
+            "In the paper: 58.9 % of frames of speech with all data; with 3 % of it 44.5 % from "
+            "labels, stopped early, and 57.0 % from soft targets."
+        ),
         args=dict(net="100x100"),
         claim=dict(
             sentence=(

@@ -50,12 +50,13 @@ def _line(result: Outcome) -> list[str]:
 
 
 def _formula(contrast: Contrast) -> str:
-    """The cells of a contrast, such as `a − b`."""
-    first, *others = contrast.of
-    terms = [f"*{first.name}*"]
-    for weight, cell in zip(contrast.weights[1:], others, strict=True):
+    """The cells of a contrast, such as `a − b`, with their metrics if these differ."""
+    several = len({cell.metric for cell in contrast.of}) > 1
+    names = [f"*{cell.name}*" + (f" ({cell.metric})" if several else "") for cell in contrast.of]
+    terms = names[:1]
+    for weight, name in zip(contrast.weights[1:], names[1:], strict=True):
         times = "" if abs(weight) == 1 else f"{number(abs(weight))} × "
-        terms.append(f"{'−' if weight < 0 else '+'} {times}*{cell.name}*")
+        terms.append(f"{'−' if weight < 0 else '+'} {times}{name}")
     return " ".join(terms)
 
 

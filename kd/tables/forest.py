@@ -66,7 +66,7 @@ def _of_claim(experiment: Experiment, numbers: Numbers, out: Directory) -> list[
             h = result.hypothesis
             bound = h.than if h.reach is None else h.reach
             axis.plot([bound, bound], [y - 0.4, y + 0.4], ":", color="black", linewidth=1)
-    axes[0].set_title(wrap(experiment.title))
+    figure.suptitle(wrap(experiment.title))  # over the names of the rows, too, which are long
     path = out / f"{experiment.name}-differences.png"
     save(figure, path)
     return [path]
