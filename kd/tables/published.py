@@ -174,11 +174,11 @@ def _add_contrasts(
     """Adds to each entry what its contrasts say beyond the numbers of the seeds."""
     for contrast in contrasts:
         results = [result for cell in contrast.of if (result := of_run(plan[cell.reference]))]
-        if len(results) < len(contrast.of):
-            continue
+        names = [plan[cell.reference].reference for cell in contrast.of]
+        if len(results) < len(contrast.of) or not set(names) <= entries.keys():
+            continue  # also of a run that has finished since the entries were made
         if content := to_json(compare(contrast, results)):
-            entry = entries[plan[contrast.of[0].reference].reference]
-            contents = entry.setdefault("contrasts", {})
+            contents = entries[names[0]].setdefault("contrasts", {})
             if tests := contents.get(_contrast_key(contrast), {}).get("tests"):
                 content["tests"] = tests | content.get("tests", {})
             contents[_contrast_key(contrast)] = content
