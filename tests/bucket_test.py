@@ -43,8 +43,8 @@ def test_a_run_directory_in_a_bucket(bucket):
     assert workdir.read("config.json") == {"seed": 1} and not workdir.finished
     for first in (0, 1):  # a resumed run keeps the rows up to its checkpoint
         record = Record(workdir, first)
-        record.row("train", first + 1, 0, {"loss": [1.0]})
-        record.row("train", first + 2, 0, {"loss": [1.0]})
+        record.row("train", first + 1, 0, {"updates": 1, "loss": [1.0]})
+        record.row("train", first + 2, 0, {"updates": 1, "loss": [1.0]})
         record.close()
         steps = [row["step"] for row in read_rows(workdir)]
         assert steps == [*range(1, first + 1), first + 1, first + 2]

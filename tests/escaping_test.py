@@ -198,12 +198,12 @@ def test_lines_of_select_uncertainty_tables_and_c_are_clean(capsys):
     )
     content = {"familiar": HOSTILE, "foreign": HOSTILE, "networks": {HOSTILE: {"accuracy": [0.5]}}}
     assert is_clean(uncertainty.table(content))
-    from kd.tables import command, layout, run_facts
+    from kd.tables import command, markdown_table, run_facts
 
     facts = {
         "hardware": dict.fromkeys(("platform", "cores", "machine", "devices", "device"), HOSTILE)
     }
-    line = layout._lines(["a"], [[escaping.markdown(run_facts.hardware(facts))]], "l")
+    line = markdown_table.lines(["a"], [[escaping.markdown(run_facts.hardware(facts))]], "l")
     assert is_clean("\n".join(line)) and len(line) == 3 and is_plain_html(rendered("\n".join(line)))
     command.tell(f"FAILED x: {HOSTILE}")
     assert is_clean(capsys.readouterr().err.replace("\n  #", " "))

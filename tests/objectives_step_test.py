@@ -203,6 +203,7 @@ def alone(run: Run) -> dict:
 ELSEWHERE = {
     **dict.fromkeys(("ard", "iad", "ibp", "rslad"), "robustness"),
     **dict.fromkeys(("focal", "weighted_ce"), "class_weights"),
+    **dict.fromkeys(("deit", "minilm", "tinybert"), "transformer_objectives"),
     "embedding": "stored_features",
     "mutual": "cohort",
     "pskd": "teacher_free",

@@ -22,20 +22,25 @@ from kd.teachers import kind
 
 ZERO = {
     "none of it": "AB.margin CE.smoothing WeightedCE.smoothing MGD.masked CNN.dropout MLP.dropout "
-    "MLP.input_dropout DSCNN.dropout DSCNN.pool_dropout "
-    "sgd.momentum sgd.weight_decay adamw.weight_decay cosine.warmup crop.padding flip.probability "
+    "MLP.input_dropout Maxout.dropout Maxout.input_dropout Maxout.pools Maxout.paddings "
+    "ViT.drop_path ViT.pre_logits DeiT.drop_path DeiT.pre_logits DeiT.smoothing DSCNN.dropout "
+    "DSCNN.pool_dropout "
+    "sgd.momentum sgd.weight_decay adamw.weight_decay cosine.warmup crop.padding "
+    "flip.probability erase.probability "
     "rand_augment.count rand_augment.covered noise.std scale.std CTKD.span DKD.warmup_epochs "
     "ReviewKD.warmup_epochs END2.hold IBP.start CROWNIBP.start CROWNIBP.linear IAD.begin",
     "at once": "linear.over END2.epochs CTKD.epochs IBP.ramp CROWNIBP.ramp",
     "a part of a sum that is left out": "DIST.beta DIST.gamma DKD.alpha DKD.beta NKD.gamma "
     "RKD.distance RKD.angle SRRL.regression MLKD.instance MLKD.relation IBP.nominal "
-    "CROWNIBP.nominal",
+    "CROWNIBP.nominal DeiT.alpha MiniLM.weights TinyBERT.attention TinyBERT.hidden",
     "a schedule begins or ends with it": "linear.start linear.end by_epoch.start by_epoch.end "
     "cosine.end",
     "no memory of the past": "CRD.momentum adam.b1 adam.b2 adamw.b1 adamw.b2 ema._make.decay",
     "all probabilities count alike": "OFA.exponent",
     "the weight of the teacher's answer is one": "IAD.exponent",
     "it is cross entropy": "Focal.gamma",
+    "the last block": "MiniLM.student_block MiniLM.teacher_block",
+    "a variance by the number of inputs": "Maxout.initial",
     "the first": "folder.load.seed imbalanced.load.seed",
     "no processes of their own": "imagenet.load.workers streamed.load.workers",
     "an offset or a value of pixels": "arrays.load.mean folder.load.mean streamed.load.mean "

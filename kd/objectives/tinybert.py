@@ -1,6 +1,7 @@
 """TinyBERT: hidden states and attention scores of a transformer's blocks, by a map of layers."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from jaxtyping import Array, Float
 
 from kd.errors import InputError
 from kd.features import Dense, einsum, mismatch, pair, teacher_outputs
-from kd.ranges import Natural, NonNegative
+from kd.ranges import Length, Natural, NonNegative
 from kd.types import Outputs, View
 
 
@@ -70,7 +71,7 @@ class TinyBERT(nn.Module):
       InputError: the networks do not fit one another, or the map of layers does not fit them.
     """
 
-    layers: Sequence[Sequence[Natural]] | None = None
+    layers: Annotated[Sequence[Sequence[Natural]], Length(1)] | None = None
     attention: NonNegative = 1.0
     hidden: NonNegative = 1.0
 
