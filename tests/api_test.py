@@ -133,6 +133,7 @@ class MeanLabel(nn.Module):
         return 0.0 * view.student.logits.sum() + mean, {"mean_label": mean}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
 def test_sampling_is_an_option(data):
     """Of 40 images 4 are of class 1: a tenth of a batch, or a half of it."""

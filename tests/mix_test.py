@@ -258,6 +258,7 @@ def test_a_config_without_it_has_the_hash_that_it_had(small_data):
     assert config_hash(plain) == config_hash(before) != config_hash(config_of(small_data).to_dict())
 
 
+@pytest.mark.slow
 def test_distill_mixes(small_data):
     data = np.load(small_data)
     train = (data["x_train"], data["y_train"])

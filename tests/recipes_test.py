@@ -44,6 +44,7 @@ def test_a_rectangle_becomes_noise_of_its_own_for_each_pixel():
     assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
 
 
+@pytest.mark.slow
 def test_it_is_applied_after_normalisation_and_depends_on_the_image_alone():
     image = jnp.asarray(np.random.default_rng(0).integers(0, 255, (6, 8, 8, 1), dtype=np.uint8))
     batch = {"image": image, "index": jnp.arange(6), "epoch": jnp.int32(1)}

@@ -68,6 +68,7 @@ def test_stages_are_equal_shares_of_the_blocks(key):
     assert "stage5" not in outputs.features
 
 
+@pytest.mark.slow
 def test_deit_trains_two_heads_and_predicts_their_mean(key):
     net, image = DeiT(**SMALL | {"depth": 1}), images(2, 8, 8, 3)
     variables = jax.jit(net.init)(key, image)
@@ -98,6 +99,7 @@ def test_stochastic_depth_drops_branches_of_examples_in_training_alone(key):
     assert len(np.unique(evaluated[:, 0, 0])) == 1
 
 
+@pytest.mark.slow
 def test_half_precision_computes_in_it_and_answers_in_float32(key):
     image = images(2, 8, 8, 3)
     half, full = (ViT(**SMALL | {"depth": 1}, dtype=d) for d in ("bfloat16", "float32"))
