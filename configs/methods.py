@@ -146,9 +146,9 @@ METHODS: dict[str, dict[str, Any]] = {
     # with three teachers; the code divides by their number. Without its loss on features (weight
     # 50).
     "camkd": _with(1 / 3, "kd.KD", temperature=4.0),
-    # KaosEngineer/PriorNetworks-EnD2: no labels; T = 10 for 30 epochs, then down to 1 over 60
-    # epochs. It clips the gradient's norm at 10.
-    "end2": dict(end2=dict(name="end2.END2", temperature=10.0, hold=30, epochs=60)),
+    # KaosEngineer/PriorNetworks: no labels; T = 10 for 30 epochs, then down to 1 over 60 epochs. It
+    # spreads a thousandth of each prediction over the classes, and clips the gradient's norm at 10.
+    "end2": dict(end2=dict(name="end2.END2", temperature=10.0, hold=30, epochs=60, smoothing=1e-3)),
     # Tran et al. 2020 train without labels: each head learns from its teacher.
     "hydra": dict(hydra=dict(name="hydra.Hydra", temperature=1.0)),
     # For rare classes; gamma of Lin et al. 2017, section 5.1.

@@ -2,6 +2,7 @@
 Dirichlet.
 """
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from kd.types import Mixture, Outputs, View
 pytestmark = pytest.mark.usefixtures("unoptimized_module")
 
 dirichlet_nll = jax.jit(eager)
+sharp = jax.jit(partial(eager, smoothing=1e-7))
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = jnp.array([0.5, 0.3, 0.2])
@@ -30,14 +32,17 @@ def test_by_hand():
     """
     members = jnp.array([[[np.log(3.0), 0.0]]])
     one = jnp.ones(1)
-    flat = dirichlet_nll(jnp.zeros((1, 2)), members, one)
-    np.testing.assert_allclose(flat, 0.0, atol=1e-5)
+    loss = lambda student, t=1.0: sharp(student, members, one, t)
+    np.testing.assert_allclose(loss(jnp.zeros((1, 2))), 0.0, atol=1e-5)
     tilted = jnp.array([[np.log(2.0), 0.0]])
-    np.testing.assert_allclose(dirichlet_nll(tilted, members, one), -np.log(1.5), atol=1e-5)
-    # At T = 2 both are softened: a = (sqrt 2, 1), p_1 = sqrt 3 / (1 + sqrt 3).
+    np.testing.assert_allclose(loss(tilted), -np.log(1.5), atol=1e-5)
+    # At T = 2 both are softened: a = (sqrt 2, 1), p_1 = sqrt 3 / (1 + sqrt 3); times T^2.
     p = np.sqrt(3) / (1 + np.sqrt(3))
-    expected = -dirichlet.logpdf([p, 1 - p], [np.sqrt(2), 1.0])
-    np.testing.assert_allclose(dirichlet_nll(tilted, members, one, 2.0), expected, atol=1e-5)
+    expected = -4 * dirichlet.logpdf([p, 1 - p], [np.sqrt(2), 1.0])
+    np.testing.assert_allclose(loss(tilted, 2.0), expected, atol=1e-4)
+    # Spread by a thousandth, 3/4 becomes 0.999 * 3/4 + 0.0005.
+    found = dirichlet_nll(tilted, members, one)
+    np.testing.assert_allclose(found, -np.log(2 * (0.999 * 0.75 + 0.0005)), atol=1e-5)
 
 
 def test_it_is_the_weighted_mean_of_the_likelihoods():
@@ -48,7 +53,7 @@ def test_it_is_the_weighted_mean_of_the_likelihoods():
     p = p / p.sum(-1, keepdims=True)
     a = np.exp(np.asarray(student, np.float64))
     alone = [[-dirichlet.logpdf(p[m, b], a[b]) for b in range(4)] for m in range(3)]
-    found = dirichlet_nll(student, members, WEIGHTS)
+    found = sharp(student, members, WEIGHTS)
     np.testing.assert_allclose(found, np.einsum("m,mb->b", WEIGHTS, alone), rtol=1e-4)
 
 

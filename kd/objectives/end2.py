@@ -23,14 +23,15 @@ def dirichlet_nll(
     members: Float[Array, "m b c"],
     weights: Float[Array, "m *b"],  # noqa: F821  (a shape)
     temperature: float | Float[Array, ""] = 1.0,
-    smoothing: float = 1e-7,
+    smoothing: float = 1e-3,
 ) -> Float[Array, " b"]:
-    """-sum_m w_m log Dirichlet(p_m; a) with p_m = softmax(z_m / T), a = exp(student / T), in nats.
+    """-T^2 sum_m w_m log Dirichlet(p_m; a), p_m = softmax(z_m / T), a = exp(student / T), in nats.
 
     Malinin, Mlodozeniec, Gales. Ensemble Distribution Distillation. ICLR 2020.
     https://arxiv.org/abs/1905.00076, the negative log likelihood of the members' predictions,
-    section 4. As in the public code, p is moved towards 1 / c by `smoothing`, so that a member that
-    is certain has a finite logarithm, and the loss is not multiplied by T^2.
+    section 4. As in the public code (KaosEngineer/PriorNetworks), the loss is multiplied by T^2,
+    and p is moved towards 1 / c by `smoothing`: without it the logarithms of probabilities near
+    zero, in which members differ by many nats, outweigh all others.
 
     The student's prediction, the mean of the Dirichlet, is softmax(student). For concentrations
     above about 1e5, float32 keeps the gradient and loses the last digits of the value. Beyond e^40
@@ -54,7 +55,7 @@ def dirichlet_nll(
     concentration = jnp.exp(student)
     precision = jnp.sum(concentration, axis=-1)
     likelihood = jnp.sum((concentration - 1) * mean - gammaln(concentration), axis=-1)
-    return -likelihood - gammaln(precision)
+    return -(likelihood + gammaln(precision)) * temperature**2
 
 
 def annealed_temperature(
@@ -84,7 +85,7 @@ class END2(nn.Module):
     temperature: Annotated[float, Range(1, 1e4)] = 10.0
     hold: Natural = 30
     epochs: Natural = 60
-    smoothing: Annotated[float, Range(above=0, below=1)] = 1e-7
+    smoothing: Annotated[float, Range(above=0, below=1)] = 1e-3
 
     DIRICHLET: ClassVar[bool] = True  # see `kd.objective`
     clip_norm: ClassVar[float] = 10.0  # that of the public code
