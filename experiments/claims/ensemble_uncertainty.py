@@ -3,9 +3,9 @@
 Malinin, Mlodozeniec, Gales. Ensemble Distribution Distillation. ICLR 2020.
 https://arxiv.org/abs/1905.00076, section 5, tables 2 and 3: EnD2 is as accurate as KD from the
 ensemble, and keeps its uncertainty. Tran et al. Hydra. 2020. https://arxiv.org/abs/2001.04694. In
-`experiments/ensembles.py` EnD2 lost nine points once its temperature was 1.
+`experiments/ensembles.py` EnD2 stays three points behind Hydra.
 
-A reason is in the gradient of the likelihood of a Dirichlet by a logit z_c = log a_c, which is
+A reason may be in the gradient of the likelihood of a Dirichlet by a logit z_c = log a_c, which is
 a_c (psi(a_c) - psi(a_0) - mean log p_c): it grows with the concentration a_c, where that of KD is
 at most 1. The examples of which the student is surest outweigh all others, and clipping then
 shrinks the step of these. Ryabinin, Malinin, Gales (NeurIPS 2021, https://arxiv.org/abs/2105.06987)
