@@ -2,6 +2,7 @@
 Dirichlet.
 """
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -90,6 +91,10 @@ def test_the_module_anneals_and_asks_for_members():
             view(mixture).student.logits, members, mixture.weights, temperature
         )
         np.testing.assert_allclose(apply({}, view(mixture, epoch)), expected, rtol=1e-5)
+    # In the middle of the first epoch of four updates.
+    begun = dataclasses.replace(view(mixture), step=jnp.int32(2), tables={"updates": jnp.int32(4)})
+    expected = dirichlet_nll(begun.student.logits, members, mixture.weights, 2.5)
+    np.testing.assert_allclose(apply({}, begun), expected, rtol=1e-5)
     with pytest.raises(InputError, match="several members"):
         module.apply({}, view(Outputs(members[0])))
     with pytest.raises(InputError, match="temperature of at least 1"):

@@ -9,6 +9,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from kd.errors import InputError
+from kd.objectives.ibp import progress
 from kd.ranges import Natural, Range
 from kd.types import View
 
@@ -72,8 +73,10 @@ class END2(nn.Module):
 
     The student learns how much the members of its ensemble disagree. A high temperature brings the
     members together at first: the likelihood of predictions near the corners of the simplex is hard
-    to climb. The public code has T = 10 and anneals over 60 epochs after 30. Gradients can be
-    large, so that a run that does not clip them is refused (config.optimizer.clip_norm).
+    to climb. The public code has T = 10 and lowers it once an epoch, over 60 epochs after 30. Here
+    it falls with every update, since in a few epochs such steps would be too large: from 5.5 to 1
+    at once the concentrations grow so much that nothing more is learned. Gradients can be large, so
+    that a run that does not clip them is refused (config.optimizer.clip_norm).
 
     Attributes:
       temperature: at the start.
@@ -102,8 +105,7 @@ class END2(nn.Module):
                 f"{self.temperature} and {self.smoothing}."
             )
         ensemble = view.members()
-        epoch = view.epoch.astype(jnp.float32)
-        temperature = annealed_temperature(epoch, self.temperature, self.hold, self.epochs)
+        temperature = annealed_temperature(progress(view), self.temperature, self.hold, self.epochs)
         return dirichlet_nll(
             view.student.logits, ensemble.members, ensemble.weights, temperature, self.smoothing
         )
