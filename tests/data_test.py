@@ -400,11 +400,11 @@ def test_a_path_that_cannot_be_is_refused(path):
 
 
 def test_thumbnails_are_means_of_pixels(small_data):
-    whole = data.load("arrays", path=str(small_data))
+    full = data.load("arrays", path=str(small_data))
     small = data.load("thumbnails", source="arrays", settings={"path": str(small_data)})
     assert small.train.image.shape == (100, 4, 4, 1) and small.train.image.dtype == np.uint8
-    assert small.mean == whole.mean and np.array_equal(small.test.label, whole.test.label)
-    corner = whole.test.image[7, 2:4, 4:6, 0].astype(float).mean()
+    assert small.mean == full.mean and np.array_equal(small.test.label, full.test.label)
+    corner = full.test.image[7, 2:4, 4:6, 0].astype(float).mean()
     assert small.test.image[7, 1, 2, 0] == np.rint(corner)
     with pytest.raises(InputError, match="factor = 3 does not divide"):
         data.load("thumbnails", source="digits", factor=3)

@@ -55,7 +55,7 @@ def compare(file: TFLite, inputs: Shaped[np.ndarray, "n ..."]) -> list[Layer]:
 
 
 def _alone(content: bytes, index: int) -> tuple[bytes, list[int], int]:
-    """The file of one operation, and its inputs and output among the tensors of the whole file."""
+    """The file of one operation, and its inputs and output among the tensors of the network."""
     model = graph.read(content)
     network = model.subgraphs[0]
     op = network.operators[index]
