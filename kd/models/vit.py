@@ -22,79 +22,24 @@ alone, of `tokens0` and after equal shares of the blocks; `final`, the map after
 head.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from kd.errors import InputError, unknown
 from kd.models import initializers, layers
-from kd.models.attention import Attention, Heads, check_heads, linear
+from kd.models.attention import check_heads, linear
 from kd.models.patches import grid_of, resized
+from kd.models.transformer import ACTIVATIONS, Block, norm
 from kd.models.vit_names import HUGGING_FACE, TORCH_NAMES, image_of  # noqa: F401  (of `kd import`)
 from kd.ranges import Classes, Depth, Natural, Positive, Probability, Side, Width
 from kd.types import Outputs
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": partial(nn.gelu, approximate=False),
-    "gelu_tanh": partial(nn.gelu, approximate=True),
-    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
-    "relu": nn.relu,
-}
-"""Of the layers `up`. `quick_gelu` and `relu` have kernels on microcontrollers, `gelu` has none."""
-
 STAGES = 4
 """The most stages that features are taken after, as in convolutional networks."""
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + down(activation(up(norm(x)))).
-
-    Attributes:
-      heads: of the attention.
-      hidden: width of `up`.
-      drop_path: probability that a branch is left out, for each example.
-      activation: see `ACTIVATIONS`.
-      epsilon: of the norms.
-      qkv_bias: see `Attention.bias`.
-      fused: see `Attention.fused`.
-      dtype: of the computation.
-    """
-
-    heads: Depth
-    hidden: Width
-    drop_path: Probability = 0.0
-    activation: str = "gelu"
-    epsilon: Positive = 1e-6
-    qkv_bias: bool = True
-    fused: bool = False
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b t d"], train: bool) -> tuple[Array, Heads]:
-        """The tokens, and what the heads of the attention read."""
-
-        def after(branch: Array) -> Array:
-            drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
-            return x + drop(branch)
-
-        attention = Attention(self.heads, self.qkv_bias, self.fused, self.dtype, name="attention")
-        y, heads = attention(norm(self.epsilon, self.dtype, "norm1")(x))
-        x = after(y)
-        y = linear(self.hidden, dtype=self.dtype, name="up")(
-            norm(self.epsilon, self.dtype, "norm2")(x)
-        )
-        y = ACTIVATIONS[self.activation](y)
-        return after(linear(x.shape[-1], dtype=self.dtype, name="down")(y)), heads
-
-
-def norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
-    """A LayerNorm whose variance is the mean of (x - mean)^2, as PyTorch computes it."""
-    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
 class ViT(nn.Module):
@@ -149,20 +94,40 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, image: layers.Image, train: bool = False) -> Outputs:
-        tokens = ("class_token",) if self.pool == "token" else ()
-        x, features = self._encoded(image, tokens, train)
+        x, features = self._encoded(image, train)
         pooled = x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1)
         if self.pre_logits:
             pooled = nn.tanh(linear(self.pre_logits, name="pre_logits")(pooled))
         features["pooled"] = pooled
         return Outputs(linear(self.num_classes, name="head")(pooled), features)
 
+    def fitted(self, name: str, array: Array, image: tuple[int, ...]) -> Array:
+        """An array of another such network, for images of another size than that one's.
+
+        Args:
+          name: of the parameter, such as "position", the only one that depends on the size.
+          array: the other network's.
+          image: shape [h, w, c] of this network's images.
+
+        Raises:
+          InputError: the positions are of no grid, see `kd.models.patches.resized`.
+        """
+        if name != "position":
+            return array
+        network = type(self).__name__
+        return resized(array, len(self.tokens()), grid_of(network, image, self.patch), network)
+
+    def tokens(self) -> tuple[str, ...]:
+        """Names of the tokens that stand before the patches."""
+        return ("class_token",) if self.pool == "token" else ()
+
     def _encoded(
-        self, image: layers.Image, tokens: tuple[str, ...], train: bool
+        self, image: layers.Image, train: bool
     ) -> tuple[Float[Array, "b t d"], dict[str, Array]]:
-        """The tokens after the last norm, those called `tokens` first, in float32; and features."""
+        """The tokens after the last norm, in float32; and features."""
         layers.check_image(self, image, "patch", smallest=1)
         self._check()
+        tokens = self.tokens()
         b, grid = len(image), grid_of(type(self).__name__, image.shape, self.patch)
         as_map = lambda x: x[:, len(tokens) :].reshape(b, *grid, self.width)
         x = self._embedded(image, tokens, grid)
@@ -252,12 +217,16 @@ class DeiT(ViT):
                 "DeiT's heads read its class token and its distillation token: leave pool at "
                 "'token' and pre_logits at 0, or take vit.ViT."
             )
-        x, features = self._encoded(image, ("class_token", "distillation_token"), train)
+        x, features = self._encoded(image, train)
         features["pooled"] = x[:, 0]
         logits = linear(self.num_classes, name="head")(x[:, 0])
         distilled = linear(self.num_classes, name=self.second_head)(x[:, 1])
         features["distillation_logits"] = distilled
         return Outputs(logits if train else (logits + distilled) / 2, features)
+
+    def tokens(self) -> tuple[str, ...]:
+        """Names of the tokens that stand before the patches."""
+        return ("class_token", "distillation_token")
 
 
 _tiny = {"patch": 16, "width": 192, "heads": 3}
