@@ -119,6 +119,8 @@ INIT = {
     # Regular expression on paths such as student/head/kernel: what to load; "": all shared paths.
     "take": "",
     "freeze": "",  # likewise: what stays as it is loaded; "": nothing
+    # Whether that run may be of other data: other images, of another size, other classes.
+    "other_data": False,
 }
 """Keys of `config.init`; see kd.train.warm_start."""
 

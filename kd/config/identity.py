@@ -44,6 +44,9 @@ LATER_OF_OPTIMIZERS = ("layer_decay",)
 LATER_OF_TEACHER = {"frozen": {"input": None}}
 """Likewise of kinds of teacher."""
 
+LATER_OF_INIT = {"freeze": "", "other_data": False}
+"""Keys of `init` that were added later, with their defaults."""
+
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a config that decide what is learned, as JSON data with sorted keys."""
@@ -64,7 +67,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     teacher = {k: v for k, v in teacher.items() if k not in later or v != later[k]}
     places = (PLACE_OF_CACHE, *(FILES_OF_TEACHER if teacher.get("digest") else ()))
     teacher = {k: v for k, v in teacher.items() if k not in places}
-    init = {k: v for k, v in kept.get("init", {}).items() if (k, v) != ("freeze", "")}
+    later = LATER_OF_INIT
+    init = {k: v for k, v in kept.get("init", {}).items() if k not in later or v != later[k]}
     optimizer = kept.get("optimizer", {})
     later = {k: 0.0 for k in LATER_OF_OPTIMIZERS}
     optimizer = {k: v for k, v in optimizer.items() if k not in later or v != later[k]}

@@ -126,7 +126,7 @@ def set_up(config: ConfigDict, parts: Parts, mesh: Mesh, start: Workdir | None =
     shapes = jax.eval_shape(init_all, inputs.keys, inputs.frozen, inputs.first_examples, {})
     optim.check_decay(config.optimizer.to_dict(), shapes.params)
     freezing.check(config, shapes)
-    warm = make_start(config, start, dataset, shapes, replicated)
+    warm = make_start(config, start, dataset, shapes, replicated, parts.student)
     choices = choose(config, parts.student, teacher, shapes, dataset, mesh)
     updates = {
         size: _make_updates(config, parts, plan, mesh, size, choices, inputs.pictures)

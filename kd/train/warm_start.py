@@ -5,9 +5,12 @@ as in the optimizer's masks: `student/conv1/kernel`, `objective/terms_ft/encoder
 """
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -16,18 +19,29 @@ from jax.sharding import Sharding
 from kd import build
 from kd import config as configs
 from kd.config import ConfigDict
+from kd.config.defaults import LABELS
+from kd.config.identity import identity
 from kd.data.base import Dataset
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
-from kd.quantize.student import COLLECTION
+from kd.quantize.student import COLLECTION, Quantized
 from kd.runs.checkpoint import load_some, stored
 from kd.runs.lineage import WEIGHTS, weights_of
 from kd.runs.networks import check_fit, load_weights, weights_hash
 from kd.runs.workdir import Workdir
 from kd.types import DistillState, PyTree
 
-type Flat = dict[tuple[str, ...], Any]
+type Path = tuple[str, ...]
+"""Collection of a variable, and its path."""
+
+type Flat = dict[Path, Any]
 """Leaves of variables by collection and path."""
+
+type Fit = Callable[[Path, jax.Array], jax.Array]
+"""Makes one network's array fit a student of images of another size."""
+
+MAY_DIFFER = ("mean", "std", *LABELS)
+"""Settings that two runs of the same images may have different values of."""
 
 
 class Start(NamedTuple):
@@ -38,7 +52,11 @@ class Start(NamedTuple):
 
 
 def check(
-    config: ConfigDict, student: PyTree, image: jax.ShapeDtypeStruct, num_classes: int
+    config: ConfigDict,
+    student: PyTree,
+    image: jax.ShapeDtypeStruct,
+    num_classes: int,
+    network: nn.Module,
 ) -> None:
     """Raises InputError for a missing first run, or one of another network, before any training.
 
@@ -47,6 +65,7 @@ def check(
       student: shapes of the student's variables.
       image: the student's input.
       num_classes: of the data.
+      network: the student.
     """
     for term in _second_stage_terms(config):
         if not (config.init.run or config.init.config):
@@ -63,10 +82,14 @@ def check(
         )
     if config.init.config:
         first = build.spell_out(configs.load(config.init.config))
+        fit, shape = _fit(network, image.shape[1:]), image.shape
+        if config.init.other_data:
+            dataset = build.stored_data(first)
+            num_classes, shape = dataset.num_classes, (2, *dataset.train.image.shape[1:])
         model = build.make_model(first.student.to_dict(), num_classes)
         init = lambda x: model.init(jax.random.key(0), x, train=False)
-        stored_shapes = jax.eval_shape(init, image)
-        _shared("student", student, stored_shapes, config.init.take, config.init.config)
+        stored_shapes = jax.eval_shape(init, jax.ShapeDtypeStruct(shape, image.dtype))
+        _shared("student", student, stored_shapes, config.init, config.init.config, fit)
 
 
 def make_start(
@@ -75,11 +98,14 @@ def make_start(
     dataset: Dataset,
     shapes: DistillState,
     place: Sharding,
+    student: nn.Module,
 ) -> Start:
     """Variables from the finished run in `workdir`; none if that is None.
 
     Student i starts from network i, or all students from the only network. Of the student all
     variables that `config.init.take` matches are loaded, of the objective those that both have.
+    What depends on the images' size is fitted to the new one where the student's network knows how
+    (`fitted` of `kd.models.vit.ViT`).
 
     Args:
       config: of the new run.
@@ -87,6 +113,7 @@ def make_start(
       dataset: of the new run.
       shapes: of the new run's states, stacked over seeds.
       place: sharding of the loaded arrays.
+      student: of the new run.
 
     Raises:
       InputError: another network, no shared variables, other data, or a number of networks that is
@@ -95,7 +122,7 @@ def make_start(
     if workdir is None:
         return Start()
     result = workdir.read("result.json")
-    check_fit(result, dataset, f"config.init: the run in {workdir}")
+    _check_data(config, workdir, result, dataset)
     count, seeds, take = len(result["seeds"]), config.seeds, config.init.take
     if count not in (1, seeds):
         raise InputError(
@@ -103,11 +130,12 @@ def make_start(
             "one network, or one for each seed."
         )
     metadata = stored(workdir.checkpoints)
+    fit = _fit(student, dataset.train.image.shape[1:])
     like, terms = {}, set()
     for side in ("student", "objective"):
         new = {"params": shapes.params[side], **shapes.stats[side]}
         new, old = (jax.tree.map(_unstacked, tree) for tree in (new, metadata[side]))
-        shared = _shared(side, new, old, take, workdir)
+        shared = _shared(side, new, old, config.init, workdir, fit)
         terms |= {path[1] for path in shared if side == "objective"}
         if shared:
             like[side] = flax.traverse_util.unflatten_dict(
@@ -130,6 +158,10 @@ def make_start(
             f"config.init.take = {take!r} finds."
         )
     variables = _load(workdir, metadata["student"], like, place)
+    if "student" in variables:
+        flat = flax.traverse_util.flatten_dict(variables["student"])
+        fitted = {path: jax.vmap(partial(fit, path))(array) for path, array in flat.items()}
+        variables["student"] = flax.traverse_util.unflatten_dict(fitted)
     origin = {"run": str(workdir), "weights": weights_hash(variables), WEIGHTS: weights_of(workdir)}
     if count < seeds:
         variables = tree_index(variables, jnp.zeros(seeds, jnp.int32))
@@ -166,30 +198,80 @@ def _unstacked(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
 
-def _shared(side: str, new: PyTree, old: PyTree, take: str, source: Workdir | str) -> Flat:
-    """Leaves of `new` that `take` matches and that `old` has too.
+def _check_data(
+    config: ConfigDict, workdir: Workdir, result: Mapping[str, Any], dataset: Dataset
+) -> None:
+    """Raises InputError if the first run is of other data, and `config.init` does not say so.
+
+    Of the same data set it must have left out the same images in any case: the others may be those
+    that this run is evaluated on.
+    """
+    what = f"config.init: the run in {workdir}"
+    settings = lambda c: {k: v for k, v in identity(c)["data"].items() if k not in MAY_DIFFER}
+    first, ours = workdir.read("config.json"), config.to_dict()
+    if config.init.other_data and settings(first) != settings(ours):
+        return
+    try:
+        check_fit(result, dataset, what)
+    except InputError as error:
+        if config.init.other_data:
+            raise
+        raise InputError(
+            f"{error} To start from a network that was trained on other data, none of which are "
+            "among the test images here, set config.init.other_data = True."
+        ) from None
+
+
+def _fit(network: nn.Module, image: tuple[int, ...]) -> Fit:
+    """What makes a loaded array fit a student of images [h, w, c]; by default, nothing is done."""
+    network = network.net if isinstance(network, Quantized) else network
+    method = getattr(network, "fitted", None)
+
+    def fit(path: Path, array: jax.Array) -> jax.Array:
+        if method is None or path[0] != "params":
+            return array
+        return method("/".join(path[1:]), array, image)
+
+    return fit
+
+
+def _shared(
+    side: str, new: PyTree, old: PyTree, init: ConfigDict, source: Workdir | str, fit: Fit
+) -> Flat:
+    """Leaves that `init.take` matches in both: the shapes of `old`, the types of `new`.
 
     All matching leaves of a student must be in both, but for the observed ranges of a quantized
     student, which a student in floating point does not have.
 
     Raises:
-      InputError: shapes differ, or one of the two students lacks an array of the other.
+      InputError: shapes differ, also after `fit`, or one of the two students lacks an array of the
+        other.
     """
-    new, old = (_matching(side, tree, take) for tree in (new, old))
+    new, old = (_matching(side, tree, init.take) for tree in (new, old))
     both = new.keys() & old.keys()
     wrong = {path for path in both if new[path].shape != old[path].shape}
     if side == "student":
+        wrong = {path for path in wrong if _fitted_shape(fit, path, old[path]) != new[path].shape}
         wrong |= {path for path in new.keys() ^ old.keys() if path[0] != COLLECTION}
     if wrong:
         path = min(wrong)
         shape_in = lambda tree: list(tree[path].shape) if path in tree else "absent"
         more = f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""
+        head = " For other classes, take = '^student/(?!head)' leaves the head out."
         raise InputError(
             f"config.init: {source} has another {side}: {_name(side, path)} is {shape_in(new)} "
             f"here and {shape_in(old)} there{more}. Give a run of the same network, or name in "
-            "config.init.take, a regular expression, what both have."
+            f"config.init.take, a regular expression, what both have."
+            f"{head if init.other_data else ''}"
         )
-    return {path: leaf for path, leaf in new.items() if path in both}
+    return {path: jax.ShapeDtypeStruct(old[path].shape, new[path].dtype) for path in both}
+
+
+def _fitted_shape(fit: Fit, path: Path, array: jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    """The shape of an array after `fit`, without the warnings of fitting it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return jax.eval_shape(partial(fit, path), array).shape
 
 
 def _matching(side: str, variables: PyTree, take: str) -> Flat:
