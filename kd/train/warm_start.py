@@ -159,7 +159,7 @@ def make_start(
         )
     variables = _load(workdir, metadata["student"], like, place)
     if "student" in variables:
-        flat = flax.traverse_util.flatten_dict(variables["student"])
+        flat: Flat = flax.traverse_util.flatten_dict(variables["student"])
         fitted = {path: jax.vmap(partial(fit, path))(array) for path, array in flat.items()}
         variables["student"] = flax.traverse_util.unflatten_dict(fitted)
     origin = {"run": str(workdir), "weights": weights_hash(variables), WEIGHTS: weights_of(workdir)}
