@@ -25,6 +25,7 @@ NAMES = (
     "ensembles",
     "seeds",
     "transformers",
+    "mixing",
     "cached",
     "allocators",
     "pipeline",

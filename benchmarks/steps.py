@@ -18,7 +18,7 @@ from kd.data.base import class_tables
 from kd.devices import precision
 from kd.init import make_init
 from kd.step import make_step
-from kd.types import PyTree, Teacher
+from kd.types import Augment, Batch, PyTree, Teacher, no_augmentation
 
 
 class Problem(NamedTuple):
@@ -93,6 +93,8 @@ def step_of(
     compiles: bool = True,
     accumulate: int = 1,
     unroll: bool = False,
+    augment: Augment = no_augmentation,
+    example: Batch | None = None,
 ) -> Stepper:
     """The step of a method of METHODS in a run of the CIFAR-100 recipe, without augmentation.
 
@@ -103,7 +105,8 @@ def step_of(
       weights: its `frozen["teacher"]`.
       policy: precision, see `kd.devices.precision`.
       compiles: whether the step is compiled; where not, it cannot be called.
-      accumulate, unroll: see `kd.step.make_step`.
+      accumulate, unroll, augment: see `kd.step.make_step`.
+      example: the batch, in place of random images.
     """
     names = (s["name"].rpartition(".")[2] for s in (problem.teacher, problem.student))
     section = deployed(name, dict(problem.teacher), dict(problem.student))
@@ -120,7 +123,7 @@ def step_of(
     objective = build.make_objective(config.objective.to_dict(), (), steps, 240)
     tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.05, momentum=0.9))
     two = any("batch.views" in needs for needs in build.needs(config).values())
-    example = batch(problem, 2 if two else 1)
+    example = batch(problem, 2 if two else 1) if example is None else dict(example)
     labels = np.arange(problem.examples) % problem.num_classes
     # A generator that compiles in a tenth of the time.
     key = jax.random.key(0, impl="unsafe_rbg")
@@ -133,7 +136,7 @@ def step_of(
     of_images = {"level": one / 64, "low": -2 * one, "high": 2 * one}  # of pixels, about
     tables = class_tables(labels, problem.num_classes) | of_images
     frozen = {"teacher": weights, "tables": jax.tree.map(jnp.asarray, tables)}
-    parts = (student, objective, teacher, tx)
+    parts = (student, objective, teacher, tx, augment)
     state = quickly(make_init(*parts))(key, frozen, example)
     state = dataclasses.replace(state, key=jax.random.key(0))
     step = make_step(*parts, accumulate=accumulate, unroll=unroll)
