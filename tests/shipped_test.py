@@ -34,6 +34,29 @@ def test_all_files_that_define_a_config_or_an_experiment_ship():
     assert {"labels", "takd"} <= set(EXPERIMENTS)
 
 
+def test_each_working_directory_has_its_own_modules(tmp_path, monkeypatch):
+    """A notebook that goes to another directory, and back, reads that one's helpers."""
+    text = """
+from ml_collections import ConfigDict
+from configs.arguments import VALUE
+from of_this_project import get_config_of
+
+def get_config(arg=None):
+    return get_config_of(ConfigDict(dict(seed=VALUE)))
+"""
+    for value in (1, 2):
+        folder = tmp_path / f"project{value}"
+        (folder / "configs").mkdir(parents=True)
+        (folder / "configs/arguments.py").write_text(f"VALUE = {value}")
+        (folder / "configs/mine.py").write_text(text)
+        Path(folder / "of_this_project.py").write_text("def get_config_of(c):\n    return c\n")
+    for value in (1, 2, 1):
+        monkeypatch.chdir(tmp_path / f"project{value}")
+        assert configs.load("configs/mine.py").seed == value
+    monkeypatch.chdir(ROOT)
+    assert configs.load("configs/digits.py").student.name
+
+
 @pytest.mark.parametrize(
     "arguments", ["digits", "digits:role=labels,labelled=all", "takd:path=16-8-4-2,dense"]
 )

@@ -68,7 +68,6 @@ def module_of(reference: str, kind: str) -> ModuleType:
 
 
 def _execute(file: Path, kind: str) -> ModuleType:
-    trust.add_working_directory()
     name, path = f"kd_{kind}_{file.stem}", file.resolve()
     spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     assert spec and spec.loader

@@ -19,6 +19,7 @@ from typing import Any
 
 from kd.config.defaults import ConfigDict
 from kd.errors import unknown
+from kd.names import trust
 
 PREFIX = "kd:"
 FUNCTIONS = {"config": "get_config", "experiment": "get_experiment"}
@@ -118,9 +119,11 @@ def importable(shipped: bool) -> Generator[None]:
         of the working directory, which come first.
     """
     with _lock:
+        trust.add_working_directory()
         if not shipped:
             if str(home()) not in sys.path:
                 sys.path.append(str(home()))
+            _drop_others()
             yield
             return
         before, path = _taken(), list(sys.path)
@@ -132,6 +135,16 @@ def importable(shipped: bool) -> Generator[None]:
             sys.path[:] = path
             _modules.update(_taken())
             sys.modules.update(before)
+
+
+def _drop_others() -> None:
+    """Removes the modules of `configs` that another working directory had."""
+    for name in [name for name in sys.modules if name.startswith(f"{_PACKAGE}.")]:
+        file = getattr(sys.modules[name], "__file__", None)
+        below = Path(*name.split(".")).with_suffix(".py")
+        place = Path.cwd() if (Path.cwd() / below).exists() else home()
+        if file and Path(file).resolve() != (place / below).resolve():
+            del sys.modules[name]
 
 
 def _taken() -> dict[str, ModuleType]:

@@ -28,6 +28,9 @@ _scopes: list[set[str]] = []
 _stored: list[str] = []
 """Stored configs that are being read. Process-wide, so that it holds in other threads, too."""
 
+_added: list[str] = []
+"""The working directory that `add_working_directory` put before `sys.path`, if any."""
+
 _roots: list[str] = ["runs"]
 """Directories of runs, relative to the working directory."""
 
@@ -138,10 +141,16 @@ def is_name(text: str) -> bool:
 
 
 def add_working_directory() -> None:
-    """Lets modules be imported from the working directory, unless it is a run's."""
+    """Lets modules be imported from the working directory, unless it is a run's, and no longer from
+    the one that was added before.
+    """
     directory = str(Path.cwd())
+    if _added and _added[-1] != directory:
+        before = _added.pop()
+        sys.path[:] = [path for path in sys.path if path != before]
     if directory not in sys.path and not _is_in_run(Path(directory)):
         sys.path.insert(0, directory)
+        _added.append(directory)
 
 
 def import_module(path: str) -> ModuleType:
