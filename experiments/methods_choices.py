@@ -1,9 +1,10 @@
 """Weights of methods whose losses depend on the size of the networks, on held-out images.
 
 A distance of maps is a sum or a mean over places and channels, so that a weight that was tuned for
-the maps of CIFAR-100's networks weighs more or less on others. The rows have a tenth of the papers'
-weight, the weight, and ten times it. 6,000 training images that no network learns from are
-evaluated in place of the test set.
+the maps of CIFAR-100's networks weighs more or less on others. MLKD compares the sums of a batch's
+probabilities by class, which grow with images per class. The columns have a hundredth and a tenth
+of the papers' weight, the weight, and ten times it. 6,000 training images that no network learns
+from are evaluated in place of the test set.
 
     uv run kd prepare fashion_mnist
     uv run kd table experiments/methods_choices.py
@@ -20,8 +21,9 @@ METHODS = {
     "CWD": "cwd",
     "OFD": "ofd",
     "ReviewKD": "reviewkd",
+    "MLKD": "mlkd",
 }
-TIMES = {"a tenth": 0.1, "the paper's": 1.0, "ten times": 10.0}
+TIMES = {"a hundredth": 0.01, "a tenth": 0.1, "the paper's": 1.0, "ten times": 10.0}
 
 
 def get_experiment(arg=None):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kd.objectives import ab, at, cwd, fitnet, fsp, ft, nst, ofd, pkt, reviewkd, sp, vid
+from kd.objectives import ab, at, cwd, fitnet, fsp, ft, mlkd, nst, ofd, pkt, reviewkd, sp, vid
 
 pytestmark = pytest.mark.usefixtures("unoptimized_module")
 
@@ -34,7 +34,11 @@ PLACES = {
 }
 """Objective -> its distance of two maps, and how it changes with four times the places."""
 
-BATCH = {"sp.SP": (sp.similarity_preserving, 1 / 2), "pkt.PKT": (pkt.neighbour_kl, 1 / 2)}
+BATCH = {
+    "sp.SP": (sp.similarity_preserving, 1 / 2),
+    "pkt.PKT": (pkt.neighbour_kl, 1 / 2),
+    "mlkd.MLKD": (lambda s, t: mlkd.class_relation(jax.nn.softmax(s), jax.nn.softmax(t)), 4),
+}
 """Objective -> its distance, and how it changes with twice the examples."""
 
 
