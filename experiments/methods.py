@@ -10,7 +10,7 @@ attacks, and are in `experiments/verified.py`.
     uv run kd table experiments/methods.py:smoke  # in miniature
     uv run kd table experiments/methods.py:images=60000  # on all training images
 
-Five seeds in one program. Budgets are minutes on one CPU core: an hour in total.
+Five seeds in one program. Budgets are minutes on one CPU core: an hour and a half in total.
 """
 
 from configs.arguments import check_known
@@ -66,6 +66,19 @@ FAMILY = {
     "focal loss": "focal",
 }
 """Row -> method, or arguments of the config."""
+
+CHOSEN = {
+    "AT, a hundredth of the weight": dict(method="at", weight=0.01),
+    "FitNet, a hundredth of the weight": dict(method="fitnet", weight=0.01),
+    "NST, a hundredth of the weight": dict(method="nst", weight=0.01),
+    "OFD, a hundredth of the weight": dict(method="ofd", weight=0.01),
+    "factor transfer, a tenth of the weight": dict(method="ft", weight=0.1),
+    "CWD, a tenth of the weight": dict(method="cwd", weight=0.1),
+    "ReviewKD, a tenth of the weight": dict(method="reviewkd", weight=0.1),
+    "MLKD, a tenth of the weight": dict(method="mlkd", weight=0.1),
+    "MGD, ten times the weight": dict(method="mgd", weight=10.0),
+}
+"""Row -> method and factor of its weight, the best one of `experiments/methods_choices.py`."""
 
 WIDE = {"labels": "labels", "KD": "kd", "FSP": "fsp"}
 """Row -> method, of a student of the teacher's widths, which FSP needs."""
@@ -128,7 +141,7 @@ def get_experiment(arg=None):
         args=common,
         seeds=2 if arg == "smoke" else 5,
         tables=[
-            table("Students of the teacher's family, 8, 16 and 32 channels", FAMILY),
+            table("Students of the teacher's family, 8, 16 and 32 channels", FAMILY | CHOSEN),
             table(
                 "Students of the teacher's widths, one convolution a stage", WIDE, student="wide"
             ),
