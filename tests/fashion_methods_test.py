@@ -83,6 +83,7 @@ def test_the_table_has_a_row_for_every_method(tmp_path):
     smoke = plan.make(experiment.load("experiments/methods.py:smoke"), tmp_path)
     assert all("smoke" in reference for reference in smoke)
     assert experiment.load("experiments/methods_choices.py").tables[0].columns == (
+        "a hundredth",
         "a tenth",
         "the paper's",
         "ten times",
