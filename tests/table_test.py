@@ -840,7 +840,11 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
 @pytest.mark.slow
 def test_learning_curves_are_drawn(done, capsys):
     row = '{"kind": "test", "step": 1, "epoch": 0, "seconds": 1, "accuracy": [0.5, 1.0]}\n'
-    Path("runs/mini-role=labels/metrics.jsonl").write_text(row)
+    metrics = Path("runs/mini-role=labels/metrics.jsonl")
+    metrics.write_text(row)
+    assert kd("--print", "--out", "figures") == 0
+    assert not Path("figures/mini_table.png").exists()  # a point is no curve
+    metrics.write_text(row + row.replace('"epoch": 0', '"epoch": 1'))
     assert kd("--print", "--out", "figures") == 0
     assert Path("figures/mini_table.png").stat().st_size > 1000
     assert kd("--publish") == 0

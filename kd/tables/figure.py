@@ -39,7 +39,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Directory) -> 
       path: of the file.
 
     Returns:
-      the path, or nothing if no run has been evaluated yet.
+      the path, or nothing if no run has been evaluated more than once.
     """
     panels = _panels(experiment, runs)
     if not panels:
@@ -68,7 +68,8 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Directory) -> 
 
 
 def _panels(experiment: Experiment, runs: Mapping[str, Run]) -> dict[str, dict[str, Run]]:
-    """The evaluated runs of each panel, by the panel's title and the row's name.
+    """The runs of each panel that were evaluated at least twice, by the panel's title and the row's
+    name.
 
     A run has one line in a panel. A panel without a run that earlier panels lack is left out: its
     table has other metrics of the same runs.
@@ -84,9 +85,9 @@ def _panels(experiment: Experiment, runs: Mapping[str, Run]) -> dict[str, dict[s
     drawn: list[set[str]] = [set()]
     new_panels = {}
     for title, lines in panels.items():
-        lines = {row: run for row, run in lines.items() if len(_errors(run)[0])}
+        lines = {row: run for row, run in lines.items() if len(_errors(run)[0]) > 1}
         identities = {run.identity for run in lines.values()}
-        if not any(identities <= earlier for earlier in drawn):
+        if lines and not any(identities <= earlier for earlier in drawn):
             new_panels[title] = lines
         drawn.append(identities)
     return new_panels
