@@ -6,7 +6,10 @@ from scipy import stats
 
 from kd.metrics import contrasts
 from kd.metrics.intervals import paired_difference
+from kd.tables import figure, forest
 from kd.tables.contrast import Comparison, from_json, to_json
+from kd.tables.measure import Entry
+from kd.tables.table import Contrast
 
 
 def drawn(seed, mean, shape=(5, 400)):
@@ -71,3 +74,19 @@ def test_a_published_comparison_of_other_numbers_is_not_shown():
     assert from_json(stored, 1.0).difference.high == 1.5
     assert from_json(stored, 1.01) is None and from_json(None, 1.0) is None
     assert to_json(Comparison(contrasts.Difference(1.0, 0.5, 1.5, 0.01), "seeds")) is None
+
+
+@pytest.mark.parametrize(("last", "far"), [(-75.0, True), (-2.0, False)])
+def test_a_difference_many_times_all_others_does_not_hide_them(last, far):
+    """It is an arrow at the edge of the panel with its number; all others are drawn to scale."""
+    values = [*np.linspace(-1, 1, 11), last]
+    rows = [f"row {i}" for i in range(len(values))]
+    entries = [
+        Entry(Contrast(row, "", (), unit="%"), [value], value)
+        for row, value in zip(rows, values, strict=True)
+    ]
+    _, (axis,) = figure.canvas(1)
+    forest._panel(axis, entries, rows)
+    assert [text.get_text().strip() for text in axis.texts] == (["-75"] if far else [])
+    low, high = axis.get_xlim()
+    assert -3 < low < -1 and 1 < high < 3

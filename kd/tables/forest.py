@@ -1,6 +1,5 @@
 """Forest plots: the differences of a table with their intervals. Needs matplotlib."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,14 +31,16 @@ def draw(experiment: Experiment, numbers: Numbers, out: Directory) -> list[Direc
     files = _of_claim(experiment, numbers, out)
     for index, its_entries in enumerate(numbers.entries):
         shown = [e for e in its_entries if isinstance(e.cell, Contrast) and e.values]
-        columns = list(dict.fromkeys(e.cell.column for e in shown))
+        table = experiment.tables[index]
+        columns = {e.cell.column for e in shown}
+        columns = [column for column in table.columns if column in columns]
         if not shown:
             continue
         rows = list(dict.fromkeys(e.cell.row for e in shown))
         figure, axes = canvas(len(columns), height=1.2 + 0.28 * len(rows))
         for axis, column in zip(axes, columns, strict=False):
             _panel(axis, [e for e in shown if e.cell.column == column], rows)
-            axis.set_title(wrap(column or experiment.tables[index].title))
+            axis.set_title(wrap(column or table.title))
         number = index + len(files) if experiment.claim else index
         path = out / f"{experiment.name}-differences{number or ''}.png"
         save(figure, path)
@@ -78,16 +79,43 @@ def _panel(
     rows: Sequence[str],
     colors: Mapping[AnyCell, str] | None = None,
 ) -> None:
-    """A point with its interval for each row, the first on top, in the colours of its verdict."""
+    """A point with its interval for each row, the first on top, in the colours of its verdict. A
+    difference that is many times all others is an arrow at the edge, with its number.
+    """
+    spans = {e.cell: _span(e) for e in entries}
+    far = _far({cell: abs(e.mean) for cell, e in zip(spans, entries, strict=True)})
+    shown = [end for cell, span in spans.items() if cell not in far for end in (*span, 0.0)]
+    margin = 0.05 * (max(shown) - min(shown)) or 1.0
+    edges = min(shown) - margin, max(shown) + margin
     for e in entries:
         y = len(rows) - 1 - rows.index(e.cell.row)
         color = colors[e.cell] if colors else COLORS.get(e.verdict, "tab:purple")
-        difference = e.comparison.difference if e.comparison else None
-        low, high = (difference.low, difference.high) if difference else (math.nan, math.nan)
-        axis.plot([low, high], [y, y], color=color)
-        axis.plot([e.mean], [y], "o", color=color)
+        if e.cell in far:
+            mark, x, side = ("<", edges[0], "left") if e.mean < 0 else (">", edges[1], "right")
+            axis.plot([x], [y], mark, color=color)
+            axis.text(
+                x, y, f"  {e.mean:.3g}  ", color=color, ha=side, va="center", fontsize="small"
+            )
+        else:
+            axis.plot(spans[e.cell], [y, y], color=color)
+            axis.plot([e.mean], [y], "o", color=color)
     axis.axvline(0, color="black", linewidth=0.8)
+    if far:
+        axis.set_xlim(edges)
     axis.set_yticks(range(len(rows)), [wrap(row) for row in reversed(rows)], fontsize="small")
     axis.set_ylim(-0.6, len(rows) - 0.4)
     units = {e.cell.unit for e in entries}
     axis.set_xlabel("difference" + (f" ({units.pop()})" if len(units) == 1 else ""))
+
+
+def _span(entry: Entry) -> tuple[float, float]:
+    """The interval of a difference; twice the difference itself where it has none."""
+    difference = entry.comparison.difference if entry.comparison else None
+    return (difference.low, difference.high) if difference else (entry.mean, entry.mean)
+
+
+def _far(sizes: Mapping[AnyCell, float]) -> set[AnyCell]:
+    """What is more than five times as large as nine of ten: drawn to scale it would hide them."""
+    ordered = sorted(sizes.values())
+    most = ordered[(9 * (len(ordered) - 1)) // 10]
+    return {cell for cell, size in sizes.items() if len(ordered) >= 10 and size > 5 * most > 0}
