@@ -11,6 +11,8 @@ from kd.models.vit import DeiT, ViT
 from kd.runs.networks import load_networks
 from kd.runs.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 CONFIG = '''
 from ml_collections import ConfigDict
 
@@ -50,8 +52,7 @@ def run(*options: str) -> int:
     return main.main(["run", "--config", "tuned.py", *(f"--config.{o}" for o in options)])
 
 
-@pytest.mark.parametrize("network", [ViT, DeiT])
-@pytest.mark.parametrize("side", [12, 16])
+@pytest.mark.parametrize(("network", "side"), [(ViT, 12), (DeiT, 16)])
 def test_fitted_variables_compute_what_the_first_networks_do(network, side):
     """A network interpolates positions at each call; once they are fitted, it has none to do."""
     net = network(num_classes=3, patch=4, width=8, depth=1, heads=2)
@@ -66,6 +67,7 @@ def test_fitted_variables_compute_what_the_first_networks_do(network, side):
     np.testing.assert_array_equal(logits, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the positions of this ViT")
 def test_a_network_of_other_images_and_classes_is_fine_tuned(configs):
     """At learning rate 0 the student is the first one but for its positions and its head."""
