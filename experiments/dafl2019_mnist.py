@@ -16,7 +16,7 @@ from configs.arguments import check_known
 def get_experiment(arg=None):
     if arg:
         check_known("argument", arg, ("smoke",))
-    row = lambda role, **more: dict(args=dict(role=role, paper="dafl"), budget=5, **more)
+    row = lambda role, **more: dict(args=dict(role=role, paper="dafl"), budget=6, **more)
     return dict(
         title="MNIST, LeNet-5 of 61,706 parameters into one of 15,738 (Chen et al. 2019)",
         note="In miniature: these numbers mean nothing." if arg else "",
@@ -28,7 +28,7 @@ def get_experiment(arg=None):
             dict(
                 title="Accuracy on the test set",
                 rows={
-                    "teacher": dict(args=dict(role="teacher"), paper=98.91, budget=5),
+                    "teacher": dict(args=dict(role="teacher"), paper=98.91, budget=10),
                     "student from labels": row("labels", paper=98.65),
                     "student by KD": row("kd", paper=98.91),
                     "gain of KD": row("kd", contrast="student from labels"),

@@ -23,7 +23,9 @@ PAPER = {
 def get_experiment(arg=None):
     if arg:
         check_known("argument", arg, ("smoke",))
-    row = lambda role, paper: dict(args=dict(role=role), paper=paper, budget=5)
+    row = lambda role, paper: dict(
+        args=dict(role=role), paper=paper, budget=10 if role == "teacher" else 6
+    )
     return dict(
         title="LeNet-5 of 61,706 parameters into one of 35,820 (Nayak et al. 2019)",
         note="In miniature: these numbers mean nothing." if arg else "",
@@ -40,7 +42,7 @@ def get_experiment(arg=None):
                     "student from labels": row("labels", labels),
                     "student by KD": row("kd", kd),
                     "gain of KD": dict(
-                        args=dict(role="kd"), contrast="student from labels", budget=5
+                        args=dict(role="kd"), contrast="student from labels", budget=6
                     ),
                 },
             )
