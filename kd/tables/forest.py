@@ -92,7 +92,7 @@ def _panel(
         color = colors[e.cell] if colors else COLORS.get(e.verdict, "tab:purple")
         if e.cell in far:
             mark, x, side = ("<", edges[0], "left") if e.mean < 0 else (">", edges[1], "right")
-            axis.plot([x], [y], mark, color=color)
+            axis.plot([x], [y], mark, color=color, clip_on=False)
             axis.text(
                 x, y, f"  {e.mean:.3g}  ", color=color, ha=side, va="center", fontsize="small"
             )
