@@ -94,7 +94,7 @@ def _panel(
             mark, x, side = ("<", edges[0], "left") if e.mean < 0 else (">", edges[1], "right")
             axis.plot([x], [y], mark, color=color, clip_on=False)
             axis.text(
-                x, y, f"  {e.mean:.3g}  ", color=color, ha=side, va="center", fontsize="small"
+                x, y, f"  {e.mean:z.3g}  ", color=color, ha=side, va="center", fontsize="small"
             )
         else:
             axis.plot(spans[e.cell], [y, y], color=color)
