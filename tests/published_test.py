@@ -113,7 +113,7 @@ def test_the_smoke_version_of_hinton_2015_runs_whole(monkeypatch, tmp_path, caps
         assert main(["table", smoke, "--runs", str(tmp_path), "--jobs", "2"]) == 0
         printed = capsys.readouterr()
         assert "missing" not in printed.out and "mean nothing" in printed.out
-        assert (tmp_path / f"{name}-smoke.png").exists()
+        assert (tmp_path / f"{name}-smoke.md").exists()
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def refused(capsys, *arguments: str) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(config, stopped_at):
     with stopped_at(step=6):
         assert main([*COMMAND, "--workdir", "cut"]) == 0

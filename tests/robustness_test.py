@@ -568,7 +568,7 @@ def test_settings_that_cannot_be_are_refused_before_training(small_config, capsy
 LEARNS = "if arg == 'teacher': return c\n    "
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(finished, small_config, stopped_at):
     """And with the loop on the host as on the device."""
     terms = "ibp=dict(name='ibp.IBP', ramp=2.0), ard=dict(name='ard.ARD', steps=2)"

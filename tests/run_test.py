@@ -145,7 +145,7 @@ def test_a_config_can_name_a_network_of_the_working_directory(small_config, tmp_
     assert Workdir("runs/small-teacher").read("result.json")["parameters"] == 650
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.usefixtures("unoptimized")
 def test_the_small_convolutional_network_learns_time_series(small_config, tmp_path):
     rng = np.random.default_rng(0)

@@ -95,7 +95,7 @@ def get_config(arg=None):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_resumed_run_equals_an_uninterrupted_one_and_a_sharded_run_an_unsharded(
     tmp_path, monkeypatch, stopped_at
 ):

@@ -112,7 +112,7 @@ NAMES = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.usefixtures("unoptimized")
 def test_every_reader_takes_the_package_that_is_trusted(evil):
     Path("project").mkdir()

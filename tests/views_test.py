@@ -117,7 +117,7 @@ def test_a_second_view_that_does_not_fit_the_objective_is_refused(
     assert not Workdir("runs/small").path.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_run_of_two_views(small_config):
     """MLKD by the command; pmap on four devices gives the same logits."""
     arguments = ["run", "--config", "small.py", *MLKD_RUN]
