@@ -12,7 +12,7 @@ from benchmarks import libraries
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import CIFAR, Problem, step_of
-from benchmarks.timer import added, ratio
+from benchmarks.timer import over_parts
 from kd import build
 from kd.types import Outputs, Teacher
 
@@ -53,10 +53,4 @@ def _make(problem: Problem) -> Prepared:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """Times as median [smallest, largest] of the rounds."""
     head = ["pair", "fused over parts", "teacher's share of the parts"]
-    lines = []
-    for row in rows:
-        seconds = row["seconds"]
-        parts_ = added(seconds["teacher"], seconds["student"])
-        total, share = ratio(seconds["fused"], parts_), ratio(seconds["teacher"], parts_)
-        lines.append([row["case"], str(total), str(share)])
-    return [head, *lines]
+    return [head, *over_parts(rows, "teacher", "student")]

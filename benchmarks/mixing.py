@@ -11,7 +11,7 @@ import jax
 from benchmarks.networks import CLASSES, KINDS, SHAPE, TOYS, VIT, VIT_TOY
 from benchmarks.record import Case, Prepared, Row
 from benchmarks.steps import Problem, batch, step_of
-from benchmarks.timer import added, ratio
+from benchmarks.timer import over_parts
 from kd.data.mix import Mix
 from kd.types import no_augmentation
 
@@ -43,10 +43,4 @@ def _make(problem: Problem, text: str) -> Prepared:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """Times as median [smallest, largest] of the rounds."""
     head = ["pair of networks, operation", "fused over parts", "mixing's share of the parts"]
-    lines = []
-    for row in rows:
-        seconds = row["seconds"]
-        parts_ = added(seconds["mixing"], seconds["step"])
-        total, share = ratio(seconds["fused"], parts_), ratio(seconds["mixing"], parts_)
-        lines.append([row["case"], str(total), str(share)])
-    return [head, *lines]
+    return [head, *over_parts(rows, "mixing", "step")]

@@ -59,3 +59,14 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
 def added(*lists: Sequence[float]) -> list[float]:
     """Sums of several functions' seconds, round by round."""
     return [sum(round_) for round_ in zip(*lists, strict=True)]
+
+
+def over_parts(rows: Sequence[Mapping[str, Any]], first: str, second: str) -> list[list[str]]:
+    """For each row its case, `fused` over the sum of two parts, and the share of the first."""
+    lines = []
+    for row in rows:
+        seconds = row["seconds"]
+        parts = added(seconds[first], seconds[second])
+        total, share = ratio(seconds["fused"], parts), ratio(seconds[first], parts)
+        lines.append([row["case"], str(total), str(share)])
+    return lines
