@@ -741,6 +741,17 @@ def test_contrasts_have_an_interval_and_a_verdict(done, capsys):
     assert names <= {path.name for path in Path("drawn").iterdir()}
 
 
+def test_only_means_have_a_number_of_seeds_in_a_grid(done, capsys):
+    """A difference or a ratio is one number, whatever number of seeds it is computed from."""
+    more = '"errors": {}, "of all": dict(metric="errors(ensemble=True)"),'
+    Path("contrasts.py").write_text(CONTRASTS.replace('"errors": {},', more))
+    assert kd("--print", file="contrasts.py") == 0
+    student = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("| student |"))
+    _, _, errors, ensemble, difference, ratio, _ = student.split("|")
+    assert ", n = 2" in errors and ", n = 1" in ensemble
+    assert "[" in difference and "n =" not in difference + ratio
+
+
 def test_published_contrasts_print_the_same_without_the_runs(done, capsys):
     Path("contrasts.py").write_text(CONTRASTS)
     assert kd("--publish", file="contrasts.py") == 0

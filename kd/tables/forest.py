@@ -99,6 +99,7 @@ def _panel(
         else:
             axis.plot(spans[e.cell], [y, y], color=color)
             axis.plot([e.mean], [y], "o", color=color)
+    axis.locator_params(axis="x", nbins=5)
     axis.axvline(0, color="black", linewidth=0.8)
     if far:
         axis.set_xlim(edges)

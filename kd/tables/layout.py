@@ -100,9 +100,12 @@ def _grid(table: Table, entries: Sequence[Entry], mixed: bool) -> list[str]:
 
 
 def _grid_cell(e: Entry, one_n: bool, one_unit: bool, mixed: bool) -> str:
-    """A cell of a grid, with unit and n where they differ between the table's cells."""
+    """A cell of a grid, with unit and n where they differ between the table's cells.
+
+    What is computed from other cells, as a difference is, has no n: its value is one number.
+    """
     unit = "" if one_unit or not e.values or not e.cell.unit else f" {e.cell.unit}"
-    n = "" if one_n or not e.values else f", n = {len(e.values)}"
+    n = f", n = {len(e.values)}" if e.values and isinstance(e.cell, Cell) and not one_n else ""
     text = cell_text.mean(e) + unit + n + (f" {cell_text.MARK}" if e.marked else "")
     text += "".join(f"<br>{caveat}" for caveat in cell_text.caveats(e, mixed))
     if e.paper is not None:
