@@ -3,7 +3,7 @@
 A table of ours, of small sizes: 12,000 of the 60,000 training images (stratified by class), six
 epochs, a ViT of three blocks of width 48 with 16 tokens, an ensemble of five small convolutional
 teachers of the same images; and back, a convolutional student from the five ViTs. All 60,000 images
-are one seed of the same recipe.
+are one seed of the same recipe, with one teacher.
 
     uv run kd prepare fashion_mnist
     uv run kd table experiments/vit_small.py
@@ -12,7 +12,7 @@ Five seeds in one program. Budgets are minutes on one CPU core: about half an ho
 images, and as much for all of them.
 """
 
-SMALL, ALL = "12,000 images", "all 60,000, one seed"
+SMALL, ALL = "12,000 images", "all 60,000, one seed, one teacher"
 
 
 def get_experiment(arg=None):
