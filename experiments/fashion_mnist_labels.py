@@ -42,6 +42,9 @@ def get_experiment(arg=None):
                     "student from labels": dict(args=dict(role="labels"), budget=1),
                     "student from labels, strong recipe": dict(args=dict(role="strong"), budget=3),
                     "distilled student": dict(args=dict(role="student"), budget=3),
+                    "gain over labels": dict(
+                        args=dict(role="student"), contrast="student from labels"
+                    ),
                     "gain over the strong recipe": dict(
                         args=dict(role="student"), contrast="student from labels, strong recipe"
                     ),

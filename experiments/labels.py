@@ -38,6 +38,9 @@ def get_experiment(arg=None):
                     "student from labels": dict(args=dict(role="labels"), budget=1),
                     "student from labels, strong recipe": dict(args=dict(role="strong"), budget=1),
                     "distilled student": dict(args=dict(role="student"), budget=1),
+                    "gain over labels": dict(
+                        args=dict(role="student"), contrast="student from labels"
+                    ),
                     "gain over the strong recipe": dict(
                         args=dict(role="student"), contrast="student from labels, strong recipe"
                     ),
