@@ -14,6 +14,8 @@ from kd.runs.networks import load_networks
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 FIRST = Workdir("runs/small-teacher")
 SECOND = Workdir("runs/small-labels")
 STILL = "--config.optimizer.learning_rate=0.0"
