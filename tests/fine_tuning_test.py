@@ -92,13 +92,10 @@ def test_a_network_of_other_images_and_classes_is_fine_tuned(configs):
         (["data.path=small.npz", "holdout=0.2"], "was evaluated on other examples"),
     ],
 )
-def test_what_does_not_fit_is_refused(configs, capsys, options, words):
+def test_what_does_not_fit_is_refused_before_the_first_run_is_trained(
+    configs, capsys, options, words
+):
     assert run(*options) == 2
     message = capsys.readouterr().err
     assert words in message.splitlines()[-1]
-    assert not SECOND.path.exists()
-
-
-def test_other_classes_are_refused_before_the_first_run_is_trained(configs):
-    assert run("init.take=") == 2
-    assert not FIRST.path.exists()
+    assert not FIRST.path.exists() and not SECOND.path.exists()

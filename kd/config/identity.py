@@ -93,3 +93,10 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
         for key in sorted({*a, *b})
         if a.get(key, absent) != b.get(key, absent)
     ]
+
+
+def same_examples(one: ConfigDict, other: ConfigDict) -> bool:
+    """True if two configs, spelled out, have the same settings of data. Others may have the same
+    examples all the same.
+    """
+    return all(one[k] == other[k] for k in ("data", "holdout", "validation", "train_classes"))

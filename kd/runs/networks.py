@@ -214,6 +214,23 @@ def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str, viewed: bo
         )
 
 
+def facts_of(config: ConfigDict) -> dict[str, Any]:
+    """What `check_fit` reads of a `result.json`, of a run that is not trained yet.
+
+    Args:
+      config: of that run, spelled out.
+    """
+    dataset = make_data(config)
+    return {
+        "num_classes": dataset.num_classes,
+        "shape": list(dataset.train.image.shape[1:]),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "evaluated": weights_hash(dataset.test),
+        "split": "validation" if config.holdout else "test",
+    }
+
+
 def _remedy(key: str, result: Mapping[str, Any]) -> str:
     """How the data of a student become those of its teacher, where they can."""
     if key in ("mean", "std"):

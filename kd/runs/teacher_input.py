@@ -12,7 +12,7 @@ from kd.data.base import Dataset
 from kd.data.pictures import Pictures
 from kd.errors import InputError
 from kd.models.adapted import Adapted
-from kd.runs.networks import Trained, check_fit, weights_hash
+from kd.runs.networks import Trained, check_fit
 from kd.teachers import input_view
 from kd.teachers.input_view import InputView
 from kd.types import PyTree
@@ -83,20 +83,6 @@ def fitting_view(
         )
     check_fit(result, dataset, what, viewed=True)
     return view if view.changes(shape) else None
-
-
-def facts_of(dataset: Dataset) -> dict[str, Any]:
-    """What `fitting_view` reads of a `result.json`, of a run on this data set that is not trained
-    yet.
-    """
-    return {
-        "num_classes": dataset.num_classes,
-        "shape": list(dataset.train.image.shape[1:]),
-        "mean": list(dataset.mean),
-        "std": list(dataset.std),
-        "evaluated": weights_hash(dataset.test),
-        "split": "test",
-    }
 
 
 def viewed(model: nn.Module, view: InputView | None) -> nn.Module:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from kd import build, teachers
 from kd.config import ConfigDict
+from kd.config.identity import same_examples
 from kd.config.teachers import Members, groups_of, member_weights
 from kd.data.base import Dataset, image_tables
 from kd.data.mix import Mix
@@ -23,7 +24,7 @@ from kd.init import make_init
 from kd.models.peers import peers, variables_of
 from kd.names import trust
 from kd.runs import teacher_input
-from kd.runs.networks import check_alike, workdir_of, workdirs_of_teachers
+from kd.runs.networks import check_alike, facts_of, workdir_of, workdirs_of_teachers
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.teachers import kind
@@ -184,9 +185,8 @@ def _members(
     if not group.config:
         return None
     trained, view = build.load_config(group.config), None
-    if section is not None:
-        facts = teacher_input.facts_of(build.make_data(trained))
-        view = teacher_input.fitting_view(section, facts, dataset, what)
+    if section is not None or not same_examples(trained, config):
+        view = teacher_input.fitting_view(section, facts_of(trained), dataset, what)
     model = build.make_model(trained.student.to_dict(), dataset.num_classes)
     return _stacked(model, trained.seeds, group, workdir, dataset, view)
 
