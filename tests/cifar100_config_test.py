@@ -15,6 +15,8 @@ from kd.tables import plan as plans
 from kd.train.checks import check_batches
 from kd.train.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 
 def test_the_recipe_is_that_of_the_tables():
     c = cifar100_teacher.get_config("model=wrn_40_2")

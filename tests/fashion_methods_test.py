@@ -15,6 +15,8 @@ from kd.runs.workdir import Workdir
 from kd.tables import experiment, plan
 from kd.train import session
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 ELSEWHERE = ("ibp", "crown_ibp", "kd_ibp", "ard", "rslad", "iad")
 """Methods that are trained in `experiments/verified.py`."""
 

@@ -14,6 +14,8 @@ from kd.data import digits
 from kd.data.base import drop_unlabelled, hold_out, keep_labels
 from kd.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 
 def test_labels_are_kept_by_class_and_by_the_seed():
     dataset = digits.load()

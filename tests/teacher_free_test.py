@@ -22,6 +22,8 @@ from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.types import Outputs, View
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 CLASSES = 3
 
 

@@ -11,6 +11,8 @@ from kd.config.identity import config_hash
 from kd.metrics import uncertainty
 from kd.runs.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 ROOT = Path(__file__).parents[1]
 LN2 = np.log(2)
 

@@ -17,6 +17,8 @@ from kd.tables import certificates
 from kd.tables.metric import StoredRun
 from kd.tables.metric_call import parse
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 
 def stored(workdir: Workdir) -> StoredRun:
     return StoredRun(workdir, ConfigDict(), workdir.read("result.json"))

@@ -23,6 +23,8 @@ from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 from kd.step import make_step
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 B = 16
 UNIT = (0.0,), (1.0,)
 IMAGE = np.random.default_rng(0).integers(0, 255, (B, 6, 6, 1), dtype=np.uint8)

@@ -8,6 +8,8 @@ import pytest
 from kd.cli.main import main
 from kd.runs.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("unoptimized_module")
+
 STUDENT = 'c.student = dict(name="vit.ViT", patch=4, width=8, depth=2, heads=2, drop_path=0.3)'
 DEIT = STUDENT.replace("vit.ViT", "vit.DeiT")
 
