@@ -8,7 +8,7 @@ student from the ensemble of teachers on all images. What was chosen on held-out
     uv run kd prepare fashion_mnist
     uv run kd table experiments/fashion_mnist_labels.py
 
-Five seeds in one program. Budgets are minutes on one CPU core: 40 minutes in total.
+Five seeds in one program. Budgets are minutes on one CPU core: an hour in total.
 """
 
 LABELLED = {"32": 1, "128": 1, "512": 1, "2048": 1, "8192": 2, "all": 6}

@@ -10,9 +10,9 @@ attacks, and are in `experiments/verified.py`.
     uv run kd table experiments/methods.py:smoke  # in miniature
     uv run kd table experiments/methods.py:images=60000  # on all training images
 
-On all training images are the five best methods of the 12,000 and those that are worse than labels.
-Five seeds in one program. Budgets are minutes on one CPU core; the runs on 12,000 images took two
-and a quarter hours in total, those on all images seven.
+On all training images are the five best methods of the 12,000, and those that are worse than labels
+with the papers' weights. Five seeds in one program. Budgets are minutes on one CPU core; the runs
+on 12,000 images took two and a quarter hours in total, those on all images have seven.
 """
 
 from configs.arguments import check_known
@@ -122,7 +122,7 @@ FULL = {
     "Tf-KD, itself": 4,
     "PS-KD": 4,
 }
-"""Row -> minutes, on all training images: the five best methods and those worse than labels."""
+"""Row -> minutes, on all training images: the five best methods, and those worse than labels."""
 
 ALONE = ("labels", "tf_kd_reg", "pskd", "weighted_ce", "focal")
 """Methods without a teacher to agree with."""

@@ -44,7 +44,7 @@ def test_a_run_records_its_images_and_an_old_one_is_counted_in_its_data_alone(
 
 
 def test_the_learning_curve_of_the_digits_is_drawn_against_labels(monkeypatch, tmp_path):
-    """From results that were published before they had the number of labels."""
+    """Also from results that were published before they had the number of labels."""
     monkeypatch.chdir(ROOT)
     drawn = []
     monkeypatch.setattr(figure, "save", lambda figure, path: drawn.append((figure, path)))

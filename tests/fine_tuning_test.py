@@ -89,7 +89,7 @@ def test_a_network_of_other_images_and_classes_is_fine_tuned(configs):
         (["init.other_data=False"], "set config.init.other_data = True"),
         (["init.take="], "take = '^student/(?!head)' leaves the head out"),
         (["student.patch=8"], "student/patch/kernel is [8, 8, 1, 8] here and [4, 4, 1, 8] there"),
-        (["data.path=small.npz", "holdout=0.2"], "was evaluated on other examples"),
+        (["data.path=small.npz", "holdout=0.2"], "will be evaluated on other examples"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_first_run_is_trained(

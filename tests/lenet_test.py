@@ -68,7 +68,10 @@ def test_the_experiments_have_the_papers_numbers(monkeypatch, tmp_path, name, pa
     runs = plan.make(found, tmp_path)
     distilled = [run.config for run in runs.values() if "kd" in run.config.objective]
     assert {c.objective.kd.temperature for c in distilled} == {temperature}
-    assert all([*c.objective] == ["kd"] for c in distilled)  # no labels
+    weights = {c.objective.ce.weight for c in distilled if "ce" in c.objective}
+    assert weights == ({0.3} if name == "zskd2019_lenet" else set())
+    of_papers = [c.reference for c in found.cells() if c.paper and "role=kd" in c.reference]
+    assert all([*runs[r].config.objective] == ["kd"] for r in of_papers)  # no labels
 
 
 @pytest.mark.campaign

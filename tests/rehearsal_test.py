@@ -80,7 +80,7 @@ def test_it_is_refused_before_the_teacher_is_trained(
 def test_other_examples_are_refused_before_the_teacher_is_trained(small_config, capsys):
     """A teacher of all images would have learned from those that are held out of its student."""
     says = refused(small_config, capsys, "c.holdout = 0.2")
-    assert "was evaluated on other examples (test)" in says and says.count("\n") == 1
+    assert "will be evaluated on other examples (test)" in says and says.count("\n") == 1
 
 
 def test_fsp_of_unequal_widths_is_refused_before_the_teacher_is_trained(small_config, capsys):

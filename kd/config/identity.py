@@ -95,8 +95,8 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     ]
 
 
-def same_examples(one: ConfigDict, other: ConfigDict) -> bool:
-    """True if two configs, spelled out, have the same settings of data. Others may have the same
-    examples all the same.
+def same_data_settings(one: ConfigDict, other: ConfigDict) -> bool:
+    """True if two configs, spelled out, name and split their data alike. Others may have the same
+    examples, too.
     """
     return all(one[k] == other[k] for k in ("data", "holdout", "validation", "train_classes"))

@@ -183,12 +183,12 @@ def with_notice(table: str, workdir: Workdir) -> str:
 
 
 def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str, viewed: bool = False) -> None:
-    """Raises InputError if a finished run was trained or evaluated on other data than `dataset`.
+    """Raises InputError if a run that another builds on is of other data than `dataset`.
 
     Args:
-      result: content of its `result.json`.
+      result: content of its `result.json`, or `facts_of` its config before it is trained.
       dataset: of the run that builds on it.
-      what: the finished run in words.
+      what: the run in words.
       viewed: whether its networks see the images that `config.teacher.input` makes. Of another
         shape, evaluated images are not compared.
     """
@@ -198,19 +198,21 @@ def check_fit(result: Mapping[str, Any], dataset: Dataset, what: str, viewed: bo
         "mean": list(dataset.mean),
         "std": list(dataset.std),
     }
+    was = "will be" if result.get("planned") else "was"
     resized = viewed and result["shape"] != ours["shape"]
     if viewed:
         ours = {"num_classes": dataset.num_classes}
     for key, value in ours.items():
         if result[key] != value:
             raise InputError(
-                f"{what} was trained with {key} {result[key]}, the data here have {value}."
+                f"{what} {was} trained with {key} {result[key]}, the data here have {value}."
                 f"{_remedy(key, result)}"
             )
     if not resized and result["evaluated"] != weights_hash(dataset.test):
         raise InputError(
-            f"{what} was evaluated on other examples ({result['split']}) than this run will be: it "
-            "may have been trained on these. Give both the same data and the same config.holdout."
+            f"{what} {was} evaluated on other examples ({result['split']}) than this run will be: "
+            "these may be among its training examples. Give both the same data and the same "
+            "config.holdout."
         )
 
 
@@ -228,6 +230,7 @@ def facts_of(config: ConfigDict) -> dict[str, Any]:
         "std": list(dataset.std),
         "evaluated": weights_hash(dataset.test),
         "split": "validation" if config.holdout else "test",
+        "planned": True,
     }
 
 

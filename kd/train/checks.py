@@ -87,7 +87,7 @@ def dry_run(
         depths(list(variables["params"]))
     check_size(config, variables, state)
     check_outputs(outputs, image.shape[0], dataset.num_classes, config.student.name)
-    warm_start.check(config, variables, image, dataset, student)
+    warm_start.check(config, variables, image, dataset.num_classes, student)
     if config.export:
         requirements.require("tflite", f"config.export = {config.export!r}")
         from kd.export import run_end

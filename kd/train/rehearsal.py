@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from kd import build, teachers
 from kd.config import ConfigDict
-from kd.config.identity import same_examples
+from kd.config.identity import same_data_settings
 from kd.config.teachers import Members, groups_of, member_weights
 from kd.data.base import Dataset, image_tables
 from kd.data.mix import Mix
@@ -29,7 +29,7 @@ from kd.runs.workdir import Workdir
 from kd.step import make_step
 from kd.teachers import kind
 from kd.teachers.input_view import InputView
-from kd.train import evidence, external
+from kd.train import evidence, external, warm_start
 from kd.train.batches import last_batch_errors, shape_errors
 from kd.train.parts import augmentation, for_labels_of, make_plan, mixing
 from kd.train.run_teacher import RunTeacher, Stack, combined
@@ -49,6 +49,7 @@ def rehearse(config: ConfigDict, root: os.PathLike | str) -> None:
       InputError: parts do not fit together.
     """
     dataset = build.make_data(config)
+    _check_start(config, root, dataset)
     teacher = _teacher(config, root, dataset)
     if teacher is None:
         return
@@ -81,6 +82,16 @@ def rehearse(config: ConfigDict, root: os.PathLike | str) -> None:
             jax.eval_shape(step, state, frozen, examples(size))
     start = _start(config, root)
     evidence.check(objective, seen[-1], plan.steps, teacher, state.student, config, start)
+
+
+def _check_start(config: ConfigDict, root: os.PathLike | str, dataset: Dataset) -> None:
+    """Raises InputError if the student starts from a run that is not trained yet, on other data."""
+    workdir = workdir_of(config.init, root)
+    if workdir is None or workdir.finished or not config.init.config:
+        return
+    first = build.load_config(config.init.config)
+    if not same_data_settings(first, config):
+        warm_start.check_data(config, workdir, first.to_dict(), facts_of(first), dataset)
 
 
 def _start(config: ConfigDict, root: os.PathLike | str) -> dict[str, Any] | None:
@@ -185,7 +196,7 @@ def _members(
     if not group.config:
         return None
     trained, view = build.load_config(group.config), None
-    if section is not None or not same_examples(trained, config):
+    if section is not None or not same_data_settings(trained, config):
         view = teacher_input.fitting_view(section, facts_of(trained), dataset, what)
     model = build.make_model(trained.student.to_dict(), dataset.num_classes)
     return _stacked(model, trained.seeds, group, workdir, dataset, view)

@@ -20,14 +20,14 @@ from kd import build
 from kd import config as configs
 from kd.config import ConfigDict
 from kd.config.defaults import LABELS
-from kd.config.identity import identity, same_examples
+from kd.config.identity import identity
 from kd.data.base import Dataset
 from kd.devices.vectorize import tree_index
 from kd.errors import InputError
 from kd.quantize.student import COLLECTION, Quantized
 from kd.runs.checkpoint import load_some, stored
 from kd.runs.lineage import WEIGHTS, weights_of
-from kd.runs.networks import check_fit, facts_of, load_weights, weights_hash
+from kd.runs.networks import check_fit, load_weights, weights_hash
 from kd.runs.workdir import Workdir
 from kd.types import DistillState, PyTree
 
@@ -55,17 +55,16 @@ def check(
     config: ConfigDict,
     student: PyTree,
     image: jax.ShapeDtypeStruct,
-    dataset: Dataset,
+    num_classes: int,
     network: nn.Module,
 ) -> None:
-    """Raises InputError for a missing first run, or one of another network or of other data, before
-    any training.
+    """Raises InputError for a missing first run, or one of another network, before any training.
 
     Args:
       config: of the run, spelled out.
       student: shapes of the student's variables.
       image: the student's input.
-      dataset: of the run.
+      num_classes: of the data.
       network: the student.
     """
     for term in _second_stage_terms(config):
@@ -83,13 +82,10 @@ def check(
         )
     if config.init.config:
         first = build.spell_out(configs.load(config.init.config))
-        if not same_examples(first, config):
-            what = f"config.init: the run of {config.init.config}"
-            _check_data(config, first.to_dict(), lambda: facts_of(first), what, dataset)
-        fit, shape, num_classes = _fit(network, image.shape[1:]), image.shape, dataset.num_classes
+        fit, shape = _fit(network, image.shape[1:]), image.shape
         if config.init.other_data:
-            stored_data = build.stored_data(first)
-            num_classes, shape = stored_data.num_classes, (2, *stored_data.train.image.shape[1:])
+            dataset = build.stored_data(first)
+            num_classes, shape = dataset.num_classes, (2, *dataset.train.image.shape[1:])
         model = build.make_model(first.student.to_dict(), num_classes)
         init = lambda x: model.init(jax.random.key(0), x, train=False)
         stored_shapes = jax.eval_shape(init, jax.ShapeDtypeStruct(shape, image.dtype))
@@ -126,8 +122,7 @@ def make_start(
     if workdir is None:
         return Start()
     result = workdir.read("result.json")
-    what = f"config.init: the run in {workdir}"
-    _check_data(config, workdir.read("config.json"), lambda: result, what, dataset)
+    check_data(config, workdir, workdir.read("config.json"), result, dataset)
     count, seeds, take = len(result["seeds"]), config.seeds, config.init.take
     if count not in (1, seeds):
         raise InputError(
@@ -203,11 +198,11 @@ def _unstacked(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
 
-def _check_data(
+def check_data(
     config: ConfigDict,
+    workdir: Workdir,
     first: Mapping[str, Any],
-    facts: Callable[[], Mapping[str, Any]],
-    what: str,
+    result: Mapping[str, Any],
     dataset: Dataset,
 ) -> None:
     """Raises InputError if the first run is of other data, and `config.init` does not say so.
@@ -217,16 +212,16 @@ def _check_data(
 
     Args:
       config: of the new run.
-      first: config of the first run.
-      facts: returns what its `result.json` has, or will have, see `kd.runs.networks.check_fit`.
-      what: the first run in words.
+      workdir: of the first run.
+      first: its config.
+      result: content of its `result.json`, or what `kd.runs.networks.facts_of` says of it.
       dataset: of the new run.
     """
     settings = lambda c: {k: v for k, v in identity(c)["data"].items() if k not in MAY_DIFFER}
     if config.init.other_data and settings(first) != settings(config.to_dict()):
         return
     try:
-        check_fit(facts(), dataset, what)
+        check_fit(result, dataset, f"config.init: the run in {workdir}")
     except InputError as error:
         if config.init.other_data:
             raise
