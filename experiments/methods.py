@@ -12,7 +12,7 @@ attacks, and are in `experiments/verified.py`.
 
 On all training images are the five best methods of the 12,000, and those that are worse than labels
 with the papers' weights. Five seeds in one program. Budgets are minutes on one CPU core; the runs
-on 12,000 images took two and a quarter hours in total, those on all images have seven.
+on 12,000 images took two and a quarter hours in total, those on all images have five and a half.
 """
 
 from configs.arguments import check_known
@@ -108,17 +108,17 @@ FULL = {
     "the same, twice as long": 5,
     "WTTM": 4,
     "DIST": 4,
-    "SRD": 40,
-    "SemCKD": 120,
+    "SRD": 8,
+    "SemCKD": 80,
     "CRD and KD": 120,
     "AT": 8,
     "FitNet": 6,
     "SimKD": 8,
     "EnD2 (three teachers)": 5,
-    "factor transfer": 16,
+    "factor transfer": 10,
     "CWD": 8,
     "NST": 10,
-    "MLKD": 20,
+    "MLKD": 15,
     "Tf-KD, itself": 4,
     "PS-KD": 4,
 }
