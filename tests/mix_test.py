@@ -217,11 +217,11 @@ def alone(small_data):
 @pytest.mark.parametrize(
     "keys",
     [
-        dict(accumulate=4),
         pytest.param(dict(devices__data=4, accumulate=4), marks=pytest.mark.slow),
         *(
             pytest.param(keys, marks=pytest.mark.campaign)
             for keys in (
+                dict(accumulate=4),
                 dict(devices__data=8),
                 dict(devices__data=8, devices__transform="pmap"),
                 dict(loop="host", seeds_how="map"),
