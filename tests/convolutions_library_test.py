@@ -11,7 +11,7 @@ import pytest
 from kd import config as configs
 from kd.config import ConfigDict
 from kd.config.identity import config_hash
-from kd.convolutions import library
+from kd.convolutions import library, problem
 from kd.devices.mesh import make_mesh
 from kd.errors import InputError
 from kd.train import convolving
@@ -52,6 +52,31 @@ def test_a_demand_is_met_or_refused_and_auto_takes_what_is_there(monkeypatch, ca
     monkeypatch.setattr(library, "load", lambda: None)
     assert convolving.choose(auto, make_mesh(), convolves=True) == "onednn"
     assert convolving.choose(xla, make_mesh(), convolves=True) == "xla"
+
+
+@needs_onednn
+def test_what_onednn_has_no_code_for_is_asked_for_again():
+    """As in a process that compiles bfloat16 twice on a processor without it."""
+    two_groups_of_three_channels = problem.Problem(
+        kind=problem.FORWARD,
+        stack=1,
+        n=2,
+        h=8,
+        w=8,
+        c=3,
+        oh=8,
+        ow=8,
+        o=4,
+        kh=3,
+        kw=3,
+        groups=2,
+        strides=(1, 1),
+        dilations=(1, 1),
+        padding=(1, 1),
+        steps=(2, 1, 4, 12, 4),
+    )
+    numbers = two_groups_of_three_channels.numbers()
+    assert [library.load().implementation(numbers, (0, 0, 0)) for _ in range(2)] == ["", ""]
 
 
 @needs_onednn

@@ -247,9 +247,10 @@ std::shared_ptr<Plan> GetPlan(const Problem& p, Type maps, Type kernel, Type out
     if (found != plans->end()) return found->second;
   }
   std::unique_lock<std::shared_mutex> lock(*mutex);
-  auto& plan = (*plans)[key];
-  if (!plan) plan = MakePlan(p, maps, kernel, outputs);
-  return plan;
+  const auto found = plans->find(key);
+  if (found != plans->end()) return found->second;
+  auto plan = MakePlan(p, maps, kernel, outputs);  // where it throws, nothing is kept
+  return plans->emplace(std::move(key), std::move(plan)).first->second;
 }
 
 // Runs task(0) ... task(count - 1) on this thread and on those of the pool that are free. A thread
