@@ -290,3 +290,10 @@ def test_settings_and_what_does_not_fit_them(tokens_file):
 def test_images_of_other_channels():
     state = resnet8() | {"conv1.weight": torch_weights.weight("conv1.weight", (16, 1, 3, 3))}
     assert convert.from_torch("resnet8", state)["params"]["conv1"]["kernel"].shape == (3, 3, 1, 16)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (16, 1), (16, 3, 3), (16, 3, 3, 3, 3)])
+@pytest.mark.parametrize("name", ["conv1.weight", "layer2.0.downsample.0.weight", "fc.weight"])
+def test_a_kernel_of_another_rank_is_refused(name, shape):
+    """And of another shape, where 16 and 1 are two axes of a dense layer."""
+    assert name in refused("resnet8", resnet8() | {name: np.zeros(shape, np.float32)})

@@ -14,8 +14,6 @@ from kd.runs.networks import load_networks
 from kd.runs.record import read_rows
 from kd.runs.workdir import Workdir
 
-pytestmark = pytest.mark.usefixtures("unoptimized_module")
-
 FIRST = Workdir("runs/small-teacher")
 SECOND = Workdir("runs/small-labels")
 STILL = "--config.optimizer.learning_rate=0.0"
@@ -153,6 +151,7 @@ def get_config(arg):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 @pytest.mark.parametrize("name", FIRST_OF)
 def test_methods_of_two_runs_end_to_end(name, tmp_path, small_data, monkeypatch):
     """One command trains the teacher, the first run and the second, which starts from the first."""

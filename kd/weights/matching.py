@@ -191,9 +191,9 @@ class Network:
         shapes = self.shapes(num_classes)
         other = [path for path, shape in shapes.items() if stored.get(path, shape) != shape]
         if len(other) == 1 and other[0][-1] == "kernel":
-            *window, inputs, outputs = stored[other[0]]
-            if (*window, shapes[other[0]][-2], outputs) == shapes[other[0]]:
-                return (*_EXAMPLE[:2], inputs)
+            found, expected = stored[other[0]], shapes[other[0]]
+            if len(found) == len(expected) and (*found[:-2], expected[-2], found[-1]) == expected:
+                return (*_EXAMPLE[:2], found[-2])
         return _EXAMPLE
 
 
