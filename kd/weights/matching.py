@@ -191,9 +191,11 @@ class Network:
         shapes = self.shapes(num_classes)
         other = [path for path, shape in shapes.items() if stored.get(path, shape) != shape]
         if len(other) == 1 and other[0][-1] == "kernel":
-            found, expected = stored[other[0]], shapes[other[0]]
-            if len(found) == len(expected) and (*found[:-2], expected[-2], found[-1]) == expected:
-                return (*_EXAMPLE[:2], found[-2])
+            kernel, expected = stored[other[0]], shapes[other[0]]
+            if len(kernel) == len(expected):
+                *window, inputs, outputs = kernel
+                if (*window, expected[-2], outputs) == expected:
+                    return (*_EXAMPLE[:2], inputs)
         return _EXAMPLE
 
 
