@@ -83,14 +83,14 @@ def _panel(
     difference that is many times all others is an arrow at the edge, with its number.
     """
     spans = {e.cell: _span(e) for e in entries}
-    far = _far({cell: abs(e.mean) for cell, e in zip(spans, entries, strict=True)})
-    shown = [end for cell, span in spans.items() if cell not in far for end in (*span, 0.0)]
+    outliers = _outliers({cell: abs(e.mean) for cell, e in zip(spans, entries, strict=True)})
+    shown = [end for cell, span in spans.items() if cell not in outliers for end in (*span, 0.0)]
     margin = 0.05 * (max(shown) - min(shown)) or 1.0
     edges = min(shown) - margin, max(shown) + margin
     for e in entries:
         y = len(rows) - 1 - rows.index(e.cell.row)
         color = colors[e.cell] if colors else COLORS.get(e.verdict, "tab:purple")
-        if e.cell in far:
+        if e.cell in outliers:
             mark, x, side = ("<", edges[0], "left") if e.mean < 0 else (">", edges[1], "right")
             axis.plot([x], [y], mark, color=color, clip_on=False)
             axis.text(
@@ -101,7 +101,7 @@ def _panel(
             axis.plot([e.mean], [y], "o", color=color)
     axis.locator_params(axis="x", nbins=5)
     axis.axvline(0, color="black", linewidth=0.8)
-    if far:
+    if outliers:
         axis.set_xlim(edges)
     axis.set_yticks(range(len(rows)), [wrap(row) for row in reversed(rows)], fontsize="small")
     axis.set_ylim(-0.6, len(rows) - 0.4)
@@ -110,13 +110,13 @@ def _panel(
 
 
 def _span(entry: Entry) -> tuple[float, float]:
-    """The interval of a difference; twice the difference itself where it has none."""
+    """The ends of a difference's interval; both are the difference where it has no interval."""
     difference = entry.comparison.difference if entry.comparison else None
     return (difference.low, difference.high) if difference else (entry.mean, entry.mean)
 
 
-def _far(sizes: Mapping[AnyCell, float]) -> set[AnyCell]:
-    """What is more than five times as large as nine of ten: drawn to scale it would hide them."""
+def _outliers(sizes: Mapping[AnyCell, float]) -> set[AnyCell]:
+    """Differences more than five times as large as nine of ten: to scale they would hide these."""
     ordered = sorted(sizes.values())
     most = ordered[(9 * (len(ordered) - 1)) // 10]
     return {cell for cell, size in sizes.items() if len(ordered) >= 10 and size > 5 * most > 0}
