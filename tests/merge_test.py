@@ -78,6 +78,60 @@ def test_files_of_another_experiment_are_refused(home, capsys):
         merge.merge(Path("results/x.json"), home, ["none.json"])
 
 
+def test_what_two_files_say_of_one_run_is_joined_in_any_order(home):
+    """Neither a number nor a contrast of the second file is lost."""
+    contrast = {"value": 1.0, "low": 0.0, "high": 2.0, "p": 0.1}
+    one, other = entry(home, "labels", [6, 6]), entry(home, "labels", [6, 6], weights="w")
+    (a,), (b,) = one.values(), other.values()
+    a["contrasts"] = {"x": contrast | {"tests": {"1.0": 0.5}}, "y": contrast}
+    b["contrasts"] = {"x": contrast | {"tests": {"2.0": 0.6}}, "z": contrast}
+    b["values"] = b["values"] | {"accuracy": [85, 85]}
+    write("a.json", one)
+    write("b.json", other)
+    for files in (("a.json", "b.json"), ("b.json", "a.json")):
+        assert kd("--merge", *files) == 0
+        (joined,) = json.loads(Path("results/mini_table.json").read_text())["runs"].values()
+        assert joined["values"] == {"errors": [6, 6], "accuracy": [85, 85]}
+        assert set(joined["contrasts"]) == {"x", "y", "z"} and joined["weights"] == "w"
+        assert joined["contrasts"]["x"]["tests"] == {"1.0": 0.5, "2.0": 0.6}
+        Path("results/mini_table.json").unlink()
+
+
+def test_a_run_that_was_trained_twice_is_refused(home, capsys):
+    write("a.json", entry(home, "labels", [6, 6], weights="v"))
+    write("b.json", entry(home, "labels", [6, 6], weights="w"))
+    assert kd("--merge", "a.json", "b.json") == 2
+    assert "with different weights" in capsys.readouterr().err and not Path("results").exists()
+
+
+def test_results_that_are_there_are_not_lost(home, capsys):
+    """Of another config of a run: refused. Of a run that the experiment no longer has: told of."""
+    Path("results").mkdir()
+    write("b.json", entry(home, "student", [3, 4]))
+    old = entry(home, "labels", [6, 6])
+    old["mini.py:role=labels"]["identity"] = "f" * 12
+    write("results/mini_table.json", old)
+    before = Path("results/mini_table.json").read_text()
+    assert kd("--merge", "b.json") == 2
+    assert "they would be lost" in capsys.readouterr().err
+    assert Path("results/mini_table.json").read_text() == before
+    write("c.json", entry(home, "labels", [6, 6]))
+    assert kd("--merge", "b.json", "c.json") == 0  # the run of the new config takes its place
+    write("results/mini_table.json", {"mini.py:role=gone": old["mini.py:role=labels"]})
+    assert kd("--merge", "b.json") == 0
+    assert "no longer part of the experiment: mini.py:role=gone" in capsys.readouterr().err
+
+
+def test_a_file_without_results_is_refused(home, capsys):
+    """One that another machine published, and the experiment's own where that is not there."""
+    write("none.json")
+    assert kd("--merge", "none.json") == 2
+    assert "none.json has no results" in capsys.readouterr().err
+    assert kd("--merge", "results/mini_table.json") == 2
+    assert "there is no file results/mini_table.json" in capsys.readouterr().err
+    assert not Path("results").exists()
+
+
 @pytest.mark.parametrize(
     ("values", "status", "word"), [([6, 7], 0, "is within"), ([9, 9], 1, "NOT within")]
 )

@@ -215,16 +215,20 @@ def _publish(experiment: Experiment, runs: Mapping[str, Run]) -> dict:
     publication = published.publish(
         experiment.published, runs, experiment.cells(), experiment.contrasts()
     )
-    tell(f"{experiment.published}: {publication.cells} of {publication.total} cells")
-    for reference in publication.removed:
-        tell(f"removed, because it is no longer part of the experiment: {reference}")
-    return published.read(experiment.published)
+    return _published(experiment, publication)
 
 
 def _merge(options: Options, experiment: Experiment, runs: Mapping[str, Run]) -> dict:
     """Merges published files into the experiment's and returns its content."""
     result = merge.merge(experiment.published, runs, options.merge, options.mixed_commits)
-    tell(f"{experiment.published}: {result.cells} of {result.total} cells")
+    return _published(experiment, result)
+
+
+def _published(experiment: Experiment, publication: published.Publication) -> dict:
+    """Says what was published, and returns the content of the file."""
+    tell(f"{experiment.published}: {publication.cells} of {publication.total} cells")
+    for reference in publication.removed:
+        tell(f"removed, because it is no longer part of the experiment: {reference}")
     return published.read(experiment.published)
 
 

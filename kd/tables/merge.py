@@ -27,17 +27,20 @@ def merge(
 
     Raises:
       InputError: and nothing is written. A file is missing or damaged, has a run of another config
-        or none of this experiment; two files have different numbers of one run; a student is of
-        another teacher than the one that is shown; or commits differ.
+        or no run; two files have different numbers or weights of one run; a student is of another
+        teacher than the one that is shown; commits differ; or results of another config, which the
+        file at `path` has, would be lost.
     """
     entries: dict[str, dict[str, Any]] = {}
     places: dict[str, Path] = {}
-    for file in [path, *map(Path, files)]:
-        for reference, entry in _known(file, plan, required=file != path).items():
+    for file, required in [(path, False), *((Path(file), True) for file in files)]:
+        for reference, entry in _known(file, plan, required).items():
             if reference in entries:
                 _check_same(reference, entries[reference], entry, places[reference], file)
+                entries[reference] = _joined(entries[reference], entry)
             else:
                 entries[reference], places[reference] = entry, file
+    removed = _removed(path, entries, plan)
     _check_teachers(entries, places, plan)
     if not mixed_commits:
         _check_commits(entries, places)
@@ -47,7 +50,7 @@ def merge(
     shown = sum(
         published.key(cell) in values.get(plan[cell.reference].reference, {}) for cell in cells
     )
-    return published.Publication(shown, len(cells), [])
+    return published.Publication(shown, len(cells), removed)
 
 
 def _known(file: Path, plan: Mapping[str, Run], required: bool) -> dict[str, dict[str, Any]]:
@@ -56,6 +59,8 @@ def _known(file: Path, plan: Mapping[str, Run], required: bool) -> dict[str, dic
         raise InputError(f"--merge: there is no file {file}.")
     runs = {run.identity: run.reference for run in _distinct(plan)}
     entries = published.read(file).get("runs", {})
+    if required and not entries:
+        raise InputError(f"--merge: {file} has no results. Leave it out, or publish it again.")
     for reference, entry in entries.items():
         if required and entry["identity"] not in runs:
             raise InputError(
@@ -68,13 +73,50 @@ def _known(file: Path, plan: Mapping[str, Run], required: bool) -> dict[str, dic
 def _check_same(
     reference: str, one: Mapping[str, Any], other: Mapping[str, Any], first: Path, second: Path
 ) -> None:
-    """Raises InputError if two results of a run differ in a number."""
+    """Raises InputError if two results of a run differ in a number, or are of other weights."""
+    weights = [entry["weights"] for entry in (one, other) if entry.get("weights")]
+    if len(set(weights)) > 1:
+        raise InputError(
+            f"--merge: {first} and {second} both have {reference}, with different weights: it was "
+            "trained twice. Leave one of them out: publish it from one machine only."
+        )
     shared = one["values"].keys() & other["values"].keys()
     if different := [key for key in sorted(shared) if one["values"][key] != other["values"][key]]:
         raise InputError(
             f"--merge: {first} and {second} both have {reference}, with different numbers of "
             f"{different[0]}. Leave one of them out: publish it from one machine only."
         )
+
+
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """All that two results of a run say: the numbers and contrasts of both."""
+    joined = {**other, **{key: fact for key, fact in one.items() if fact is not None}}
+    joined["values"] = {**other["values"], **one["values"]}
+    ours, theirs = one.get("contrasts", {}), other.get("contrasts", {})
+    contrasts = {**theirs, **ours}
+    for key in ours.keys() & theirs.keys():  # one may have been tested against more numbers
+        if tests := theirs[key].get("tests", {}) | ours[key].get("tests", {}):
+            contrasts[key] = ours[key] | {"tests": tests}
+    return joined | ({"contrasts": contrasts} if contrasts else {})
+
+
+def _removed(path: Path, entries: Mapping[str, Any], plan: Mapping[str, Run]) -> list[str]:
+    """References of the runs in the file at `path` that are no longer part of the experiment.
+
+    Raises:
+      InputError: results of a run of the experiment, by another config, would be lost.
+    """
+    identities = {run.identity for run in plan.values()}
+    old = published.read(path).get("runs", {})
+    gone = [reference for reference, e in old.items() if e["identity"] not in identities]
+    for reference in gone:
+        if reference in plan and plan[reference].reference not in entries:
+            raise InputError(
+                f"--merge: {path} has results of {reference} by another config (hash "
+                f"{old[reference]['identity']}, now {plan[reference].identity}), and they would be "
+                "lost. Merge those of the new config, too, or restore the config."
+            )
+    return [reference for reference in gone if reference not in plan]
 
 
 def _check_teachers(
