@@ -464,6 +464,11 @@ def refused(capsys, *arguments, file="mini_table.py"):
     return error
 
 
+def test_results_that_are_no_file_are_refused(home, capsys):
+    Path("results/mini_table.json").mkdir(parents=True)
+    assert "results/mini_table.json cannot be read: Is a directory" in refused(capsys, "--print")
+
+
 def test_edited_results_are_refused(done, capsys):
     kd("--publish")
     path = Path("results/mini_table.json")
@@ -756,6 +761,9 @@ def test_published_contrasts_print_the_same_without_the_runs(done, capsys):
     Path("contrasts.py").write_text(CONTRASTS)
     assert kd("--publish", file="contrasts.py") == 0
     printed = capsys.readouterr().out
+    shutil.rmtree("runs/mini-role=labels")
+    assert kd("--publish", file="contrasts.py") == 0  # the student is there, the labels are not
+    capsys.readouterr()
     shutil.rmtree("runs")
     assert kd("--print", file="contrasts.py") == 0
     assert capsys.readouterr().out == printed

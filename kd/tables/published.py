@@ -67,13 +67,16 @@ def read(path: Path) -> dict[str, Any]:
     """Content of a published file, {} if there is none.
 
     Raises:
-      InputError: the file is damaged or was edited.
+      InputError: the file cannot be read, is damaged or was edited.
     """
     if not path.exists():
         return {}
     try:
         content = parse_json(path.read_bytes())
         checksum = content.pop("checksum")
+    except OSError as error:
+        what = "Expected a file of kd table --publish."
+        raise InputError(f"{path} cannot be read: {error.strerror}. {what}") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}): restore it, or remove it and publish "
@@ -127,8 +130,8 @@ def publish(
 ) -> Publication:
     """Writes the numbers of all cells whose runs are finished.
 
-    Numbers that were published before are kept if their run is not in the run directory. A contrast
-    is published if both of its runs are there, or both are kept.
+    Numbers that were published before are kept if their run is not in the run directory, and a
+    contrast that was is kept if not all of its runs are there, and all of its numbers are the same.
 
     Raises:
       InputError: and nothing is written. The existing file was edited; no run is finished; results
@@ -155,11 +158,11 @@ def publish(
                 f"which is now in {changed}, and {reference} is not finished in the run directory: "
                 "the table would mix the two. Finish it first, or restore the earlier run."
             )
-    _add_contrasts(entries, plan, contrasts)
+    _add_contrasts(entries, plan, contrasts, before)
     write(path, entries)
     keys = [(plan[cell.reference].reference, key(cell)) for cell in cells]
     count = sum(name in entries.get(ref, {}).get("values", {}) for ref, name in keys)
-    identities = {entry["identity"] for entry in entries.values()}
+    identities = {e["identity"] for e in entries.values()}
     removed = [
         reference
         for reference, entry in before.get("runs", {}).items()
@@ -169,19 +172,35 @@ def publish(
 
 
 def _add_contrasts(
-    entries: Mapping[str, dict[str, Any]], plan: Mapping[str, Run], contrasts: Sequence[Contrast]
+    entries: Mapping[str, dict[str, Any]],
+    plan: Mapping[str, Run],
+    contrasts: Sequence[Contrast],
+    before: Mapping[str, Any],
 ) -> None:
     """Adds to each entry what its contrasts say beyond the numbers of the seeds."""
     for contrast in contrasts:
-        results = [result for cell in contrast.of if (result := of_run(plan[cell.reference]))]
-        names = [plan[cell.reference].reference for cell in contrast.of]
-        if len(results) < len(contrast.of) or not set(names) <= entries.keys():
+        runs = [plan[cell.reference] for cell in contrast.of]
+        entry = entries.get(runs[0].reference)
+        if entry is None or any(run.reference not in entries for run in runs):
             continue  # also of a run that has finished since the entries were made
-        if content := to_json(compare(contrast, results)):
-            contents = entries[names[0]].setdefault("contrasts", {})
-            if tests := contents.get(_contrast_key(contrast), {}).get("tests"):
-                content["tests"] = tests | content.get("tests", {})
-            contents[_contrast_key(contrast)] = content
+        name = _contrast_key(contrast)
+        results = [result for run in runs if (result := of_run(run))]
+        if len(results) == len(runs):
+            content = to_json(compare(contrast, results))
+        else:
+            old, new = [_entry(before, r) or {} for r in runs], [entries[r.reference] for r in runs]
+            same = _numbers(contrast, old) == _numbers(contrast, new)
+            content = old[0].get("contrasts", {}).get(name) if same else None
+        if content:
+            contents = entry.setdefault("contrasts", {})
+            tests = contents.get(name, {}).get("tests", {}) | content.get("tests", {})
+            contents[name] = content | ({"tests": tests} if tests else {})
+
+
+def _numbers(contrast: Contrast, entries: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What the entries of a contrast's runs have of its cells."""
+    values = (entry.get("values", {}) for entry in entries)
+    return [its.get(key(cell)) for cell, its in zip(contrast.of, values, strict=True)]
 
 
 def checksum_of(content: Mapping[str, Any]) -> str:
