@@ -763,7 +763,7 @@ def test_published_contrasts_print_the_same_without_the_runs(done, capsys):
     printed = capsys.readouterr().out
     shutil.rmtree("runs/mini-role=labels")
     assert kd("--publish", file="contrasts.py") == 0  # the student is there, the labels are not
-    capsys.readouterr()
+    assert capsys.readouterr().out == printed
     shutil.rmtree("runs")
     assert kd("--print", file="contrasts.py") == 0
     assert capsys.readouterr().out == printed

@@ -55,6 +55,7 @@ def gather(
         try:
             if result := results.of_run(run):
                 values = result.values(cell)
+                result = published.with_contrasts(result, content, run)
                 return dataclasses.replace(result, values=lambda _: values)
         except InputError as error:
             unread[run.reference] = str(error)

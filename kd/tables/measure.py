@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kd.metrics.limits import at_least, at_most
-from kd.tables.contrast import Comparison, better, corrected
+from kd.tables.contrast import EXAMPLES, Comparison, better, corrected
 from kd.tables.results import Result, compare
 from kd.tables.table import AnyCell, Cell, Claim, Contrast, Gap, Ratio, Table
 
@@ -171,7 +171,9 @@ def _contrast_entry(cell: Contrast, results: Sequence[Result | None]) -> Entry:
     if len(known) < len(parts) or not all(part.values for part in parts):
         return Entry(cell, [], paper=paper, unsure=unsure)
     value = _sum(cell, [part.mean for part in parts])
-    comparison = known[0].compared(cell, value) or compare(cell, known)
+    comparison = compare(cell, known)
+    if comparison.over != EXAMPLES:  # not all runs are here with their predictions
+        comparison = known[0].compared(cell, value) or comparison
     facts = parts[0].facts
     return Entry(
         cell, [value], value, paper=paper, unsure=unsure, facts=facts, comparison=comparison

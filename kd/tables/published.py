@@ -17,9 +17,10 @@ from kd.files.parsers import parse_json
 from kd.files.writing import refusals, replacing
 from kd.runs import lineage
 from kd.runs.workdir import Workdir
-from kd.tables.contrast import from_json, to_json
+from kd.tables import published_contrasts
 from kd.tables.plan import Run
-from kd.tables.results import Result, compare, of_run
+from kd.tables.published_contrasts import key
+from kd.tables.results import Result, of_run
 from kd.tables.table import Cell, Contrast
 
 FACTS = (
@@ -115,13 +116,21 @@ def find(content: Mapping[str, Any], run: Run, path: Path) -> Result | None:
             f"{path}: the published {run.reference} was trained from other weights than those that "
             f"are now in {changed}. Run it again and publish, or restore the earlier run."
         )
-    contrasts = entry.get("contrasts", {})  # earlier files lack them
     return Result(
         entry,
         lambda cell: entry["values"].get(key(cell)),
-        compared=lambda contrast, value: from_json(
-            contrasts.get(_contrast_key(contrast)), value, contrast.bounds
-        ),
+        compared=lambda contrast, value: published_contrasts.find(entry, contrast, value),
+    )
+
+
+def with_contrasts(result: Result, content: Mapping[str, Any], run: Run) -> Result:
+    """The result of a finished run that also knows the published contrasts of this run."""
+    entry = _entry(content, run)
+    if entry is None or entry["identity"] != run.identity:
+        return result
+    return dataclasses.replace(
+        result,
+        compared=lambda contrast, value: published_contrasts.find(entry, contrast, value),
     )
 
 
@@ -158,7 +167,8 @@ def publish(
                 f"which is now in {changed}, and {reference} is not finished in the run directory: "
                 "the table would mix the two. Finish it first, or restore the earlier run."
             )
-    _add_contrasts(entries, plan, contrasts, before)
+    earlier = {run.reference: _entry(before, run) or {} for run in plan.values()}
+    published_contrasts.add(entries, earlier, plan, contrasts)
     write(path, entries)
     keys = [(plan[cell.reference].reference, key(cell)) for cell in cells]
     count = sum(name in entries.get(ref, {}).get("values", {}) for ref, name in keys)
@@ -169,38 +179,6 @@ def publish(
         if reference not in entries and entry["identity"] not in identities
     ]
     return Publication(count, len(keys), removed)
-
-
-def _add_contrasts(
-    entries: Mapping[str, dict[str, Any]],
-    plan: Mapping[str, Run],
-    contrasts: Sequence[Contrast],
-    before: Mapping[str, Any],
-) -> None:
-    """Adds to each entry what its contrasts say beyond the numbers of the seeds."""
-    for contrast in contrasts:
-        runs = [plan[cell.reference] for cell in contrast.of]
-        entry = entries.get(runs[0].reference)
-        if entry is None or any(run.reference not in entries for run in runs):
-            continue  # also of a run that has finished since the entries were made
-        name = _contrast_key(contrast)
-        results = [result for run in runs if (result := of_run(run))]
-        if len(results) == len(runs):
-            content = to_json(compare(contrast, results))
-        else:
-            old, new = [_entry(before, r) or {} for r in runs], [entries[r.reference] for r in runs]
-            same = _numbers(contrast, old) == _numbers(contrast, new)
-            content = old[0].get("contrasts", {}).get(name) if same else None
-        if content:
-            contents = entry.setdefault("contrasts", {})
-            tests = contents.get(name, {}).get("tests", {}) | content.get("tests", {})
-            contents[name] = content | ({"tests": tests} if tests else {})
-
-
-def _numbers(contrast: Contrast, entries: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """What the entries of a contrast's runs have of its cells."""
-    values = (entry.get("values", {}) for entry in entries)
-    return [its.get(key(cell)) for cell, its in zip(contrast.of, values, strict=True)]
 
 
 def checksum_of(content: Mapping[str, Any]) -> str:
@@ -282,19 +260,3 @@ def _changed_teacher(
         if any(old["values"][key] != new["values"][key] for key in shared):
             return teacher.workdir
     return None
-
-
-def _contrast_key(contrast: Contrast) -> str:
-    """The name of a contrast in the entry of its first cell's run."""
-    cell, *others = contrast.of
-    signs = ["minus" if w == -1 else f"plus {w!r} times" for w in contrast.weights[1:]]
-    terms = [
-        f"{sign} {key(other)} of {other.reference}"
-        for sign, other in zip(signs, others, strict=True)
-    ]
-    return ", ".join([key(cell), *terms])
-
-
-def key(cell: Cell) -> str:
-    """The name of a cell's values in an entry."""
-    return cell.metric if cell.select == "last" else f"{cell.metric}, {cell.select}"
