@@ -120,7 +120,7 @@ CONTENT = dict(sentence="It is so", paper="Nobody 1999", on="nothing")
 
 
 def parse(**keys):
-    return claim.parse(dict(CONTENT, hypotheses={"so": dict(expected="less", **keys)}), TABLES)
+    return claim.parse(dict(CONTENT, hypotheses={"so": dict(expected="less") | keys}), TABLES)
 
 
 def test_a_hypothesis_names_cells_weights_and_bounds():
@@ -134,6 +134,9 @@ def test_a_hypothesis_names_cells_weights_and_bounds():
     ("keys", "message"),
     [
         (dict(of="x", minus="a"), "unknown cell of hypothesis 'so'"),
+        (dict(of=["a"], minus="First: b"), "unknown cell of hypothesis 'so'"),
+        (dict(of="a", minus=["First: b"]), "unknown cell of hypothesis 'so'"),
+        (dict(of="a", minus="First: b", expected=["less"]), "unknown value of expected"),
         (dict(of="a", minus="b"), "2 tables have a cell 'b'"),
         (dict(of="a", minus="c"), "cells in % and nats"),
         (dict(of="a", minus={"First: b": 2}), "have the sum 2, expected 1"),

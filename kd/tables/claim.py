@@ -62,7 +62,7 @@ def _hypothesis(name: Any, keys: Any, tables: Sequence[Table]) -> Hypothesis:
         raise InputError(f"{where}: expected a sentence as its name.")
     _check_keys(keys, HYPOTHESIS, where)
     expected = keys.get("expected")
-    if expected not in SIGNS:
+    if not (isinstance(expected, str) and expected in SIGNS):
         raise InputError(f"{where}: {unknown('value of expected', str(expected), SIGNS)}")
     than = _number(keys.get("than", 0.0), f"{where}: than")
     size = keys.get("size")
@@ -70,7 +70,8 @@ def _hypothesis(name: Any, keys: Any, tables: Sequence[Table]) -> Hypothesis:
     if size is not None and size <= 0:
         raise InputError(f"{where}: size = {size:zg}, expected a number above 0.")
     minus = keys.get("minus")
-    minus = minus if isinstance(minus, Mapping) else {minus: 1.0}
+    if not isinstance(minus, Mapping):
+        minus = {str(minus): 1.0}
     weights = [_number(w, f"{where}: the weight of {cell!r}") for cell, w in minus.items()]
     if not math.isclose(sum(weights), 1.0):
         raise InputError(
@@ -102,7 +103,7 @@ def _find(name: Any, tables: Sequence[Table], where: str) -> Cell:
             if isinstance(cell, Cell):
                 cells.setdefault(cell.name, []).append(cell)
                 cells.setdefault(f"{table.title}: {cell.name}", []).append(cell)
-    if name not in cells:
+    if not (isinstance(name, str) and name in cells):
         raise unknown(f"cell of {where}", str(name), cells)
     if len(cells[name]) > 1:
         raise InputError(
