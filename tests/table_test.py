@@ -656,6 +656,8 @@ def test_a_default_that_is_new_makes_no_result_another(done, monkeypatch):
         ('metric="errors"', 'metric="exported_bytes"', "set config.export"),
         ("paper=2", "paper=(2, 3)", "2 paper numbers for 1 columns"),
         ('gap=("labels"', 'gap=("lables"', "Did you mean 'labels'"),
+        ('gap=("labels"', 'gap=(["labels"]', "row in the gap of row 'gap closed'"),
+        ('dict(title="Main"', 'dict(against="bites", title="Main"', "`against` of table 'Main'"),
         ("paper=2", "select='best_test'", "say that in `why`"),
         ("at_most=5", "cells={'T': {}}", "unknown column of row"),
         ("return dict(", "return dict(*1, ", "TypeError"),
@@ -781,6 +783,21 @@ def test_published_contrasts_print_the_same_without_the_runs(done, capsys):
             'rows={"labels": role("labels", paper=80)',
             'rows={"labels": role("labels", contrast="student")',
             "has no number of a run there",
+        ),
+        (
+            '"student": role("student")},\n    ), dict(\n        title="By seeds"',
+            '"g": role("labels", contrast="g")},\n    ), dict(\n        title="By seeds"',
+            "row 'g': it is compared with itself",
+        ),
+        (
+            'contrast="labels",\n              at_least',
+            'contrast="labels", metric="errors",\n              at_least',
+            "errors (errors) is compared with accuracy (%) of 'labels'",
+        ),
+        (
+            'contrast="labels",\n              at_least',
+            'contrast="labels", metric="ece",\n              at_least',
+            "ece (%) is compared with accuracy (%) of 'labels'",
         ),
     ],
 )

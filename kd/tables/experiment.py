@@ -79,6 +79,7 @@ def _table(content: Mapping[str, Any], outer: dict[str, Any]) -> Table:
     """A table from its dict and the settings that hold around it."""
     where = f"table {content.get('title', '')!r}" if isinstance(content, Mapping) else "table"
     outer = merge(outer, content, TABLE, where)
+    facts.check(content.get("against", ""), where)
     columns = content.get("columns") or {"": {}}
     rows = content.get("rows", {})
     check_names((*rows, *columns), where)
@@ -97,14 +98,15 @@ def _table(content: Mapping[str, Any], outer: dict[str, Any]) -> Table:
                     cells[row, column] = _gap(row, column, row_keys, cells, where)
             elif not name:
                 cells[row, column] = _cell(row, column, settings, where)
-            elif name != row:  # a baseline is not compared with itself
+            elif name == row and any(row_keys.get(key) for key in ("contrast", "over")):
+                raise InputError(f"{where}: it is compared with itself. Name another row.")
+            elif name != row:  # in a column of differences the baseline has none
                 other = _baseline(name, column, rows, columns, outer, where)
                 cells[row, column] = _contrast(row, column, settings, other, where)
     for row, row_keys in rows.items():
         for column in row_keys.get("cells", {}):
             if column not in columns:
                 raise unknown(f"column of row {row!r}", str(column), columns)
-    facts.check(content.get("against", ""), where)
     return Table(
         content.get("title", ""),
         content.get("note", ""),
@@ -168,6 +170,12 @@ def _contrast(
     cell = _cell(row, column, {**settings, "at_least": None, "at_most": None}, where)
     if settings["contrast"] and settings["over"]:
         raise InputError(f"{where}: contrast and over. Leave out one of them.")
+    ways = [(parse(c.metric).metric.better, c.unit) for c in (cell, baseline)]
+    if ways[0] != ways[1]:
+        raise InputError(
+            f"{where}: {cell.metric} ({cell.unit}) is compared with {baseline.metric} "
+            f"({baseline.unit}) of {baseline.row!r}. Give both rows the same metric and unit."
+        )
     if settings["over"]:
         digits = 2 if settings["digits"] is None else cell.digits
         return Ratio(row, column, (cell, baseline), *limits, digits)
@@ -192,7 +200,7 @@ def _gap(row: str, column: str, row_keys: Any, cells: Mapping, where: str) -> Ga
     if len(row_keys["gap"]) != 3:
         raise InputError(f"{where}: gap needs the names of three rows, (a - b) / (a - c).")
     for name in row_keys["gap"]:
-        if not isinstance(cells.get((name, column)), Cell):
+        if not (isinstance(name, str) and isinstance(cells.get((name, column)), Cell)):
             above = [r for r, c in cells if c == column]
             raise unknown(f"row in the gap of {where}", str(name), above)
     a, b, c = (cells[name, column] for name in row_keys["gap"])
