@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.cbook import is_math_text
 from scipy import stats
 
 from kd.metrics import contrasts
@@ -90,3 +91,17 @@ def test_a_difference_many_times_all_others_does_not_hide_them(last, far):
     assert [text.get_text().strip() for text in axis.texts] == (["-75"] if far else [])
     low, high = axis.get_xlim()
     assert -3 < low < -1 and 1 < high < 3
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    """Between two $ is no formula, which would be drawn without its spaces, or fail."""
+    _, (axis,) = figure.canvas(1)
+    rows = [r"$\frac$ of a point", "$5 and $6"]
+    entries = [Entry(Contrast(row, "", (), unit="US$ of $"), [1.0], 1.0) for row in rows]
+    forest._panel(axis, entries, rows)
+    axis.set_title(figure.wrap(rows[0]))
+    axis.plot([0, 1], [0, 1], label=figure.literal("_hidden"))
+    legend = axis.legend()
+    figure.save(axis.figure, tmp_path / "figure.png")
+    assert legend.get_texts()[0].get_text() == " _hidden"
+    assert not any(is_math_text(text.get_text()) for text in axis.get_yticklabels())

@@ -54,7 +54,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Directory) -> 
         axis.set_prop_cycle(color=palette.colors)  # pyrefly: ignore
         for row, run in lines.items():
             epoch, error = _errors(run)  # [e], [e, s]
-            (line,) = axis.plot(epoch, error.mean(axis=1), label=row)
+            (line,) = axis.plot(epoch, error.mean(axis=1), label=literal(row))
             low, high = error.min(axis=1), error.max(axis=1)
             axis.fill_between(epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color())
         axis.set(title=wrap(title), xlabel="epoch", ylabel="test error %", yscale="log")
@@ -140,9 +140,11 @@ def against(
         for row, points in lines.items():
             x, points = zip(*sorted(points, key=lambda point: point[0]), strict=True)
             spread = [e.std or 0.0 for e in points]
-            axis.errorbar(x, [e.mean for e in points], spread, marker="o", capsize=3, label=row)
+            axis.errorbar(
+                x, [e.mean for e in points], spread, marker="o", capsize=3, label=literal(row)
+            )
         cells = [e.cell for points in lines.values() for _, e in points]
-        axis.set(xlabel=facts.FACTS[table.against].title, ylabel=_y_title(cells))
+        axis.set(xlabel=facts.FACTS[table.against].title, ylabel=literal(_y_title(cells)))
         _set_scale(axis, {x for points in lines.values() for x, _ in points})
         axis.set_title(wrap(table.title))
         axis.legend(fontsize="small")
@@ -205,7 +207,15 @@ def save(figure: Any, path: Directory) -> None:
 
 def wrap(title: str) -> str:
     """The title in lines that fit above the axes."""
-    return textwrap.fill(title, 48)
+    return literal(textwrap.fill(title, 48))
+
+
+def literal(text: str) -> str:
+    """A text that matplotlib draws as it is: what is between two $ is no formula, and a legend has
+    what begins with _, too.
+    """
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def canvas(panels: int, height: float = 4):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd.tables.contrast import SAME
-from kd.tables.figure import Directory, canvas, save, wrap
+from kd.tables.figure import Directory, canvas, literal, save, wrap
 from kd.tables.gather import Numbers
 from kd.tables.measure import Entry
 from kd.tables.table import AnyCell, Contrast, Experiment
@@ -106,7 +106,7 @@ def _panel(
     axis.set_yticks(range(len(rows)), [wrap(row) for row in reversed(rows)], fontsize="small")
     axis.set_ylim(-0.6, len(rows) - 0.4)
     units = {e.cell.unit for e in entries}
-    axis.set_xlabel("difference" + (f" ({units.pop()})" if len(units) == 1 else ""))
+    axis.set_xlabel("difference" + (f" ({literal(units.pop())})" if len(units) == 1 else ""))
 
 
 def _span(entry: Entry) -> tuple[float, float]:
