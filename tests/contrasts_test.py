@@ -1,5 +1,7 @@
 """Differences between two networks: intervals, p-values, Holm's correction."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.cbook import is_math_text
@@ -8,9 +10,9 @@ from scipy import stats
 from kd.metrics import contrasts
 from kd.metrics.intervals import paired_difference
 from kd.tables import figure, forest
-from kd.tables.contrast import Comparison, from_json, to_json
+from kd.tables.contrast import Comparison, Scores, comparison_of, from_json, to_json
 from kd.tables.measure import Entry
-from kd.tables.table import Contrast
+from kd.tables.table import Cell, Contrast
 
 
 def drawn(seed, mean, shape=(5, 400)):
@@ -53,6 +55,22 @@ def test_seeds_alone_are_compared_by_welch_s_test():
     assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95))
     assert contrasts.over_seeds(b, a).p == pytest.approx(expected.pvalue)
     assert contrasts.over_seeds([1.0], b) is None and contrasts.over_seeds([2, 2], [1, 1]) is None
+
+
+def test_what_is_no_number_or_only_rounding_leaves_a_difference_open():
+    """It would spoil Holm's correction of the others, and NaN beside it would be worse."""
+    assert contrasts.over_seeds([1.0, np.nan], [1, 2]) is None
+    assert contrasts.over_seeds([1.0, np.inf], [1, 2]) is None
+    assert np.var([0.1] * 3) > 0  # by rounding
+    assert contrasts.over_seeds([0.1] * 3, [0.2] * 3) is None
+    label = np.zeros(400, int)
+    scores = [Scores(drawn(0, 0.9), label), Scores(np.full((5, 400), np.nan), label)]
+    a = Contrast("a", "", ())
+    assert comparison_of(a, [], scores).difference is None
+    assert comparison_of(a, [], scores[:1] * 2).difference is not None
+    entry = Entry(Cell("a", "", "", "", "", 2, "", "", None, None, None, None), [0.1] * 3, 0.1)
+    entry = dataclasses.replace(entry, mean=0.1 + 1e-16, error=0.0, paper=0.1)
+    assert not entry.marked and dataclasses.replace(entry, paper=0.2).marked
 
 
 def test_holm_by_hand():

@@ -14,6 +14,9 @@ DRAWS = 4000
 over a hundred comparisons at 0.05.
 """
 
+_NO_SPREAD = 1e-12
+"""Standard error, relative to the numbers, that is only the rounding of equal numbers."""
+
 _CHUNK = 250  # of draws, to bound the memory
 
 _KEPT: dict[tuple, np.ndarray] = {}
@@ -92,7 +95,8 @@ def over_seeds(a: Sequence[float], b: Sequence[float]) -> Difference | None:
       b: those of the other side.
 
     Returns:
-      None if a side has one seed, or if neither has any spread: nothing is known of it then.
+      None if a side has one seed, if neither has any spread, or if a number is not finite: nothing
+      is known of it then.
     """
     combined = combined_over_seeds((a, b), (1.0, -1.0))
     return combined[0] if combined else None
@@ -111,12 +115,13 @@ def combined_over_seeds(
     Returns:
       as `combined_over_examples`; None where `over_seeds` returns None.
     """
-    if min(map(len, values)) < 2:
+    numbers = [abs(number) for x in values for number in x]
+    if min(map(len, values)) < 2 or not all(map(math.isfinite, numbers)):
         return None
     parts = [*zip(weights, values, strict=True)]
     variances = [w**2 * float(np.var(x, ddof=1)) / len(x) for w, x in parts]
     error = math.sqrt(sum(variances))
-    if error == 0:
+    if error <= _NO_SPREAD * max(numbers):
         return None
     from scipy.special import stdtr, stdtrit
 

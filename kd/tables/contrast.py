@@ -39,7 +39,8 @@ class Comparison:
     """What is known of a difference.
 
     Attributes:
-      difference: with interval and p-value; None where one seed or no spread leaves it open.
+      difference: with interval and p-value; None where one seed, no spread or a number that is not
+        finite leaves it open.
       over: EXAMPLES or SEEDS.
       corrected: p after Holm's correction over the column.
       tests: p-values of "the difference is b" for each bound b of the contrast.
@@ -83,7 +84,7 @@ def comparison_of(
         tested = contrasts.combined_over_examples([s.values for s in known], weights, bounds)
     else:
         over, tested = SEEDS, contrasts.combined_over_seeds(values, weights, bounds)
-    if tested is None:
+    if tested is None or not math.isfinite(tested[0].value):
         return Comparison(None, over)
     difference, tests = tested
     return Comparison(difference, over, tests=dict(zip(bounds, tests, strict=True)))

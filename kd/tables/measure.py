@@ -63,7 +63,7 @@ class Entry:
         """True if the difference exceeds two standard errors of our mean."""
         if self.difference is None or self.error is None:
             return False
-        return abs(self.difference) > 2 * self.error
+        return not at_most(abs(self.difference), 2 * self.error)
 
     @property
     def met(self) -> bool | None:
