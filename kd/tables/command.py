@@ -189,11 +189,12 @@ def select(experiment: Experiment, pattern: str) -> list[Cell]:
     """
     if not pattern:
         return experiment.cells()
-    wildcard = pattern.lower() if re.search(r"[*?]", pattern) else f"*{pattern.lower()}*"
+    low, is_complete = pattern.lower(), bool(re.search(r"[*?]", pattern))
+    matches = lambda text: fnmatch.fnmatchcase(text, low) if is_complete else low in text
     cells = [
         cell
         for cell in experiment.cells()
-        if any(fnmatch.fnmatchcase(text.lower(), wildcard) for text in (cell.name, cell.reference))
+        if any(matches(text.lower()) for text in (cell.name, cell.reference))
     ]
     if not cells:
         names = dict.fromkeys(cell.row for cell in experiment.cells())
