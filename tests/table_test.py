@@ -18,7 +18,7 @@ import pytest
 
 from kd.cli.main import main
 from kd.runs.workdir import Workdir
-from kd.tables import experiment, gather, jobs, metrics, plan, published
+from kd.tables import cell_text, command, experiment, gather, jobs, metrics, plan, published
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -199,6 +199,11 @@ def test_a_difference_of_more_than_two_standard_errors_is_marked(done, capsys):
     assert rows["student"][3:6] == ["3", "+2.5", "✱"]
 
 
+def test_a_number_of_a_paper_has_all_its_digits():
+    texts = [cell_text.number(x) for x in (1234567, 2.5e6, 71.1, -0.0, -82.4568, 0.1 + 0.2)]
+    assert texts == ["1234567", "2500000", "71.1", "0", "−82.4568", "0.3"]
+
+
 def test_missing_cells_say_so(home, capsys):
     assert kd("--print") == 0
     rows = rows_of(capsys.readouterr().out)
@@ -270,6 +275,13 @@ def test_only_runs_what_is_asked_for(home, capsys):
     assert order() == ["begin mini.py:role=labels", "end mini.py:role=labels"]
     rows = rows_of(capsys.readouterr().out)
     assert rows["labels"][0] == "6.0 ± 0.0" and rows["student"][0] == "missing"
+
+
+def test_a_pattern_without_wildcards_is_a_text(home):
+    Path("mini_table.py").write_text(EXPERIMENT.replace('"student, T = 9"', '"student [hot]"'))
+    loaded = experiment.load("mini_table.py")
+    rows = lambda pattern: [cell.row for cell in command.select(loaded, pattern)]
+    assert rows("[hot]") == rows("Student [") == rows("*t [[]*") == ["student [hot]"]
 
 
 def test_dry_run_tells_the_order_and_an_estimate(home, capsys):

@@ -76,7 +76,7 @@ def caveats(e: Entry, mixed: bool) -> list[str]:
 
 
 def number(value: float, digits: int | None = None, sign: bool = False) -> str:
-    """A number as text, with a minus sign instead of a hyphen."""
+    """A number as text, with a minus sign instead of a hyphen; without `digits` all that it has."""
     plus = "+z" if sign else "z"  # z: no negative zero
-    text = format(value, f"{plus}g" if digits is None else f"{plus}.{digits}f")
+    text = format(value, f"{plus}.15g" if digits is None else f"{plus}.{digits}f")
     return text.replace("-", "−")

@@ -55,7 +55,7 @@ def _formula(contrast: Contrast) -> str:
     names = [f"*{cell.name}*" + (f" ({cell.metric})" if several else "") for cell in contrast.of]
     terms = names[:1]
     for weight, name in zip(contrast.weights[1:], names[1:], strict=True):
-        times = "" if abs(weight) == 1 else f"{number(abs(weight))} × "
+        times = "" if abs(weight) == 1 else f"{number(round(abs(weight), 4))} × "
         terms.append(f"{'−' if weight < 0 else '+'} {times}{name}")
     return " ".join(terms)
 
