@@ -18,7 +18,17 @@ import pytest
 
 from kd.cli.main import main
 from kd.runs.workdir import Workdir
-from kd.tables import cell_text, command, experiment, gather, jobs, metrics, plan, published
+from kd.tables import (
+    cell_text,
+    command,
+    document,
+    experiment,
+    gather,
+    jobs,
+    metrics,
+    plan,
+    published,
+)
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -998,6 +1008,29 @@ def test_markers_are_required(done, capsys):
 
 
 @pytest.mark.slow
+def test_a_document_keeps_its_link_its_mode_and_its_ends_of_lines(home, capsys):
+    real, link = Path("real.md"), Path("page.md")
+    real.write_bytes(b"a\r\n<!-- table: mini_table -->\r\n<!-- /table -->\r\nz\r\n")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    assert kd("--print", "--into", "page.md") == 0
+    content = real.read_bytes()
+    assert b"**Mini**\r\n" in content and content.count(b"\n") == content.count(b"\r\n")
+    assert link.is_symlink() and real.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_document_that_cannot_be_filled_whole_is_left_as_it_is(home, capsys, monkeypatch):
+    """It is read-only; or the last of two places has no end."""
+    page = Path("page.md")
+    page.write_text("<!-- table: mini_table -->\n<!-- /table -->\n<!-- table: mini_table -->\nz\n")
+    before = page.read_text()
+    assert "has no end" in refused(capsys, "--into", "page.md")
+    page.write_text(before + "<!-- /table -->\n")
+    monkeypatch.setattr(document.os, "access", lambda *_: False)
+    assert "--into page.md: it is read-only" in refused(capsys, "--into", "page.md")
+    assert page.read_text().startswith(before) and not Path("runs").exists()
+
+
 def test_a_run_that_others_look_for_under_two_names_is_planned_under_both(home):
     """`kd run` keeps a directory for each: the second is not left to be trained unseen by the first
     student of it.

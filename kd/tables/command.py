@@ -269,19 +269,15 @@ def _write(
             forest.draw(experiment, numbers, folder)
     if options.into:
         text = _fill(options.into, experiment, markdown, single_tables(experiment, entries))
-        file = Path(options.into)
-        with replacing(file) as part:
-            part.write_text(text)
+        document.write(options.into, text)
 
 
 def _fill(file: str, experiment: Experiment, markdown: str, tables: Mapping[str, str]) -> str:
     """The text of a file with the experiment between its markers. Raises InputError."""
     try:
-        text = overview.with_section(Path(file).read_text(), experiment, Path(file))
+        text = overview.with_section(document.read(file), experiment, Path(file))
         text = document.fill(text, experiment.name, markdown, tables)
         return overview.fill(text, experiment) if markdown else text
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--into {file} cannot be read: {error}.") from error
     except InputError as error:
         raise InputError(f"--into {file}: {error}") from error
 
