@@ -718,6 +718,8 @@ def test_wrong_commands_teach(home, capsys):
     assert "matches no cell" in refused(capsys, "--only", "nothing like it")
     assert "no experiment file" in refused(capsys, file="none.py")
     assert "--jobs" in refused(capsys, "--jobs", "0")
+    assert "--out mini.py is a file" in refused(capsys, "--out", "mini.py")
+    assert "Leave --seeds out" in refused(capsys, "--check", "--seeds", "3")
 
 
 CONTRASTS = """

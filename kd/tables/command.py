@@ -169,7 +169,7 @@ def _check(options: Options) -> None:
         raise InputError(f"{' and '.join(chosen)} are different commands. Leave out one.")
     if options.check and options.on != "local":
         raise InputError("--check: runs one cell on this machine. Leave --on out.")
-    if (options.publish or options.merge) and options.seeds is not None:
+    if chosen and options.seeds is not None:
         raise InputError(
             "published results have the experiment's number of seeds. Leave --seeds out."
         )
@@ -178,8 +178,9 @@ def _check(options: Options) -> None:
             f"{options.file} is part of kd, and its published results are, too. Copy "
             "the file (kd experiments NAME --path says where it is), and publish your copy."
         )
-    if epath.Path(options.runs).is_file():
-        raise InputError(f"--runs {options.runs} is a file, expected a directory.")
+    for name, folder in (("runs", options.runs), ("out", options.out)):
+        if folder and epath.Path(folder).is_file():
+            raise InputError(f"--{name} {folder} is a file, expected a directory.")
 
 
 def select(experiment: Experiment, pattern: str) -> list[Cell]:
