@@ -57,6 +57,22 @@ def test_seeds_alone_are_compared_by_welch_s_test():
     assert contrasts.over_seeds([1.0], b) is None and contrasts.over_seeds([2, 2], [1, 1]) is None
 
 
+def test_scores_of_one_run_are_of_the_same_seeds():
+    """What its seeds have in common, on clean and on corrupted images, cancels."""
+    clean = np.repeat([[0.9], [0.7], [0.8]], 400, axis=1)
+    corrupted = clean - 0.1
+    paired, _ = contrasts.combined_over_examples((clean, corrupted), (1, -1), runs=("a", "a"))
+    assert (paired.low, paired.high) == pytest.approx((0.1, 0.1))
+    assert contrasts.over_examples(clean, corrupted).low < 0
+    by_seeds = lambda runs: contrasts.combined_over_seeds(
+        ([9, 7, 8], [8, 6.1, 6.9], [1, 2, 3]), (1, -1, -1), runs=runs
+    )[0]
+    expected = stats.ttest_ind([1, 0.9, 1.1], [1, 2, 3], equal_var=False)
+    found = by_seeds(("a", "a", "b"))
+    assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95))
+    assert by_seeds(()).p > found.p
+
+
 def test_what_is_no_number_or_only_rounding_leaves_a_difference_open():
     """It would spoil Holm's correction of the others, and NaN beside it would be worse."""
     assert contrasts.over_seeds([1.0, np.nan], [1, 2]) is None
@@ -65,10 +81,11 @@ def test_what_is_no_number_or_only_rounding_leaves_a_difference_open():
     assert contrasts.over_seeds([0.1] * 3, [0.2] * 3) is None
     label = np.zeros(400, int)
     scores = [Scores(drawn(0, 0.9), label), Scores(np.full((5, 400), np.nan), label)]
-    a = Contrast("a", "", ())
+    cells = [Cell(row, "", row, "", "", 2, "", "", None, None, None, None) for row in "ab"]
+    a = Contrast("a", "", tuple(cells))
     assert comparison_of(a, [], scores).difference is None
     assert comparison_of(a, [], scores[:1] * 2).difference is not None
-    entry = Entry(Cell("a", "", "", "", "", 2, "", "", None, None, None, None), [0.1] * 3, 0.1)
+    entry = Entry(cells[0], [0.1] * 3, 0.1)
     entry = dataclasses.replace(entry, mean=0.1 + 1e-16, error=0.0, paper=0.1)
     assert not entry.marked and dataclasses.replace(entry, paper=0.2).marked
 

@@ -60,6 +60,7 @@ def combined_over_examples(
     scores: Sequence[Float[np.ndarray, "_ n"]],
     weights: Sequence[float],
     bounds: Sequence[float] = (),
+    runs: Sequence[object] = (),
 ) -> tuple[Difference, list[float]]:
     """A weighted sum of mean scores on the same n examples, by the bootstrap of `over_examples`.
 
@@ -67,14 +68,17 @@ def combined_over_examples(
       scores: of each seed on each example, [s, n], of each network.
       weights: one for each network.
       bounds: other values than zero that the sum is compared with.
+      runs: what each network was trained in. Scores of one run, such as on clean and on corrupted
+        images, are of the same seeds in each draw. By default each is of another run.
 
     Returns:
       the sum with its interval, and for each bound the p-value of "the sum is the bound".
     """
     parts = [*zip(weights, scores, strict=True)]
+    runs = [*runs] or [*range(len(parts))]
     draws = np.zeros(DRAWS)
-    for stream, (w, x) in enumerate(parts, start=1):
-        draws += w * _means(x, stream)
+    for run, (w, x) in zip(runs, parts, strict=True):
+        draws += w * _means(x, runs.index(run) + 1)
     low, high = np.percentile(draws, [2.5, 97.5])
     value = sum(w * float(np.mean(x, dtype=np.float64)) for w, x in parts)
     p, *tests = (_share_beyond(draws, bound) for bound in (0.0, *bounds))
@@ -103,7 +107,10 @@ def over_seeds(a: Sequence[float], b: Sequence[float]) -> Difference | None:
 
 
 def combined_over_seeds(
-    values: Sequence[Sequence[float]], weights: Sequence[float], bounds: Sequence[float] = ()
+    values: Sequence[Sequence[float]],
+    weights: Sequence[float],
+    bounds: Sequence[float] = (),
+    runs: Sequence[object] = (),
 ) -> tuple[Difference, list[float]] | None:
     """A weighted sum of means by Welch's t-test, with the degrees of freedom of Satterthwaite.
 
@@ -111,6 +118,7 @@ def combined_over_seeds(
       values: a number of each seed, of each network.
       weights: one for each network.
       bounds: see `combined_over_examples`.
+      runs: likewise. Numbers of one run are summed seed by seed first.
 
     Returns:
       as `combined_over_examples`; None where `over_seeds` returns None.
@@ -118,16 +126,21 @@ def combined_over_seeds(
     numbers = [abs(number) for x in values for number in x]
     if min(map(len, values)) < 2 or not all(map(math.isfinite, numbers)):
         return None
-    parts = [*zip(weights, values, strict=True)]
-    variances = [w**2 * float(np.var(x, ddof=1)) / len(x) for w, x in parts]
+    sums: dict[object, np.ndarray] = {}
+    runs = [*runs] or [*range(len(values))]
+    for run, w, x in zip(runs, weights, values, strict=True):
+        key = run, len(x)
+        sums[key] = sums.get(key, 0.0) + w * np.asarray(x, float)
+    parts = [*sums.values()]
+    variances = [float(np.var(x, ddof=1)) / len(x) for x in parts]
     error = math.sqrt(sum(variances))
     if error <= _NO_SPREAD * max(numbers):
         return None
     from scipy.special import stdtr, stdtrit
 
-    pairs = zip(variances, values, strict=True)
+    pairs = zip(variances, parts, strict=True)
     freedom = error**4 / sum(v**2 / (len(x) - 1) for v, x in pairs)
-    value = float(sum(w * np.mean(x) for w, x in parts))
+    value = float(sum(np.mean(x) for x in parts))
     half = error * float(stdtrit(freedom, 0.975))
     p, *tests = (2 * float(stdtr(freedom, -abs(value - b) / error)) for b in (0.0, *bounds))
     return Difference(value, value - half, value + half, p), tests

@@ -78,12 +78,13 @@ def comparison_of(
       scores: scores on each example, of each cell; None where they are not known.
     """
     weights, bounds = contrast.weights, contrast.bounds
+    runs = [cell.reference for cell in contrast.of]
     known = [s for s in scores if s is not None]
     if len(known) == len(scores) and all(np.array_equal(s.label, known[0].label) for s in known):
         over = EXAMPLES
-        tested = contrasts.combined_over_examples([s.values for s in known], weights, bounds)
+        tested = contrasts.combined_over_examples([s.values for s in known], weights, bounds, runs)
     else:
-        over, tested = SEEDS, contrasts.combined_over_seeds(values, weights, bounds)
+        over, tested = SEEDS, contrasts.combined_over_seeds(values, weights, bounds, runs)
     if tested is None or not math.isfinite(tested[0].value):
         return Comparison(None, over)
     difference, tests = tested
