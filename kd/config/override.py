@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Collection, Mapping
 from operator import getitem
 from typing import Any, cast
@@ -16,6 +17,15 @@ from kd.ranges import short
 
 FREE = ("cache",)
 """Keys whose values may have several types."""
+
+READ_AS = {
+    bool: "True or False",
+    int: "an integer",
+    float: "a number",
+    tuple: "a tuple such as (16, 32)",
+    ConfigDict: "a section, as a dict or key by key",
+}
+"""What the text of an override is read as, by the type of the value that it replaces."""
 
 KEPT = ("weight", "learning_rate", "clip_norm", "max_norm", "layer_decay", "value", "quantize")
 """Settings that a section keeps when it names another thing."""
@@ -48,7 +58,7 @@ def override(
         config_flags.DEFINE_config_dict("config", changed, flag_values=values, sys_argv=command)
         rest = values(command)[1:]
     except (flags.Error, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(_unreadable(changed, " ".join(str(error).split()))) from error
     if rest:
         raise InputError(f"unexpected argument {rest[0]!r}. Overrides read --config.key=value.")
     return complete(cast(ConfigDict, values["config"].value))
@@ -84,6 +94,21 @@ def rename(config: ConfigDict, arguments: list[str]) -> tuple[ConfigDict, list[s
             kept = {k: before[k] for k in KEPT if k in before}
             section[parts[-2]] = ConfigDict({**kept, "name": name})
     return config.lock(), rest
+
+
+def _unreadable(config: ConfigDict, error: str) -> str:
+    """Says which value of an override can't be read, and what it is read as.
+
+    Args:
+      config: with the values that were to be replaced.
+      error: of absl, which begins with the argument, `flag --config.key=value: `.
+    """
+    match = re.match(r"flag --config\.([^=\s]+)=(.*?): ", error)
+    if not match:
+        return error
+    key, text = match.groups()
+    expected = READ_AS.get(type(functools.reduce(getitem, key.split("."), cast(Any, config))))
+    return f"config.{key}: expected {expected}, got {short(text)}." if expected else error
 
 
 def _place_section(config: ConfigDict, parts: list[str], text: str) -> bool:
