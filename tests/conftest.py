@@ -17,8 +17,33 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from beartype import BeartypeConf
+from beartype.claw import beartype_packages
 from filelock import FileLock
+from jaxtyping import install_import_hook
 
+ROOT = Path(__file__).parents[1]
+
+
+def check_calls() -> None:
+    """Checks arguments and results of the functions of kd as they run, by their annotations.
+
+    By jaxtyping, shapes too, in the modules that name any; by beartype alone, which is many times
+    faster, in the others, but for those whose names are there for type checkers only.
+    """
+    source = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text()
+        for path in (ROOT / "kd").rglob("*.py")
+    }
+    shapes = {name for name, text in source.items() if "from jaxtyping import" in text}
+    untyped = {name for name, text in source.items() if "if TYPE_CHECKING" in text}
+    checker = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+    install_import_hook(sorted(shapes), checker)
+    conf = BeartypeConf(is_pep484_tower=True, claw_is_pep526=False)
+    beartype_packages(sorted(source.keys() - shapes - untyped), conf=conf)
+
+
+check_calls()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs behind it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup starts what it runs
