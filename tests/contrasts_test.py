@@ -19,13 +19,30 @@ def drawn(seed, mean, shape=(5, 400)):
     return (np.random.default_rng(seed).random(shape) < mean).astype(float)
 
 
-def test_the_bootstrap_agrees_with_that_of_reports():
+def test_of_one_seed_the_bootstrap_agrees_with_that_of_reports():
     """The same resampling by other draws: ends within a tenth of the interval's width."""
-    a, b = drawn(0, 0.9), drawn(1, 0.85)
+    a, b = drawn(0, 0.9)[:1], drawn(1, 0.85)[:1]
     one, other = contrasts.over_examples(a, b), paired_difference(a, b)
     width = other.high - other.low
     assert one.value == pytest.approx(other.value)
     assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=width / 10)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 12])
+def test_where_seeds_alone_vary_the_bootstrap_is_welch_s_test(seeds):
+    """On average, also of very few seeds: those drawn with replacement spread less than new ones,
+    and their percentiles are not Student's.
+    """
+    generator = np.random.default_rng(0)
+    ratios, found = [], 0
+    for _ in range(200):
+        a, b = np.repeat(generator.normal(size=(2, seeds, 1)), 4, axis=2)
+        one = contrasts.over_examples(a, b)
+        other = contrasts.over_seeds(a[:, 0].tolist(), b[:, 0].tolist())
+        ratios.append((one.high - one.low) / (other.high - other.low))
+        found += one.p < 0.05
+    assert np.median(ratios) == pytest.approx(1, abs=0.1)
+    assert found <= 18  # 10 expected
 
 
 def test_equal_networks_have_no_difference_and_unequal_ones_the_smallest_p():
