@@ -45,6 +45,15 @@ def test_where_seeds_alone_vary_the_bootstrap_is_welch_s_test(seeds):
     assert found <= 18  # 10 expected
 
 
+def test_what_differs_by_seed_and_image_is_counted_once():
+    """Without an effect of seeds or images the interval is that of s n independent answers."""
+    seeds, n = 12, 100
+    pairs = [(drawn(i, 0.9, (seeds, n)), drawn(i + 100, 0.9, (seeds, n))) for i in range(100)]
+    widths = [d.high - d.low for d in (contrasts.over_examples(a, b) for a, b in pairs)]
+    expected = 2 * stats.t.ppf(0.975, 2 * (seeds - 1)) * np.sqrt(2 * 0.9 * 0.1 / (seeds * n))
+    assert np.mean(widths) == pytest.approx(expected, rel=0.15)
+
+
 def test_equal_networks_have_no_difference_and_unequal_ones_the_smallest_p():
     a = drawn(0, 0.9)
     same = contrasts.over_examples(a, a)
@@ -118,7 +127,7 @@ def test_verdicts():
     assert Comparison(gain, "seeds", 0.04).verdict("higher") == "better"
     assert Comparison(gain, "seeds", 0.04).verdict("lower") == "worse"
     assert Comparison(gain, "seeds", 0.04).verdict("") == "higher"
-    assert Comparison(gain, "seeds", 0.05).verdict("higher") == "no difference"
+    assert Comparison(gain, "seeds", 0.05).verdict("higher") == "not significant"
     assert Comparison(None, "seeds").verdict("higher") == ""
 
 

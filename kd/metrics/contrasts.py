@@ -1,6 +1,5 @@
 """Differences between two networks with intervals and p-values, for many comparisons at once."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,11 +17,6 @@ _NO_SPREAD = 1e-12
 """Standard error, relative to the numbers, that is only the rounding of equal numbers."""
 
 _CHUNK = 250  # of draws, to bound the memory
-
-_KEPT: dict[tuple, np.ndarray] = {}
-"""Means and deviations of bootstrap samples by stream and scores."""
-
-_MOST_KEPT = 256  # of 64 kB each
 
 
 class Difference(NamedTuple):
@@ -53,7 +47,9 @@ def over_examples(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "s n"]) -> D
     with seeds that vary more than images, p would be below 0.05 in 28 % of comparisons of two seeds
     a side, in 11 % of five. So a draw's deviation from the mean of the seeds is multiplied by
     sqrt(s / (s - 1)) and by sqrt(f / chi-square(f)), f being the degrees of freedom of Welch's
-    test. Where only seeds vary, the interval is then that of Welch's test.
+    test: where only seeds vary, the interval is that of Welch's test. What differs between seeds on
+    one image, and between images for one seed, is counted once, as in the analysis of variance with
+    two random factors: the deviations of images are reduced by the variance of their interaction.
 
     Args:
       a: score of each of r seeds on each example.
@@ -80,19 +76,12 @@ def combined_over_examples(
     Returns:
       the sum with its interval, and for each bound the p-value of "the sum is the bound".
     """
-    parts = [*zip(weights, scores, strict=True)]
-    runs = [*runs] or [*range(len(parts))]
-    draws, deviations = np.zeros((2, DRAWS))
-    for run, (w, x) in zip(runs, parts, strict=True):
-        means, between = _resampled(x, runs.index(run) + 1)
-        draws += w * means
-        deviations += w * between
-    of_seeds = _summed([np.mean(x, axis=1, dtype=np.float64) for x in scores], weights, runs)
-    draws += _student(_freedom([x for x in of_seeds if len(x) > 1])) * deviations
+    parts = _summed(scores, weights, [*runs] or [*range(len(scores))])
+    value = float(sum(np.mean(x) for x in parts))
+    draws = value + _of_images(parts) + _of_seeds([np.mean(x, axis=1) for x in parts])
     low, high = np.percentile(draws, [2.5, 97.5])
-    value = sum(w * float(np.mean(x, dtype=np.float64)) for w, x in parts)
     p, *tests = (_share_beyond(draws, bound) for bound in (0.0, *bounds))
-    return Difference(float(value), float(low), float(high), p), tests
+    return Difference(value, float(low), float(high), p), tests
 
 
 def _share_beyond(draws: Float[np.ndarray, " draws"], bound: float) -> float:
@@ -166,11 +155,11 @@ def _summed(
     weights: Sequence[float],
     runs: Sequence[object],
 ) -> list[np.ndarray]:
-    """The weighted numbers of each run, summed seed by seed over its networks."""
+    """The weighted numbers of each run's networks, summed seed by seed."""
     sums: dict[object, np.ndarray] = {}
     for run, w, x in zip(runs, weights, values, strict=True):
         key = run, len(x)
-        sums[key] = sums.get(key, 0.0) + w * np.asarray(x, float)
+        sums[key] = sums.get(key, 0.0) + w * np.asarray(x, np.float64)
     return [*sums.values()]
 
 
@@ -186,44 +175,40 @@ def _freedom(parts: Sequence[np.ndarray]) -> float:
     return sum(variances) ** 2 / denominator if denominator else math.inf
 
 
-def _student(freedom: float) -> Float[np.ndarray, " draws"]:
-    """Factors that make normal deviations those of Student's t, one for each draw."""
+def _of_seeds(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " draws"]:
+    """Deviations of the sum of the parts' means that are due to their seeds, in each draw."""
+    parts = [x for x in parts if len(x) > 1]
+    deviations = np.zeros(DRAWS)
+    for stream, x in enumerate(parts, start=1):
+        s = len(x)
+        generator = np.random.default_rng([stream, s])
+        counts = generator.multinomial(s, np.full(s, 1 / s), size=DRAWS)
+        deviations += math.sqrt(s / (s - 1)) * ((counts / s) @ (x - np.mean(x)))
+    freedom = _freedom(parts)
     if math.isinf(freedom):
-        return np.ones(DRAWS)
-    return np.sqrt(freedom / np.random.default_rng(0).chisquare(freedom, DRAWS))
+        return deviations
+    return deviations * np.sqrt(freedom / np.random.default_rng(0).chisquare(freedom, DRAWS))
 
 
-def _resampled(scores: np.ndarray, stream: int) -> Float[np.ndarray, "2 draws"]:
-    """For each bootstrap sample of examples the mean over all seeds, and the deviation from it of a
-    sample of the seeds, with the variance of a mean of new seeds.
-
-    The newest are kept, since a network is compared with several, and several with a baseline.
-
-    Args:
-      scores: [s, n].
-      stream: number of the generator that draws seeds.
-    """
-    scores = np.ascontiguousarray(scores)
-    key = (stream, scores.shape, scores.dtype.str, hashlib.sha256(scores.data).digest())
-    if key not in _KEPT:
-        while len(_KEPT) >= _MOST_KEPT:
-            del _KEPT[next(iter(_KEPT))]
-        _KEPT[key] = _drawn(scores, stream)
-    return _KEPT[key]
+def _of_images(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " draws"]:
+    """Deviations of the sum of the parts' means, [s, n] each, that are due to the images."""
+    n = parts[0].shape[1]
+    score = np.sum([np.mean(x, axis=0) for x in parts], axis=0)
+    score -= np.mean(score)
+    chunks = range(0, DRAWS, _CHUNK)
+    deviations = np.concatenate([_counts(n)[i : i + _CHUNK] @ score for i in chunks]) / n
+    variance = np.var(score) / n
+    interaction = sum(_interaction(x) / x.size for x in parts)
+    return deviations * math.sqrt(max(0.0, 1 - interaction / variance)) if variance else deviations
 
 
-def _drawn(scores: np.ndarray, stream: int) -> Float[np.ndarray, "2 draws"]:
-    """`_resampled`, computed."""
-    s, n = scores.shape
-    seeds = np.random.default_rng([stream, s]).multinomial(s, np.full(s, 1 / s), size=DRAWS) / s
-    unbiased = math.sqrt(s / (s - 1)) if s > 1 else 0.0
-    weights = np.stack([np.full(seeds.shape, 1 / s), unbiased * (seeds - 1 / s)])
-    scores = np.asarray(scores, np.float64)
-    parts = []
-    for i in range(0, DRAWS, _CHUNK):
-        means = scores @ (_counts(n)[i : i + _CHUNK].T / n)
-        parts.append(np.einsum("kds,sd->kd", weights[:, i : i + _CHUNK], means))
-    return np.concatenate(parts, axis=1)
+def _interaction(x: np.ndarray) -> float:
+    """Mean square of the interaction of the rows and columns of [s, n], 0 of one row."""
+    s, n = x.shape
+    if s < 2 or n < 2:
+        return 0.0
+    rest = x - np.mean(x, axis=0) - np.mean(x, axis=1, keepdims=True) + np.mean(x)
+    return float(np.sum(rest**2)) / ((s - 1) * (n - 1))
 
 
 @lru_cache(maxsize=1)

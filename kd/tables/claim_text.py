@@ -3,16 +3,11 @@
 from collections.abc import Sequence
 
 from kd.tables.cell_text import number
-from kd.tables.contrast import EXAMPLES, SEEDS
+from kd.tables.contrast import how_tested
 from kd.tables.markdown_table import lines
 from kd.tables.measure import Entry
 from kd.tables.table import Claim, Contrast
 from kd.tables.verdict import Outcome, outcomes, verdict
-
-TESTS = {
-    EXAMPLES: "a bootstrap over test images (the same for all) and seeds",
-    SEEDS: "Welch's t-test over seeds",
-}
 
 
 def markdown(claim: Claim, entries: Sequence[Entry]) -> str:
@@ -79,8 +74,8 @@ def _p(p: float | None) -> str:
 
 def _legend(entries: Sequence[Entry]) -> str:
     """How the hypotheses were tested."""
-    ways = {e.comparison.over for e in entries if e.comparison and e.comparison.difference}
-    if not ways:
+    by, remark = how_tested(e.comparison for e in entries)
+    if not by:
         return ""
-    by = ", or by ".join(text for way, text in TESTS.items() if way in ways)
-    return f"Intervals by {by}; p after Holm's correction over the hypotheses of this claim."
+    corrected = "p after Holm's correction over the hypotheses of this claim."
+    return f"Intervals by {by}; {corrected} {remark}".rstrip()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,27 @@ from kd.metrics.contrasts import Difference
 from kd.tables.metric_call import parse
 from kd.tables.table import Contrast
 
-EXAMPLES, SEEDS = "examples", "seeds"
-"""What was resampled: test examples and seeds, or seeds alone."""
+EXAMPLES, PLAIN, SEEDS = "examples", "examples, plain", "seeds"
+"""What was resampled: test examples and seeds, or seeds alone. PLAIN: as EXAMPLES, by an earlier
+version, without a correction for few seeds.
+"""
+
+TESTS = {
+    EXAMPLES: (
+        "a bootstrap over test images (the same for all) and seeds, with Student's t for seeds"
+    ),
+    PLAIN: (
+        "a bootstrap over test images (the same for all) and seeds (by an earlier version of kd, "
+        "without Student's t for seeds: a little too narrow)"
+    ),
+    SEEDS: "Welch's t-test over seeds",
+}
+"""What legends say of each."""
 
 SIGNIFICANT = 0.05
 """The corrected p-value below which there is a difference."""
 
-SAME = "no difference"
+SAME = "not significant"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +55,17 @@ class Comparison:
     Attributes:
       difference: with interval and p-value; None where one seed, no spread or a number that is not
         finite leaves it open.
-      over: EXAMPLES or SEEDS.
+      over: EXAMPLES, PLAIN or SEEDS.
       corrected: p after Holm's correction over the column.
       tests: p-values of "the difference is b" for each bound b of the contrast.
+      single: True if a cell is of one network, whose images alone vary.
     """
 
     difference: Difference | None
     over: str
     corrected: float | None = None
     tests: Mapping[float, float] = dataclasses.field(default_factory=dict)
+    single: bool = False
 
     def verdict(self, better: str) -> str:
         """Better, worse, higher, lower or SAME; "" where it is open.
@@ -105,6 +121,14 @@ def corrected(comparisons: Mapping[Contrast, Comparison]) -> dict[Contrast, Comp
     return result
 
 
+def how_tested(comparisons: Iterable[Comparison | None]) -> tuple[str, str]:
+    """What gave the intervals of comparisons, and a remark; "" without comparisons or remark."""
+    known = [c for c in comparisons if c and c.difference]
+    by = ", or by ".join(text for way, text in TESTS.items() if way in {c.over for c in known})
+    remark = "One network has no spread over seeds: there, intervals are over images alone."
+    return by, remark if any(c.single for c in known) else ""
+
+
 def better(contrast: Contrast) -> str:
     """Which direction of the contrast's metric is better; "" if neither."""
     return parse(contrast.of[0].metric).metric.better
@@ -112,10 +136,12 @@ def better(contrast: Contrast) -> str:
 
 def to_json(comparison: Comparison) -> dict[str, Any] | None:
     """What is published of a comparison; None if a table can compute it from the seeds."""
-    if comparison.over != EXAMPLES or comparison.difference is None:
+    if comparison.over == SEEDS or comparison.difference is None:
         return None
-    tests = {repr(bound): p for bound, p in comparison.tests.items()}
-    return comparison.difference._asdict() | ({"tests": tests} if tests else {})
+    content: dict[str, Any] = comparison.difference._asdict()
+    if comparison.tests:
+        content["tests"] = {repr(bound): p for bound, p in comparison.tests.items()}
+    return content | ({"few_seeds": "student"} if comparison.over == EXAMPLES else {})
 
 
 def from_json(
@@ -134,4 +160,5 @@ def from_json(
     if not set(bounds) <= tests.keys():
         return None
     difference = Difference(*(content[name] for name in Difference._fields))
-    return Comparison(difference, EXAMPLES, tests={bound: tests[bound] for bound in bounds})
+    over = EXAMPLES if content.get("few_seeds") == "student" else PLAIN
+    return Comparison(difference, over, tests={bound: tests[bound] for bound in bounds})

@@ -21,9 +21,8 @@ Each of `kd.tables.settings.SETTINGS` may be set in the experiment, a table, a c
 a row's `cells={column: dict(...)}`. The innermost value holds; `args`, the arguments of the config
 file, are merged. A row with `gap=(a, b, c)`, names of three rows above it, is the share of the gap
 from a to c that b closes. A row or column with `contrast=a`, the name of a row, has differences
-from that row, with 95 % intervals and a verdict: better, worse, no difference; with `over=a` it has
-ratios to that row. `claim` is what the
-tables test, see `kd.tables.claim`. Imports no jax.
+from that row, with 95 % intervals and a verdict: better, worse, not significant; with `over=a` it
+has ratios to that row. `claim` is what the tables test, see `kd.tables.claim`. Imports no jax.
 """
 
 import math

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from kd.files.escaping import markdown
 from kd.tables.cell_text import HELD_OUT, MARK
-from kd.tables.contrast import EXAMPLES, SEEDS, SIGNIFICANT
+from kd.tables.contrast import SIGNIFICANT, how_tested
 from kd.tables.measure import Entry
 from kd.tables.table import Cell
 
@@ -43,18 +43,14 @@ def legend(entries: Sequence[Entry]) -> str:
 
 def _contrasts(entries: Iterable[Entry]) -> list[str]:
     """How differences were tested."""
-    ways = {e.comparison.over for e in entries if e.comparison and e.comparison.difference}
-    if not ways:
+    by, remark = how_tested(e.comparison for e in entries)
+    if not by:
         return []
-    tests = {
-        EXAMPLES: "a bootstrap over test images (the same for both) and seeds",
-        SEEDS: "Welch's t-test over seeds",
-    }
-    by = ", or by ".join(text for way, text in tests.items() if way in ways)
-    return [
+    text = (
         f"[a, b] behind a difference: its 95 % interval, by {by}. Better, worse: p < "
         f"{SIGNIFICANT} after Holm's correction over the differences of a column."
-    ]
+    )
+    return [text, remark] if remark else [text]
 
 
 def sample_sizes(entries: Iterable[Entry]) -> set[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kd.metrics.limits import at_least, at_most
-from kd.tables.contrast import EXAMPLES, Comparison, better, corrected
+from kd.tables.contrast import EXAMPLES, SEEDS, Comparison, better, corrected
 from kd.tables.results import Result, compare
 from kd.tables.table import AnyCell, Cell, Claim, Contrast, Gap, Ratio, Table
 
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def verdict(self) -> str:
-        """Of a contrast with an interval: better, worse, no difference; otherwise ""."""
+        """Of a contrast with an interval: better, worse, not significant; otherwise ""."""
         if self.comparison is None or not isinstance(self.cell, Contrast):
             return ""
         return self.comparison.verdict(better(self.cell))
@@ -174,6 +174,8 @@ def _contrast_entry(cell: Contrast, results: Sequence[Result | None]) -> Entry:
     comparison = compare(cell, known)
     if comparison.over != EXAMPLES:  # not all runs are here with their predictions
         comparison = known[0].compared(cell, value) or comparison
+    if comparison.over != SEEDS and min(len(part.values) for part in parts) == 1:
+        comparison = dataclasses.replace(comparison, single=True)
     facts = parts[0].facts
     return Entry(
         cell, [value], value, paper=paper, unsure=unsure, facts=facts, comparison=comparison
