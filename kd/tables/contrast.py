@@ -23,7 +23,7 @@ TESTS = {
     ),
     PLAIN: (
         "a bootstrap over test images (the same for all) and seeds (by an earlier version of kd, "
-        "without Student's t for seeds: a little too narrow)"
+        "without Student's t for seeds: about a tenth too narrow)"
     ),
     SEEDS: "Welch's t-test over seeds",
 }
