@@ -400,6 +400,18 @@ def test_invalid_options_are_refused_before_anything_is_written(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unoptimized")
+def test_a_last_update_that_is_too_large_gives_no_result(small_config, capsys):
+    """No loss sees it: the run would end with networks whose logits are not finite."""
+    sizes = ["--config.student.widths=8,8,8,8", "--config.epochs=1", "--config.batch_size=100"]
+    steps = ["--config.optimizer.learning_rate=1e12", "--config.optimizer.weight_decay=1e12"]
+    error = refused(capsys, "--config", f"{small_config}:teacher", *sizes, *steps, status=1)
+    assert "logits of trained network 0 are not finite for 40 of 40 images" in error
+    run = Workdir("runs/small-teacher")
+    assert not run.finished and not (run.path / "predictions.npz").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unoptimized")
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     small_config, capsys
 ):

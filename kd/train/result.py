@@ -11,6 +11,7 @@ import numpy as np
 from kd.config.identity import config_hash
 from kd.convolutions import lowering
 from kd.devices import processor
+from kd.errors import RunError
 from kd.files.writing import refusals, replacing
 from kd.metrics import classes
 from kd.models import cost
@@ -117,7 +118,11 @@ def describe(setup: Setup, logits: np.ndarray, means: np.ndarray | None = None) 
       setup: of the run.
       logits: of the students on the evaluated split, [s, n, c].
       means: of teachers that follow their students, [s, n, c].
+
+    Raises:
+      RunError: logits are not finite, as after a last update that was too large.
     """
+    _require_finite(logits)
     config, dataset = setup.config, setup.parts.dataset
     shape = dataset.train.image.shape[1:]
     costs = _costs(setup, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
@@ -180,3 +185,14 @@ def _costs(setup: Setup, image: jax.ShapeDtypeStruct) -> list[dict[str, int]]:
             }
         )
     return costs
+
+
+def _require_finite(logits: np.ndarray) -> None:
+    """Raises RunError if a trained network has logits that are not finite."""
+    bad = ~np.isfinite(logits).all(axis=-1)
+    for network in np.flatnonzero(bad.any(axis=1)):
+        raise RunError(
+            f"the logits of trained network {network} are not finite for "
+            f"{np.sum(bad[network]):,} of {bad.shape[1]:,} images: its last update was too large. "
+            "Lower the learning rate or clip the gradient (config.optimizer.clip_norm)."
+        )
