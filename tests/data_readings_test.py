@@ -172,7 +172,7 @@ def test_other_targets_are_told_what_kd_learns(tmp_path, case):
 def test_labels_that_would_wrap_are_refused_with_any_number_of_classes(classes):
     split = Split(pixels(12, 8, 8, 1), LABEL + 2**32)
     with pytest.raises(InputError, match="two classes or more"):
-        check(Dataset(split, split, classes, (0.5,), (0.5,)))
+        check(Dataset(split, split, 3, (0.5,), (0.5,))._replace(num_classes=classes))
     with pytest.raises(InputError, match="labels run from 4294967296"):
         check(Dataset(split, split, 3, (0.5,), (0.5,)))
 
