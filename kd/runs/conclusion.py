@@ -53,7 +53,8 @@ class Taught(NamedTuple):
 def sentence(
     student: Sequence[Costs], seeds: int, compared: Sequence[Compared], taught: Taught
 ) -> str:
-    """The sentence. A gain or a loss is stated where its 95 % interval excludes zero.
+    """The sentence; two without a run to compare with. A gain or a loss is stated where its 95 %
+    interval excludes zero.
 
     Args:
       student: costs of a student, or of each peer of a cohort.
@@ -70,13 +71,13 @@ def sentence(
     )
     gained = [f"{_gain(c.gain, c.name)}{_beside(student, c.costs)}" for c in compared]
     if gained:
-        first = f"Distillation {' and '.join(gained)}, and"
+        first = f"Distillation {' and '.join(gained)}, and the"
     else:
-        first = "What distillation gains over labels was not measured, and"
+        first = "What distillation gains over labels was not measured. The"
     if not taught.costs:
-        text = f"the student, whose teacher's size is not known, comes {_loss(taught)}"
+        text = f"student, whose teacher's size is not known, comes {_loss(taught)}"
     else:
-        text = f"the student {_size(student, taught)}, {_loss(taught)}"
+        text = f"student {_size(student, taught)}, {_loss(taught)}"
     return f"{first} {text}{one}."
 
 
