@@ -1,11 +1,11 @@
-"""`kd data`: what is understood of the data set of a config, before anything is trained."""
+"""`kd data`: inspects the data set of a config, before anything is trained."""
 
 import argparse
 
 ORDER = 28
 OVERRIDES = True
 READS_RUNS = False
-HELP = "show what is understood of a config's data set: classes, duplicates, scale, a picture"
+HELP = "inspect a config's data set: classes, duplicates, scale, a picture"
 DESCRIPTION = """Prints what a run of CONFIG would train and be evaluated on: shapes, kind and
 values, the images of each class and which are rare, images without a label, duplicates within and
 between the splits, values far from their scale; and draws sixteen training examples after

@@ -1,9 +1,9 @@
-"""`kd status`: how the runs of a table go."""
+"""`kd status`: the status of a table's runs."""
 
 import argparse
 
 ORDER = 22
-HELP = "how the runs of a table go: done, running, waiting, failed"
+HELP = "show the status of a table's runs: done, running, waiting, failed"
 DESCRIPTION = """Prints a line for each run of an experiment that is not done: on which node it runs
 and how far it is, what it waits for, or why it failed. Whatever computes them: this machine, other
 machines that share the directory of runs, a Slurm queue or a Ray cluster."""

@@ -110,7 +110,7 @@ class Starts(Protocol):
         ...
 
     def close(self) -> None:
-        """Called once no run is on."""
+        """Called when no run is active any more."""
         ...
 
 

@@ -276,7 +276,7 @@ def starts(workdir: Workdir, job: str) -> list[re.Match]:
 
 
 def _literal(path: Path) -> str:
-    """A path in which Slurm replaces nothing."""
+    """A path with Slurm's % patterns escaped."""
     return str(path.absolute()).replace("\\", "\\\\").replace("%", "%%")
 
 

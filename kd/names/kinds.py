@@ -41,13 +41,13 @@ TRANSFORMATIONS = ("GradientTransformation", "GradientTransformationExtraArgs")
 SORTS = {
     "model": Sort(
         "a flax.linen.Module with a setting num_classes, or a function of num_classes that returns "
-        "one",
+        "such a module",
         classes=MODULE,
         returns=("Module",),
         parameters=("num_classes",),
     ),
     "objective": Sort(
-        "a flax.linen.Module that takes a View, or a function that returns one",
+        "a flax.linen.Module that takes a View, or a function that returns such a module",
         classes=MODULE,
         returns=("Module",),
     ),
@@ -122,7 +122,7 @@ def check(kind: str, name: str, value: Any) -> None:
 
 
 def _against(function: Callable, sort: Sort, place: str) -> str:
-    """What speaks against a function; "" for nothing."""
+    """Why a function is not accepted; "" if it is."""
     returned = _returned(function)
     if sort.classes and isinstance(function.__annotations__.get("return"), str):
         returned = []  # the name of a subclass says nothing

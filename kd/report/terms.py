@@ -20,7 +20,9 @@ MEANINGS = {
     "networks": "how many networks predict together",
     "parameters": "numbers that were learned",
     "bytes": "size of the weights as float32",
-    "MACs": "multiplications and additions for one image",
+    "MACs": (
+        "multiply-accumulate operations (one multiplication and one addition each) for one image"
+    ),
     "best for its size": "no other network here is as accurate in fewer bytes",
     "points": "difference of two accuracies in per cent",
     "difference": "which accuracy minus which",

@@ -25,7 +25,7 @@ class Files(Protocol):
     """The files of leases in a directory."""
 
     def numbers(self) -> list[int]:
-        """Of all leases."""
+        """The numbers of all leases."""
         ...
 
     def create(self, number: int) -> bool:

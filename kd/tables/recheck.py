@@ -16,7 +16,7 @@ from kd.tables.table import Cell, Experiment
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """How a cell came out again.
+    """Result of re-running a published cell.
 
     Attributes:
       line: the numbers, in words.

@@ -91,7 +91,7 @@ class Ratio:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """The difference of two cells' means, one minus its baseline; or a weighted sum of more.
+    """The difference of two cells' means, one minus its baseline; or a linear contrast of several.
 
     Attributes:
       row: its name.

@@ -204,7 +204,7 @@ class Search:
 
 
 def outcomes(study: Any, axes: Sequence[Axis], workdir: Callable[[int], Workdir]) -> list[Outcome]:
-    """What came of each trial, the best first."""
+    """The result of each trial, the best first."""
     from optuna.trial import TrialState
 
     states = {
