@@ -1,5 +1,6 @@
 """The blocks that a report consists of; HTML and Markdown each draw them in their own way."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 type Grid = list[list[str]]
@@ -35,9 +36,9 @@ class Table(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """Names and what is said of each; a page sets those in `code` as code."""
+    """Pairs of a name and what is said of it; a page sets those in `code` as code."""
 
-    items: list[tuple[str, str]]
+    items: Sequence[Sequence[str]]
     code: tuple[str, ...] = ()
 
 
