@@ -24,8 +24,13 @@ class RunError(RuntimeError):
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """An `InputError` for an unknown name: it suggests the nearest one and lists all."""
-    known = list(known)
     name = name if len(name) <= 100 else f"{name[:100]} ..."
+    return InputError(f"unknown {what} {name!r}. {suggestion(name, known)}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The nearest known name and all of them, such as "Did you mean 'CE'? Known: CE, KD."."""
+    known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {what} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}."

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kd import ranges
-from kd.errors import InputError, unknown
+from kd.errors import InputError, suggestion, unknown
 from kd.names import kinds, trust
 from kd.values import of_type
 
@@ -119,10 +119,11 @@ def find(package: str, name: Any, attribute: str | None = None, kind: str = "") 
             return value
     elif "." in name:
         return _by_path(kind, name)
-    if attribute and (place := _beside(file)):
+    if (attribute or file not in files(package)) and (place := _beside(file)):
+        what, such = ("function", attribute) if attribute else ("class", "MyClass")
         raise InputError(
-            f"unknown {kind} {name!r}. Of {place}, name the function by its dotted path, such as "
-            f"'{file}.{attribute}'."
+            f"unknown {kind} {name!r}. Of {place}, name the {what} by its dotted path, such as "
+            f"'{file}.{such}'."
         )
     raise unknown(kind, name, _files_with(package, attribute) if attribute else known(package))
 
@@ -188,7 +189,10 @@ def _by_path(kind: str, name: str) -> Callable:
         ) from error
     value = getattr(module, last, None)
     if not callable(value):
-        raise unknown(f"name in {path}", last, _public(module))
+        raise InputError(
+            f"{kind} {name!r}: module {path} has no class or function {last!r}. "
+            f"{suggestion(last, _public(module))}"
+        )
     kinds.check(kind, name, value)
     trust.record(name)
     return value
@@ -214,7 +218,7 @@ def make(maker: Callable, kwargs: Mapping[str, Any], what: str) -> Any:
     try:
         inspect.signature(maker).bind(**kwargs)
     except TypeError as error:
-        raise InputError(f"{what}: {error}.") from error
+        raise InputError(f"{what}: {error}. Give it in the config, or a default.") from error
     declared = annotations(maker)
     for key, value in kwargs.items():
         _check(f"{what}: {key}", maker, key, declared, value)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd import data
+from kd import data, registry
 from kd.cli.main import main
 from kd.config.defaults import LABELS
 from kd.errors import InputError
@@ -121,13 +121,25 @@ def test_a_data_set_of_ones_own_by_its_bare_name_is_told_its_path(name, tmp_path
         assert len(data.load("images.load").train.label) == 64
 
 
+def test_a_module_without_its_class_and_a_class_that_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own_networks.py").write_text(NETWORKS)
+    where = r"Of own_networks\.py, name the class .* such as 'own_networks\.MyClass'"
+    for package in ("kd.models", "kd.objectives"):
+        with pytest.raises(InputError, match=where):
+            registry.find(package, "own_networks")
+    lacking = r"module own_networks has no class or function 'Liner'\. Did you mean 'Linear'"
+    with pytest.raises(InputError, match=lacking):
+        registry.find("kd.models", "own_networks.Liner")
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
         ("Pair", "Pair returns tuple; expected logits [b, c] or kd.types.Outputs(logits, feat"),
         ("Seven", "returns logits of shape [2, 7] for 2 images of 2 classes; expected [2, 2]"),
         ("Fixed", "Fixed takes no setting num_classes"),
-        ("Liner", "Did you mean 'Linear'"),
+        ("Liner", "has no class or function 'Liner'. Did you mean 'Linear'"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused(project, network, message, capsys):

@@ -297,7 +297,7 @@ def test_folder_refuses_to_clip_sixteen_bits(pictures):
         (dict(size=True), "size: expected .* got True"),
         (dict(size=4, channels=2), "channels must be 3"),
         (dict(size=4, test_fraction=2.0), r"test_fraction: expected a number in \(0, 1\), got 2.0"),
-        (dict(), "missing a required argument: 'size'"),
+        (dict(), r"missing a required argument: 'size'\. Give it in the config, or a default\."),
     ],
 )
 def test_bad_settings_of_folder(pictures, settings, message):

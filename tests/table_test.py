@@ -669,7 +669,7 @@ def test_a_default_that_is_new_makes_no_result_another(done, monkeypatch):
     ("old", "new", "words"),
     [
         ('config="mini.py"', 'config="mini_config.py"', "no config file"),
-        ('config="mini.py", ', "", "no config"),
+        ('config="mini.py", ', "", "no config. Set config='FILE.py' in the experiment, the t"),
         (', source="Nobody 1999, Table 1"', "", "2 has no source"),
         ('metric="errors"', 'metric="erors"', "Did you mean 'errors'"),
         ("budget=3", "bugdet=3", "Did you mean 'budget'"),
@@ -798,10 +798,14 @@ def test_published_contrasts_print_the_same_without_the_runs(done, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('contrast="labels"', 'contrast="lables"', "Did you mean 'labels'"),
+        (
+            'contrast="labels"',
+            'contrast="lables"',
+            "contrast='lables' is no row. Did you mean 'labels'",
+        ),
         ('contrast="labels"', "contrast=3", "contrast = 3, expected str"),
         ('contrast="labels"', 'contrast="labels", over="labels"', "Leave out one of them"),
-        ('over="labels"', 'over="lables"', "Did you mean 'labels'"),
+        ('over="labels"', 'over="lables"', "over='lables' is no row. Did you mean 'labels'"),
         ('"student": role("student"),', '"g": dict(gap=("labels", "x", "x")),', "row in the gap"),
         (
             'rows={"labels": role("labels", paper=80)',

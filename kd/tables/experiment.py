@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kd import config
-from kd.errors import InputError, unknown
+from kd.errors import InputError, suggestion, unknown
 from kd.tables import claim, facts
 from kd.tables.metric_call import parse
 from kd.tables.settings import EXPERIMENT, ROW, SETTINGS, TABLE, check_names, check_titles, merge
@@ -97,6 +97,9 @@ def _table(content: Mapping[str, Any], outer: dict[str, Any]) -> Table:
                     cells[row, column] = _gap(row, column, row_keys, cells, where)
             elif not name:
                 cells[row, column] = _cell(row, column, settings, where)
+            elif name not in rows:
+                key = "contrast" if settings["contrast"] else "over"
+                raise InputError(f"{where}: {key}={name!r} is no row. {suggestion(name, rows)}")
             elif name == row and any(row_keys.get(key) for key in ("contrast", "over")):
                 raise InputError(f"{where}: it is compared with itself. Name another row.")
             elif name != row:  # in a column of differences the baseline has none
@@ -151,8 +154,6 @@ def _baseline(
     where: str,
 ) -> Cell:
     """The cell that a contrast is the difference from."""
-    if name not in rows:
-        raise unknown(f"row that {where} is compared with", name, rows)
     settings = _settings(name, column, rows, columns, outer)
     if settings is None or any(rows[name].get(key) for key in ("gap", "contrast", "over")):
         raise InputError(
@@ -224,7 +225,10 @@ def _cell(row: str, column: str, settings: Mapping[str, Any], where: str) -> Cel
             "paper did the same: say that in `why`."
         )
     if not settings["config"]:
-        raise InputError(f"{where}: no config.")
+        raise InputError(
+            f"{where}: no config. Set config='FILE.py' in the experiment, the table, the column "
+            "or the row."
+        )
     return Cell(
         row,
         column,
