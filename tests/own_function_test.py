@@ -252,7 +252,7 @@ def test_a_module_with_its_variables(data, form):
         ("not_a_number", "NaN, infinite"),
         ("fails", "jax cannot trace it: RuntimeError: no weights. Expected"),
         ("net", "without variables. Name their file"),
-        ("W", "name in my_teacher"),
+        ("W", "module my_teacher has no class or function 'W'"),
         ("logit", "Did you mean 'logits'"),
         ("np.zeros", "importing my_teacher.np fails"),
     ],
