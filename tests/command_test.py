@@ -76,13 +76,18 @@ def greet(tmp_path, monkeypatch):
         ("nobody", 2, "kd greet: no such person"),
         ("ghost", 1, "kd greet: no such person"),
         ("disk", 1, "kd greet: no such person"),
-        ("ctrl", 130, "kd greet: interrupted. The same command resumes"),
+        ("ctrl", 130, "kd greet: interrupted. The same command begins anew."),
     ],
 )
 def test_each_error_has_its_exit_status_and_no_traceback(greet, capsys, name, status, words):
     assert main(["greet", name]) == status
     printed = capsys.readouterr()
     assert printed.err.startswith(words) and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_the_verbs_that_resume_are_those_that_train():
+    resume = {name for name, verb in find_verbs().items() if getattr(verb, "RESUMES", False)}
+    assert resume == {"run", "table", "tune"}
 
 
 def test_the_verbs_in_their_order():

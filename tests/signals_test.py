@@ -34,7 +34,8 @@ def verb(work, *arguments):
         ORDER, HELP, DESCRIPTION = 0, "", ""
         add_arguments = lambda parser: parser.add_argument("--stopped_status", type=int)
         act = lambda options: work()
-    parser.find_verbs = lambda: {"run": Verb, "report": Verb}
+    Run = type("Run", (Verb,), {"RESUMES": True})
+    parser.find_verbs = lambda: {"run": Run, "report": Verb}
     sys.argv = ["kd", *arguments]
     sys.exit(main.main())
 
@@ -84,7 +85,8 @@ def test_every_way_to_end_on_a_signal_has_its_status_and_one_line(work, argument
     printed = done.stdout + done.stderr
     assert done.returncode == status, printed
     assert printed.startswith(f"kd {arguments[0]}: ") and printed.count("\n") == 1, printed
-    assert "The same command resumes" in printed
+    again = "resumes" if arguments[0] == "run" else "begins anew"
+    assert f"The same command {again}" in printed
 
 
 def test_a_signal_during_the_imports_ends_with_the_chosen_status():

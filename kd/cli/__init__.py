@@ -10,6 +10,7 @@ A new verb is a new file in this folder, which `kd.cli.parser` finds: `kd foo` r
     EPILOG = "..."                      # optional: text below the options
     OVERRIDES = True                    # optional: unknown arguments become `options.overrides`
     READS_RUNS = False                  # optional: it reads no run directory and takes no --trust
+    RESUMES = True                      # optional: stopped, it keeps what it has, and goes on there
     def add_arguments(parser) -> None:  # adds its arguments to an argparse.ArgumentParser
     def act(options) -> int:            # does the work and returns the exit status
 

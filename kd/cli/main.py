@@ -30,6 +30,7 @@ __all__ = ["find_verbs", "main", "make_parser"]
 
 INTERRUPTED = 130
 RESUMES = "The same command resumes from what is saved."
+BEGINS_ANEW = "The same command begins anew."
 JOIN_SECONDS = 1.0
 """How long threads may take to end after a failure."""
 
@@ -59,6 +60,7 @@ class _Command:
     def __init__(self, arguments: list[str]):
         self._arguments = arguments
         self._verb = next((word for word in arguments if not word.startswith("-")), "")
+        self._again = ""  # what the same command then does, once the verb is known
         self._status: int | None = None  # once the verb has ended
         self._was_stopped = False
 
@@ -73,19 +75,20 @@ class _Command:
         except signals.Stopped as stopped:
             self._was_stopped = True
             status = self._status_after(listener.number or signal.SIGTERM)
-            message = "" if self._verb == "run" else f"interrupted. {RESUMES}"
+            message = "" if self._verb == "run" else f"interrupted. {self._again}"
             if self._verb == "run":
                 print(f"kd run: {escaping.plain(stopped)}. The same command resumes from there.")
         except KeyboardInterrupt:
-            status, message = INTERRUPTED, f"interrupted. {RESUMES}"
+            status, message = INTERRUPTED, f"interrupted. {self._again}"
         self._status = status
         if message:
-            print(escaping.message(f"kd {self._verb}: {message}"), file=sys.stderr)
+            print(escaping.message(f"kd {self._verb}: {message.rstrip()}"), file=sys.stderr)
         return status
 
     def _act(self) -> int:
         options = parse(self._arguments)
         self._verb = options.verb
+        self._again = RESUMES if getattr(options.module, "RESUMES", False) else BEGINS_ANEW
         check_buckets(options)
         with trust.allow(getattr(options, "trust", ()), _root(options)):
             return options.module.act(options)
@@ -118,9 +121,9 @@ class _Command:
         """Ends the process at once, from a thread: no lock is taken, nothing is waited for."""
         if self._status is not None:
             os._exit(self._status)
-        line = f"kd {self._verb}: {reason}. {RESUMES}\n"
+        line = f"kd {self._verb}: {reason}. {self._again}".rstrip()
         with contextlib.suppress(OSError):
-            os.write(2, line.encode())
+            os.write(2, f"{line}\n".encode())
         _kill_children()
         os._exit(self._status_after(number))
 

@@ -5,6 +5,7 @@ import sys
 from typing import Annotated, Any
 
 ORDER = 10
+RESUMES = True
 HELP = "train what a config describes, its teacher first"
 DESCRIPTION = """Trains what a config describes. Trains its teacher first if that run does not exist
 yet. Prints a table of the run, its teacher and the runs to compare with. The same command resumes

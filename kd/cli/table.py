@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 
 ORDER = 20
+RESUMES = True
 HELP = "run what is missing of a table of experiments, and print it"
 DESCRIPTION = """Runs the missing cells of an experiment, teachers first, and prints its tables with
 the paper's numbers. The same command resumes an interrupted one."""

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 
 ORDER = 24
+RESUMES = True
 HELP = "choose settings on held-out images, each trial an ordinary run"
 DESCRIPTION = """Tries settings of a config, as Optuna proposes them, and chooses by the accuracy on
 held-out training images, never by the test set. Each trial is an ordinary run, in
