@@ -16,7 +16,7 @@ from kd.data import digits
 from kd.files import escaping
 from kd.metrics.calibration import ece, reliability
 from kd.report import sections
-from kd.report.blocks import Facts, Table
+from kd.report.blocks import Facts, Note, Table
 from kd.report.calibration import brier, temperature
 from kd.report.capacity import capacity, effective_rank
 from kd.report.comparison import Point, front, points
@@ -288,6 +288,16 @@ def test_every_column_is_explained_once(by_hand):
     # Those of sections that run the networks, whose tables these runs do not have.
     rest = "latency, ms|clean|mean|units|dead|effective rank|rank, % of units"
     assert set(rest.split("|")) <= set(MEANINGS)
+
+
+def test_one_test_decides_what_is_significant(by_hand):
+    """The interval of all seeds; p-values are of two single networks."""
+    assert "the interval decides" in MEANINGS["median p-value"]
+    teacher = by_hand("teacher", ["1111", "1101"])
+    content = describe(read(by_hand("own", ["1110", "1101"], **of(teacher, 2))))
+    note = next(block.text for block in accuracy.show(content) if isinstance(block, Note))
+    assert "bootstrap" in note and "decide what is significant" in note
+    assert "significant" not in note.partition("p-values")[2]
 
 
 def test_provenance_is_what_the_run_recorded(by_hand):

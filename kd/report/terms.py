@@ -5,8 +5,8 @@ from collections.abc import Container
 from kd.report.blocks import Grid
 
 P_VALUE = (
-    "how likely so large a difference is if both are right equally often (McNemar's test); below "
-    "0.05 it counts as significant"
+    "how likely so large a difference of two single networks is if both are right equally often "
+    "(McNemar's test); the interval decides whether the difference of all seeds is significant"
 )
 
 MEANINGS = {
