@@ -99,11 +99,12 @@ def test_a_reduction(monkeypatch):
 
 
 def test_a_kind_of_teacher(plug_in):
+    from kd.models.mlp import MLP
     from kd.teachers.kind import Context, find
 
     plug_in("kd/teachers/smoothed_labels.py")
     kind = find("smoothed")
-    teacher = kind(Context(student=None, num_classes=4), smoothing=0.4)
+    teacher = kind(Context(student=MLP(4), num_classes=4), smoothing=0.4)
     logits = teacher.apply((), (), {"label": jnp.array([1])}).logits
     np.testing.assert_allclose(jnp.exp(logits), [[0.1, 0.7, 0.1, 0.1]], rtol=1e-6)
 
