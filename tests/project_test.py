@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from kd import config
 from kd.cli.main import main
 from kd.errors import RunError
 from kd.files import project
+from kd.tables import experiment
 
 ROOT = Path(__file__).parents[1]
 FILES = {
@@ -113,6 +115,59 @@ def test_a_directory_without_permission_is_refused():
     Path("locked").mkdir(mode=0o500)
     with pytest.raises(RunError, match="Permission denied"):
         project.write("locked/drone")
+
+
+TABLE = """
+def get_experiment(arg=None):
+    rows = {role: dict(args=dict(role=role)) for role in ("labels", "student")}
+    columns = {f"{width} units": dict(args=dict(width=width)) for width in (4, 8)}
+    table = dict(title="Accuracy", rows=rows, columns=columns)
+    return dict(title="Widths", config="config.py", seeds=2, tables=[table])
+"""
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """The working directory is a project with a table of its config; nothing of it stays known."""
+    project.write("drone")
+    monkeypatch.chdir("drone")
+    Path("widths.py").write_text(TABLE)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "drone"]:
+        del sys.modules[name]
+
+
+def test_a_table_passes_arguments_to_the_config(table):
+    cells = experiment.load("widths.py").tables[0].cells
+    for (row, column), cell in cells.items():
+        c = config.load(cell.reference)
+        assert (c.seeds, c.student.width) == (2, int(column.split()[0]))
+        assert (c.teacher.config == "config.py:role=teacher") == (row == "student")
+        labels = f"config.py:role=labels,width={c.student.width},seeds=2"
+        assert c.compare.to_dict() == ({"student from labels": labels} if row == "student" else {})
+    assert config.load("config.py:role=teacher").seeds == 5
+
+
+@pytest.mark.parametrize("argument", ["teacher", "role=tutor", "width=wide", "depth=3", "seeds="])
+def test_a_wrong_argument_of_the_config_is_refused(table, argument, capsys):
+    assert main(["run", "--config", f"config.py:{argument}"]) == 2
+    message = capsys.readouterr().err
+    assert argument.rpartition("=")[2] in message and message.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_table_of_the_config_trains_in_miniature(table):
+    text = Path("config.py").read_text()
+    Path("config.py").write_text(re.sub(r"(epochs|eval_every) = \d+", r"\1 = 3", text))
+    done = subprocess.run(
+        [sys.executable, "-m", "kd", "table", "widths.py", "--only", "student", "--seeds", "1"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"(?m)^\| student \| \d+\.\d\d.* \| \d+\.\d\d", done.stdout), done.stdout
 
 
 @pytest.mark.slow

@@ -2,17 +2,25 @@
 
     kd run --config config.py
 
-Three runs in one file: `config.py:teacher`, `config.py:labels` and the student, without an
-argument. `kd run --config config.py --print_config` prints every key that can be set.
+Three runs in one file: `config.py:role=teacher`, `config.py:role=labels` and the student, without
+an argument. `kd run --config config.py --print_config` prints every key that can be set.
 """
 
 from ml_collections import ConfigDict
 
 
-def get_config(role="student"):
-    """The run of a role, as plain data."""
+def get_config(arg=None):
+    """The run of `key=value,...` as plain data: role, width and seeds, as tables pass them."""
+    options = dict(role="student", width=16, seeds=5)
+    for part in filter(None, (arg or "").split(",")):
+        key, _, value = part.partition("=")
+        if key not in options or not value:
+            raise ValueError(f"{part}: expected role=..., width=... or seeds=....")
+        options[key] = type(options[key])(value)
+    role, width, seeds = options["role"], options["width"], options["seeds"]
+
     c = ConfigDict()
-    c.seeds = 5  # networks, trained in one program
+    c.seeds = seeds  # networks, trained in one program
     c.batch_size = 64
     c.optimizer = dict(name="adamw", learning_rate=3e-2, weight_decay=1e-2)
     c.schedule = dict(name="cosine", warmup=2.0)
@@ -22,16 +30,17 @@ def get_config(role="student"):
     # my_project/data.py. Of 1,437 training images 128 keep their label.
     c.data = dict(name="my_project.data.load", labelled=128)
     # my_project/networks.py
-    c.student = dict(name="my_project.networks.Small", width=16)
+    c.student = dict(name="my_project.networks.Small", width=width)
 
     if role == "student":
         # It learns from the teachers on all images, without any label.
-        c.teacher = dict(config="config.py:teacher")
+        c.teacher = dict(config="config.py:role=teacher")
         c.objective = dict(
             kd=dict(name="kd.KD", weight=1.0, temperature=4.0),
             brier=dict(name="my_project.losses.Brier", weight=0.1),  # my_project/losses.py
         )
-        c.compare = {"student from labels": "config.py:labels"}
+        others = f"config.py:role=labels,width={width},seeds={seeds}"
+        c.compare = {"student from labels": others}
         return c
 
     # The other two learn from the labels alone.
@@ -44,5 +53,5 @@ def get_config(role="student"):
         c.optimizer.learning_rate = 3e-3
         c.epochs = 300
     elif role != "labels":
-        raise ValueError(f"{role}: expected teacher, labels, or nothing for the student.")
+        raise ValueError(f"role={role}: expected teacher, labels or student.")
     return c
