@@ -24,7 +24,7 @@ LIBRARIES = {"jemalloc": "jemalloc", "tcmalloc": "tcmalloc_minimal"}
 SETTINGS = {
     "glibc": {"LD_PRELOAD": ""},
     "glibc again": {"LD_PRELOAD": ""},
-    "glibc, nothing given back": {
+    "glibc, no memory trimming": {
         "LD_PRELOAD": "",
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(2**40),
