@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 
 def get_config(arg=None):
     """The run of `key=value,...` as plain data: role, width and seeds, as tables pass them."""
-    options = dict(role="student", width=16, seeds=5)
+    options = {"role": "student", "width": "16", "seeds": "5"}
     for part in filter(None, (arg or "").split(",")):
         key, _, value = part.partition("=")
         if key not in options or not value:
             raise ValueError(f"{part}: expected role=..., width=... or seeds=....")
-        options[key] = type(options[key])(value)
-    role, width, seeds = options["role"], options["width"], options["seeds"]
+        options[key] = value
+    role, width, seeds = options["role"], int(options["width"]), int(options["seeds"])
 
     c = ConfigDict()
     c.seeds = seeds  # networks, trained in one program
