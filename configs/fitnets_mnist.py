@@ -18,11 +18,11 @@ teacher diverges at this rate.
 
 Departures: the student's initial weights have the variance 1 / fan_in. With the paper's, uniform on
 +-0.005, it is at chance after 190 updates (6,000 images, 4 epochs, one seed; `initial=0.005` has
-them). Fixed numbers of epochs on all 60,000 images, `teacher_epochs`, `hint_epochs` and `epochs`, in place
-of early stopping on 10,000; momentum 0.7 at once; the rate falls to 0 by a cosine; the first
-layer's weights have the limit of the others; the regressor of the first stage is linear, behind
-BatchNorm. `seeds` of each; student i learns from teacher i. `smoke` is one epoch on the 8 x 8
-digits of scikit-learn, with smaller kernels.
+them). Fixed numbers of epochs on all 60,000 images, `teacher_epochs`, `hint_epochs` and `epochs`,
+in place of early stopping on 10,000; momentum 0.7 at once; the rate falls to 0 by a cosine; the
+first layer's weights have the limit of the others; the regressor of the first stage is linear,
+behind BatchNorm. `seeds` of each; student i learns from teacher i. `smoke` is one epoch on the 8 x
+8 digits of scikit-learn, with smaller kernels.
 """
 
 from ml_collections import ConfigDict
