@@ -209,6 +209,15 @@ def test_a_difference_of_more_than_two_standard_errors_is_marked(done, capsys):
     assert rows["student"][3:6] == ["3", "+2.5", "✱"]
 
 
+def test_the_share_of_no_gap_is_no_number(done, capsys):
+    teacher, labels = (Workdir(f"runs/mini-role={role}") for role in ("teacher", "labels"))
+    labels.write("predictions.npz", teacher.predictions())
+    assert kd("--print") == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["gap closed"][0] == "–" and rows["gap closed"][3:5] == ["0.75", ""]
+    assert rows["gap closed"][6] == "≥ 0.7: open"
+
+
 def test_a_number_of_a_paper_has_all_its_digits():
     texts = [cell_text.number(x) for x in (1234567, 2.5e6, 71.1, -0.0, -82.4568, 0.1 + 0.2)]
     assert texts == ["1234567", "2500000", "71.1", "0", "−82.4568", "0.3"]

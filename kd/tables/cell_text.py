@@ -1,5 +1,7 @@
 """Texts of a cell: mean and spread, the paper's number, the difference, limits and caveats."""
 
+import math
+
 from kd.tables.measure import Entry
 from kd.tables.metric_call import parse
 from kd.tables.table import Cell, Contrast, Gap
@@ -19,6 +21,8 @@ def mean(e: Entry) -> str:
         return "missing"
     digits = e.cell.digits
     text = number(e.mean, digits)
+    if isinstance(e.cell, Gap) and not math.isfinite(e.mean):
+        return "–"  # there is no gap
     if isinstance(e.cell, Gap):
         return text + (f" (s.e. {e.error:z.{digits}f})" if e.error is not None else "")
     if isinstance(e.cell, Contrast):

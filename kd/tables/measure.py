@@ -54,7 +54,7 @@ class Entry:
     @property
     def difference(self) -> float | None:
         """Mean minus the paper's number; None if either is missing or the paper's is unsure."""
-        if not self.values or self.paper is None or self.unsure:
+        if not self.values or self.paper is None or self.unsure or not math.isfinite(self.mean):
             return None
         return self.mean - self.paper
 
@@ -71,6 +71,8 @@ class Entry:
         cell = self.cell
         if not self.values or (cell.at_least is None and cell.at_most is None):
             return None
+        if isinstance(cell, Gap) and not math.isfinite(self.mean):
+            return None  # there is no gap
         low = -math.inf if cell.at_least is None else cell.at_least
         high = math.inf if cell.at_most is None else cell.at_most
         return at_least(self.mean, low) and at_most(self.mean, high)
@@ -138,6 +140,7 @@ def _gap_entry(cell: Gap, parts: Sequence[Entry]) -> Entry:
     """
     papers = [p.paper for p in parts]
     paper = None if None in papers else _share(*papers)  # pyrefly: ignore
+    paper = paper if paper is not None and math.isfinite(paper) else None
     unsure = any(p.unsure for p in parts)
     if not all(p.values for p in parts):
         return Entry(cell, [], paper=paper, unsure=unsure)
