@@ -154,6 +154,16 @@ def test_a_difference_many_times_all_others_does_not_hide_them(last, far):
     assert -3 < low < -1 and 1 < high < 3
 
 
+def test_errors_below_one_percent_are_decimals():
+    figure_of, (axis,) = figure.canvas(1)
+    axis.plot([1, 2], [0.55, 3])
+    axis.set(yscale="log", ylim=(0.5, 4))
+    axis.yaxis.set_minor_formatter(figure.decimals(minor_thresholds=(2, 0.5)))
+    figure_of.canvas.draw()
+    texts = {label.get_text() for label in axis.get_yticklabels(minor=True)}
+    assert "0.6" in texts and not any("e" in text for text in texts)
+
+
 def test_names_are_drawn_as_they_are(tmp_path):
     """Between two $ is no formula, which would be drawn without its spaces, or fail."""
     _, (axis,) = figure.canvas(1)

@@ -45,7 +45,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Directory) -> 
     if not panels:
         return []
     from matplotlib import colormaps
-    from matplotlib.ticker import LogFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = canvas(len(panels))
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
@@ -59,8 +59,8 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Directory) -> 
             axis.fill_between(epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color())
         axis.set(title=wrap(title), xlabel="epoch", ylabel="test error %", yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
-        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        axis.yaxis.set_major_formatter(decimals())
+        axis.yaxis.set_minor_formatter(decimals(minor_thresholds=(2, 0.5)))
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "ncols": 2}
         axis.legend(fontsize="x-small", **(below if many else {}))
     save(figure, path)
@@ -203,6 +203,19 @@ def save(figure: Any, path: Directory) -> None:
     """Writes a figure as a PNG file, completely or not at all."""
     with replacing(path) as part, part.open("wb") as file:
         figure.savefig(file, dpi=DPI, format="png")
+
+
+def decimals(**settings: Any) -> Any:
+    """A formatter of a logarithmic axis with the places of LogFormatter, and settings of it, whose
+    numbers are 0.6 and 20, not 6e-01 or 2 x 10^1.
+    """
+    from matplotlib.ticker import LogFormatter
+
+    class Decimals(LogFormatter):
+        def __call__(self, x: float, pos: Any = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    return Decimals(**settings)
 
 
 def wrap(title: str) -> str:
