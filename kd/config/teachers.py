@@ -44,7 +44,7 @@ class Members(NamedTuple):
     config: str
     members: str = "all"
     weight: float = 1.0
-    weights: tuple[float, ...] = ()
+    weights: Sequence[float] = ()
 
     def indices(self, size: int, workdir: object) -> list[int]:
         """Indices of the members among the `size` networks of the run in `workdir`.
