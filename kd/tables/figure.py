@@ -213,7 +213,7 @@ def decimals(**settings: Any) -> Any:
 
     class Decimals(LogFormatter):
         def __call__(self, x: float, pos: Any = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
+            return f"{x:zg}" if super().__call__(x, pos) else ""
 
     return Decimals(**settings)
 
