@@ -21,8 +21,8 @@ Departures: the student's initial weights have the variance 1 / fan_in. With the
 them). Fixed numbers of epochs on all 60,000 images, `teacher_epochs`, `hint_epochs` and `epochs`,
 in place of early stopping on 10,000; momentum 0.7 at once; the rate falls to 0 by a cosine; the
 first layer's weights have the limit of the others; the regressor of the first stage is linear,
-behind BatchNorm. `seeds` of each; student i learns from teacher i. `smoke` is one epoch on the 8 x
-8 digits of scikit-learn, with smaller kernels.
+behind BatchNorm. `seeds` of each; student i learns from teacher i. `smoke` is one epoch on the
+digits of scikit-learn, 8 x 8 pixels, with smaller kernels.
 """
 
 from ml_collections import ConfigDict
