@@ -53,7 +53,20 @@ def test_limits_by_hand():
     assert drop.text == "loss of balanced accuracy 6.67 of at most 10.00 points" and drop.met
     one, two = judge({"min_recall": {"cat": 0.99, "2": 0.99}})
     assert one == ("recall of cat 100.00 % of at least 99.00 %", True, True)
-    assert two.text.startswith("recall of eel 60.00 %") and not two.met and two.certain
+    assert two.text.startswith("recall of eel 60.00 %") and not two.met
+    assert not two.certain  # of two students, 50 and 70 %, others could be anywhere
+
+
+@pytest.mark.parametrize(("seeds", "certain"), [(2, False), (12, True)])
+def test_verdicts_of_few_students_are_less_certain(seeds, certain):
+    """Recall of eels 0.5 and 0.7 in turn. By Student's t its interval is 0.6 -+ 1.3 of two
+    students, whose own spread by resampling would be 0.6 -+ 0.1, and 0.6 -+ 0.07 of twelve.
+    """
+    students = np.tile(STUDENTS, (seeds // 2, 1, 1))
+    label = np.tile(LABEL, 100)  # so many images that their draw is certain
+    logits = np.tile(students, (1, 100, 1))
+    (limit,) = acceptance.judge({"min_recall": {"eel": 0.8}}, logits, label, None, NAMES)
+    assert not limit.met and limit.certain == certain
 
 
 def test_losses_need_a_teacher_and_floors_do_not():

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kd.metrics import classes
+from kd.metrics.contrasts import few_seeds
 from kd.metrics.limits import at_least, at_most
 from kd.values import class_number
 
@@ -82,7 +83,8 @@ def judge(
 ) -> list[Judged]:
     """Every limit of a section, of means over the students; without a reference, no losses.
 
-    Intervals are from the bootstrap over images and students. A class that is never predicted has
+    Intervals are from the bootstrap over images and students, who spread as in Student's t, see
+    `kd.metrics.contrasts`. A class that is never predicted has
     the precision 0; classes without images are left out where each class is asked about, and not
     met where they are named.
 
@@ -116,18 +118,19 @@ def judge(
     s, generator = len(logits), np.random.default_rng(0)
     equal = np.full(s, 1 / s)
     values = of_sample(count, equal)
-    draws = [
-        [
-            value
-            for value, _ in of_sample(
-                generator.multinomial(count.sum(), count / count.sum()),
-                generator.multinomial(s, equal) / s,
-            )
-        ]
-        for _ in range(DRAWS)
-    ]
+    estimate = np.array([value for value, _ in values])
+    # Deviations [draws, limits] that are due to the images and to the students.
+    draws = np.tile(estimate, (DRAWS, 1))
+    factors = few_seeds(s, DRAWS)
+    for i in range(DRAWS):
+        images = generator.multinomial(count.sum(), count / count.sum())
+        draws[i] += np.array([value for value, _ in of_sample(images, equal)]) - estimate
+        if s > 1:
+            students = generator.multinomial(s, equal) / s
+            other = np.array([value for value, _ in of_sample(count, students)])
+            draws[i] += factors[i] * (other - estimate)
     judged = []
-    for limit, (value, worst), drawn in zip(wanted, values, np.transpose(draws), strict=True):
+    for limit, (value, worst), drawn in zip(wanted, values, draws.T, strict=True):
         defined = drawn[~np.isnan(drawn)]
         low, high = np.percentile(defined, [2.5, 97.5]).tolist() if len(defined) else (np.nan,) * 2
         holds = at_most if limit.is_loss else at_least

@@ -138,6 +138,13 @@ def combined_over_seeds(
     return Difference(value, value - half, value + half, p), tests
 
 
+def few_seeds(s: int, draws: int) -> Float[np.ndarray, " draws"]:
+    """What the deviations of a mean of s seeds, drawn with replacement, are multiplied by in each
+    draw, so that they spread as Student's t with s - 1 degrees of freedom. Ones for one seed.
+    """
+    return math.sqrt(s / (s - 1)) * _students(s - 1, draws) if s > 1 else np.ones(draws)
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Each p-value, corrected for the number of tests. Holm. Scand. J. Statist. 6, 1979.
 
@@ -184,10 +191,14 @@ def _of_seeds(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " draws"]:
         generator = np.random.default_rng([stream, s])
         counts = generator.multinomial(s, np.full(s, 1 / s), size=DRAWS)
         deviations += math.sqrt(s / (s - 1)) * ((counts / s) @ (x - np.mean(x)))
-    freedom = _freedom(parts)
+    return deviations * _students(_freedom(parts), DRAWS)
+
+
+def _students(freedom: float, draws: int) -> Float[np.ndarray, " draws"]:
+    """Factors that turn normal deviations into those of Student's t."""
     if math.isinf(freedom):
-        return deviations
-    return deviations * np.sqrt(freedom / np.random.default_rng(0).chisquare(freedom, DRAWS))
+        return np.ones(draws)
+    return np.sqrt(freedom / np.random.default_rng(0).chisquare(freedom, draws))
 
 
 def _of_images(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " draws"]:

@@ -21,7 +21,6 @@ def accuracy_loss(
     logits: Float[np.ndarray, "s n c"],
     reference: Float[np.ndarray, "... n c"],
     label: Int[np.ndarray, " n"],
-    draws: int = 2000,
 ) -> Interval:
     """Accuracy of the reference minus that of the students, with its interval.
 
@@ -32,5 +31,5 @@ def accuracy_loss(
     reference_right = (reference.argmax(-1) == label).astype(float)
     if reference.ndim == 3:
         zero = np.zeros((1, len(label)))
-        return paired_difference(reference_right - right, zero, draws=draws)
-    return paired_difference(reference_right[None], right, draws=draws)
+        return paired_difference(reference_right - right, zero)
+    return paired_difference(reference_right[None], right)

@@ -43,7 +43,7 @@ def per_class(
     logits: Float[np.ndarray, "s n c"],
     label: Int[np.ndarray, " n"],
     target: Float[np.ndarray, "... n c"] | None,
-    draws: int = 1000,
+    intervals: bool = True,
 ) -> list[ClassRow]:
     """A row for each class that has examples, in the order of the classes.
 
@@ -51,7 +51,7 @@ def per_class(
       logits: of the students.
       label: of the examples.
       target: the teacher's logits [n, c], or those of each student's teacher [s, n, c].
-      draws: of the bootstrap; 0 computes no intervals.
+      intervals: whether to compute `loss_95`.
     """
     rows = []
     for k in np.unique(label):
@@ -65,8 +65,8 @@ def per_class(
                 agreement=float(scores.agreement(student, teacher).mean()),
                 kl=float(scores.kl(student, teacher).mean()),
             )
-            if draws:
-                loss = accuracy_loss(student, teacher, labels, draws=draws)
+            if intervals:
+                loss = accuracy_loss(student, teacher, labels)
                 row = row._replace(loss_95=(loss.low, loss.high))
         rows.append(row)
     return rows

@@ -102,8 +102,8 @@ def show(content: dict[str, Any]) -> list[Block]:
         blocks.append(Table(differences))
     note = (
         "The interval of one network is Wilson's; intervals of all seeds and of differences are "
-        "from the paired bootstrap over test images and seeds, and decide what is significant. The "
-        "p-values are of McNemar's test of two single networks, not corrected for multiple tests."
+        "from the paired bootstrap over test images and seeds, with Student's t for seeds, and "
+        "decide what is significant. The p-values are of McNemar's test of two single networks, not corrected for multiple tests."
     )
     return [*blocks, Note(note)]
 

@@ -50,9 +50,9 @@ def show_all(content: dict[str, Any]) -> list[Block]:
         )
     note = (
         "Each dot is a network, or an ensemble with the bytes of all its members; bars are 95 % "
-        "intervals by bootstrap over test images and seeds. The line joins the filled dots, which "
-        "are the best for their size. It compares means: networks whose intervals overlap may swap "
-        "on other images."
+        "intervals by a bootstrap over test images and seeds, with Student's t for seeds. The line "
+        "joins the filled dots, which are the best for their size. It compares means: networks "
+        "whose intervals overlap may swap on other images."
     )
     return [Figure(draw(points), "accuracy against bytes"), Note(note), Table(grid)]
 

@@ -35,7 +35,8 @@ def mistakes(run: Run) -> list[dict[str, Any]]:
     assert run.target is not None
     names = run.result["class_names"]
     name_of = lambda k: names[k] if names else str(k)
-    rows = [row for row in per_class(run.logits, run.label, run.target, 0) if row.worse]
+    all_rows = per_class(run.logits, run.label, run.target, intervals=False)
+    rows = [row for row in all_rows if row.worse]
     rows.sort(key=lambda row: row.accuracy - (row.teacher or 0.0))
     answers = run.logits.argmax(-1)  # [s, n]
     known = run.target.argmax(-1) == run.label  # [n], or for paired students [s, n]

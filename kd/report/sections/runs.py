@@ -41,6 +41,6 @@ def show_all(content: dict[str, Any]) -> list[Block]:
         grid.append(row)
     note = (
         f"Gains are over {format.short(first['run'])}. Intervals are from the bootstrap over test "
-        "images and seeds."
+        "images and seeds, with Student's t for seeds."
     )
     return [Table(grid), Note(note)]
