@@ -55,6 +55,20 @@ def test_what_differs_by_seed_and_image_is_counted_once():
     assert np.mean(widths) == pytest.approx(expected, rel=0.15)
 
 
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_one_image_of_thirty_seven_is_no_evidence(seeds):
+    """A draw of images lacks it with probability exp(-1), also where other images are answered by
+    some seeds alone; a mean of the rest that rounding leaves above zero counts as zero.
+    """
+    reference = np.ones((1, 37))
+    students = np.ones((seeds, 37))
+    students[: max(1, seeds - 1), 18] = 0
+    students[seeds - 1, 19] = 0
+    found = contrasts.over_examples(reference, students)
+    assert found.value == pytest.approx(max(seeds, 2) / seeds / 37)
+    assert found.p > 0.1 and found.low == 0
+
+
 def test_equal_networks_have_no_difference_and_unequal_ones_the_smallest_p():
     a = drawn(0, 0.9)
     same = contrasts.over_examples(a, a)

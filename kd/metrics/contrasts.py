@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from kd.metrics.limits import ROUNDING
+
 DRAWS = 4000
 """Bootstrap samples. The smallest p-value is 2 / (DRAWS + 1), small enough for Holm's correction
 over a hundred comparisons at 0.05.
@@ -15,6 +17,9 @@ over a hundred comparisons at 0.05.
 
 _NO_SPREAD = 1e-12
 """Standard error, relative to the numbers, that is only the rounding of equal numbers."""
+
+_COARSE = 10
+"""Images with another score than most, below which the draws of the mean are far from normal."""
 
 _CHUNK = 250  # of draws, to bound the memory
 
@@ -49,7 +54,8 @@ def over_examples(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "s n"]) -> D
     sqrt(s / (s - 1)) and by sqrt(f / chi-square(f)), f being the degrees of freedom of Welch's
     test: where only seeds vary, the interval is that of Welch's test. What differs between seeds on
     one image, and between images for one seed, is counted once, as in the analysis of variance with
-    two random factors: the deviations of images are reduced by the variance of their interaction.
+    two random factors: the deviations of images are reduced by the variance of their interaction,
+    unless fewer than ten images have another difference than most.
 
     Args:
       a: score of each of r seeds on each example.
@@ -79,14 +85,15 @@ def combined_over_examples(
     parts = _summed(scores, weights, [*runs] or [*range(len(scores))])
     value = float(sum(np.mean(x) for x in parts))
     draws = value + _of_images(parts) + _of_seeds([np.mean(x, axis=1) for x in parts])
-    low, high = np.percentile(draws, [2.5, 97.5])
+    draws[np.abs(draws) <= ROUNDING] = 0.0
+    low, high = np.percentile(draws, [2.5, 97.5]).tolist()
     p, *tests = (_share_beyond(draws, bound) for bound in (0.0, *bounds))
-    return Difference(value, float(low), float(high), p), tests
+    return Difference(value, low, high, p), tests
 
 
 def _share_beyond(draws: Float[np.ndarray, " draws"], bound: float) -> float:
-    """Twice the share of draws on the rarer side of a bound: a two-sided p-value."""
-    tail = 1 + min(np.sum(draws <= bound), np.sum(draws >= bound))
+    """Twice the share of draws on the rarer side of a bound, or at it: a two-sided p-value."""
+    tail = 1 + min(np.sum(draws <= bound + ROUNDING), np.sum(draws >= bound - ROUNDING))
     return min(1.0, 2 * float(tail) / (len(draws) + 1))
 
 
@@ -205,12 +212,14 @@ def _of_images(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " draws"]:
     """Deviations of the sum of the parts' means, [s, n] each, that are due to the images."""
     n = parts[0].shape[1]
     score = np.sum([np.mean(x, axis=0) for x in parts], axis=0)
+    others = np.sum(np.abs(score - np.median(score)) > ROUNDING)
     score -= np.mean(score)
     chunks = range(0, DRAWS, _CHUNK)
     deviations = np.concatenate([_counts(n)[i : i + _CHUNK] @ score for i in chunks]) / n
-    variance = np.var(score) / n
-    interaction = sum(_interaction(x) / x.size for x in parts)
-    return deviations * math.sqrt(max(0.0, 1 - interaction / variance)) if variance else deviations
+    if others < _COARSE:
+        return deviations
+    share = sum(_interaction(x) / x.size for x in parts) / (np.var(score) / n)
+    return deviations * math.sqrt(max(0.0, 1 - share))
 
 
 def _interaction(x: np.ndarray) -> float:

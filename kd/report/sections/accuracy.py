@@ -103,7 +103,8 @@ def show(content: dict[str, Any]) -> list[Block]:
     note = (
         "The interval of one network is Wilson's; intervals of all seeds and of differences are "
         "from the paired bootstrap over test images and seeds, with Student's t for seeds, and "
-        "decide what is significant. The p-values are of McNemar's test of two single networks, not corrected for multiple tests."
+        "decide what is significant. The p-values are of McNemar's test of two single networks, "
+        "not corrected for multiple tests."
     )
     return [*blocks, Note(note)]
 
