@@ -43,7 +43,7 @@ def test_intervals_cover_what_they_should():
     """Of 200 pairs whose true difference is 5 points, about 95 % of the intervals hold it."""
     rng = np.random.default_rng(1)
     hits = 0
-    for i in range(200):
+    for _ in range(200):
         a = (rng.random((1, 300)) < 0.85).astype(float)
         b = (rng.random((1, 300)) < 0.80).astype(float)
         found = paired_difference(a, b)
