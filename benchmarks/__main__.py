@@ -73,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE.md",
         help=(
-            "measure nothing: write the tables of benchmarks/results between <!-- table: NAME --> "
-            "and <!-- /table -->"
+            "measure nothing: write the tables of benchmarks/results between "
+            "<!-- table: benchmarks/NAME --> and <!-- /table -->"
         ),
     )
     return parser

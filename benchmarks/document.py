@@ -34,14 +34,17 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
         )
     },
 }
-"""Makes the lines of cells, by the name in `<!-- table: NAME -->`."""
+"""Makes the lines of cells, by the name in `<!-- table: benchmarks/NAME -->`. An experiment of the
+same name, such as methods, has other markers.
+"""
 
 
 def fill(text: str) -> str:
     """The document with each of TABLES, from the stored results, between its markers."""
     for name, lines in TABLES.items():
-        if re.search(f"^<!-- table: {re.escape(name)} -->$", text, re.MULTILINE):
-            text = embed(text, name, record.markdown(lines()))
+        marker = f"benchmarks/{name}"
+        if re.search(f"^<!-- table: {re.escape(marker)} -->$", text, re.MULTILINE):
+            text = embed(text, marker, record.markdown(lines()))
     return text
 
 

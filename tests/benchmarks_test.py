@@ -145,10 +145,11 @@ def test_documents_hold_exactly_what_the_script_prints(name):
 
 def test_a_table_is_written_between_its_markers(tmp_path):
     path = tmp_path / "some.md"
-    path.write_text("a\n<!-- table: methods -->\nstale\n<!-- /table -->\nb\n")
+    other = "<!-- table: methods -->\nan experiment\n<!-- /table -->\n"
+    path.write_text(f"a\n<!-- table: benchmarks/methods -->\nstale\n<!-- /table -->\n{other}b\n")
     assert main(["--into", str(path)]) == 0
     head, *_, tail = path.read_text().splitlines()
-    assert (head, tail) == ("a", "b")
+    assert (head, tail) == ("a", "b") and other in path.read_text()
     assert "| `kd.KD` | `kd` | [Hinton, Vinyals, Dean]" in path.read_text()
     assert "stale" not in path.read_text()
 
