@@ -85,6 +85,8 @@ def test_what_two_files_say_of_one_run_is_joined_in_any_order(home):
     (a,), (b,) = one.values(), other.values()
     a["contrasts"] = {"x": contrast | {"tests": {"1.0": 0.5}}, "y": contrast}
     b["contrasts"] = {"x": contrast | {"tests": {"2.0": 0.6}}, "z": contrast}
+    plain, student = contrast | {"tests": {"1.0": 0.1}}, contrast | {"few_seeds": "student"}
+    a["contrasts"]["w"], b["contrasts"]["w"] = plain, student  # not of one kind of test
     b["values"] = b["values"] | {"accuracy": [85, 85]}
     write("a.json", one)
     write("b.json", other)
@@ -92,8 +94,9 @@ def test_what_two_files_say_of_one_run_is_joined_in_any_order(home):
         assert kd("--merge", *files) == 0
         (joined,) = json.loads(Path("results/mini_table.json").read_text())["runs"].values()
         assert joined["values"] == {"errors": [6, 6], "accuracy": [85, 85]}
-        assert set(joined["contrasts"]) == {"x", "y", "z"} and joined["weights"] == "w"
+        assert set(joined["contrasts"]) == set("wxyz") and joined["weights"] == "w"
         assert joined["contrasts"]["x"]["tests"] == {"1.0": 0.5, "2.0": 0.6}
+        assert joined["contrasts"]["w"] == student
         Path("results/mini_table.json").unlink()
 
 

@@ -94,9 +94,11 @@ def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     joined["values"] = {**other["values"], **one["values"]}
     ours, theirs = one.get("contrasts", {}), other.get("contrasts", {})
     contrasts = {**theirs, **ours}
-    for key in ours.keys() & theirs.keys():  # one may have been tested against more numbers
-        if tests := theirs[key].get("tests", {}) | ours[key].get("tests", {}):
-            contrasts[key] = ours[key] | {"tests": tests}
+    for key in ours.keys() & theirs.keys():
+        if ours[key].get("few_seeds") != theirs[key].get("few_seeds"):  # one is of an earlier kd
+            contrasts[key] = max(ours[key], theirs[key], key=lambda x: x.get("few_seeds", ""))
+        elif tests := theirs[key].get("tests", {}) | ours[key].get("tests", {}):
+            contrasts[key] = ours[key] | {"tests": tests}  # tested against the numbers of both
     return joined | ({"contrasts": contrasts} if contrasts else {})
 
 
