@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,28 @@ def test_a_published_cell_is_run_again(home, capsys, values, status, word):
     line = capsys.readouterr().out
     assert f"{word} two standard errors" in line and "again 6.0 ± 0.0 (n = 2)" in line
     assert Path("again/check-1/mini-role=labels/result.json").exists()
+
+
+def test_a_check_that_was_stopped_goes_on_with_its_cell(home, capsys, monkeypatch):
+    """Where another draw would take another cell, and train another run."""
+    Path("results").mkdir()
+    known = entry(home, "labels", [6, 7]) | entry(home, "teacher", [5, 6])
+    write("results/mini_table.json", known)
+    monkeypatch.setattr("random.choice", lambda cells: cells[0])
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kd.tables.jobs.run_all", stop)
+        assert kd("--check", "--runs", "again") == 130
+    begun = capsys.readouterr().err
+    monkeypatch.setattr("random.choice", lambda cells: cells[-1])
+    assert kd("--check", "--runs", "again") in (0, 1)
+    (line,) = re.findall("running .*", begun)
+    assert line in capsys.readouterr().err and "check-1" in line
+    assert kd("--check", "--runs", "again") in (0, 1)  # that one has its verdict: another draw
+    assert line not in capsys.readouterr().err and Path("again/check-2").exists()
 
 
 def test_what_cannot_be_checked_is_refused(home, capsys):

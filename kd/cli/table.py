@@ -73,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check",
         action="store_true",
         help="run one published cell, drawn at random, again in RUNS/check-N; exits with 1 if it "
-        "is more than two standard errors from the published number",
+        "is more than two standard errors from the published number; goes on with a check that "
+        "was stopped",
     )
     parser.add_argument(
         "--into",

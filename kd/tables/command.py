@@ -2,7 +2,6 @@
 
 import dataclasses
 import fnmatch
-import itertools
 import os
 import re
 import sys
@@ -130,11 +129,10 @@ def _compute(
 
 
 def _check_published(options: Options, experiment: Experiment, content: Mapping) -> int:
-    """Runs a published cell again in a new directory; returns 1 if it comes out differently."""
+    """Runs a published cell again; returns 1 if it comes out differently."""
     planned = plan.make(experiment, os.devnull)
-    cell = recheck.choose(experiment, planned, content, select(experiment, options.only))
-    numbers = itertools.count(1)
-    root = next(p for n in numbers if not (p := Path(options.runs) / f"check-{n}").exists())
+    cells = select(experiment, options.only)
+    root, cell = recheck.draw(options.runs, experiment, planned, content, cells)
     options = dataclasses.replace(options, runs=str(root))
     runs = plan.make(experiment, options.runs)
     todo = _todo([cell], runs)
@@ -142,9 +140,11 @@ def _check_published(options: Options, experiment: Experiment, content: Mapping)
         print("\n".join(forecast.lines(todo, runs, options.runs, content)))
         return 0
     tell(f"running {cell.name} again in {root}: {runs[cell.reference].reference}")
+    recheck.begin(root, experiment, cell)  # the same command goes on with it after a stop
     failed = _compute(options, engines.load("local", options.settings), todo, runs)
     for reference, reason in failed.items():
         tell(f"FAILED {reference}: {reason}")
+    recheck.end(root)
     if failed:
         return 1
     verdict = recheck.compare(experiment, cell, runs, planned, content)

@@ -1,14 +1,17 @@
 """Runs one published cell again and compares. Imports no jax."""
 
 import dataclasses
+import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kd.errors import InputError
+from kd.files.writing import replacing
 from kd.tables import cell_text, published, results
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Experiment
@@ -27,15 +30,40 @@ class Verdict:
     same: bool
 
 
-def choose(
+_BEGUN = "cell.txt"
+"""File of a check's directory: the cell that is run again. Removed when the check has ended."""
+
+
+def begin(root: Path, experiment: Experiment, cell: Cell) -> None:
+    """Writes down which cell is checked in a directory, for `draw` after a stop."""
+    root.mkdir(parents=True, exist_ok=True)
+    with replacing(root / _BEGUN) as part:
+        part.write_text(_text(experiment, cell))
+
+
+def end(root: Path) -> None:
+    """The check in a directory has a verdict, or cannot have one."""
+    (root / _BEGUN).unlink(missing_ok=True)
+
+
+def _text(experiment: Experiment, cell: Cell) -> str:
+    """What tells a cell from others, by lines."""
+    metric = f"{cell.metric}, {cell.select}"
+    return "\n".join((experiment.name, cell.reference, metric, cell.name, ""))
+
+
+def draw(
+    root: str,
     experiment: Experiment,
     runs: Mapping[str, Run],
     content: Mapping[str, Any],
     cells: Sequence[Cell],
-) -> Cell:
-    """A published cell, another one in each call.
+) -> tuple[Path, Cell]:
+    """A published cell, another one in each call, and the directory to run it again in; those of a
+    check that was stopped, if there is one.
 
     Args:
+      root: where directories of checks are.
       experiment: which one.
       runs: its runs by reference.
       content: of its published results.
@@ -44,13 +72,19 @@ def choose(
     Raises:
       InputError: no cell is published with two seeds or more, which a spread needs.
     """
+    texts = {_text(experiment, cell): cell for cell in cells}
+    for file in sorted(Path(root).glob(f"check-*/{_BEGUN}")):
+        if cell := texts.get(file.read_text(errors="replace")):
+            return file.parent, cell
     known = [c for c in cells if len(_published(c, runs, content, experiment) or []) > 1]
     if not known:
         raise InputError(
             f"--check: {experiment.published} has no such cell with two seeds or more, and one "
             "seed has no standard error."
         )
-    return random.choice(known)
+    numbers = itertools.count(1)
+    new = next(p for n in numbers if not (p := Path(root) / f"check-{n}").exists())
+    return new, random.choice(known)
 
 
 def compare(
