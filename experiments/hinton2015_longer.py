@@ -23,7 +23,7 @@ def get_experiment(arg=None):
         seeds=2 if smoke else 5,
         source="Hinton, Vinyals, Dean 2015, section 3",
         metric="errors",
-        unit="errors of 10,000",
+        unit="errors" if smoke else "errors of 10,000",
         tables=[
             dict(
                 title="Errors on the test set, one teacher of 300 epochs",

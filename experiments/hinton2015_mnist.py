@@ -34,7 +34,7 @@ def get_experiment(arg=None):
         seeds=2 if smoke else 5,
         source=PAPER,
         metric="errors",
-        unit="errors of 10,000",
+        unit="errors" if smoke else "errors of 10,000",
         tables=[
             dict(title="Errors on the test set", rows=main_rows()),
             dict(title="Transfer sets without classes", rows=transfer_rows()),

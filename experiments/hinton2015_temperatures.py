@@ -32,7 +32,7 @@ def get_experiment(arg=None):
         args=dict(hard=0.5, **(dict(smoke=True) if smoke else {})),
         seeds=2 if smoke else 5,
         metric="errors",
-        unit="errors of 10,000",
+        unit="errors" if smoke else "errors of 10,000",
         tables=[
             dict(
                 title="Errors by temperature and units in each of the two hidden layers",
