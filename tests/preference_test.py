@@ -84,6 +84,21 @@ def test_a_bad_file_of_a_good_run_is_not_taken(candidates):
     assert "its file is 25.00 points less accurate" in reasons(choice)["small"]
 
 
+@pytest.mark.parametrize(
+    ("best", "small"), [([10, 20], [40, 60]), ([10, 30], [50]), ([10], [30, 40])]
+)
+def test_two_seeds_do_not_excuse_a_file_that_is_worse(candidates, best, small):
+    """Of two seeds the runs' interval is tens of points wide; the exported networks are fixed."""
+    best, small = candidates(best, 4000, "best"), candidates(small, 1000, "small")
+    choice = choose([best, small])
+    assert choice.best is best
+    loss = 100 * (best.accuracy - small.accuracy)
+    assert f"its file is {loss:.2f} points less accurate" in reasons(choice)["small"]
+    assert f"exported networks: loss +{loss:.2f} points" in reasons(choice)["small"]
+    near = candidates([11, 60], 1000, "near")
+    assert "over images and seeds" in choose([best, near]).reason
+
+
 def test_peers_are_compared_as_they_were_exported(candidates):
     costs = {"parameters": 10, "bytes": 40, "macs": 8}
     cohort = {"result": {"peers": [costs, costs]}}

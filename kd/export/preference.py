@@ -1,12 +1,15 @@
 """Which of several runs is preferred: the smallest file that is not shown to be less accurate.
 
-The most accurate file is compared with each other one. A loss of accuracy is shown where its
-interval over images and seeds, that of the closing table, lies above zero.
+The most accurate file is compared with each other one. A loss of accuracy is shown where the
+interval of the two runs, over images and seeds as in the closing table, lies above zero, or that of
+the two exported networks, over images: of few seeds the former is wide, and what is exported does
+not vary with them.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -98,44 +101,67 @@ def choose(fitting: Sequence[Candidate]) -> Choice:
     return Choice(best, reason, left_out)
 
 
+class _Right(NamedTuple):
+    """Where networks are right on the same n images.
+
+    Attributes:
+      runs: of each seed, [s, n].
+      exported: of the exported one, [1, n].
+    """
+
+    runs: np.ndarray
+    exported: np.ndarray
+
+
 class _Loss:
     """What a run loses against the most accurate one.
 
     Attributes:
-      interval: over images, and over seeds where both have several.
+      interval: of the runs, over images and the seeds of a run that has several.
+      exported: of the two exported networks, over images.
       of_files: what the exported file loses against the other, in [0, 1].
-      shown: whether there is a loss of the runs, or of the files beyond the interval of the runs:
-        the seed that was exported may be a bad one, or its int8 may lose more than others.
+      of_runs: whether there is a loss of the runs.
+      shown: whether there is a loss of the runs, of the exported networks, or of the files beyond
+        what the networks lose: the seed that was exported may be a bad one, or its int8 may lose
+        more than others.
     """
 
     def __init__(
         self,
         leader: Candidate,
         other: Candidate,
-        right: dict[str, np.ndarray],
+        right: dict[str, _Right],
         of_files: float,
     ):
         a, b = right[leader.run], right[other.run]
-        self.of_files, self.seeds = of_files, min(len(a), len(b))
-        self.interval = Interval(0, 0, 0) if other is leader else paired_difference(a, b)
-        self.beyond = of_files > self.interval.high + ROUNDING
-        self.shown = sign(self.interval) > 0 or self.beyond
+        self.of_files, self.several = of_files, max(len(a.runs), len(b.runs)) > 1
+        self.interval = self.exported = Interval(0, 0, 0)
+        if other is not leader:
+            self.interval = paired_difference(a.runs, b.runs)
+            self.exported = paired_difference(a.exported, b.exported)
+        self.of_runs = sign(self.interval) > 0
+        beyond = of_files > self.exported.high + ROUNDING
+        self.shown = self.of_runs or sign(self.exported) > 0 or beyond
 
     def __str__(self) -> str:
-        value, low, high = (f"{100 * number:+z.2f}" for number in self.interval)
-        over = "images and seeds" if self.seeds > 1 else "images alone, for there is one seed"
-        return f"loss {value} points, 95 % interval [{low}, {high}] over {over}"
+        over = "images and seeds" if self.several else "images alone, for there is one seed"
+        return f"{_points(self.interval)} over {over}"
+
+
+def _points(interval: Interval) -> str:
+    value, low, high = (f"{100 * number:+z.2f}" for number in interval)
+    return f"loss {value} points, 95 % interval [{low}, {high}]"
 
 
 def _why(c: Candidate, best: Candidate, leader: Candidate, losses: dict, accuracy) -> str:
     """Why a run that fits is not the chosen one, in one sentence."""
     loss = losses[c.run]
     if c is not leader and loss.shown:
-        if sign(loss.interval) > 0:
+        if loss.of_runs:
             return f"less accurate than {leader.run}: {loss}"
         return (
             f"its file is {100 * loss.of_files:z.2f} points less accurate than that of "
-            f"{leader.run}, more than the interval of the two runs allows ({loss})"
+            f"{leader.run} (the two exported networks: {_points(loss.exported)} over images)"
         )
     if c.flash > best.flash:
         most = "the most accurate, but its file is" if c is leader else "its file is"
@@ -150,8 +176,8 @@ def _why(c: Candidate, best: Candidate, leader: Candidate, losses: dict, accurac
     return f"equal to {best.run}, which was named first"
 
 
-def _right(fitting: Sequence[Candidate], leader: Candidate, validated: bool) -> dict:
-    """Where the networks of each run are right, [s, n], on the images of the leader.
+def _right(fitting: Sequence[Candidate], leader: Candidate, validated: bool) -> dict[str, _Right]:
+    """Where the networks of each run are right, on the images of the leader.
 
     Raises InputError where the images differ.
     """
@@ -172,7 +198,9 @@ def _right(fitting: Sequence[Candidate], leader: Candidate, validated: bool) -> 
             )
         peers = len(result.get("peers", [1]))
         logits = logits[c.peer or 0 :: peers] if peers > 1 else logits
-        right[c.run] = (logits.argmax(-1) == label).astype(float)
+        runs = (logits.argmax(-1) == label).astype(float)
+        row = result["seeds"].index(c.seed)
+        right[c.run] = _Right(runs, runs[row : row + 1])
     return right
 
 
