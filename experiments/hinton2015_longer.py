@@ -4,7 +4,8 @@
     uv run kd table experiments/hinton2015_longer.py
 
 The paper trains its teacher for 3000 epochs, `experiments/hinton2015_mnist.py` for 50, this one for
-300. One teacher, five students of it: an hour and a half and half an hour of one core.
+300. One teacher, an hour and a half of one core; two rows of five students of it, a quarter of an
+hour each.
 """
 
 TEACHER = dict(role="teacher", teacher_epochs=300)

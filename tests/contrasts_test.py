@@ -98,6 +98,33 @@ def test_examples_that_both_get_wrong_do_not_widen_the_interval():
     assert difference.high - difference.low < 0.025  # about 4 * sqrt(0.01 * 0.99 / 400)
 
 
+@pytest.mark.parametrize("wrong", [[20, 24], [2, 2, 2, 2, 2]])
+def test_seeds_that_are_equally_good_by_chance_leave_the_images_uncertain(wrong):
+    """Errors at random places are all interaction, of which the means of equal seeds have none."""
+    generator = np.random.default_rng(0)
+    right = np.ones((len(wrong), 360))
+    for row, count in zip(right, wrong, strict=True):
+        row[generator.choice(360, count, replace=False)] = 0
+    one = contrasts.over_examples(right, np.zeros((1, 360)))
+    assert one.high - one.low > 1.5 * np.sqrt(np.var(right) / right.size)
+
+
+def test_a_tie_with_a_bound_is_no_evidence_against_it():
+    """A difference of one image of 37, tested against one of 37, up to rounding."""
+    a, b = np.ones((1, 37)), np.ones((1, 37))
+    b[0, 7] = 0
+    _, (p,) = contrasts.combined_over_examples((a, b), (1, -1), bounds=(1 / 37 + 1e-12,))
+    assert p == 1
+
+
+@pytest.mark.parametrize("n", [50, 400])
+def test_draws_of_many_examples_are_made_in_parts(n, monkeypatch):
+    a, b = drawn(0, 0.9, (3, n)), drawn(1, 0.9, (3, n))
+    kept = contrasts.over_examples(a, b)
+    monkeypatch.setattr(contrasts, "_MANY", 49)
+    assert contrasts.over_examples(a, b) == pytest.approx(kept)
+
+
 def test_seeds_alone_are_compared_by_welch_s_test():
     a, b = [1.0, 2.0, 4.0], [3.0, 5.0, 9.0, 4.0]
     expected = stats.ttest_ind(a, b, equal_var=False)

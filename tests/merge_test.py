@@ -162,13 +162,12 @@ def test_a_check_that_was_stopped_goes_on_with_its_cell(home, capsys, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("kd.tables.jobs.run_all", stop)
         assert kd("--check", "--runs", "again") == 130
-    begun = capsys.readouterr().err
+    (cell,) = re.findall("checking (.*)", capsys.readouterr().err)
     monkeypatch.setattr("random.choice", lambda cells: cells[-1])
     assert kd("--check", "--runs", "again") in (0, 1)
-    (line,) = re.findall("running .*", begun)
-    assert line in capsys.readouterr().err and "check-1" in line
+    assert f"going on with the check of {cell}" in capsys.readouterr().err and "check-1" in cell
     assert kd("--check", "--runs", "again") in (0, 1)  # that one has its verdict: another draw
-    assert line not in capsys.readouterr().err and Path("again/check-2").exists()
+    assert cell not in capsys.readouterr().err and Path("again/check-2").exists()
 
 
 def test_what_cannot_be_checked_is_refused(home, capsys):

@@ -30,7 +30,7 @@ def test_each_table_is_published_or_measured(document_, name):
     experiment = name.partition(": ")[0]  # what follows is the title of one of its tables
     published = ["claims", *(path.stem for path in (*PUBLISHED, *CLAIMS))]
     measured = [f"benchmarks/{x}" for x in document.TABLES]
-    assert (document_ in document.DOCUMENTS) == name.startswith("benchmarks/")
+    assert document_ in document.DOCUMENTS or not name.startswith("benchmarks/")
     assert experiment in [*measured, *published], document_
 
 

@@ -8,7 +8,9 @@ from jaxtyping import Float, Int
 
 from kd.metrics import classes
 from kd.metrics.contrasts import few_seeds
+from kd.metrics.intervals import Interval, paired_difference
 from kd.metrics.limits import at_least, at_most
+from kd.metrics.reference import accuracy_loss
 from kd.values import class_number
 
 WORDS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1"}
@@ -83,10 +85,11 @@ def judge(
 ) -> list[Judged]:
     """Every limit of a section, of means over the students; without a reference, no losses.
 
-    Intervals are from the bootstrap over images and students, who spread as in Student's t, see
-    `kd.metrics.contrasts`. A class that is never predicted has
-    the precision 0; classes without images are left out where each class is asked about, and not
-    met where they are named.
+    Intervals are from the bootstrap over images and students, who spread as in Student's t. That of
+    the accuracy is the one of `kd.metrics.contrasts`; those of other scores, which are no means
+    over images, count twice what differs by student and image, and are a little wider. A class that
+    is never predicted has the precision 0; classes without images are left out where each class is
+    asked about, and not met where they are named.
 
     Args:
       section: `acceptance` of a config.
@@ -133,11 +136,21 @@ def judge(
     for limit, (value, worst), drawn in zip(wanted, values, draws.T, strict=True):
         defined = drawn[~np.isnan(drawn)]
         low, high = np.percentile(defined, [2.5, 97.5]).tolist() if len(defined) else (np.nan,) * 2
+        if limit.score == "accuracy":  # a mean over images, whose interval is that of reports
+            _, low, high = _accuracy(logits, label, reference if limit.is_loss else None)
         holds = at_most if limit.is_loss else at_least
         met = holds(value, limit.bound)
         certain = holds(low, limit.bound) == holds(high, limit.bound) == met
         judged.append(Judged(_text(limit, value, worst, names), bool(met), bool(certain)))
     return judged
+
+
+def _accuracy(logits: np.ndarray, label: np.ndarray, reference: np.ndarray | None) -> Interval:
+    """The accuracy, or its loss against a reference, with its interval."""
+    if reference is not None:
+        return accuracy_loss(logits, reference, label)
+    right = (logits.argmax(-1) == label).astype(float)
+    return paired_difference(right, np.zeros((1, len(label))))
 
 
 def _value(

@@ -1,7 +1,7 @@
 """Differences between two networks with intervals and p-values, for many comparisons at once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,6 +22,9 @@ _COARSE = 10
 """Images with another score than most, below which the draws of the mean are far from normal."""
 
 _CHUNK = 250  # of draws, to bound the memory
+
+_MANY = 16_000
+"""Examples above which the draws are not kept for the next comparison: 64 MB."""
 
 
 class Difference(NamedTuple):
@@ -55,7 +58,8 @@ def over_examples(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "s n"]) -> D
     test: where only seeds vary, the interval is that of Welch's test. What differs between seeds on
     one image, and between images for one seed, is counted once, as in the analysis of variance with
     two random factors: the deviations of images are reduced by the variance of their interaction,
-    unless fewer than ten images have another difference than most.
+    or of the seeds where that is less, and not where fewer than ten images have another difference
+    than most.
 
     Args:
       a: score of each of r seeds on each example.
@@ -214,12 +218,13 @@ def _of_images(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " draws"]:
     score = np.sum([np.mean(x, axis=0) for x in parts], axis=0)
     others = np.sum(np.abs(score - np.median(score)) > ROUNDING)
     score -= np.mean(score)
-    chunks = range(0, DRAWS, _CHUNK)
-    deviations = np.concatenate([_counts(n)[i : i + _CHUNK] @ score for i in chunks]) / n
+    deviations = np.concatenate([counts @ score for counts in _chunks(n)]) / n
     if others < _COARSE:
         return deviations
-    share = sum(_interaction(x) / x.size for x in parts) / (np.var(score) / n)
-    return deviations * math.sqrt(max(0.0, 1 - share))
+    several = [x for x in parts if len(x) > 1]
+    of_seeds = _variances([np.mean(x, axis=1) for x in several])
+    counted = sum(min(_interaction(x) / x.size, v) for x, v in zip(several, of_seeds, strict=True))
+    return deviations * math.sqrt(max(0.0, 1 - counted * n / np.var(score)))
 
 
 def _interaction(x: np.ndarray) -> float:
@@ -231,11 +236,23 @@ def _interaction(x: np.ndarray) -> float:
     return float(np.sum(rest**2)) / ((s - 1) * (n - 1))
 
 
-@lru_cache(maxsize=1)
-def _counts(n: int) -> np.ndarray:
-    """How often each of n examples is in each draw, uint8 [DRAWS, n]."""
+def _chunks(n: int) -> Iterable[np.ndarray]:
+    """How often each of n examples is in each draw, uint8 [DRAWS, n] in parts."""
+    if n <= _MANY:
+        return _kept(n)
+    return _drawn(n)
+
+
+def _drawn(n: int) -> Generator[np.ndarray]:
     generator = np.random.default_rng(n)
-    counts = np.empty((DRAWS, n), np.uint8)
-    for row in counts:
-        row[:] = np.bincount(generator.integers(0, n, n), minlength=n)
-    return counts
+    rows = max(1, min(_CHUNK, _CHUNK * _MANY // n))
+    for first in range(0, DRAWS, rows):
+        counts = np.empty((min(rows, DRAWS - first), n), np.uint8)
+        for row in counts:
+            row[:] = np.bincount(generator.integers(0, n, n), minlength=n)
+        yield counts
+
+
+@lru_cache(maxsize=1)
+def _kept(n: int) -> tuple[np.ndarray, ...]:
+    return tuple(_drawn(n))

@@ -9,7 +9,7 @@ UNCERTAIN = (
     "The interval of the loss reaches across the limit, so other seeds, images or processors may "
     "decide otherwise"
 )
-"""What is said beside a verdict that the test images do not settle."""
+"""What is said beside a verdict that the test images and the seeds do not settle."""
 
 
 def at_most(value: float, limit: float, slack: float = ROUNDING) -> bool:

@@ -90,7 +90,7 @@ def _verdict(content: dict[str, Any]) -> dict[str, str]:
         return {"state": "met", "text": text}
     doubt = (
         f" {UNCERTAIN}: on {content['examples']:,} images it may as well be "
-        f"{100 * loss['high']:z.2f} points. More test images would decide."
+        f"{100 * loss['high']:z.2f} points. More test images or seeds would decide."
     )
     return {"state": "undecided", "text": text + doubt}
 

@@ -139,7 +139,8 @@ def _check_published(options: Options, experiment: Experiment, content: Mapping)
     if options.dry_run:
         print("\n".join(forecast.lines(todo, runs, options.runs, content)))
         return 0
-    tell(f"running {cell.name} again in {root}: {runs[cell.reference].reference}")
+    verb = "going on with the check of" if root.exists() else "checking"
+    tell(f"{verb} {cell.name} in {root}: {runs[cell.reference].reference}")
     recheck.begin(root, experiment, cell)  # the same command goes on with it after a stop
     failed = _compute(options, engines.load("local", options.settings), todo, runs)
     for reference, reason in failed.items():

@@ -58,7 +58,7 @@ class Comparison:
       over: EXAMPLES, PLAIN or SEEDS.
       corrected: p after Holm's correction over the column.
       tests: p-values of "the difference is b" for each bound b of the contrast.
-      single: True if a cell is of one network, whose images alone vary.
+      single: True if a cell is of one network, whose seeds do not vary.
     """
 
     difference: Difference | None
@@ -125,7 +125,10 @@ def how_tested(comparisons: Iterable[Comparison | None]) -> tuple[str, str]:
     """What gave the intervals of comparisons, and a remark; "" without comparisons or remark."""
     known = [c for c in comparisons if c and c.difference]
     by = ", or by ".join(text for way, text in TESTS.items() if way in {c.over for c in known})
-    remark = "One network has no spread over seeds: there, intervals are over images alone."
+    remark = (
+        "A cell of one network has no spread over seeds: its differences are over images, and over "
+        "the seeds of the other cell."
+    )
     return by, remark if any(c.single for c in known) else ""
 
 

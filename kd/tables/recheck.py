@@ -12,6 +12,7 @@ import numpy as np
 
 from kd.errors import InputError
 from kd.files.writing import replacing
+from kd.runs.workdir import Workdir
 from kd.tables import cell_text, published, results
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Experiment
@@ -60,7 +61,7 @@ def draw(
     cells: Sequence[Cell],
 ) -> tuple[Path, Cell]:
     """A published cell, another one in each call, and the directory to run it again in; those of a
-    check that was stopped, if there is one.
+    check that was stopped, if there is one. A check that another process has on is left to it.
 
     Args:
       root: where directories of checks are.
@@ -72,16 +73,17 @@ def draw(
     Raises:
       InputError: no cell is published with two seeds or more, which a spread needs.
     """
-    texts = {_text(experiment, cell): cell for cell in cells}
-    for file in sorted(Path(root).glob(f"check-*/{_BEGUN}")):
-        if cell := texts.get(file.read_text(errors="replace")):
-            return file.parent, cell
     known = [c for c in cells if len(_published(c, runs, content, experiment) or []) > 1]
     if not known:
         raise InputError(
             f"--check: {experiment.published} has no such cell with two seeds or more, and one "
             "seed has no standard error."
         )
+    texts = {_text(experiment, cell): cell for cell in known}
+    for file in sorted(Path(root).glob(f"check-*/{_BEGUN}")):
+        cell = texts.get(file.read_text(errors="replace"))
+        if cell and not any(Workdir(run).holder() for run in file.parent.iterdir()):
+            return file.parent, cell
     numbers = itertools.count(1)
     new = next(p for n in numbers if not (p := Path(root) / f"check-{n}").exists())
     return new, random.choice(known)
