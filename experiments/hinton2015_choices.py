@@ -46,8 +46,9 @@ def students():
         "from labels: Adam at 1e-3, 30 epochs": dict(args=labels, budget=7),
         "from labels: SGD at 0.1, momentum 0.9": dict(args=labels | sgd(0.1), budget=7),
         "distilled: Adam at 1e-3, 30 epochs": dict(budget=7),
-        "distilled: Adam at 3e-4": dict(args=dict(rate=3e-4), budget=7),
-        "distilled: 60 epochs": dict(args=dict(epochs=60), budget=14),
+        "distilled: batches of 32": dict(args=dict(batch=32), budget=15),
         "distilled: SGD at 0.03, momentum 0.9": dict(args=sgd(0.03), budget=7),
         "distilled: SGD at 0.1, momentum 0.9": dict(args=sgd(0.1), budget=7),
+        "without labels: Adam at 1e-3, 30 epochs": dict(args=dict(hard=0.0), budget=7),
+        "without labels: 120 epochs": dict(args=dict(hard=0.0, epochs=120), budget=28),
     }
