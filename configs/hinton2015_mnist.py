@@ -21,8 +21,8 @@ Further options:
 - `smoke`: the 8 x 8 digits of scikit-learn for one epoch, so that hours become seconds.
 
 What the paper leaves open is marked "chosen". Such choices were made on `holdout=0.1`, never on the
-test set; `experiments/hinton2015_choices.py` repeats most of them. Those marked "earlier" are by the
-mean of two seeds, too, on other processors, and were not repeated.
+test set; `experiments/hinton2015_choices.py` repeats most of them. Those marked "earlier" are by
+the mean of two seeds, too, on other processors, and were not repeated.
 """
 
 from ml_collections import ConfigDict
@@ -93,10 +93,10 @@ def teacher(c, a):
     c.augment = "crop(2)"
     c.batch_size = 100  # as in Hinton et al. 2012
     # They train by SGD for 3000 epochs, with momentum rising to 0.99 and a learning rate that falls
-    # by a factor of 0.998 per epoch. We have hours, not days. Chosen, earlier: Adam at 1e-3. After 8
-    # epochs on holdout=0.1, one seed had 128 errors of 6,000; SGD with momentum 0.9 had 151 at 0.03
-    # and 192 at 0.01, and was unstable at 0.1 (2 epochs). The number of epochs is what two cores do
-    # in half an hour; six times as many have the paper's errors
+    # by a factor of 0.998 per epoch. We have hours, not days. Chosen, earlier: Adam at 1e-3. After
+    # 8 epochs on holdout=0.1, one seed had 128 errors of 6,000; SGD with momentum 0.9 had 151 at
+    # 0.03 and 192 at 0.01, and was unstable at 0.1 (2 epochs). The number of epochs is what two
+    # cores do in half an hour; six times as many have the paper's errors
     # (`experiments/hinton2015_longer.py`).
     c.optimizer = dict(name="adam", learning_rate=1e-3, max_norm=15**0.5)
     c.schedule = dict(name="cosine", warmup=1.0)

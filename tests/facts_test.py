@@ -71,6 +71,23 @@ def test_the_learning_curve_of_the_digits_is_drawn_against_labels(monkeypatch, t
     assert not drawn[1:] and len(told) == 24 and "how many training images with a label" in told[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "label"), [("choices", "held-out error %"), ("longer", "test error %")]
+)
+def test_curves_say_whether_the_images_were_held_out(name, label, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    drawn = []
+    monkeypatch.setattr(figure, "save", lambda figure, path: drawn.append(figure))
+    found = experiment.load(f"experiments/hinton2015_{name}.py")
+    runs = plan.make(found, tmp_path)
+    for run in runs.values():
+        run.workdir.path.mkdir(parents=True, exist_ok=True)
+        rows = [json.dumps(dict(epoch=e, accuracy=[0.9, 0.8])) + "\n" for e in (0, 1)]
+        run.workdir.metrics.write_text("".join(rows))
+    figure.curves(found, runs, tmp_path / "curves.png")
+    assert {axis.get_ylabel() for axis in drawn[0].axes if axis.lines} == {label}
+
+
 def test_certified_accuracy_is_drawn_against_the_radius(monkeypatch, tmp_path):
     """A fact of each cell's metric; a cell whose metric has no radius is named, and left out."""
     monkeypatch.chdir(ROOT)
