@@ -82,7 +82,8 @@ def test_curves_say_whether_the_images_were_held_out(name, label, monkeypatch, t
     runs = plan.make(found, tmp_path)
     for run in runs.values():
         run.workdir.path.mkdir(parents=True, exist_ok=True)
-        rows = [json.dumps(dict(epoch=e, accuracy=[0.9, 0.8])) + "\n" for e in (0, 1)]
+        row = dict(kind="test", seconds=1, accuracy=[0.9, 0.8])
+        rows = [json.dumps(row | dict(step=e, epoch=e)) + "\n" for e in (0, 1)]
         run.workdir.metrics.write_text("".join(rows))
     figure.curves(found, runs, tmp_path / "curves.png")
     assert {axis.get_ylabel() for axis in drawn[0].axes if axis.lines} == {label}
