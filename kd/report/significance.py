@@ -37,8 +37,8 @@ def mcnemar(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
 
 def interval(right: np.ndarray) -> Interval:
     """Mean of scores [s, n] with its bootstrap interval over examples and seeds."""
-    found = paired_difference(right, np.zeros((1, right.shape[1])))
-    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
+    value, low, high = paired_difference(right, np.zeros((1, right.shape[1])))
+    return Interval(value, max(0.0, low), min(1.0, high))
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
