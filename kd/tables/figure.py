@@ -57,7 +57,7 @@ def curves(experiment: Experiment, runs: Mapping[str, Run], path: Directory) -> 
             (line,) = axis.plot(epoch, error.mean(axis=1), label=literal(row))
             low, high = error.min(axis=1), error.max(axis=1)
             axis.fill_between(epoch, low, high, alpha=0.1 if many else 0.2, color=line.get_color())
-        axis.set(title=wrap(title), xlabel="epoch", ylabel=_what(lines), yscale="log")
+        axis.set(title=wrap(title), xlabel="epoch", ylabel=_error_label(lines), yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter(decimals())
         axis.yaxis.set_minor_formatter(decimals(minor_thresholds=(2, 0.5)))
@@ -101,7 +101,7 @@ def _title(table: Table, cell: AnyCell) -> str:
     return ", ".join(name for name in names if name)
 
 
-def _what(lines: Mapping[str, Run]) -> str:
+def _error_label(lines: Mapping[str, Run]) -> str:
     """The error of a panel's runs, which may be on test or on held-out training images."""
     held_out = {bool(run.config.holdout) for run in lines.values()}
     which = {(False,): "test ", (True,): "held-out "}.get(tuple(held_out), "")

@@ -17,6 +17,9 @@ from kd.tables import cell_text, published, results
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Experiment
 
+_BEGUN = "cell.txt"
+"""File of a check's directory: the cell that is run again. Removed when the check has ended."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -29,10 +32,6 @@ class Verdict:
 
     line: str
     same: bool
-
-
-_BEGUN = "cell.txt"
-"""File of a check's directory: the cell that is run again. Removed when the check has ended."""
 
 
 def begin(root: Path, experiment: Experiment, cell: Cell) -> None:
