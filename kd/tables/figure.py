@@ -104,8 +104,9 @@ def _title(table: Table, cell: AnyCell) -> str:
 def _error_label(lines: Mapping[str, Run]) -> str:
     """The error of a panel's runs, which may be on test or on held-out training images."""
     held_out = {bool(run.config.holdout) for run in lines.values()}
-    which = {(False,): "test ", (True,): "held-out "}.get(tuple(held_out), "")
-    return f"{which}error %"
+    if len(held_out) > 1:
+        return "error %"
+    return "held-out error %" if held_out.pop() else "test error %"
 
 
 def _errors(run: Run) -> tuple[np.ndarray, np.ndarray]:
