@@ -118,7 +118,7 @@ def judge(
         students, teachers = matrix[: len(logits)], matrix[len(logits) :]
         return [_value(x, students, teachers, weights, paired) for x in wanted]
 
-    s, generator = len(logits), np.random.default_rng(0)
+    s, generator = len(logits), np.random.default_rng(1)  # other numbers than those of `few_seeds`
     equal = np.full(s, 1 / s)
     values = of_sample(count, equal)
     estimate = np.array([value for value, _ in values])
