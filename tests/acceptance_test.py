@@ -8,10 +8,10 @@ from kd import config as configs
 from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.metrics import acceptance
+from kd.metrics.intervals import accuracy
 from kd.report.conclusions import STATES
 from kd.report.content import describe
 from kd.report.run import read
-from kd.report.significance import interval
 from kd.train.checks import dry_run
 
 LABEL = np.repeat([0, 1, 2], [60, 30, 10])
@@ -72,7 +72,7 @@ def test_verdicts_of_few_students_are_less_certain(seeds, certain):
 
 def test_the_interval_of_the_accuracy_is_that_of_reports():
     """A limit just above its lower end is met without certainty, one just below it with."""
-    low = interval((STUDENTS.argmax(-1) == LABEL) * 1.0).low
+    low = accuracy((STUDENTS.argmax(-1) == LABEL) * 1.0).low
     for distance, certain in ((1e-4, False), (-1e-4, True)):
         (limit,) = judge({"min_accuracy": low + distance})
         assert limit.met and limit.certain == certain

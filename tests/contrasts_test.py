@@ -121,7 +121,7 @@ def test_a_tie_with_a_bound_is_no_evidence_against_it():
 def test_draws_of_many_examples_are_made_in_parts(n, monkeypatch):
     a, b = drawn(0, 0.9, (3, n)), drawn(1, 0.9, (3, n))
     kept = contrasts.over_examples(a, b)
-    monkeypatch.setattr(contrasts, "_MANY", 49)
+    monkeypatch.setattr(contrasts, "_MOST_KEPT", 49)
     assert contrasts.over_examples(a, b) == pytest.approx(kept)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from kd.cli.main import main
 from kd.errors import InputError
-from kd.tables import experiment, merge, plan, published
+from kd.runs.workdir import Workdir
+from kd.tables import experiment, merge, plan, published, recheck
 from tests.table_test import at_home
 
 ROLES = ("teacher", "labels", "student", "student,T=9")
@@ -168,6 +169,22 @@ def test_a_check_that_was_stopped_goes_on_with_its_cell(home, capsys, monkeypatc
     assert f"going on with the check of {cell}" in capsys.readouterr().err and "check-1" in cell
     assert kd("--check", "--runs", "again") in (0, 1)  # that one has its verdict: another draw
     assert cell not in capsys.readouterr().err and Path("again/check-2").exists()
+
+
+def test_a_check_that_another_process_is_running_is_left_to_it(home, capsys, monkeypatch):
+    Path("results").mkdir()
+    write("results/mini_table.json", entry(home, "labels", [6, 7]))
+    root = Path("again/check-1")
+    (root / "mini-role=labels").mkdir(parents=True)
+    found = experiment.load("mini_table.py")
+    (cell,) = (c for c in found.cells() if c.reference == "mini.py:role=labels")
+    recheck.begin(root, found, cell)
+    monkeypatch.setattr(Workdir, "holder", lambda self: {"pid": 1})
+    planned, content = plan.make(found, os.devnull), published.read(found.published)
+    draw = lambda: recheck.draw("again", found, planned, content, [cell])
+    assert draw()[0] == Path("again/check-2")
+    monkeypatch.setattr(Workdir, "holder", lambda self: None)
+    assert draw() == (root, cell)
 
 
 def test_what_cannot_be_checked_is_refused(home, capsys):

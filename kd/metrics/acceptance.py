@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kd.metrics import classes
-from kd.metrics.contrasts import few_seeds
-from kd.metrics.intervals import Interval, paired_difference
+from kd.metrics.contrasts import t_factors
+from kd.metrics.intervals import Interval, accuracy
 from kd.metrics.limits import at_least, at_most
 from kd.metrics.reference import accuracy_loss
 from kd.values import class_number
@@ -85,9 +85,9 @@ def judge(
 ) -> list[Judged]:
     """Every limit of a section, of means over the students; without a reference, no losses.
 
-    Intervals are from the bootstrap over images and students, who spread as in Student's t. That of
-    the accuracy is the one of `kd.metrics.contrasts`; those of other scores, which are no means
-    over images, count twice what differs by student and image, and are a little wider. A class that
+    Intervals are from a bootstrap over images and seeds, with Student's t for seeds. That of the
+    accuracy is the one of `kd.metrics.contrasts`; those of other scores, which are no means over
+    images, count twice what differs by seed and image, and are a little wider. A class that
     is never predicted has the precision 0; classes without images are left out where each class is
     asked about, and not met where they are named.
 
@@ -118,13 +118,13 @@ def judge(
         students, teachers = matrix[: len(logits)], matrix[len(logits) :]
         return [_value(x, students, teachers, weights, paired) for x in wanted]
 
-    s, generator = len(logits), np.random.default_rng(1)  # other numbers than those of `few_seeds`
+    s, generator = len(logits), np.random.default_rng(1)  # other numbers than those of `t_factors`
     equal = np.full(s, 1 / s)
     values = of_sample(count, equal)
     estimate = np.array([value for value, _ in values])
-    # Deviations [draws, limits] that are due to the images and to the students.
+    # Deviations [draws, limits] that are due to the images and to the seeds.
     draws = np.tile(estimate, (DRAWS, 1))
-    factors = few_seeds(s, DRAWS)
+    factors = t_factors(s, DRAWS)
     for i in range(DRAWS):
         images = generator.multinomial(count.sum(), count / count.sum())
         draws[i] += np.array([value for value, _ in of_sample(images, equal)]) - estimate
@@ -149,8 +149,7 @@ def _accuracy(logits: np.ndarray, label: np.ndarray, reference: np.ndarray | Non
     """The accuracy, or its loss against a reference, with its interval."""
     if reference is not None:
         return accuracy_loss(logits, reference, label)
-    right = (logits.argmax(-1) == label).astype(float)
-    return paired_difference(right, np.zeros((1, len(label))))
+    return accuracy((logits.argmax(-1) == label).astype(float))
 
 
 def _value(

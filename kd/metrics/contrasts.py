@@ -18,12 +18,12 @@ over a hundred comparisons at 0.05.
 _NO_SPREAD = 1e-12
 """Standard error, relative to the numbers, that is only the rounding of equal numbers."""
 
-_COARSE = 10
+_FEW_IMAGES = 10
 """Images with another score than most, below which the draws of the mean are far from normal."""
 
 _CHUNK = 250  # of draws, to bound the memory
 
-_MANY = 16_000
+_MOST_KEPT = 16_000
 """Examples above which the draws are not kept for the next comparison: 64 MB."""
 
 
@@ -149,11 +149,11 @@ def combined_over_seeds(
     return Difference(value, value - half, value + half, p), tests
 
 
-def few_seeds(s: int, draws: int) -> Float[np.ndarray, " draws"]:
+def t_factors(s: int, draws: int) -> Float[np.ndarray, " draws"]:
     """What the deviations of a mean of s seeds, drawn with replacement, are multiplied by in each
     draw, so that they spread as Student's t with s - 1 degrees of freedom. Ones for one seed.
     """
-    return math.sqrt(s / (s - 1)) * _students(s - 1, draws) if s > 1 else np.ones(draws)
+    return math.sqrt(s / (s - 1)) * _welch_factors(s - 1, draws) if s > 1 else np.ones(draws)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -202,10 +202,10 @@ def _of_seeds(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " draws"]:
         generator = np.random.default_rng([stream, s])
         counts = generator.multinomial(s, np.full(s, 1 / s), size=DRAWS)
         deviations += math.sqrt(s / (s - 1)) * ((counts / s) @ (x - np.mean(x)))
-    return deviations * _students(_freedom(parts), DRAWS)
+    return deviations * _welch_factors(_freedom(parts), DRAWS)
 
 
-def _students(freedom: float, draws: int) -> Float[np.ndarray, " draws"]:
+def _welch_factors(freedom: float, draws: int) -> Float[np.ndarray, " draws"]:
     """Factors that turn normal deviations into those of Student's t."""
     if math.isinf(freedom):
         return np.ones(draws)
@@ -219,7 +219,7 @@ def _of_images(parts: Sequence[np.ndarray]) -> Float[np.ndarray, " draws"]:
     others = np.sum(np.abs(score - np.median(score)) > ROUNDING)
     score -= np.mean(score)
     deviations = np.concatenate([counts @ score for counts in _chunks(n)]) / n
-    if others < _COARSE:
+    if others < _FEW_IMAGES:
         return deviations
     several = [x for x in parts if len(x) > 1]
     of_seeds = _variances([np.mean(x, axis=1) for x in several])
@@ -238,14 +238,14 @@ def _interaction(x: np.ndarray) -> float:
 
 def _chunks(n: int) -> Iterable[np.ndarray]:
     """How often each of n examples is in each draw, uint8 [DRAWS, n] in parts."""
-    if n <= _MANY:
+    if n <= _MOST_KEPT:
         return _kept(n)
     return _drawn(n)
 
 
 def _drawn(n: int) -> Generator[np.ndarray]:
     generator = np.random.default_rng(n)
-    rows = max(1, min(_CHUNK, _CHUNK * _MANY // n))
+    rows = max(1, min(_CHUNK, _CHUNK * _MOST_KEPT // n))
     for first in range(0, DRAWS, rows):
         counts = np.empty((min(rows, DRAWS - first), n), np.uint8)
         for row in counts:

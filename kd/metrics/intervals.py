@@ -34,3 +34,13 @@ def paired_difference(a: Float[np.ndarray, "r n"], b: Float[np.ndarray, "s n"]) 
     """
     difference = over_examples(a, b)
     return Interval(difference.value, difference.low, difference.high)
+
+
+def accuracy(right: Float[np.ndarray, "s n"]) -> Interval:
+    """Mean of scores in [0, 1] with its 95 % interval over examples and seeds, within [0, 1].
+
+    Args:
+      right: score of each of s seeds on each of n examples, such as 1.0 where it is right.
+    """
+    value, low, high = paired_difference(right, np.zeros((1, right.shape[1])))
+    return Interval(value, max(0.0, low), min(1.0, high))

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kd.errors import InputError
+from kd.metrics.intervals import accuracy
 from kd.report.run import Run, same_examples
-from kd.report.significance import interval
 from kd.runs.workdir import Workdir
 
 
@@ -94,7 +94,7 @@ def _add(
     networks: int = 1,
 ) -> None:
     if name not in known:
-        known[name] = Point(name, networks, costs["bytes"], costs["macs"], *interval(right))
+        known[name] = Point(name, networks, costs["bytes"], costs["macs"], *accuracy(right))
 
 
 def front(points: Sequence[Point]) -> list[Point]:

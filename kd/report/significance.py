@@ -35,12 +35,6 @@ def mcnemar(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
     return min(1.0, 2 * tail)
 
 
-def interval(right: np.ndarray) -> Interval:
-    """Mean of scores [s, n] with its bootstrap interval over examples and seeds."""
-    value, low, high = paired_difference(right, np.zeros((1, right.shape[1])))
-    return Interval(value, max(0.0, low), min(1.0, high))
-
-
 def difference(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
     """Mean of scores a [r, n] minus that of b [s, n] with its interval, and the median of McNemar's
     p over pairs of seeds.

@@ -60,7 +60,7 @@ def draw(
     cells: Sequence[Cell],
 ) -> tuple[Path, Cell]:
     """A published cell, another one in each call, and the directory to run it again in; those of a
-    check that was stopped, if there is one. A check that another process has on is left to it.
+    check that was stopped, if there is one. A check that another process is running is left to it.
 
     Args:
       root: where directories of checks are.

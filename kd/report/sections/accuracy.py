@@ -8,7 +8,7 @@ import numpy as np
 from kd.config import default_workdir
 from kd.config.teachers import recorded, recorded_weights
 from kd.errors import InputError
-from kd.metrics import scores
+from kd.metrics import intervals, scores
 from kd.metrics.reference import accuracy_loss
 from kd.report import format, significance
 from kd.report.blocks import Block, Grid, Note, Table
@@ -29,7 +29,7 @@ def measure(run: Run) -> dict[str, Any]:
     """
     content: dict[str, Any] = {
         "accuracy": _mean(scores.accuracy(run.logits, run.label)),
-        "interval_95": list(significance.interval(run.right)),
+        "interval_95": list(intervals.accuracy(run.right)),
         "wilson_95": [_wilson(logits, run.label) for logits in run.logits],
         "gains": {
             name: _gain(run, Workdir(default_workdir(config, run.root)))
@@ -73,7 +73,7 @@ def _against(logits: np.ndarray, label: np.ndarray, target: np.ndarray) -> dict[
     right, teacher_right = logits.argmax(-1) == label, target.argmax(-1) == label
     # Teachers of one student each are several networks, as the students are.
     single = target.ndim == 2
-    interval = _wilson(target, label) if single else significance.interval(teacher_right * 1.0)
+    interval = _wilson(target, label) if single else intervals.accuracy(teacher_right * 1.0)
     pairs = zip(right, np.broadcast_to(teacher_right, right.shape), strict=True)
     return {
         "accuracy": _mean(teacher_right),
