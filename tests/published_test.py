@@ -66,6 +66,7 @@ def test_the_documents_show_what_the_engine_prints(path, monkeypatch):
         "experiments/verified.py:smoke",
         "experiments/verified.py:fashion_mnist",
         "experiments/verified.py:fashion_mnist_cnn",
+        "experiments/zskd2019_choices.py",
     ],
 )
 def test_experiments_can_be_planned(reference, monkeypatch, tmp_path):
