@@ -419,7 +419,13 @@ def test_published_results_print_the_same_table_without_the_runs(done, capsys):
     Path("README.md").write_text(page)
     assert kd("--print", "--into", "README.md") == 0
     text = Path("README.md").read_text()
-    assert text == f"a\n<!-- table: mini_table -->\n{done}<!-- /table -->\nb\n"
+    above, runs = done.split("\n\n| run |")  # which open at a click in a document
+    runs = (
+        '<details markdown="1">\n<summary>Runs (4): time, budget, hardware, commit</summary>\n\n'
+        f"| run |{runs}\n</details>\n"
+    )
+    table = f"<!-- table: mini_table -->\n{above}\n\n{runs}<!-- /table -->"
+    assert text == f"a\n{table}\nb\n"
     assert gather.as_published(page, "mini_table.py") == text
     assert kd("--print", "--into", "mini.py") == 2
     # What was published stays when the next publication has other runs.
@@ -898,7 +904,9 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
     assert rows_of(text)["chosen"][0] == "1.5 ± 0.7"
     assert "epoch. On 40 held-out training images, not on the test set." in text
     page = "<!-- table: choices -->\n<!-- /table -->"
-    assert text in gather.as_published(page, "choices.py")
+    above, runs = text.split("\n\n| run |")
+    filled = gather.as_published(page, "choices.py")
+    assert above in filled and runs in filled
     more = "rows['more'] = dict(args=dict(role='labels', holdout=0.2)); return"
     file.write_text(HELD_OUT.replace("return", more))
     errors["labels,holdout=0.2"] = [1, 1]

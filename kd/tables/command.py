@@ -270,7 +270,8 @@ def _write(
             figure.against(experiment, entries, runs, folder, tell)
             forest.draw(experiment, numbers, folder)
     if options.into:
-        text = _fill(options.into, experiment, markdown, single_tables(experiment, entries))
+        folded = layout.markdown(experiment, entries, runs, numbers.claim, folded=True)
+        text = _fill(options.into, experiment, folded, single_tables(experiment, entries))
         document.write(options.into, text)
 
 

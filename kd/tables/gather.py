@@ -94,6 +94,6 @@ def as_published(text: str, file: str) -> str:
     runs = plan.make(experiment, os.devnull)
     content = published.read(experiment.published)
     numbers = gather(experiment, runs, content, tell=lambda line: None)
-    markdown = layout.markdown(experiment, numbers.entries, runs, numbers.claim)
+    markdown = layout.markdown(experiment, numbers.entries, runs, numbers.claim, folded=True)
     tables = single_tables(experiment, numbers.entries)
     return document.fill(text, experiment.name, markdown, tables)

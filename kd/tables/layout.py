@@ -10,12 +10,22 @@ from kd.tables.plan import Run
 from kd.tables.run_facts import commit, hardware, time
 from kd.tables.table import Cell, Contrast, Experiment, Table
 
+FOLDED = """\
+<details markdown="1">
+<summary>Runs ({count}): {facts}</summary>
+
+{runs}
+
+</details>"""
+"""A table of runs in a document: GitHub and MkDocs (`md_in_html`) show the summary alone."""
+
 
 def markdown(
     experiment: Experiment,
     entries: Sequence[list[Entry]],
     plan: Mapping[str, Run],
     claimed: Sequence[Entry] = (),
+    folded: bool = False,
 ) -> str:
     """The complete experiment: its claim, its tables, a legend, and a table of the runs.
 
@@ -24,6 +34,7 @@ def markdown(
       entries: the numbers of each table.
       plan: the experiment's runs by reference.
       claimed: the numbers of the claim's contrasts.
+      folded: True if the runs open at a click, for documents; False for a terminal.
     """
     parts = [f"**{experiment.title}**", experiment.note]
     if experiment.claim:
@@ -33,7 +44,11 @@ def markdown(
     mixed = len(examples(all_entries)) > 1
     for table, its_entries in zip(experiment.tables, entries, strict=True):
         parts += _table(table, its_entries, one_n, mixed)
-    return _paragraphs(*parts, legend(all_entries), "\n".join(_runs(all_entries, plan)))
+    head, *lines = _runs(all_entries, plan)
+    runs = "\n".join(markdown_table.lines(head, lines, "llrrll"))
+    if folded:
+        runs = FOLDED.format(count=len(lines), facts=", ".join(head[2:]), runs=runs)
+    return _paragraphs(*parts, legend(all_entries), runs)
 
 
 def single(table: Table, entries: Sequence[Entry]) -> str:
@@ -127,9 +142,9 @@ def _common(entries: Sequence[Entry], one_n: bool) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
-    """A line for each run: its cells, time, budget, hardware and commit."""
-    lines, seen = [], set()
+def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[list[str]]:
+    """The head of the table of runs, and a line for each: cells, time, budget, hardware, commit."""
+    lines, seen = [["run", "cells", "time", "budget", "hardware", "commit"]], set()
     for e in entries:
         if not isinstance(e.cell, Cell):
             continue
@@ -142,5 +157,4 @@ def _runs(entries: Iterable[Entry], plan: Mapping[str, Run]) -> list[str]:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         line = [f"`{run.reference}`", names[0] + more, time(e.facts), budget]
         lines.append([*line, markdown_text(hardware(e.facts)), markdown_text(commit(e.facts))])
-    head = ["run", "cells", "time", "budget", "hardware", "commit"]
-    return markdown_table.lines(head, lines, "llrrll")
+    return lines
