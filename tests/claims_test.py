@@ -173,7 +173,7 @@ def test_wrong_claims_teach(content, message):
 def test_a_claim_is_shown_with_its_numbers():
     claimed = Claim("It is so", "Nobody 1999", "nothing", (NO_WORSE, BY_ONE))
     text = claim_text.markdown(claimed, [entry(NO_WORSE, -1.0, 1e-4), entry(BY_ONE, -2.0, 0.01, 1)])
-    assert "*Claim*: It is so (Nobody 1999.)" in text and "***Verdict*: held.**" in text
+    assert "*Claim*: It is so (Nobody 1999)." in text and "***Verdict*: held.**" in text
     assert (
         "| no worse: *a* − *b* | > −2 | −1.00 % | [−2.00, +0.00] | < 0.001 | as claimed |" in text
     )

@@ -903,6 +903,7 @@ def test_held_out_images_are_told_from_the_test_set(done, capsys):
     text = capsys.readouterr().out
     assert rows_of(text)["chosen"][0] == "1.5 ± 0.7"
     assert "epoch. On 40 held-out training images, not on the test set." in text
+    assert "|  | ours |  | n |\n" in text  # without the columns of a paper
     page = "<!-- table: choices -->\n<!-- /table -->"
     above, runs = text.split("\n\n| run |")
     filled = gather.as_published(page, "choices.py")

@@ -19,7 +19,7 @@ def markdown(claim: Claim, entries: Sequence[Entry]) -> str:
     """
     results = outcomes(claim, entries)
     paragraphs = [
-        f"*Claim*: {claim.sentence} ({claim.paper}.)",
+        f"*Claim*: {claim.sentence} ({claim.paper}).",
         f"*Tested on*: {claim.on}.",
         f"***Verdict*: {verdict(results)}.**",
         "\n".join(_table(results)),

@@ -83,17 +83,22 @@ def _table(
 
 
 def _list(entries: Sequence[Entry], mixed: bool) -> list[str]:
-    """A table of one column: a line per row with mean, n, paper, difference, mark and limits."""
-    head = ["", "ours", "", "n", "paper", "difference", ""]
+    """A table of one column: a line per row with mean and n; paper, difference and mark, or limits,
+    where a row has them.
+    """
+    papers = any(e.paper is not None for e in entries)
     limited = any(e.cell.at_least is not None or e.cell.at_most is not None for e in entries)
+    head = ["", "ours", "", "n"] + ["paper", "difference", ""] * papers + ["asked for"] * limited
     lines = []
     for e in entries:
         n = str(len(e.values)) if e.values and isinstance(e.cell, Cell) else ""
         name = " ".join([e.cell.row, *cell_text.caveats(e, mixed)])
-        line = [name, cell_text.mean(e), e.cell.unit, n, cell_text.paper(e)]
-        line += [cell_text.difference(e), cell_text.MARK if e.marked else ""]
+        line = [name, cell_text.mean(e), e.cell.unit, n]
+        if papers:
+            mark = cell_text.MARK if e.marked else ""
+            line += [cell_text.paper(e), cell_text.difference(e), mark]
         lines.append([*line, cell_text.limits(e)] if limited else line)
-    return markdown_table.lines([*head, "asked for"] if limited else head, lines, "lrlrrrll")
+    return markdown_table.lines(head, lines, "lrlr" + "rrl" * papers + "l" * limited)
 
 
 def _grid(table: Table, entries: Sequence[Entry], mixed: bool) -> list[str]:
