@@ -106,6 +106,13 @@ def test_every_verb_describes_all_its_arguments(name, capsys):
     assert find_verbs()[name].DESCRIPTION.split()[0] in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", find_verbs())
+def test_every_argument_has_help(name):
+    parser = make_parser([name])
+    verb = next(action for action in parser._actions if action.dest == "verb").choices[name]
+    assert not [action.dest for action in verb._actions if not action.help]
+
+
 def test_a_missing_run_is_refused_before_the_slow_imports(tmp_path):
     code = (
         "import sys\n"

@@ -85,10 +85,15 @@ def command() -> str:
 
 
 def _arguments(verb: argparse.ArgumentParser) -> str:
-    """The table of a verb's arguments; those of a group below its title and description."""
+    """The table of a verb's arguments; those of a group below its title and description.
+
+    Raises ValueError for an argument without help, which the table could not describe.
+    """
     text = ""
     for group in verb._action_groups:
-        actions = [a for a in group._group_actions if a.dest != "help" and a.help]
+        actions = [a for a in group._group_actions if a.dest != "help"]
+        if silent := [_usage(action) for action in actions if not action.help]:
+            raise ValueError(f"{verb.prog}: no help for {', '.join(silent)}.")
         if actions and group.title not in ("positional arguments", "options"):
             text += (
                 f"\n{_wrapped(f'**{group.title.capitalize()}.** {group.description or str()}')}\n\n"

@@ -24,7 +24,9 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `kd import`."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="the file or the directory to convert"
+    )
     parser.add_argument(
         "--model", metavar="NAME", help="such as resnet32x4; of a directory config.json says it"
     )

@@ -15,7 +15,9 @@ EXAMPLES = (("kd pack runs/resnet8x4 --out resnet8x4.safetensors", "the weights,
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `kd pack`."""
     parser.add_argument("run", metavar="RUN", help="directory of a finished run")
-    parser.add_argument("--out", required=True, metavar="FILE.safetensors")
+    parser.add_argument(
+        "--out", required=True, metavar="FILE.safetensors", help="the file to write"
+    )
     parser.add_argument(
         "--member", type=int, default=0, metavar="I", help="index of the seed (default: 0)"
     )
