@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from kd.engines import Ended, Settings, Work
 from kd.errors import InputError
 from kd.runs.workdir import Workdir
 from kd.tables import jobs
-from kd.tune import space, study
+from kd.tune import command, space, study
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("optuna") is None, reason="Optuna is not installed (extra kd[tune])"
@@ -133,6 +134,56 @@ def test_bad_input_tries_nothing(home, capsys, monkeypatch, arguments, words):
     assert tune(*arguments) == 2
     assert words in capsys.readouterr().err
     assert not tried() and not Path("runs").exists()
+
+
+def checked(capsys, config, *overrides):
+    """What is said of a search on `config` before it begins."""
+    options = command.Options(config, ["batch_size=16,32"], holdout=0.2, overrides=overrides)
+    command._check_values(options, space.parse(options.over))
+    return capsys.readouterr().err
+
+
+def test_a_teacher_that_saw_the_held_out_images_is_named(small_config, capsys):
+    shutil.copy("small.py", "whole.py")
+    text = small_config.read_text().replace("c.seeds = 2", "c.seeds, c.holdout = 2, 0.2")
+    Path("held.py").write_text(text)
+    for name, holdout in (("seen", 0.0), ("new", 0.2)):
+        Path("runs", name).mkdir(parents=True)
+        Path("runs", name, "config.json").write_text(json.dumps(dict(holdout=holdout)))
+    said = "the teacher, trains on the held-out images, too"
+    for teacher, named in (
+        ('config="whole.py:teacher"', ["whole.py:teacher"]),
+        ('config="held.py:teacher"', []),
+        ('run="runs/seen"', ["runs/seen"]),
+        ('run="runs/new"', []),
+        ('groups=(dict(run="runs/seen"), dict(config="held.py:teacher"))', ["runs/seen"]),
+    ):
+        small_config.write_text(text.replace('config="small.py:teacher"', teacher))
+        lines = [line for line in checked(capsys, "small.py").splitlines() if said in line]
+        assert [line.split()[2].rstrip(",") for line in lines] == named, teacher
+
+
+def test_the_final_command_holds_nothing_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config(arg=None):\n"
+        "    options = dict(part.split('=') for part in (arg or '').split(',') if part)\n"
+        "    return ConfigDict(dict(holdout=float(options.get('holdout', 0))))\n"
+    )
+    Path("fixed.py").write_text(Path("mine.py").read_text().replace("'holdout', 0)", "'', 0.1)"))
+    final = lambda config, *words: command.final_command(
+        command.Options(config, [], overrides=words), {"batch_size": "16"}
+    )
+    for config, expected in {
+        "mine.py": "mine.py",
+        "mine.py:holdout=0.1": "mine.py",
+        "mine.py:role=labels,holdout=0.1,width=8": "mine.py:role=labels,width=8",
+        "kd:fashion_mnist:holdout=0.1,width=8": "kd:fashion_mnist:width=8",
+        "fixed.py:width=8": "fixed.py:width=8 --config.holdout=0",
+    }.items():
+        command_line = final(config, "--config.holdout=0.2")
+        assert command_line == f"kd run --config {expected} --config.batch_size=16"
 
 
 class Curves:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from kd import config as configs
 from kd import engines, extras
-from kd.config import ConfigDict
+from kd.config import ConfigDict, shipped
+from kd.config.teachers import Members, groups_of
 from kd.engines import Work, each
 from kd.errors import InputError
 from kd.files.escaping import message
@@ -117,11 +118,18 @@ def table(outcomes: Sequence[Outcome], axes: Sequence[Axis]) -> str:
 
 
 def final_command(options: Options, values: Mapping[str, str]) -> str:
-    """The command that trains with the best settings on all images: without a `holdout`."""
+    """The command that trains with the best settings on all images: without a `holdout`, neither
+    as a key nor as an argument of the config, which its teacher may have from there.
+    """
+    file, arguments = shipped.split(options.config)
+    parts = [part for part in arguments.split(",") if part.partition("=")[0] != "holdout"]
+    config = ":".join(filter(None, (file, ",".join(parts))))
     rest = [word for word in options.overrides if not word.startswith("--config.holdout=")]
+    if configs.load(config).holdout:  # it is written in the file
+        rest.append("--config.holdout=0")
     best = [f"--config.{key}={value}" for key, value in values.items()]
     runs = ["--runs", options.runs] if options.runs != "runs" else []
-    return shlex.join(["kd", "run", "--config", options.config, *rest, *best, *runs])
+    return shlex.join(["kd", "run", "--config", config, *rest, *best, *runs])
 
 
 def _check(options: Options) -> list[Axis]:
@@ -170,14 +178,21 @@ def _check_values(options: Options, axes: Sequence[Axis]) -> ConfigDict:
             raise InputError(f"--over {axis.key}: --config.{axis.key} fixes it. Leave one out.")
         for value in axis.ends:
             overridden(loaded, [*fixed, f"--config.{axis.key}={value}"])
-    groups = [config.teacher.config] if config.teacher.config else []
-    for reference in groups:
-        if not configs.load(reference).holdout:
+    for group in groups_of(config.teacher):
+        if _holdout_of(group) < config.holdout:
             tell(
-                f"{reference}, the teacher, trains on the held-out images, too: what is chosen may "
-                "suit it. Give it the same holdout for a choice that does not see them"
+                f"{group.config or group.run}, the teacher, trains on the held-out images, too: "
+                "what is chosen may suit it. Give it the same holdout for a choice that does not "
+                "see them"
             )
     return config
+
+
+def _holdout_of(teacher: Members) -> float:
+    """The part of the training images that a teacher's run holds out. Raises InputError."""
+    if teacher.config:
+        return configs.load(teacher.config).holdout
+    return Workdir(teacher.run).read("config.json")["holdout"]
 
 
 def _holdout(options: Options) -> list[str]:
