@@ -1,6 +1,8 @@
 """The command `kd`: its verbs, one file each, and its exit statuses."""
 
+import ast
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -111,6 +113,50 @@ def test_every_argument_has_help(name):
     parser = make_parser([name])
     verb = next(action for action in parser._actions if action.dest == "verb").choices[name]
     assert not [action.dest for action in verb._actions if not action.help]
+
+
+def commands_in(text):
+    """The commands with options in the strings of a Python file, docstrings left out; what an
+    f-string inserts is written 1.
+    """
+    inside = set()
+    for node in ast.walk(ast.parse(text)):
+        if id(node) in inside:
+            continue
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            inside.add(id(node.value))
+        if isinstance(node, ast.JoinedStr):
+            inside |= {id(part) for part in ast.walk(node)}
+            said = "".join(
+                getattr(part, "value", "") if isinstance(part, ast.Constant) else "1"
+                for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            said = node.value
+        else:
+            continue
+        yield from re.findall(r"`kd (\w+ [^`]*--[^`]+)`", said)
+
+
+SAID = sorted(
+    {
+        (str(file.relative_to(ROOT)), command)
+        for file in (ROOT / "kd").rglob("*.py")
+        for command in commands_in(file.read_text())
+    }
+)
+
+
+def test_commands_in_messages_are_found():
+    assert {command.split()[0] for _, command in SAID} >= {"export", "prepare"}
+
+
+@pytest.mark.parametrize(("file", "command"), SAID)
+def test_commands_in_messages_are_complete(file, command):
+    """The parser takes them; I and N stand for numbers."""
+    words = ["1" if word in ("I", "N") else word for word in shlex.split(command)]
+    options, rest = make_parser(words).parse_known_args(words)
+    assert options.verb == words[0] and not rest
 
 
 def test_a_missing_run_is_refused_before_the_slow_imports(tmp_path):

@@ -166,7 +166,7 @@ def test_a_student_on_eight_bits_is_not_packed_without_its_ranges(finished, caps
     config["student"]["quantize"] = "int8"
     run.write("config.json", config)
     told = refused(capsys, "pack", "runs/small", "--out", "small.safetensors")
-    assert "`kd export --format litert --int8` writes all of it" in told
+    assert "`kd export RUN --format litert --int8` writes all of it" in told
     assert told.count("\n") == 1 and not Path("small.safetensors").exists()
 
 

@@ -41,7 +41,8 @@ def check(config: ConfigDict, dataset: Dataset, student: nn.Module) -> None:
     if len(peers(student)) > 1:
         raise InputError(
             "config.export: the student is several networks, and the run makes one file for each "
-            "seed. Leave it out, and export one of them: kd export RUN --int8 --peer I."
+            "seed. Leave it out, and export one of them: `kd export RUN --format litert --int8 "
+            "--peer I`."
         )
     image = jnp.zeros((1, *dataset.train.image.shape[1:]))
     init = lambda x: student.init(jax.random.key(0), x, train=False)

@@ -94,8 +94,8 @@ class Rules:
                 "int8: training has no integer form of the operation "
                 f"{operation(eqn, signals)} as it is used in {layer(eqn)}. Take a network of "
                 "convolutions, dense layers, BatchNorm, ReLU, sums, products and pooling, or leave "
-                "out student.quantize: `kd export --int8` rounds a trained network, transformers, "
-                "too."
+                "out student.quantize: `kd export RUN --format litert --int8` rounds a trained "
+                "network, transformers, too."
             )
         return results if isinstance(results, list) else [results]
 

@@ -36,7 +36,8 @@ def pack(run: os.PathLike | str, out: os.PathLike | str, member: int = 0) -> str
     if config["student"].get("quantize"):
         raise InputError(
             f"{workdir} was trained on eight bits, and its ranges have no PyTorch names: without "
-            "them it would be another network. `kd export --format litert --int8` writes all of it."
+            "them it would be another network. `kd export RUN --format litert --int8` writes all "
+            "of it."
         )
     trained = load_networks(workdir)
     count = len(trained.result["seeds"])

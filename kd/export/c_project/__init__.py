@@ -128,7 +128,7 @@ def _memory(network: Network) -> str:
     elif network.kernels is not None:
         lines += [
             "",
-            "Instructions and stack depend on the processor: `kd export --target cortex-m4 --run` "
-            "measures them.",
+            "Instructions and stack depend on the processor: `kd export RUN --format c --target "
+            "cortex-m4 --run` measures them.",
         ]
     return "\n".join(lines)

@@ -23,8 +23,8 @@ def check(settings: Settings) -> None:
     litert.check(settings)
     if settings["for"] and settings["int8"]:
         raise InputError(
-            "--for verification is of float32 networks. Leave out --int8; `kd verify --int8` "
-            "verifies the integers."
+            "--for verification is of float32 networks. Leave out --int8; `kd verify RUN "
+            "--int8` verifies the integers."
         )
 
 
