@@ -1,4 +1,6 @@
-"""A student of halved digits, whose teacher is a finished run on the digits as they are.
+"""A student of smaller images, `halved.npz` in the working directory: docs/data.md.
+
+Its teacher is a finished run, `runs/teacher`, on the images at their full size.
 
 uv run kd run --config configs/examples/smaller_images.py
 """

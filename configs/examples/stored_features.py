@@ -1,4 +1,6 @@
-"""Digits whose labels are few: embeddings teach a CNN without labels, then it is fine-tuned.
+"""A student of features in a file, `embeddings.npz` in the working directory: docs/teachers.md.
+
+Few of the digits have a label: the embeddings teach a CNN without labels, then it is fine-tuned.
 
 uv run kd run --config configs/examples/stored_features.py
 """

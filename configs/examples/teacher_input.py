@@ -1,4 +1,5 @@
-"""A teacher of larger, coloured pictures: a Flax module `Net` in `my_teacher.py`, and its weights.
+"""A teacher of larger, coloured pictures: a Flax module `Net` in `my_teacher.py`, and its weights
+in `net.msgpack`, both in the working directory.
 
 uv run kd run --config configs/examples/teacher_input.py
 """
