@@ -247,7 +247,13 @@ def test_notebooks_have_their_outputs():
         assert sum(bool(cell["outputs"]) for cell in cells) > len(cells) / 2
 
 
-OTHERS = ("error: externally-managed-environment", "No module named pip", "kd: command not found")
+OTHERS = (
+    "error: externally-managed-environment",
+    "No module named pip",
+    "No module named 'kd'",
+    "kd: command not found",
+    "uv: command not found",
+)
 """Messages of docs/faq.md that are not kd's."""
 
 
