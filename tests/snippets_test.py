@@ -72,6 +72,9 @@ def arguments(command: str) -> list[str]:
 ADDED = set(re.findall(r"# kd/(?:cli|export/formats)/(\w+)\.py", TEXTS["CONTRIBUTING.md"]))
 """Verbs and formats that its examples add."""
 
+YOURS = ("mine.py", "config.py", "FILE.py", "kd:NAME")
+"""Configs that stand for one of the reader's."""
+
 COMMANDS = [found for found in dict.fromkeys(commands()) if not ADDED & set(arguments(found[1]))]
 
 
@@ -100,7 +103,7 @@ def test_commands_have_arguments_that_kd_takes(document, command, inline, monkey
     assert all(word.startswith("--config.") for word in rest), rest
     assert not rest or options.verb == "run", rest
     named = getattr(options, "config", None)
-    if named and not named.startswith(("mine.py", "FILE.py", "kd:NAME")) and "..." not in named:
+    if named and not named.startswith(YOURS) and "..." not in named:
         from kd.config.override import rename
 
         loaded, overrides = rename(configs.load(named), rest)
