@@ -192,7 +192,7 @@ def _holdout_of(teacher: Members) -> float:
     """The part of the training images that a teacher's run holds out. Raises InputError."""
     if teacher.config:
         return configs.load(teacher.config).holdout
-    return Workdir(teacher.run).read("config.json")["holdout"]
+    return Workdir(teacher.run).read("config.json").get("holdout", 0.0)
 
 
 def _holdout(options: Options) -> list[str]:
