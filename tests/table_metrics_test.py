@@ -1,15 +1,14 @@
 """Metrics of tables from predictions: counts by hand, and the bias against trying every number."""
 
-import json
-
 import numpy as np
 import pytest
 
 from kd.config import ConfigDict
 from kd.errors import InputError
+from kd.metrics import scores
 from kd.runs.workdir import Workdir
 from kd.tables import corruption
-from kd.tables.evaluate import best_bias, evaluate
+from kd.tables.evaluate import best_bias, evaluate, evaluate_scores
 from kd.tables.metric import StoredRun
 from kd.tables.metric_call import parse
 
@@ -44,6 +43,17 @@ def test_calibration_error_by_hand(predictions):
     sure = 1 / (1 + 2 / np.e)
     expected = [100 * abs(3 / 5 - sure), 100 * abs(4 / 5 - sure)]
     assert of("ece", predictions) == pytest.approx(expected, rel=1e-6)
+
+
+def test_log_loss_by_hand_and_of_each_example(predictions):
+    """An example costs log(1 + 2 / e) where the network is right, one nat more where it is not."""
+    right = np.log(1 + 2 / np.e)
+    assert of("nll", predictions) == pytest.approx([right + 2 / 5, right + 1 / 5], rel=1e-6)
+    assert of("nll", predictions) == pytest.approx(
+        scores.nll(predictions["logits"], predictions["label"]), rel=1e-12
+    )
+    each = evaluate_scores(parse("nll"), predictions)
+    np.testing.assert_allclose(each.values[1], right + np.array([1, 0, 0, 0, 0]), rtol=1e-6)
 
 
 def test_the_ensemble_is_one_number_of_the_mean_probability(predictions):
@@ -146,9 +156,31 @@ def test_accuracy_on_corrupted_images_is_kept_with_its_weights(finished):
     clean = stored.final("accuracy", 100)
     assert all(10 < value < of_clean + 5 for value, of_clean in zip(values, clean, strict=True))
     file = workdir.path / corruption.FILE
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {"accuracy": [1.0] * len(values)}))
-    assert parse("corrupted").metric(stored) == [1.0] * len(values)
-    for text in (json.dumps(content | {"weights": "others", "accuracy": [1.0]}), "{"):
-        file.write_text(text)
+    with np.load(file) as content:
+        arrays = dict(content)
+    shape = workdir.predictions()["logits"].shape[:2]
+    each = parse("corrupted").metric.scores(stored)
+    assert each.shape == shape and set(each.ravel()) <= {100 * k / 25 for k in range(26)}
+    assert list(each.mean(axis=1)) == values
+    none = np.zeros(shape, np.uint8)
+    np.savez(file, **arrays | {"right": none})
+    assert parse("corrupted").metric(stored) == [0.0] * len(values)
+    np.savez(file, **arrays | {"right": none, "weights": np.asarray("others")})
+    assert parse("corrupted").metric(stored) == values
+    for content in (b"{", file.read_bytes()[:-9]):
+        file.write_bytes(content)
         assert parse("corrupted").metric(stored) == values
+
+
+@pytest.mark.slow
+def test_agreement_of_each_example_has_the_mean_of_the_run(finished):
+    """Its teacher is the mean of two members."""
+    workdir = Workdir("runs/small")
+    stored = StoredRun(
+        workdir, ConfigDict(workdir.read("config.json")), workdir.read("result.json")
+    )
+    metric = parse("agreement").metric
+    each = metric.scores(stored)
+    assert each.shape == workdir.predictions()["logits"].shape[:2]
+    np.testing.assert_allclose(each.mean(axis=1), metric(stored), rtol=1e-12)
+    assert len(set(metric(stored))) > 1

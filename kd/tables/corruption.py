@@ -3,17 +3,18 @@
 Imports jax only where it is computed.
 """
 
-import json
-
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from kd.errors import InputError
-from kd.files.parsers import parse_json
+from kd.files.parsers import parse_npz
 from kd.files.writing import replacing
 from kd.tables.metric import StoredRun
 
-FILE = "corrupted.json"
-"""Accuracies in the run's directory, with the digest of the weights that they are of."""
+FILE = "corrupted.npz"
+"""In the run's directory: `right`, uint8 [k, n], on how many of the `versions` of each image each
+network is right, and `weights`, the digest of the weights that this is of.
+"""
 
 
 def accuracy(run: StoredRun) -> list[float]:
@@ -26,21 +27,37 @@ def accuracy(run: StoredRun) -> list[float]:
     Raises:
       InputError: its images are not 8-bit pictures.
     """
+    return [float(value) for value in per_example(run).mean(axis=1)]
+
+
+def per_example(run: StoredRun) -> Float[np.ndarray, "s n"]:
+    """The percentage of the corrupted versions of each image that each seed is right on; of several
+    peers their mean. Errors are those of `accuracy`.
+    """
+    right, versions = _counts(run)
+    peers = len(run.result.get("peers", [1]))
+    percent = 100 * right.astype(np.float64) / versions
+    return percent.reshape(-1, peers, percent.shape[1]).mean(axis=1)
+
+
+def _counts(run: StoredRun) -> tuple[UInt8[np.ndarray, "k n"], int]:
+    """`right` and `versions` of FILE, or computed."""
     path, weights = run.workdir.path / FILE, run.result.get("weights")
     try:
-        stored = parse_json(path.read_bytes())
-        if weights and stored["weights"] == weights:
-            return run.per_seed([float(value) for value in stored["accuracy"]])
-    except (OSError, ValueError, KeyError, TypeError):
+        with path.open("rb") as file:
+            stored = parse_npz(file)
+        if weights and str(stored["weights"]) == weights:
+            return stored["right"], int(stored["versions"])
+    except (OSError, ValueError, KeyError):
         pass  # none yet, or damaged: it is computed again
-    values = _computed(run)
-    with replacing(path) as part:
-        part.write_text(json.dumps({"weights": weights, "accuracy": values}))
-    return run.per_seed(values)
+    right, versions = _computed(run)
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, right=right, versions=versions, weights=np.asarray(weights or ""))
+    return right, versions
 
 
-def _computed(run: StoredRun) -> list[float]:
-    """The accuracy of each network in %."""
+def _computed(run: StoredRun) -> tuple[UInt8[np.ndarray, "k n"], int]:
+    """`right` and `versions` of FILE."""
     import jax.numpy as jnp
 
     from kd import predict
@@ -58,9 +75,13 @@ def _computed(run: StoredRun) -> list[float]:
     normalized = (result["mean"], result["std"], run.config.precision, 1000, "auto")
     logits = predict.evaluator(trained.model, *normalized)
     image, label = jnp.asarray(image), np.asarray(test.label)
-    accuracies = [
-        np.mean(logits(trained.variables, corrupt(image, kind, level)).argmax(-1) == label, axis=-1)
-        for kind in KINDS
-        for level in range(1, SEVERITIES + 1)
-    ]
-    return [100 * float(value) for value in np.mean(accuracies, axis=0)]
+    versions = [(kind, level) for kind in KINDS for level in range(1, SEVERITIES + 1)]
+    right = np.sum(
+        [
+            logits(trained.variables, corrupt(image, kind, level)).argmax(-1) == label
+            for kind, level in versions
+        ],
+        axis=0,
+        dtype=np.uint8,
+    )
+    return right, len(versions)

@@ -48,7 +48,8 @@ def _contrasts(entries: Iterable[Entry]) -> list[str]:
         return []
     text = (
         f"[a, b] behind a difference: its 95 % interval, by {by}. Better, worse: p < "
-        f"{SIGNIFICANT} after Holm's correction over the differences of a column."
+        f"{SIGNIFICANT} after Holm's correction over the differences of a column; the intervals "
+        "are without it, so that one may exclude 0 though the difference is not significant."
     )
     return [text, remark] if remark else [text]
 

@@ -133,9 +133,12 @@ class PerRun(Metric):
 
     Attributes:
       keywords: of `kd.tables.metric_call` that the function takes, all of which must be given.
+      scores: of a metric that is a mean over examples, its value of each seed on each example,
+        [s, n], or None where this is not known; it takes the same arguments.
     """
 
     keywords: tuple[str, ...] = ()
+    scores: Callable[..., Float[np.ndarray, "s n"] | None] | None = None
 
 
 def mean_of_peers(values: Sequence[float], peers: int) -> list[float]:

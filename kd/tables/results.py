@@ -10,7 +10,7 @@ from kd.tables import facts
 from kd.tables.contrast import Comparison, Scores, comparison_of
 from kd.tables.evaluate import evaluate, evaluate_scores
 from kd.tables.metric import PerNetwork, PerRun, StoredRun
-from kd.tables.metric_call import parse
+from kd.tables.metric_call import MetricCall, parse
 from kd.tables.plan import Run
 from kd.tables.table import Cell, Contrast
 
@@ -62,9 +62,11 @@ def of_run(run: Run) -> Result | None:
 
     def scores(cell: Cell) -> Scores | None:
         call = parse(cell.metric)
-        if cell.select == "best_test" or not isinstance(call.metric, PerNetwork):
+        if cell.select == "best_test":
             return None
-        return evaluate_scores(call, stored.workdir.predictions())
+        if isinstance(call.metric, PerNetwork):
+            return evaluate_scores(call, stored.workdir.predictions())
+        return _scores(stored, call)
 
     known = {**stored.result, **_costs(stored), **facts.of_result(stored.result)}
     return Result(known, values, scores)
@@ -73,6 +75,19 @@ def of_run(run: Run) -> Result | None:
 def _costs(stored: StoredRun) -> dict[str, int]:
     """Costs of a cohort as its numbers are shown, means over its peers; none of other students."""
     return costs.of_student(stored.result) if "peers" in stored.result else {}
+
+
+def _scores(stored: StoredRun, call: MetricCall) -> Scores | None:
+    """A `PerRun` metric of each seed on each example, None if it has none."""
+    metric = call.metric
+    if not isinstance(metric, PerRun) or metric.scores is None:
+        return None
+    values = metric.scores(stored, **_keywords(metric, call))
+    return None if values is None else Scores(values, stored.workdir.predictions()["label"])
+
+
+def _keywords(metric: PerRun, call: MetricCall) -> dict[str, Any]:
+    return {key: getattr(call, key) for key in metric.keywords}
 
 
 def _values(stored: StoredRun, cell: Cell) -> list[float]:
@@ -84,8 +99,7 @@ def _values(stored: StoredRun, cell: Cell) -> list[float]:
         accuracy = [100 * v for v in stored.result["best_test"]["accuracy"]]
         return stored.per_seed(accuracy)
     if isinstance(call.metric, PerRun):
-        keywords = {key: getattr(call, key) for key in call.metric.keywords}
-        return call.metric.compute(stored, **keywords)
+        return call.metric.compute(stored, **_keywords(call.metric, call))
     if call.exported and "exported" in stored.result:
         stored.exported()
     try:

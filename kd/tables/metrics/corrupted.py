@@ -3,4 +3,6 @@
 from kd.tables import corruption
 from kd.tables.metric import PerRun
 
-metric = PerRun(corruption.accuracy, unit="%", digits=2, better="higher")
+metric = PerRun(
+    corruption.accuracy, unit="%", digits=2, better="higher", scores=corruption.per_example
+)

@@ -1,5 +1,21 @@
-"""Negative log-likelihood of the labels, mean over the examples."""
+"""Negative log-likelihood of the labels (log loss), mean over the examples."""
 
-from kd.tables.metric import PerRun
+import numpy as np
+from jaxtyping import Float
 
-metric = PerRun(lambda run: run.final("nll"), unit="nats", digits=4, better="lower")
+from kd.metrics.scores import log_softmax
+from kd.tables.metric import Network, PerNetwork
+
+
+def per_example(network: Network) -> Float[np.ndarray, " n"]:
+    """-log p(label) of each example, in nats."""
+    return -log_softmax(network.logits)[np.arange(len(network.label)), network.label]
+
+
+metric = PerNetwork(
+    lambda network: np.mean(per_example(network)),
+    unit="nats",
+    digits=4,
+    better="lower",
+    scores=per_example,
+)
