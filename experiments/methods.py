@@ -131,13 +131,13 @@ SMOKE = ("labels", "KD", "AT", "FSP", "Hydra (three teachers)")
 
 COLUMNS = {
     "accuracy": {},
-    "from labels": dict(contrast="labels"),
-    "from KD": dict(contrast="KD"),
+    "vs labels": dict(contrast="labels"),
+    "vs KD": dict(contrast="KD"),
     "agreement": dict(metric="agreement"),
     "KL": dict(metric="kl"),
     "NLL": dict(metric="nll"),
     "ECE": dict(metric="ece"),
-    "update over KD's": dict(metric="update_time", over="KD"),
+    "time of an update / KD": dict(metric="update_time", over="KD"),
 }
 
 

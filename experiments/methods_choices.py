@@ -54,9 +54,9 @@ def get_experiment(arg=None):
                 seeds=3,
                 columns={
                     "8 epochs": {},
-                    "8 epochs, from labels": dict(contrast="labels"),
+                    "8 epochs, vs labels": dict(contrast="labels"),
                     "40 epochs": dict(args=dict(epochs=40)),
-                    "40 epochs, from labels": dict(args=dict(epochs=40), contrast="labels"),
+                    "40 epochs, vs labels": dict(args=dict(epochs=40), contrast="labels"),
                 },
                 rows={name: dict(args=dict(method=of), budget=3) for name, of in LONGER.items()},
             ),

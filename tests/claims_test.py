@@ -241,7 +241,7 @@ def test_a_new_claim_is_one_file(tmp_path, monkeypatch, capsys):
         assert main(command) == 0
         text = Path("claims.md").read_text()
         assert text.count("## Born-again networks again") == 1
-        assert "| Born-again networks again | A network that is distilled" in text
+        assert "| Born-again networks again | A student of the same size" in text
         assert text.count("not tested completely") == 2
     capsys.readouterr()
 

@@ -47,10 +47,10 @@ def get_experiment(arg=None):
         args=dict(T=2.0),
         claim=dict(
             sentence=(
-                "A distilled student is more accurate on corrupted images than one from labels, by "
-                "more than on clean images"
+                "A distilled student is more accurate on corrupted images than one from labels, "
+                "and the difference is larger than on clean images"
             ),
-            paper="folklore; corruptions of Hendrycks, Dietterich 2019",
+            paper="often said; corruptions of Hendrycks, Dietterich 2019",
             on=(
                 "Fashion-MNIST, 6,000 training images; teachers of two hidden layers of 200 units, "
                 "a student of 32 and one of two layers of 100; T = 2, weight of the labels 0.1; "

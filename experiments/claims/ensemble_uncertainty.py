@@ -35,7 +35,7 @@ def get_experiment(arg=None):
         claim=dict(
             sentence=(
                 "A student of the distribution of an ensemble (EnD2) is as accurate as one by KD, "
-                "and its predictions are as probable; so is one with a head for each member (Hydra)"
+                "and its log loss is no higher; so is one with a head for each member (Hydra)"
             ),
             paper="Malinin, Mlodozeniec, Gales 2020, section 5; Tran et al. 2020",
             on=(

@@ -28,8 +28,8 @@ def get_experiment(arg=None):
         args=dict(net="100x100", T=4.0),
         claim=dict(
             sentence=(
-                "A student of the teacher's network, that could agree with it everywhere, does "
-                "not; longer training does not change that, and more data for the transfer helps"
+                "A student with the teacher's architecture does not fully agree with it; longer "
+                "training does not close the gap, and a larger transfer set narrows it"
             ),
             paper="Stanton et al. 2021, sections 4 to 6",
             on=(

@@ -22,8 +22,8 @@ def get_experiment(arg=None):
         args=dict(net=NET, T=1.0, hard=0.5),
         claim=dict(
             sentence=(
-                "A network that is distilled into one of the same size is beaten by it, and later "
-                "generations gain less"
+                "A student of the same size as its teacher is more accurate than the teacher, and "
+                "later generations gain less"
             ),
             paper="Furlanello et al. 2018, sections 3.1 and 5",
             on=(

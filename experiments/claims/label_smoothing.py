@@ -44,9 +44,7 @@ def get_experiment(arg=None):
         arg,
         title="Label smoothing of the teacher hurts its student",
         claim=dict(
-            sentence=(
-                "A teacher that was trained with label smoothing is no worse, and its student is"
-            ),
+            sentence="Label smoothing does not make a teacher worse, but makes its student worse",
             paper="Müller, Kornblith, Hinton 2019, section 4",
             on=(
                 "Fashion-MNIST, 6,000 training images; teacher of two hidden layers of 200 units, "

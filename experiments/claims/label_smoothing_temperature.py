@@ -49,7 +49,7 @@ def get_experiment(arg=None):
         claim=dict(
             sentence=(
                 "The student of a smoothed teacher is better than that of one without smoothing at "
-                "T = 1, and loses this with rising temperature"
+                "T = 1, and this advantage disappears at higher temperatures"
             ),
             paper="Chandrasegaran et al. 2022, section 5",
             on=(
