@@ -4,17 +4,18 @@
     uv run kd run --config configs/fashion_methods.py:method=at
 
 `method` is a key of METHODS in `configs/methods.py`, with the papers' settings; `weight=0.1`
-multiplies the weights of the method's own terms, in the run that has them. Schedules in epochs are
-the papers' in proportion. FSP, AB, FT and the two stages of FitNets are two runs, the first of one
+multiplies the weights of the method's own terms, in the run that has them, and `relation=0.0025`
+those of MLKD's relations alone, which grow with images per class. Schedules in epochs are the
+papers' in proportion. FSP, AB, FT and the two stages of FitNets are two runs, the first of one
 epoch, as in `configs/cifar100.py`.
 
 The student (8, 16 and 32 channels) and its teacher (16, 32 and 64, two convolutions in each stage)
 are of one family. `student=wide` has the teacher's widths, as FSP needs, and `student=mlp` is of
 another family, three layers of 64 units without normalisation, at a fifth of the learning rate, as
 CRD's public code has it for MobileNet and ShuffleNet: at the full rate CRD, DKD, DIST and SRRL
-diverge. `role=teacher` trains teachers, of which there are three:
-most methods have the first, those of ensembles all. `method=tf_kd_self` has the student's network
-as the teacher, `role=itself`. `method=labels,strong` smooths the labels and mixes images.
+diverge. `role=teacher` trains teachers, of which there are three: most methods have the first,
+those of ensembles all. `method=tf_kd_self` has the student's network as the teacher, `role=itself`.
+`method=labels,strong` smooths the labels and mixes images.
 
 12,000 of the 60,000 training images, a fixed choice with the classes' frequencies, are all that
 teachers and students learn from; `images=60000` takes all. `holdout=0.1` evaluates on 6,000 other
@@ -46,6 +47,7 @@ DEFAULTS = dict(
     role="student",
     method="kd",
     weight=1.0,
+    relation=1.0,
     strong=False,
     student="cnn",
     seeds=5,
@@ -132,6 +134,8 @@ def student(a):
     if "crd" in c.objective:  # as large a part of the images as 16,384 of CIFAR-100's 50,000
         images = 1437 if a["smoke"] else a["images"]
         c.objective.crd.num_negatives = round(images * 16384 / 50000)
+    if "mlkd" in c.objective and a["relation"] != 1:
+        c.objective.mlkd.relation = (0.5 * a["relation"], 0.0)
     if "fsp" in c.objective:  # by default it also asks for the stem of a residual network
         c.objective.fsp.features = ("stage1", "stage2", "stage3")
     if a["strong"]:
@@ -149,7 +153,7 @@ def student(a):
     if name in TEACHER_FREE:
         return c
     itself = name == "tf_kd_self"
-    changes = {k: DEFAULTS[k] for k in ("method", "weight", "strong")}
+    changes = {k: DEFAULTS[k] for k in ("method", "weight", "relation", "strong")}
     if itself:
         options = dict(a, **changes, role="itself", seeds=1)
     else:
