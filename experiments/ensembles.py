@@ -42,7 +42,7 @@ def get_experiment(arg=None):
     }
     return dict(
         title=(
-            "Fashion-MNIST, ensembles of small networks distilled into one of 12 730 parameters "
+            "Fashion-MNIST, ensembles of small networks distilled into one of 12,730 parameters "
             "(ours)"
         ),
         note="In miniature: these numbers mean nothing." if smoke else "",

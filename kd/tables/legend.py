@@ -26,6 +26,8 @@ def legend(entries: Sequence[Entry]) -> str:
             f"{'; '.join(sources)}."
         )
     sentences += _contrasts(entries)
+    if any(e.cell.at_least is not None or e.cell.at_most is not None for e in entries):
+        sentences.append("Asked for: the limit that the experiment sets, and whether it is met.")
     images = examples(entries)
     if True in images:
         which = f"{HELD_OUT}: on" if len(images) > 1 else "On"
