@@ -80,7 +80,9 @@ CHOSEN = {
     "MLKD, a tenth of the weight": dict(method="mlkd", weight=0.1),
     "MGD, ten times the weight": dict(method="mgd", weight=10.0),
 }
-"""Row -> method and factor of its weight, the best one of `experiments/methods_choices.py`."""
+"""Row -> method and factor of its weight, the best one of a first run of
+`experiments/methods_choices.py`.
+"""
 
 WIDE = {"labels": "labels", "KD": "kd", "FSP": "fsp"}
 """Row -> method, of a student of the teacher's widths, which FSP needs."""
