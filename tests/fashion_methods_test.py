@@ -124,6 +124,8 @@ def test_every_method_trains(name, teachers, monkeypatch):
     original, after_params = session.train, {}
     monkeypatch.setattr(session, "train", train)
     changes = {"epochs": 4, "optimizer.weight_decay": 0.0}
+    if name == "semckd":  # at 0.1 it diverges on some processors: these are 40 updates of digits
+        changes["optimizer.learning_rate"] = 0.01
     wide = ",student=wide" if name == "fsp" else ""
     reference = f"configs/fashion_methods.py:method={name},smoke,seeds=1{wide}"
     run = kd.run(reference, runs=teachers, **changes)
