@@ -23,7 +23,7 @@ def get_experiment(arg=None):
     smoke = arg == "smoke"
     temperatures, units = ((20.0,), (30,)) if smoke else (TEMPERATURES, BUDGETS)
     return dict(
-        title=("MNIST, temperatures of the soft targets (Hinton, Vinyals, Dean 2015, section 3)"),
+        title="MNIST, temperatures of the soft targets (Hinton, Vinyals, Dean 2015, section 3)",
         note="In miniature: these numbers mean nothing." if smoke else "",
         config="configs/hinton2015_mnist.py",
         args=dict(hard=0.5, **(dict(smoke=True) if smoke else {})),

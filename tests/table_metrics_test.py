@@ -1,5 +1,7 @@
 """Metrics of tables from predictions: counts by hand, and the bias against trying every number."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,11 @@ from kd.config import ConfigDict
 from kd.errors import InputError
 from kd.metrics import scores
 from kd.runs.workdir import Workdir
-from kd.tables import corruption
+from kd.tables import corruption, teacher_predictions
 from kd.tables.evaluate import best_bias, evaluate, evaluate_scores
 from kd.tables.metric import StoredRun
 from kd.tables.metric_call import parse
+from kd.tables.metrics import agreement
 
 
 @pytest.fixture
@@ -184,3 +187,18 @@ def test_agreement_of_each_example_has_the_mean_of_the_run(finished):
     assert each.shape == workdir.predictions()["logits"].shape[:2]
     np.testing.assert_allclose(each.mean(axis=1), metric(stored), rtol=1e-12)
     assert len(set(metric(stored))) > 1
+
+
+@pytest.mark.parametrize("teachers", [1, 2, 4])
+def test_peers_agree_with_one_teacher_with_that_of_their_seed_or_each_with_its_own(
+    teachers, monkeypatch
+):
+    """Two seeds of two peers on two images; every teacher says class 1."""
+    said = np.array([[1, 1], [0, 1], [0, 0], [1, 0]])
+    one_hot = lambda classes: np.eye(2, dtype=np.float32)[classes]
+    content = {"logits": one_hot(said), "peers": np.asarray(2)}
+    workdir = SimpleNamespace(predictions=lambda: content)
+    teacher = one_hot(np.ones((teachers, 2), int))
+    monkeypatch.setattr(teacher_predictions, "logits", lambda run: teacher)
+    each = agreement.per_example.__wrapped__(SimpleNamespace(workdir=workdir))
+    np.testing.assert_array_equal(each, [[50, 100], [50, 0]])

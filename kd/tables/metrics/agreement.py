@@ -12,12 +12,13 @@ def per_example(run: StoredRun) -> Float[np.ndarray, "s n"] | None:
     peers their mean. None if the teacher's predictions are not stored.
     """
     teacher, predictions = teacher_predictions.logits(run), run.workdir.predictions()
-    student, peers = predictions["logits"], int(predictions.get("peers", 1))
     if teacher is None:
         return None
-    student = student.reshape(-1, peers, *student.shape[1:])
-    agree = student.argmax(-1) == teacher[:, None].argmax(-1)
-    return 100 * agree.mean(axis=1)
+    networks, peers = predictions["logits"], int(predictions.get("peers", 1))
+    if len(teacher) not in (1, len(networks)):  # one for each seed, and several peers
+        teacher = np.repeat(teacher, peers, axis=0)
+    agree = networks.argmax(-1) == teacher.argmax(-1)
+    return 100 * agree.reshape(-1, peers, agree.shape[1]).mean(axis=1)
 
 
 metric = PerRun(
